@@ -1,0 +1,82 @@
+"""Bytes to typed values and back: MessagePack on the wire, JSON where a user's client says so.
+
+One decoder per type is built once; decoding checks types and bounds, so what passes is what the struct says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from streams.errors import UndecodableEvent
+from streams.events import DeviceEvent, EndEvent, ModelEvent, TaskEvent
+
+if TYPE_CHECKING:
+    from streams.events import Event
+    from streams.messages import Wire
+
+T = TypeVar("T")
+
+JSON_CONTENT_TYPE: Final = "application/json"
+"""``Content-Type`` header of a message whose body is JSON; without it the body is MessagePack."""
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_json_encoder: Final = msgspec.json.Encoder()
+
+
+def encode(value: Event | Wire) -> bytes:
+    """Write a value as MessagePack."""
+    return _encoder.encode(value)
+
+
+def encode_json(value: object) -> bytes:
+    """Write a value as JSON; bytes become base64."""
+    return _json_encoder.encode(value)
+
+
+@cache
+def _decoder(kind: Any, *, as_json: bool) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(kind).decode if as_json else msgspec.msgpack.Decoder(kind).decode
+
+
+def decode(data: bytes, kind: type[T], *, content_type: str | None = None) -> T:
+    """Read one value of type ``kind``.
+
+    Raises:
+        UndecodableEvent: if the bytes are not that; the message names the field.
+    """
+    as_json = content_type is not None and content_type.split(";")[0].strip().lower() == JSON_CONTENT_TYPE
+    try:
+        value: T = _decoder(kind, as_json=as_json)(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        wire = "JSON" if as_json else "MessagePack"
+        raise UndecodableEvent(f"not a valid {wire} body: {error}") from error
+    return value
+
+
+def _union_decoder(union: Any) -> Callable[[bytes], Any]:
+    decode_bytes = msgspec.msgpack.Decoder(union).decode
+
+    def read(data: bytes) -> Any:
+        try:
+            return decode_bytes(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UndecodableEvent(f"not an event of this stream: {error}") from error
+
+    return read
+
+
+decode_task_event: Final[Callable[[bytes], TaskEvent]] = _union_decoder(TaskEvent)
+"""Read what RESULTS holds."""
+
+decode_end_event: Final[Callable[[bytes], EndEvent]] = _union_decoder(EndEvent)
+"""Read what ENDED holds."""
+
+decode_model_event: Final[Callable[[bytes], ModelEvent]] = _union_decoder(ModelEvent)
+"""Read what MODELS holds."""
+
+decode_device_event: Final[Callable[[bytes], DeviceEvent]] = _union_decoder(DeviceEvent)
+"""Read what DEVICES holds."""

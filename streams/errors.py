@@ -1,0 +1,23 @@
+"""Everything the pure core can refuse, as one small hierarchy."""
+
+from __future__ import annotations
+
+
+class StreamsError(Exception):
+    """Root of every error raised by ``streams``."""
+
+
+class InvalidToken(StreamsError, ValueError):
+    """A name cannot stand in a subject; use 1 to 64 of ``A-Z a-z 0-9 _ -``."""
+
+
+class InvalidSubject(StreamsError, ValueError):
+    """A subject does not have the shape of the family it was read as."""
+
+
+class InvalidTaskId(StreamsError, ValueError):
+    """A task id is not a UUIDv7 in 32 lower-case hex digits, or it lies outside the retention window."""
+
+
+class UndecodableEvent(StreamsError, ValueError):
+    """Bytes are neither MessagePack nor JSON of the type that was expected there."""

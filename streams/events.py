@@ -1,0 +1,246 @@
+"""The event catalogue: every fact and claim that a stream of the mesh may hold.
+
+One frozen struct per event and version; the tag on the wire is ``<noun>.<what happened>.v<version>``. A stored event is
+for ever: a field may be added with a default, anything else is a new version beside the old one. The golden bytes in
+``tests/golden/`` prove that what was once written still decodes.
+
+What the subject says (account, task, writer, class) is never repeated in the body, so the two cannot disagree.
+Times are Unix milliseconds, as the writer's clock had them; order comes from the stream, never from times.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from streams.chat import FinishReason, Message, Sampling, Usage
+from streams.replica import Replica
+
+Counter = Annotated[int, Meta(ge=1)]
+"""``n``: the one counter that markers and chunks of a task share, from 1, without holes."""
+
+Attempt = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Root of the catalogue."""
+
+
+# --- TASKS: what was asked ---------------------------------------------------------------------------------------
+
+
+class TaskSubmitted(Event, tag="task.submitted.v1"):
+    """Somebody asks a model something. The first one on a subject wins; the broker refuses every other."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=256)]
+    messages: Annotated[tuple[Message, ...], Meta(min_length=1, max_length=4096)]
+    sampling: Sampling = Sampling()
+    deadline_at_ms: int | None = None
+
+
+# --- RESULTS: what happens on the way ----------------------------------------------------------------------------
+
+
+class Candidate(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One node as the scheduler saw it: a score, or why it was passed over."""
+
+    node: str
+    score: float | None = None
+    rejected: str | None = None
+
+
+class TaskError(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a task did not complete, with the code and status that HTTP would have given."""
+
+    code: str
+    message: str
+    status: int
+    param: str | None = None
+
+
+class TaskAccepted(Event, tag="task.accepted.v1"):
+    """Rights, limits and budget hold; the mesh now owes an end. Left out when ``assigned`` follows at once (ADR 5)."""
+
+    n: Counter
+    at_ms: int
+
+
+class TaskQueued(Event, tag="task.queued.v1"):
+    """Nobody can take the task now: how many are before it, and why."""
+
+    n: Counter
+    at_ms: int
+    position: Count
+    reason: str
+
+
+class TaskAssigned(Event, tag="task.assigned.v1"):
+    """From here on only ``node`` writes, and only under ``attempt``. Carries the whole reason for the choice."""
+
+    n: Counter
+    at_ms: int
+    attempt: Attempt
+    node: str
+    policy: str
+    candidates: tuple[Candidate, ...] = ()
+    offset: Count = 0
+
+
+class TaskHalted(Event, tag="task.halted.v1"):
+    """The attempt is void from here on and none follows: a cancel, a deadline or a lost node is being settled."""
+
+    n: Counter
+    at_ms: int
+    reason: str
+
+
+class TaskChunk(Event, tag="task.chunk.v1"):
+    """A piece of the answer, written by the node. The last one has ``finish_reason`` and ``usage``.
+
+    ``offset`` counts characters (Unicode code points) of the answer before this chunk, over all attempts;
+    ``tokens`` counts the completion tokens in it.
+    """
+
+    n: Counter
+    attempt: Attempt
+    offset: Count
+    text: str
+    tokens: Count = 0
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+Outcome = Literal["completed", "failed", "cancelled", "dead"]
+
+
+class TaskEnded(Event, tag="task.ended.v1"):
+    """The marker that closes a task's subjects; the fact itself stands in ENDED."""
+
+    n: Counter
+    at_ms: int
+    outcome: Outcome
+    error: TaskError | None = None
+
+
+# --- ENDED: the one terminal event -------------------------------------------------------------------------------
+
+
+class AttemptShare(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one attempt contributed to the accepted text: the basis of a node's earnings."""
+
+    attempt: Attempt
+    node: str
+    chars: Count
+    tokens: Count
+
+
+class TaskCompleted(Event, tag="task.completed.v1"):
+    """The answer is whole. ``final_n`` is the counter of its last chunk."""
+
+    at_ms: int
+    model: str
+    final_n: Counter
+    finish_reason: FinishReason
+    usage: Usage
+    shares: tuple[AttemptShare, ...]
+
+
+class TaskFailed(Event, tag="task.failed.v1"):
+    """No whole answer will come. ``shares`` says what was delivered before."""
+
+    at_ms: int
+    model: str
+    final_n: Count
+    error: TaskError
+    shares: tuple[AttemptShare, ...] = ()
+
+
+class TaskCancelled(Event, tag="task.cancelled.v1"):
+    """The account no longer wanted the answer. ``shares`` says what was delivered before."""
+
+    at_ms: int
+    model: str
+    final_n: Count
+    reason: str
+    shares: tuple[AttemptShare, ...] = ()
+
+
+# --- MODELS and DEVICES: who can do what -------------------------------------------------------------------------
+
+
+class ModelAnnounced(Event, tag="model.announced.v1"):
+    """A node serves a model; written by the registry after its checks."""
+
+    at_ms: int
+    node: str
+    replica: Replica
+
+
+class ModelWithdrawn(Event, tag="model.withdrawn.v1"):
+    """A node no longer serves a model."""
+
+    at_ms: int
+    node: str
+    model: str
+    reason: str
+
+
+class DeviceRegistered(Event, tag="device.registered.v1"):
+    """A device was seen for the first time."""
+
+    at_ms: int
+    node: str
+    software: str
+
+
+class DeviceLost(Event, tag="device.lost.v1"):
+    """A device left the bus or fell silent: nothing is placed there until it returns."""
+
+    at_ms: int
+    node: str
+    reason: str
+
+
+class DeviceReturned(Event, tag="device.returned.v1"):
+    """A lost device announced itself again."""
+
+    at_ms: int
+    node: str
+
+
+# --- What may stand where ----------------------------------------------------------------------------------------
+
+Marker = TaskAccepted | TaskQueued | TaskAssigned | TaskHalted | TaskEnded
+"""Written by services only, on the writer token ``mesh``."""
+
+TaskEvent = Marker | TaskChunk
+"""All that RESULTS may hold."""
+
+EndEvent = TaskCompleted | TaskFailed | TaskCancelled
+"""All that ENDED may hold."""
+
+ModelEvent = ModelAnnounced | ModelWithdrawn
+DeviceEvent = DeviceRegistered | DeviceLost | DeviceReturned
+
+AnyEvent = TaskSubmitted | TaskEvent | EndEvent | ModelEvent | DeviceEvent
+
+CATALOGUE: Final[tuple[type[Event], ...]] = (
+    TaskSubmitted,
+    TaskAccepted,
+    TaskQueued,
+    TaskAssigned,
+    TaskHalted,
+    TaskChunk,
+    TaskEnded,
+    TaskCompleted,
+    TaskFailed,
+    TaskCancelled,
+    ModelAnnounced,
+    ModelWithdrawn,
+    DeviceRegistered,
+    DeviceLost,
+    DeviceReturned,
+)
+"""Every event and version there is; AsyncAPI and the golden files are made from this list."""

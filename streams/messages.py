@@ -1,0 +1,221 @@
+"""Requests and reports that travel on core NATS and are not events of record: nothing is lost when one is.
+
+Each has one subject family (``streams.subjects``) and is tagged and versioned like an event.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Raw, Struct
+
+from streams.chat import Message, Sampling
+from streams.events import Attempt, Count
+from streams.replica import Replica
+
+__all__ = [
+    "ALL_MESSAGES",
+    "Announce",
+    "Announced",
+    "Ask",
+    "Assign",
+    "Cancel",
+    "CancelOutcome",
+    "EventsPage",
+    "EventsRequest",
+    "Finished",
+    "NodeStatus",
+    "Refusal",
+    "Refused",
+    "Replica",
+    "ReplicaLoad",
+    "Running",
+    "Standing",
+    "Stop",
+    "StoredEvent",
+]
+
+
+class Wire(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Root of all messages."""
+
+
+# --- dispatcher -> node: node.<node>.assign, node.<node>.stop ----------------------------------------------------
+
+
+class Assign(Wire, tag="node.assign.v1"):
+    """Work for a node. The reply subject of the message is the results subject: the right to write there.
+
+    ``next_n`` and ``last_sequence`` are where the first chunk goes; ``prefix`` is text already published.
+    """
+
+    account: str
+    task: str
+    attempt: Attempt
+    next_n: int
+    last_sequence: int
+    model: str
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    dispatcher: str
+    prefix: str = ""
+    deadline_at_ms: int | None = None
+
+
+class Stop(Wire, tag="node.stop.v1"):
+    """The attempt is void: stop generating, write nothing more."""
+
+    task: str
+    attempt: Attempt
+    reason: str
+
+
+# --- node -> services: status.<node>, api.node.<node>.* ----------------------------------------------------------
+
+
+class Running(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt in progress on a node; its counter shows whether it still moves."""
+
+    task: str
+    attempt: Attempt
+    tokens: Count = 0
+
+
+class ReplicaLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How busy one replica is."""
+
+    model: str
+    slots: int
+    busy: Count
+    tokens_per_s: float = 0.0
+
+
+class NodeStatus(Wire, tag="node.status.v1"):
+    """A node's load, sent on change and as a heartbeat."""
+
+    at_ms: int
+    interval_s: float
+    """Longest silence to expect before the next one."""
+    replicas: tuple[ReplicaLoad, ...] = ()
+    running: tuple[Running, ...] = ()
+    memory_bytes: int | None = None
+    draining: bool = False
+
+
+class Announce(Wire, tag="node.announce.v1"):
+    """All that a node serves now; what it announced before and is not in here is withdrawn."""
+
+    software: str
+    replicas: Annotated[tuple[Replica, ...], Meta(max_length=64)]
+
+
+class Announced(Wire, tag="node.announced.v1"):
+    """The registry's answer to an announcement."""
+
+    accepted: bool
+    reason: str = ""
+
+
+class Finished(Wire, tag="node.finished.v1"):
+    """The last chunk of the attempt is stored at ``sequence``. A hint: the dispatcher reads the stream itself."""
+
+    task: str
+    attempt: Attempt
+    dispatcher: str
+    sequence: int
+
+
+class Refused(Wire, tag="node.refused.v1"):
+    """The node will not go on with the attempt; ``status`` below 500 means that no other node would either."""
+
+    task: str
+    attempt: Attempt
+    dispatcher: str
+    code: str
+    message: str
+    status: int = 503
+
+
+class Ask(Wire, tag="node.ask.v1"):
+    """A publish was refused or timed out: is the attempt still mine, and where does the next chunk go?"""
+
+    account: str
+    task: str
+    attempt: Attempt
+
+
+class Standing(Wire, tag="node.standing.v1"):
+    """The answer to ``Ask``, read from the stream."""
+
+    yours: bool
+    next_n: int = 0
+    last_sequence: int = 0
+    chars: Count = 0
+    reason: str = ""
+
+
+# --- user -> services: api.user.<account>.* ----------------------------------------------------------------------
+
+
+class EventsRequest(Wire, tag="user.events.v1"):
+    """Give me the events of a task past counter ``after``."""
+
+    task: str
+    after: Count = 0
+
+
+class StoredEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One event as the stream holds it; ``body`` is the event itself, in the format of the whole page."""
+
+    sequence: int
+    writer: str
+    body: Raw
+
+
+class EventsPage(Wire, tag="user.events_page.v1"):
+    """Events of a task, oldest first; ask again after the last ``n`` while ``more``."""
+
+    task: str
+    events: tuple[StoredEvent, ...]
+    more: bool = False
+
+
+class Cancel(Wire, tag="user.cancel.v1"):
+    """I no longer want the answer."""
+
+    task: str
+    reason: str = "cancelled by the client"
+
+
+class CancelOutcome(Wire, tag="user.cancel_outcome.v1"):
+    """How the task ended: ``cancelled``, or what came before the cancel."""
+
+    task: str
+    outcome: Literal["cancelled", "completed", "failed", "dead", "unknown"]
+
+
+class Refusal(Wire, tag="refusal.v1"):
+    """A request could not be served; code and status as HTTP would have given."""
+
+    code: str
+    message: str
+    status: int
+
+
+ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
+    Assign,
+    Stop,
+    NodeStatus,
+    Announce,
+    Announced,
+    Finished,
+    Refused,
+    Ask,
+    Standing,
+    EventsRequest,
+    EventsPage,
+    Cancel,
+    CancelOutcome,
+    Refusal,
+)
+"""Every message there is, for the AsyncAPI document."""

@@ -1,0 +1,239 @@
+"""Every subject of the mesh, built and parsed in one place.
+
+Builders take checked tokens; parsers raise on anything of another shape, so a subject is never split elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple, get_args
+
+from streams.errors import InvalidSubject
+from streams.task_id import bucket_of, parse_task_id
+from streams.tokens import Token, encode_name, token
+
+ServiceClass = Literal["interactive", "standard", "batch"]
+"""Urgency: each class has a consumer of its own, so batch work never delays a waiting person."""
+
+SERVICE_CLASSES: Final[tuple[ServiceClass, ...]] = get_args(ServiceClass)
+
+MESH: Final = Token("mesh")
+"""The writer token of services on RESULTS; no node may be called so."""
+
+
+class TaskKey(NamedTuple):
+    """What names a task everywhere: whose it is and which."""
+
+    account: Token
+    task: Token
+
+
+class Submission(NamedTuple):
+    """A ``tasks.…`` subject, taken apart."""
+
+    service_class: ServiceClass
+    key: TaskKey
+
+
+class ResultOrigin(NamedTuple):
+    """A ``results.…`` or ``live.…`` subject, taken apart."""
+
+    key: TaskKey
+    writer: Token
+
+
+class NodeCall(NamedTuple):
+    """An ``api.node.…`` or ``api.user.…`` subject, taken apart: who calls, and what."""
+
+    caller: Token
+    verb: Token
+
+
+# --- streams -----------------------------------------------------------------------------------------------------
+
+
+def submitted(service_class: ServiceClass, key: TaskKey) -> str:
+    """Where a task is submitted."""
+    return f"tasks.{service_class}.{bucket_of(key.task)}.{key.account}.{key.task}.submitted"
+
+
+def result(key: TaskKey, writer: Token) -> str:
+    """Where ``writer`` puts markers or chunks of a task."""
+    return f"results.{bucket_of(key.task)}.{key.account}.{key.task}.{writer}"
+
+
+def results_of(key: TaskKey) -> str:
+    """All writers of one task: the filter that every fenced publish names, byte for byte the same."""
+    return f"results.{bucket_of(key.task)}.{key.account}.{key.task}.*"
+
+
+def live_of(key: TaskKey) -> str:
+    """What was stored for one task, as it is stored."""
+    return f"live.{bucket_of(key.task)}.{key.account}.{key.task}.*"
+
+
+def live_of_account(account: Token) -> str:
+    """What was stored for all tasks of an account, as it is stored."""
+    return f"live.*.{account}.>"
+
+
+LIVE_ALL: Final = "live.>"
+
+
+def ended(key: TaskKey) -> str:
+    """Where the one terminal event of a task stands, in CORE."""
+    return f"ended.{bucket_of(key.task)}.{key.account}.{key.task}"
+
+
+def settled(key: TaskKey) -> str:
+    """The same event as it is stored: ENDED republishes here, so refused ends are never seen."""
+    return f"settled.{bucket_of(key.task)}.{key.account}.{key.task}"
+
+
+SETTLED_ALL: Final = "settled.>"
+
+
+def model(node: Token, name: str) -> str:
+    """Where announcements of a model by a node stand; the name is encoded."""
+    return f"models.{node}.{encode_name(name)}"
+
+
+DeviceKind = Literal["registered", "lost", "returned"]
+
+
+def device(node: Token, kind: DeviceKind) -> str:
+    """Where events about a device stand."""
+    return f"devices.{node}.{kind}"
+
+
+# --- core NATS ---------------------------------------------------------------------------------------------------
+
+
+def status(node: Token) -> str:
+    """Where a node reports its load."""
+    return f"status.{node}"
+
+
+STATUS_ALL: Final = "status.*"
+
+
+def node_inbox(node: Token, verb: Literal["assign", "stop", "registry"]) -> str:
+    """Where a node is told something."""
+    return f"node.{node}.{verb}"
+
+
+def node_inbox_all(node: Token) -> str:
+    """All that a node may be told."""
+    return f"node.{node}.>"
+
+
+NodeVerb = Literal["announce", "ask", "finished", "refused"]
+UserVerb = Literal["events", "cancel"]
+
+
+def node_api(node: Token, verb: NodeVerb) -> str:
+    """Where a node asks something of the services."""
+    return f"api.node.{node}.{verb}"
+
+
+def node_api_all(verb: NodeVerb) -> str:
+    """Where a service hears that question from all nodes."""
+    return f"api.node.*.{verb}"
+
+
+def user_api(account: Token, verb: UserVerb) -> str:
+    """Where an account asks something of the services."""
+    return f"api.user.{account}.{verb}"
+
+
+def user_api_all(verb: UserVerb) -> str:
+    """Where a service hears that question from all accounts."""
+    return f"api.user.*.{verb}"
+
+
+def node_inbox_prefix(node: Token) -> str:
+    """Prefix under which a node receives replies, and nobody else."""
+    return f"_INBOX.node.{node}"
+
+
+def user_inbox_prefix(account: Token) -> str:
+    """Prefix under which an account's clients receive replies, and nobody else."""
+    return f"_INBOX.user.{account}"
+
+
+# --- parsers -----------------------------------------------------------------------------------------------------
+
+
+def parse_submitted(subject: str) -> Submission:
+    """Take a submission's subject apart.
+
+    Raises:
+        InvalidSubject: if class, bucket, account or task do not fit.
+    """
+    match subject.split("."):
+        case ["tasks", service_class, bucket, account, task, "submitted"] if service_class in SERVICE_CLASSES:
+            return Submission(_service_class(service_class), _key(subject, bucket, account, task))
+        case _:
+            raise InvalidSubject(f"{subject!r} is not tasks.<class>.<bucket>.<account>.<task>.submitted")
+
+
+def parse_result(subject: str) -> ResultOrigin:
+    """Take a ``results.…`` or ``live.…`` subject apart.
+
+    Raises:
+        InvalidSubject: if it is of another shape.
+    """
+    match subject.split("."):
+        case ["results" | "live", bucket, account, task, writer]:
+            return ResultOrigin(_key(subject, bucket, account, task), token(writer))
+        case _:
+            raise InvalidSubject(f"{subject!r} is not results.<bucket>.<account>.<task>.<writer>")
+
+
+def parse_ended(subject: str) -> TaskKey:
+    """Take an ``ended.…`` or ``settled.…`` subject apart.
+
+    Raises:
+        InvalidSubject: if it is of another shape.
+    """
+    match subject.split("."):
+        case ["ended" | "settled", bucket, account, task]:
+            return _key(subject, bucket, account, task)
+        case _:
+            raise InvalidSubject(f"{subject!r} is not ended.<bucket>.<account>.<task>")
+
+
+def parse_call(subject: str) -> NodeCall:
+    """Take an ``api.node.…`` or ``api.user.…`` subject apart.
+
+    Raises:
+        InvalidSubject: if it is of another shape.
+    """
+    match subject.split("."):
+        case ["api", "node" | "user", caller, verb]:
+            return NodeCall(token(caller), token(verb))
+        case _:
+            raise InvalidSubject(f"{subject!r} is not api.<node|user>.<caller>.<verb>")
+
+
+def parse_status(subject: str) -> Token:
+    """Return the node that a status subject names.
+
+    Raises:
+        InvalidSubject: if it is of another shape.
+    """
+    match subject.split("."):
+        case ["status", node]:
+            return token(node)
+        case _:
+            raise InvalidSubject(f"{subject!r} is not status.<node>")
+
+
+def _service_class(text: str) -> ServiceClass:
+    return next(known for known in SERVICE_CLASSES if known == text)
+
+
+def _key(subject: str, bucket: str, account: str, task: str) -> TaskKey:
+    key = TaskKey(token(account), parse_task_id(task))
+    if bucket != bucket_of(key.task) or task != key.task:
+        raise InvalidSubject(f"{subject!r} has bucket {bucket!r}, but the task id ends in {bucket_of(key.task)!r}")
+    return key

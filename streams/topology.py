@@ -1,0 +1,167 @@
+"""Streams and consumers of the mesh as values; provisioning makes the broker look like this.
+
+Only what the mesh relies on is listed: what is not here keeps the broker's default.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from streams.subjects import SERVICE_CLASSES, ServiceClass
+from streams.task_id import BUCKETS
+
+Account = Literal["EDGE", "CORE"]
+"""EDGE holds claims of users and devices; CORE holds facts that only services write."""
+
+
+
+class Republish(Struct, frozen=True):
+    """Send on what was stored, and only that: readers of the source would also see what the broker refused."""
+
+    source: str
+    destination: str
+
+
+class StreamSpec(Struct, frozen=True, kw_only=True):
+    """One stream. ``max_age`` None keeps messages for ever."""
+
+    name: str
+    account: Account
+    subjects: tuple[str, ...]
+    description: str
+    max_age: timedelta | None = None
+    one_per_subject: bool = False
+    """The broker keeps the first message of a subject and refuses every other, whatever its headers say."""
+    republish: Republish | None = None
+    replicas: int = 1
+
+
+class ConsumerSpec(Struct, frozen=True, kw_only=True):
+    """One durable pull consumer, shared by all processes that do the same work."""
+
+    stream: str
+    account: Account
+    name: str
+    filter_subject: str
+    description: str
+    ack_wait: timedelta
+    max_ack_pending: int
+
+
+class Retention(Struct, frozen=True, kw_only=True):
+    """How long content and ends are kept; ends longer, since charges are recomputed from them."""
+
+    content: timedelta = timedelta(hours=24)
+    ends: timedelta = timedelta(days=7)
+
+
+TASKS: Final = "TASKS"
+ENDED: Final = "ENDED"
+MODELS: Final = "MODELS"
+DEVICES: Final = "DEVICES"
+BILLING: Final = "BILLING"
+
+ACK_WAIT: Final = timedelta(seconds=6)
+"""A dead dispatcher's tasks move on after this long; a live one says so every third of it."""
+
+MAX_ACK_PENDING: Final = 20_000
+"""Running tasks per class over all dispatchers; past it a class waits in the stream."""
+
+
+def results_stream(bucket: str, stream_count: int) -> str:
+    """Name of the RESULTS stream that holds a bucket."""
+    return f"RESULTS_{BUCKETS.index(bucket) * stream_count // len(BUCKETS)}"
+
+
+def stream_specs(*, results_streams: int = 4, retention: Retention | None = None, replicas: int = 1) -> tuple[StreamSpec, ...]:
+    """Return every stream of the mesh.
+
+    Args:
+        results_streams: over how many streams the 16 buckets spread, 1 to 16; each syncs to disk on its own.
+        retention: how long content and ends are kept.
+        replicas: copies of each stream in a cluster.
+    """
+    kept = retention or Retention()
+    edge = (_tasks(kept, replicas), *_results(results_streams, kept, replicas))
+    return (*edge, _ended(kept, replicas), *_registers(replicas))
+
+
+def consumer_name(service_class: ServiceClass) -> str:
+    """Name of the durable consumer through which dispatchers share a class."""
+    return f"dispatch-{service_class}"
+
+
+def consumer_specs() -> tuple[ConsumerSpec, ...]:
+    """Return every durable consumer of the mesh: one per class, so that batch work never fills a person's window."""
+    return tuple(
+        ConsumerSpec(
+            stream=TASKS,
+            account="EDGE",
+            name=consumer_name(service_class),
+            filter_subject=f"tasks.{service_class}.>",
+            description=f"Dispatchers take {service_class} tasks here and keep them un-acked until they end.",
+            ack_wait=ACK_WAIT,
+            max_ack_pending=MAX_ACK_PENDING,
+        )
+        for service_class in SERVICE_CLASSES
+    )
+
+
+def _tasks(kept: Retention, replicas: int) -> StreamSpec:
+    return StreamSpec(
+        name=TASKS,
+        account="EDGE",
+        subjects=("tasks.*.*.*.*.submitted",),
+        description="What was asked: one message per task, ever.",
+        max_age=kept.content,
+        one_per_subject=True,
+        replicas=replicas,
+    )
+
+
+def _results(count: int, kept: Retention, replicas: int) -> tuple[StreamSpec, ...]:
+    if not 1 <= count <= len(BUCKETS):
+        raise ValueError(f"results_streams must be 1 to {len(BUCKETS)}, not {count}")
+    buckets_of: dict[str, list[str]] = {}
+    for bucket in BUCKETS:
+        buckets_of.setdefault(results_stream(bucket, count), []).append(bucket)
+    return tuple(
+        StreamSpec(
+            name=name,
+            account="EDGE",
+            subjects=tuple(f"results.{bucket}.*.*.*" for bucket in buckets),
+            description="What happens to a task on the way: markers of services, chunks of nodes.",
+            max_age=kept.content,
+            republish=Republish("results.>", "live.>"),
+            replicas=replicas,
+        )
+        for name, buckets in buckets_of.items()
+    )
+
+
+def _ended(kept: Retention, replicas: int) -> StreamSpec:
+    return StreamSpec(
+        name=ENDED,
+        account="CORE",
+        subjects=("ended.*.*.*",),
+        description="The one terminal event of each task.",
+        max_age=kept.ends,
+        one_per_subject=True,
+        republish=Republish("ended.>", "settled.>"),
+        replicas=replicas,
+    )
+
+
+def _registers(replicas: int) -> tuple[StreamSpec, ...]:
+    kept_for_ever = (
+        (MODELS, "models.*.*", "Which node serves which model: announced and withdrawn."),
+        (DEVICES, "devices.*.*", "Which devices there are and whether they are here."),
+        (BILLING, "billing.*", "One fenced chain of ledger entries per account."),
+    )
+    return tuple(
+        StreamSpec(name=name, account="CORE", subjects=(subject,), description=description, replicas=replicas)
+        for name, subject, description in kept_for_ever
+    )
