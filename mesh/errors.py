@@ -40,3 +40,45 @@ class AlreadyRunning(MeshError):
 
 class ChildFailed(MeshError):
     """A process of the mesh cannot be started, or does not stay up."""
+
+
+class BusError(MeshError):
+    """Root of what can go wrong on the bus."""
+
+
+class BusUnavailable(BusError):
+    """No server can be reached, or it refuses these credentials."""
+
+
+class NoResponders(BusError):
+    """Nobody listens on the subject of a request."""
+
+
+class RequestTimedOut(BusError):
+    """No answer came in time. A question, never a verdict: it may have been served."""
+
+
+class PublishUnknown(BusError):
+    """No acknowledgement came in time. A question, never a verdict: the event may be stored."""
+
+
+class PublishRefused(BusError):
+    """The stream will not store this event; publishing it again changes nothing."""
+
+
+class FenceMismatch(PublishRefused):
+    """Something was stored on the subject family since it was read: look again before going on."""
+
+
+class SubjectTaken(PublishRefused):
+    """The subject holds its one message already: somebody was first."""
+
+
+class TaskRefused(MeshError):
+    """The mesh will not take the task; ``code`` and ``status`` are what HTTP would have given."""
+
+    def __init__(self, message: str, *, code: str, status: int) -> None:
+        """Keep the machine-readable part beside the message."""
+        super().__init__(message)
+        self.code = code
+        self.status = status

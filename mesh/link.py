@@ -1,0 +1,278 @@
+"""One connection to one account of the bus: send, request, listen, and the fenced append to a stream.
+
+Requests and appends share one inbox subscription with integer reply tokens, so each costs one future and no
+subscription of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+from msgspec import Struct
+
+from mesh.direct_client import DirectClient
+from mesh.errors import (
+    BusUnavailable,
+    FenceMismatch,
+    NoResponders,
+    PublishRefused,
+    PublishUnknown,
+    RequestTimedOut,
+    SubjectTaken,
+)
+from mesh.headers import EXPECTED_LAST, EXPECTED_LAST_SUBJECT, header_block, status_code
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from mesh.direct_client import Delivery, Handler
+
+log = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT: Final = timedelta(seconds=5)
+_NO_RESPONDERS: Final = 503
+_WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
+_SUBJECT_FULL: Final = 10077
+_SWEEP_S: Final = 0.25
+
+
+class Fence(Struct, frozen=True):
+    """The last sequence that the writer has seen on ``subject_filter``; the broker refuses the append if it moved.
+
+    All writers of a subject family must name the same filter, byte for byte.
+    """
+
+    subject_filter: str
+    last_sequence: int
+
+
+class LinkOptions(Struct, frozen=True, kw_only=True):
+    """How to connect. ``seed_file`` None connects without credentials, which the shipped broker refuses."""
+
+    servers: tuple[str, ...]
+    name: str
+    inbox_prefix: str
+    seed_file: Path | None = None
+    connect_timeout: timedelta = timedelta(seconds=5)
+
+
+class _PubAckError(Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _PubAck(Struct):
+    seq: int = 0
+    error: _PubAckError | None = None
+    duplicate: bool = False
+
+
+_pub_ack: Final = msgspec.json.Decoder(_PubAck)
+
+
+class Link:
+    """A connection that is open. Make one with ``connect``."""
+
+    def __init__(self, client: DirectClient, options: LinkOptions) -> None:
+        """Wrap a connected client; ``connect`` does this."""
+        self._client = client
+        self._options = options
+        self._inbox = f"{options.inbox_prefix}.{uuid.uuid4().hex[:12]}"
+        self._tokens = itertools.count(1)
+        self._waiting: dict[str, tuple[asyncio.Future[Delivery], float]] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @classmethod
+    async def connect(cls, options: LinkOptions) -> Self:
+        """Open a connection and its inbox.
+
+        Raises:
+            BusUnavailable: if no server answers in time or the credentials are refused.
+        """
+        client = DirectClient()
+        await _dial(client, options)
+        link = cls(client, options)
+        await client.listen(f"{link._inbox}.*", link._on_reply)
+        link._sweeper = asyncio.create_task(link._sweep(), name=f"link-sweep-{options.name}")
+        return link
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the server is reachable right now."""
+        return self._client.is_connected
+
+    @property
+    def name(self) -> str:
+        """The name under which the server knows this connection."""
+        return self._options.name
+
+    @property
+    def max_payload(self) -> int:
+        """Largest message in bytes that the server takes."""
+        return self._client.max_payload
+
+    @property
+    def client(self) -> DirectClient:
+        """The nats-py client, for what is off the hot path (stream management, object store)."""
+        return self._client
+
+    def send(self, subject: str, data: bytes, *, reply: str = "", headers: bytes = b"") -> None:
+        """Publish on core NATS: at most once, nothing awaited."""
+        self._client.send(subject, data, reply, headers)
+
+    async def listen(self, subject: str, handler: Handler, *, queue: str = "") -> Listener:
+        """Call ``handler`` for each message on ``subject``, in order, from the read loop."""
+        sid = await self._client.listen(subject, handler, queue)
+        return Listener(self._client, sid)
+
+    async def request(
+        self, subject: str, data: bytes, *, headers: bytes = b"", timeout: timedelta = REQUEST_TIMEOUT
+    ) -> Delivery:
+        """Ask and wait for the one answer.
+
+        Raises:
+            NoResponders: if nobody listens there.
+            RequestTimedOut: if nobody answered in time; whether it was served is unknown.
+        """
+        answer = await self._ask(subject, data, headers, timeout)
+        if status_code(answer.headers) == _NO_RESPONDERS:
+            raise NoResponders(f"nobody answers on {subject}")
+        return answer
+
+    async def append(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        fence: Fence | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        timeout: timedelta = REQUEST_TIMEOUT,
+    ) -> int:
+        """Publish to a stream and wait until it is stored; returns the stream sequence.
+
+        Raises:
+            FenceMismatch: if something was stored since ``fence`` was read. A question, not a verdict: look again.
+            SubjectTaken: if the subject holds its one message already.
+            PublishUnknown: if no answer came; it may be stored or not.
+            PublishRefused: if the stream will not have it.
+        """
+        block = _append_headers(fence, headers)
+        try:
+            answer = await self._ask(subject, data, block, timeout)
+        except RequestTimedOut as error:
+            raise PublishUnknown(f"no acknowledgement for {subject} in {timeout}") from error
+        return _sequence_of(subject, answer)
+
+    def reply_to(self, delivery: Delivery, data: bytes, headers: bytes = b"") -> None:
+        """Answer a request, if it asked for an answer."""
+        if delivery.reply:
+            self._client.send(delivery.reply, data, "", headers)
+
+    async def close(self) -> None:
+        """Send what is queued and disconnect; what still waits for an answer gets ``BusUnavailable``."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for future, _ in self._waiting.values():
+            if not future.done():
+                future.set_exception(BusUnavailable(f"connection {self.name} was closed"))
+        self._waiting.clear()
+        if not self._client.is_closed:
+            await self._client.close()
+
+    async def _ask(self, subject: str, data: bytes, headers: bytes, timeout: timedelta) -> Delivery:
+        if self._client.is_closed:
+            raise BusUnavailable(f"connection {self.name} is closed")
+        number = str(next(self._tokens))
+        future: asyncio.Future[Delivery] = self._loop.create_future()
+        self._waiting[number] = (future, self._loop.time() + timeout.total_seconds())
+        try:
+            self._client.send(subject, data, f"{self._inbox}.{number}", headers)
+            return await future
+        finally:
+            self._waiting.pop(number, None)
+
+    def _on_reply(self, delivery: Delivery) -> None:
+        waiting = self._waiting.get(delivery.subject.rpartition(".")[2])
+        if waiting is not None and not waiting[0].done():
+            waiting[0].set_result(delivery)
+
+    async def _sweep(self) -> None:
+        # One timer for all: a timer per request costs more than the request's own bookkeeping.
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now = self._loop.time()
+            for future, due in tuple(self._waiting.values()):
+                if due < now and not future.done():
+                    future.set_exception(RequestTimedOut("no answer in time; whether it was served is unknown"))
+
+
+class Listener:
+    """One subscription that can be ended."""
+
+    def __init__(self, client: DirectClient, sid: int) -> None:
+        """Made by ``Link.listen``."""
+        self._client = client
+        self._sid = sid
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._client.silence(self._sid)
+
+
+def _append_headers(fence: Fence | None, headers: Sequence[tuple[str, str]]) -> bytes:
+    if fence is None:
+        return header_block(*headers) if headers else b""
+    return header_block(
+        (EXPECTED_LAST, str(fence.last_sequence)), (EXPECTED_LAST_SUBJECT, fence.subject_filter), *headers
+    )
+
+
+def _sequence_of(subject: str, answer: Delivery) -> int:
+    if status_code(answer.headers) == _NO_RESPONDERS:
+        raise PublishRefused(f"no stream takes {subject}: provision the mesh (ig3 broker does)")
+    try:
+        ack = _pub_ack.decode(answer.data)
+    except msgspec.DecodeError as error:
+        raise PublishUnknown(f"unreadable acknowledgement for {subject}: {error}") from error
+    if ack.error is None:
+        return ack.seq
+    if ack.error.err_code in _WRONG_LAST_SEQUENCE:
+        raise FenceMismatch(f"{subject}: {ack.error.description}")
+    if ack.error.err_code == _SUBJECT_FULL:
+        raise SubjectTaken(f"{subject} holds its one message already")
+    raise PublishRefused(f"{subject}: {ack.error.description} ({ack.error.err_code})")
+
+
+async def _dial(client: DirectClient, options: LinkOptions) -> None:
+    async def on_error(error: Exception) -> None:
+        log.warning("connection %s: %s", options.name, error)
+
+    async def on_drop() -> None:
+        log.warning("connection %s lost, reconnecting", options.name)
+
+    try:
+        async with asyncio.timeout(options.connect_timeout.total_seconds()):
+            await client.connect(
+                servers=list(options.servers),
+                name=options.name,
+                inbox_prefix=options.inbox_prefix.encode(),
+                nkeys_seed=str(options.seed_file) if options.seed_file else None,
+                error_cb=on_error,
+                disconnected_cb=on_drop,
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.25,
+                skip_subject_validation=True,
+            )
+    except Exception as error:
+        await client.close()
+        raise BusUnavailable(f"cannot reach the bus at {', '.join(options.servers)}: {error or 'time-out'}") from error
