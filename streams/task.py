@@ -1,0 +1,202 @@
+"""The task aggregate: what a task's events add up to, and which of them count.
+
+One pure rule, used by readers, dispatcher and ledger alike (DESIGN, "Life of a task", 6): an event counts only if its
+writer and attempt are those of the latest service-written marker before it, and its ``n`` is next. The broker's fence
+makes a stale writer stop; this rule makes one that does not stop harmless.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from streams.events import (
+    AttemptShare,
+    TaskAccepted,
+    TaskAssigned,
+    TaskChunk,
+    TaskEnded,
+    TaskHalted,
+    TaskQueued,
+)
+from streams.subjects import MESH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from streams.chat import FinishReason, Usage
+    from streams.events import Marker, Outcome, TaskError, TaskEvent
+
+
+class Phase(StrEnum):
+    """Where a task stands. Only forwards, but for a re-assignment, which starts ``RUNNING`` again."""
+
+    SUBMITTED = "submitted"
+    WAITING = "waiting"
+    RUNNING = "running"
+    WRITTEN = "written"
+    """The last chunk is stored; the dispatcher has yet to end the task."""
+    HALTED = "halted"
+    ENDED = "ended"
+
+
+class Rejection(StrEnum):
+    """Why an event does not count. A reader skips it, save ``GAP``, where it must fetch what it missed."""
+
+    REPEAT = "this counter was seen before"
+    GAP = "events before this one are missing"
+    FOREIGN_WRITER = "the writer does not hold the assignment"
+    STALE_ATTEMPT = "the attempt is not the current one"
+    WRONG_OFFSET = "the text does not begin where the answer stands"
+    OUT_OF_PHASE = "such an event cannot follow now"
+
+
+class TaskState(Struct, frozen=True, kw_only=True):
+    """All that the events so far say, without the text. ``chars`` is the length of the answer so far."""
+
+    n: int = 0
+    phase: Phase = Phase.SUBMITTED
+    attempt: int = 0
+    node: str | None = None
+    chars: int = 0
+    tokens: int = 0
+    shares: tuple[AttemptShare, ...] = ()
+    """What each attempt has contributed, in order, the current one included."""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    position: int | None = None
+    reason: str | None = None
+    """Why it waits or was halted."""
+    outcome: Outcome | None = None
+    error: TaskError | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can follow."""
+        return self.phase is Phase.ENDED
+
+
+def advance(state: TaskState, writer: str, event: TaskEvent) -> TaskState | Rejection:
+    """Apply one event written by ``writer`` (the last token of its subject), or say why it does not count."""
+    if isinstance(event, TaskChunk):
+        return _check_chunk(state, writer, event) or _add_chunk(state, event)
+    return _check_marker(state, writer, event) or _MARK[type(event)](state, event)
+
+
+def fold(events: Iterable[tuple[str, TaskEvent]], state: TaskState | None = None) -> TaskState:
+    """Apply ``(writer, event)`` pairs in stream order, skipping what does not count."""
+    current = state or TaskState()
+    for writer, event in events:
+        following = advance(current, writer, event)
+        if not isinstance(following, Rejection):
+            current = following
+    return current
+
+
+def _check_counter(state: TaskState, n: int) -> Rejection | None:
+    if n == state.n + 1:
+        return None
+    return Rejection.REPEAT if n <= state.n else Rejection.GAP
+
+
+def _check_chunk(state: TaskState, writer: str, chunk: TaskChunk) -> Rejection | None:
+    # A gap is told before anything else: what is missing may well be the marker that makes this chunk right.
+    if (counter := _check_counter(state, chunk.n)) is not None:
+        return counter
+    if writer != state.node:
+        return Rejection.FOREIGN_WRITER
+    if chunk.attempt != state.attempt:
+        return Rejection.STALE_ATTEMPT
+    if state.phase is not Phase.RUNNING:
+        return Rejection.OUT_OF_PHASE
+    return None if chunk.offset == state.chars else Rejection.WRONG_OFFSET
+
+
+def _check_marker(state: TaskState, writer: str, marker: Marker) -> Rejection | None:
+    if writer != MESH:
+        return Rejection.FOREIGN_WRITER
+    if (counter := _check_counter(state, marker.n)) is not None:
+        return counter
+    if state.phase not in _MAY_FOLLOW[type(marker)]:
+        return Rejection.OUT_OF_PHASE
+    return _check_assignment(state, marker) if isinstance(marker, TaskAssigned) else None
+
+
+def _check_assignment(state: TaskState, marker: TaskAssigned) -> Rejection | None:
+    if marker.attempt != state.attempt + 1:
+        return Rejection.STALE_ATTEMPT
+    return None if marker.offset == state.chars else Rejection.WRONG_OFFSET
+
+
+def _add_chunk(state: TaskState, chunk: TaskChunk) -> TaskState:
+    last = state.shares[-1]
+    share = AttemptShare(
+        attempt=last.attempt,
+        node=last.node,
+        chars=last.chars + len(chunk.text),
+        tokens=last.tokens + chunk.tokens,
+    )
+    return replace(
+        state,
+        n=chunk.n,
+        phase=Phase.RUNNING if chunk.finish_reason is None else Phase.WRITTEN,
+        chars=state.chars + len(chunk.text),
+        tokens=state.tokens + chunk.tokens,
+        shares=(*state.shares[:-1], share),
+        finish_reason=chunk.finish_reason,
+        usage=chunk.usage,
+    )
+
+
+def _accept(state: TaskState, marker: TaskAccepted) -> TaskState:
+    return replace(state, n=marker.n, phase=Phase.WAITING)
+
+
+def _queue(state: TaskState, marker: TaskQueued) -> TaskState:
+    return replace(state, n=marker.n, phase=Phase.WAITING, position=marker.position, reason=marker.reason)
+
+
+def _assign(state: TaskState, marker: TaskAssigned) -> TaskState:
+    share = AttemptShare(attempt=marker.attempt, node=marker.node, chars=0, tokens=0)
+    return replace(
+        state,
+        n=marker.n,
+        phase=Phase.RUNNING,
+        attempt=marker.attempt,
+        node=marker.node,
+        shares=(*state.shares, share),
+        position=None,
+        reason=None,
+        finish_reason=None,
+        usage=None,
+    )
+
+
+def _halt(state: TaskState, marker: TaskHalted) -> TaskState:
+    return replace(state, n=marker.n, phase=Phase.HALTED, reason=marker.reason)
+
+
+def _end(state: TaskState, marker: TaskEnded) -> TaskState:
+    return replace(state, n=marker.n, phase=Phase.ENDED, outcome=marker.outcome, error=marker.error)
+
+
+_OPEN = frozenset({Phase.SUBMITTED, Phase.WAITING, Phase.RUNNING, Phase.WRITTEN, Phase.HALTED})
+
+_MAY_FOLLOW = {
+    TaskAccepted: frozenset({Phase.SUBMITTED}),
+    TaskQueued: frozenset({Phase.SUBMITTED, Phase.WAITING, Phase.RUNNING}),
+    TaskAssigned: frozenset({Phase.SUBMITTED, Phase.WAITING, Phase.RUNNING}),
+    TaskHalted: _OPEN - {Phase.HALTED},
+    TaskEnded: _OPEN,
+}
+
+_MARK = {
+    TaskAccepted: _accept,
+    TaskQueued: _queue,
+    TaskAssigned: _assign,
+    TaskHalted: _halt,
+    TaskEnded: _end,
+}
