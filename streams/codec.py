@@ -5,7 +5,6 @@ One decoder per type is built once; decoding checks types and bounds, so what pa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -15,6 +14,8 @@ from streams.errors import UndecodableEvent
 from streams.events import DeviceEvent, EndEvent, ModelEvent, TaskEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streams.events import Event
     from streams.messages import Wire
 

@@ -31,7 +31,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="ty
 # --- TASKS: what was asked ---------------------------------------------------------------------------------------
 
 
-class TaskSubmitted(Event, tag="task.submitted.v1"):
+class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """Somebody asks a model something. The first one on a subject wins; the broker refuses every other."""
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -60,14 +60,14 @@ class TaskError(Struct, frozen=True, kw_only=True, omit_defaults=True):
     param: str | None = None
 
 
-class TaskAccepted(Event, tag="task.accepted.v1"):
+class TaskAccepted(Event, frozen=True, kw_only=True, tag="task.accepted.v1"):
     """Rights, limits and budget hold; the mesh now owes an end. Left out when ``assigned`` follows at once (ADR 5)."""
 
     n: Counter
     at_ms: int
 
 
-class TaskQueued(Event, tag="task.queued.v1"):
+class TaskQueued(Event, frozen=True, kw_only=True, tag="task.queued.v1"):
     """Nobody can take the task now: how many are before it, and why."""
 
     n: Counter
@@ -76,7 +76,7 @@ class TaskQueued(Event, tag="task.queued.v1"):
     reason: str
 
 
-class TaskAssigned(Event, tag="task.assigned.v1"):
+class TaskAssigned(Event, frozen=True, kw_only=True, tag="task.assigned.v1"):
     """From here on only ``node`` writes, and only under ``attempt``. Carries the whole reason for the choice."""
 
     n: Counter
@@ -88,7 +88,7 @@ class TaskAssigned(Event, tag="task.assigned.v1"):
     offset: Count = 0
 
 
-class TaskHalted(Event, tag="task.halted.v1"):
+class TaskHalted(Event, frozen=True, kw_only=True, tag="task.halted.v1"):
     """The attempt is void from here on and none follows: a cancel, a deadline or a lost node is being settled."""
 
     n: Counter
@@ -96,7 +96,7 @@ class TaskHalted(Event, tag="task.halted.v1"):
     reason: str
 
 
-class TaskChunk(Event, tag="task.chunk.v1"):
+class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
     """A piece of the answer, written by the node. The last one has ``finish_reason`` and ``usage``.
 
     ``offset`` counts characters (Unicode code points) of the answer before this chunk, over all attempts;
@@ -115,7 +115,7 @@ class TaskChunk(Event, tag="task.chunk.v1"):
 Outcome = Literal["completed", "failed", "cancelled", "dead"]
 
 
-class TaskEnded(Event, tag="task.ended.v1"):
+class TaskEnded(Event, frozen=True, kw_only=True, tag="task.ended.v1"):
     """The marker that closes a task's subjects; the fact itself stands in ENDED."""
 
     n: Counter
@@ -136,7 +136,7 @@ class AttemptShare(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tokens: Count
 
 
-class TaskCompleted(Event, tag="task.completed.v1"):
+class TaskCompleted(Event, frozen=True, kw_only=True, tag="task.completed.v1"):
     """The answer is whole. ``final_n`` is the counter of its last chunk."""
 
     at_ms: int
@@ -147,7 +147,7 @@ class TaskCompleted(Event, tag="task.completed.v1"):
     shares: tuple[AttemptShare, ...]
 
 
-class TaskFailed(Event, tag="task.failed.v1"):
+class TaskFailed(Event, frozen=True, kw_only=True, tag="task.failed.v1"):
     """No whole answer will come. ``shares`` says what was delivered before."""
 
     at_ms: int
@@ -157,7 +157,7 @@ class TaskFailed(Event, tag="task.failed.v1"):
     shares: tuple[AttemptShare, ...] = ()
 
 
-class TaskCancelled(Event, tag="task.cancelled.v1"):
+class TaskCancelled(Event, frozen=True, kw_only=True, tag="task.cancelled.v1"):
     """The account no longer wanted the answer. ``shares`` says what was delivered before."""
 
     at_ms: int
@@ -170,7 +170,7 @@ class TaskCancelled(Event, tag="task.cancelled.v1"):
 # --- MODELS and DEVICES: who can do what -------------------------------------------------------------------------
 
 
-class ModelAnnounced(Event, tag="model.announced.v1"):
+class ModelAnnounced(Event, frozen=True, kw_only=True, tag="model.announced.v1"):
     """A node serves a model; written by the registry after its checks."""
 
     at_ms: int
@@ -178,7 +178,7 @@ class ModelAnnounced(Event, tag="model.announced.v1"):
     replica: Replica
 
 
-class ModelWithdrawn(Event, tag="model.withdrawn.v1"):
+class ModelWithdrawn(Event, frozen=True, kw_only=True, tag="model.withdrawn.v1"):
     """A node no longer serves a model."""
 
     at_ms: int
@@ -187,7 +187,7 @@ class ModelWithdrawn(Event, tag="model.withdrawn.v1"):
     reason: str
 
 
-class DeviceRegistered(Event, tag="device.registered.v1"):
+class DeviceRegistered(Event, frozen=True, kw_only=True, tag="device.registered.v1"):
     """A device was seen for the first time."""
 
     at_ms: int
@@ -195,7 +195,7 @@ class DeviceRegistered(Event, tag="device.registered.v1"):
     software: str
 
 
-class DeviceLost(Event, tag="device.lost.v1"):
+class DeviceLost(Event, frozen=True, kw_only=True, tag="device.lost.v1"):
     """A device left the bus or fell silent: nothing is placed there until it returns."""
 
     at_ms: int
@@ -203,7 +203,7 @@ class DeviceLost(Event, tag="device.lost.v1"):
     reason: str
 
 
-class DeviceReturned(Event, tag="device.returned.v1"):
+class DeviceReturned(Event, frozen=True, kw_only=True, tag="device.returned.v1"):
     """A lost device announced itself again."""
 
     at_ms: int

@@ -43,7 +43,7 @@ class Wire(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="typ
 # --- dispatcher -> node: node.<node>.assign, node.<node>.stop ----------------------------------------------------
 
 
-class Assign(Wire, tag="node.assign.v1"):
+class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     """Work for a node. The reply subject of the message is the results subject: the right to write there.
 
     ``next_n`` and ``last_sequence`` are where the first chunk goes; ``prefix`` is text already published.
@@ -62,7 +62,7 @@ class Assign(Wire, tag="node.assign.v1"):
     deadline_at_ms: int | None = None
 
 
-class Stop(Wire, tag="node.stop.v1"):
+class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):
     """The attempt is void: stop generating, write nothing more."""
 
     task: str
@@ -90,7 +90,7 @@ class ReplicaLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tokens_per_s: float = 0.0
 
 
-class NodeStatus(Wire, tag="node.status.v1"):
+class NodeStatus(Wire, frozen=True, kw_only=True, tag="node.status.v1"):
     """A node's load, sent on change and as a heartbeat."""
 
     at_ms: int
@@ -102,21 +102,21 @@ class NodeStatus(Wire, tag="node.status.v1"):
     draining: bool = False
 
 
-class Announce(Wire, tag="node.announce.v1"):
+class Announce(Wire, frozen=True, kw_only=True, tag="node.announce.v1"):
     """All that a node serves now; what it announced before and is not in here is withdrawn."""
 
     software: str
     replicas: Annotated[tuple[Replica, ...], Meta(max_length=64)]
 
 
-class Announced(Wire, tag="node.announced.v1"):
+class Announced(Wire, frozen=True, kw_only=True, tag="node.announced.v1"):
     """The registry's answer to an announcement."""
 
     accepted: bool
     reason: str = ""
 
 
-class Finished(Wire, tag="node.finished.v1"):
+class Finished(Wire, frozen=True, kw_only=True, tag="node.finished.v1"):
     """The last chunk of the attempt is stored at ``sequence``. A hint: the dispatcher reads the stream itself."""
 
     task: str
@@ -125,7 +125,7 @@ class Finished(Wire, tag="node.finished.v1"):
     sequence: int
 
 
-class Refused(Wire, tag="node.refused.v1"):
+class Refused(Wire, frozen=True, kw_only=True, tag="node.refused.v1"):
     """The node will not go on with the attempt; ``status`` below 500 means that no other node would either."""
 
     task: str
@@ -136,7 +136,7 @@ class Refused(Wire, tag="node.refused.v1"):
     status: int = 503
 
 
-class Ask(Wire, tag="node.ask.v1"):
+class Ask(Wire, frozen=True, kw_only=True, tag="node.ask.v1"):
     """A publish was refused or timed out: is the attempt still mine, and where does the next chunk go?"""
 
     account: str
@@ -144,7 +144,7 @@ class Ask(Wire, tag="node.ask.v1"):
     attempt: Attempt
 
 
-class Standing(Wire, tag="node.standing.v1"):
+class Standing(Wire, frozen=True, kw_only=True, tag="node.standing.v1"):
     """The answer to ``Ask``, read from the stream."""
 
     yours: bool
@@ -157,7 +157,7 @@ class Standing(Wire, tag="node.standing.v1"):
 # --- user -> services: api.user.<account>.* ----------------------------------------------------------------------
 
 
-class EventsRequest(Wire, tag="user.events.v1"):
+class EventsRequest(Wire, frozen=True, kw_only=True, tag="user.events.v1"):
     """Give me the events of a task past counter ``after``."""
 
     task: str
@@ -172,7 +172,7 @@ class StoredEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     body: Raw
 
 
-class EventsPage(Wire, tag="user.events_page.v1"):
+class EventsPage(Wire, frozen=True, kw_only=True, tag="user.events_page.v1"):
     """Events of a task, oldest first; ask again after the last ``n`` while ``more``."""
 
     task: str
@@ -180,21 +180,21 @@ class EventsPage(Wire, tag="user.events_page.v1"):
     more: bool = False
 
 
-class Cancel(Wire, tag="user.cancel.v1"):
+class Cancel(Wire, frozen=True, kw_only=True, tag="user.cancel.v1"):
     """I no longer want the answer."""
 
     task: str
     reason: str = "cancelled by the client"
 
 
-class CancelOutcome(Wire, tag="user.cancel_outcome.v1"):
+class CancelOutcome(Wire, frozen=True, kw_only=True, tag="user.cancel_outcome.v1"):
     """How the task ended: ``cancelled``, or what came before the cancel."""
 
     task: str
     outcome: Literal["cancelled", "completed", "failed", "dead", "unknown"]
 
 
-class Refusal(Wire, tag="refusal.v1"):
+class Refusal(Wire, frozen=True, kw_only=True, tag="refusal.v1"):
     """A request could not be served; code and status as HTTP would have given."""
 
     code: str

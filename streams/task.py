@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from streams.chat import FinishReason, Usage
 from streams.events import (
     AttemptShare,
+    Outcome,
     TaskAccepted,
     TaskAssigned,
     TaskChunk,
     TaskEnded,
+    TaskError,
     TaskHalted,
     TaskQueued,
 )
@@ -27,8 +30,7 @@ from streams.subjects import MESH
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from streams.chat import FinishReason, Usage
-    from streams.events import Marker, Outcome, TaskError, TaskEvent
+    from streams.events import Marker, TaskEvent
 
 
 class Phase(StrEnum):
@@ -83,7 +85,7 @@ def advance(state: TaskState, writer: str, event: TaskEvent) -> TaskState | Reje
     """Apply one event written by ``writer`` (the last token of its subject), or say why it does not count."""
     if isinstance(event, TaskChunk):
         return _check_chunk(state, writer, event) or _add_chunk(state, event)
-    return _check_marker(state, writer, event) or _MARK[type(event)](state, event)
+    return _check_marker(state, writer, event) or _mark(state, event)
 
 
 def fold(events: Iterable[tuple[str, TaskEvent]], state: TaskState | None = None) -> TaskState:
@@ -151,6 +153,20 @@ def _add_chunk(state: TaskState, chunk: TaskChunk) -> TaskState:
     )
 
 
+def _mark(state: TaskState, marker: Marker) -> TaskState:
+    match marker:
+        case TaskAccepted():
+            return _accept(state, marker)
+        case TaskQueued():
+            return _queue(state, marker)
+        case TaskAssigned():
+            return _assign(state, marker)
+        case TaskHalted():
+            return _halt(state, marker)
+        case TaskEnded():
+            return _end(state, marker)
+
+
 def _accept(state: TaskState, marker: TaskAccepted) -> TaskState:
     return replace(state, n=marker.n, phase=Phase.WAITING)
 
@@ -191,12 +207,4 @@ _MAY_FOLLOW = {
     TaskAssigned: frozenset({Phase.SUBMITTED, Phase.WAITING, Phase.RUNNING}),
     TaskHalted: _OPEN - {Phase.HALTED},
     TaskEnded: _OPEN,
-}
-
-_MARK = {
-    TaskAccepted: _accept,
-    TaskQueued: _queue,
-    TaskAssigned: _assign,
-    TaskHalted: _halt,
-    TaskEnded: _end,
 }

@@ -17,7 +17,6 @@ Account = Literal["EDGE", "CORE"]
 """EDGE holds claims of users and devices; CORE holds facts that only services write."""
 
 
-
 class Republish(Struct, frozen=True):
     """Send on what was stored, and only that: readers of the source would also see what the broker refused."""
 
@@ -76,7 +75,9 @@ def results_stream(bucket: str, stream_count: int) -> str:
     return f"RESULTS_{BUCKETS.index(bucket) * stream_count // len(BUCKETS)}"
 
 
-def stream_specs(*, results_streams: int = 4, retention: Retention | None = None, replicas: int = 1) -> tuple[StreamSpec, ...]:
+def stream_specs(
+    *, results_streams: int = 4, retention: Retention | None = None, replicas: int = 1
+) -> tuple[StreamSpec, ...]:
     """Return every stream of the mesh.
 
     Args:
