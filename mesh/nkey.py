@@ -28,7 +28,7 @@ def public_key_of(seed: str) -> str:
     """Derive the public key (``U…``) of a user's seed.
 
     Raises:
-        ValueError: if it is not the seed of a user, or its checksum does not fit. The text of the error does not show it.
+        ValueError: if it is not the seed of a user, or its checksum does not fit; the text never shows the seed.
     """
     try:
         raw = base64.b32decode(seed + "=" * (-len(seed) % 8))
