@@ -11,13 +11,14 @@ import itertools
 import logging
 import uuid
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import msgspec
 from msgspec import Struct
 
 from mesh.direct_client import DirectClient
 from mesh.errors import (
+    BusError,
     BusUnavailable,
     FenceMismatch,
     NoResponders,
@@ -53,6 +54,13 @@ class Fence(Struct, frozen=True):
     last_sequence: int
 
 
+class Collected(NamedTuple):
+    """The answers to one question, and the status message that closed them."""
+
+    parts: tuple[Delivery, ...]
+    end: Delivery
+
+
 class LinkOptions(Struct, frozen=True, kw_only=True):
     """How to connect. ``seed_file`` None connects without credentials, which the shipped broker refuses."""
 
@@ -75,6 +83,29 @@ class _PubAck(Struct):
     duplicate: bool = False
 
 
+class _Waiting:
+    """One request in flight; ``parts`` gathers the replies of a request that has several."""
+
+    __slots__ = ("due", "future", "parts")
+
+    def __init__(self, future: asyncio.Future[Delivery], due: float, parts: list[Delivery] | None) -> None:
+        self.future = future
+        self.due = due
+        self.parts = parts
+
+    def take(self, delivery: Delivery) -> None:
+        if self.future.done():
+            return
+        if self.parts is None or status_code(delivery.headers) is not None:
+            self.future.set_result(delivery)
+        else:
+            self.parts.append(delivery)
+
+    def fail(self, error: BusError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
 _pub_ack: Final = msgspec.json.Decoder(_PubAck)
 
 
@@ -87,7 +118,7 @@ class Link:
         self._options = options
         self._inbox = f"{options.inbox_prefix}.{uuid.uuid4().hex[:12]}"
         self._tokens = itertools.count(1)
-        self._waiting: dict[str, tuple[asyncio.Future[Delivery], float]] = {}
+        self._waiting: dict[str, _Waiting] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -114,6 +145,11 @@ class Link:
     def name(self) -> str:
         """The name under which the server knows this connection."""
         return self._options.name
+
+    @property
+    def inbox(self) -> str:
+        """This connection's own inbox prefix; subjects under it are nobody else's."""
+        return self._inbox
 
     @property
     def max_payload(self) -> int:
@@ -148,6 +184,20 @@ class Link:
             raise NoResponders(f"nobody answers on {subject}")
         return answer
 
+    async def collect(self, subject: str, data: bytes, *, timeout: timedelta = REQUEST_TIMEOUT) -> Collected:
+        """Ask a question that has many answers, closed by one that carries a status (JetStream's batched gets).
+
+        Raises:
+            NoResponders: if nobody listens there.
+            RequestTimedOut: if the closing answer did not come in time.
+        """
+        parts: list[Delivery] = []
+        last = await self._ask(subject, data, b"", timeout, parts)
+        code = status_code(last.headers)
+        if code == _NO_RESPONDERS:
+            raise NoResponders(f"nobody answers on {subject}")
+        return Collected(tuple(parts), last)
+
     async def append(
         self,
         subject: str,
@@ -181,19 +231,20 @@ class Link:
         """Send what is queued and disconnect; what still waits for an answer gets ``BusUnavailable``."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for future, _ in self._waiting.values():
-            if not future.done():
-                future.set_exception(BusUnavailable(f"connection {self.name} was closed"))
+        for waiting in tuple(self._waiting.values()):
+            waiting.fail(BusUnavailable(f"connection {self.name} was closed"))
         self._waiting.clear()
         if not self._client.is_closed:
             await self._client.close()
 
-    async def _ask(self, subject: str, data: bytes, headers: bytes, timeout: timedelta) -> Delivery:
+    async def _ask(
+        self, subject: str, data: bytes, headers: bytes, timeout: timedelta, parts: list[Delivery] | None = None
+    ) -> Delivery:
         if self._client.is_closed:
             raise BusUnavailable(f"connection {self.name} is closed")
         number = str(next(self._tokens))
         future: asyncio.Future[Delivery] = self._loop.create_future()
-        self._waiting[number] = (future, self._loop.time() + timeout.total_seconds())
+        self._waiting[number] = _Waiting(future, self._loop.time() + timeout.total_seconds(), parts)
         try:
             self._client.send(subject, data, f"{self._inbox}.{number}", headers)
             return await future
@@ -202,17 +253,17 @@ class Link:
 
     def _on_reply(self, delivery: Delivery) -> None:
         waiting = self._waiting.get(delivery.subject.rpartition(".")[2])
-        if waiting is not None and not waiting[0].done():
-            waiting[0].set_result(delivery)
+        if waiting is not None:
+            waiting.take(delivery)
 
     async def _sweep(self) -> None:
         # One timer for all: a timer per request costs more than the request's own bookkeeping.
         while True:
             await asyncio.sleep(_SWEEP_S)
             now = self._loop.time()
-            for future, due in tuple(self._waiting.values()):
-                if due < now and not future.done():
-                    future.set_exception(RequestTimedOut("no answer in time; whether it was served is unknown"))
+            for waiting in tuple(self._waiting.values()):
+                if waiting.due < now:
+                    waiting.fail(RequestTimedOut("no answer in time; whether it was served is unknown"))
 
 
 class Listener:
