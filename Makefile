@@ -58,7 +58,7 @@ types: dev ## pyright, strict on the four packages
 	@$(BIN)/pyright
 
 imports: dev ## the one-way rule between the packages
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 unit: dev ## the tests that need no compiler and no browser, quickly
 	@exec $(BIN)/pytest tests/unit
@@ -93,7 +93,7 @@ clean: ## remove what was installed and built here; the mesh's data (.ig3) stays
 # Stamps: each step runs again only when what it installs has changed.
 $(VENV)/.ig3-uv: requirements/bootstrap.lock
 	@scripts/create-venv $(PYTHON) $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(UV): $(VENV)/.ig3-uv
