@@ -57,7 +57,7 @@ class ServiceSource:
         """Follow what is stored from now on."""
         return self._feed.watch(key)
 
-    async def fetch(self, key: TaskKey, *, after_n: int, after_sequence: int) -> list[LiveEvent]:  # noqa: ARG002 - the sequence says it
+    async def fetch(self, key: TaskKey, *, after_n: int, after_sequence: int) -> list[LiveEvent]:
         """Read the stream past ``after_sequence``."""
         return [LiveEvent(*stored) for stored in await self._log.read_bytes(key, after_sequence=after_sequence)]
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +50,11 @@ class DirectClient(Client):
 
         nats-py keeps the subscription in its own table, so it is renewed by every reconnect.
         """
-        sub = await self.subscribe(subject, queue=queue, cb=_unreachable)
-        self._direct[sub._id] = handler
-        return sub._id
+        # ``subscribe`` takes the next number before its first await; entering it first leaves no message undelivered.
+        sid = self._sid + 1
+        self._direct[sid] = handler
+        await self.subscribe(subject, queue=queue, cb=_unreachable)  # pyright: ignore[reportUnknownMemberType] - nats-py's bare Future
+        return sid
 
     async def silence(self, sid: int) -> None:
         """End a ``listen``."""

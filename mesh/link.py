@@ -11,6 +11,7 @@ import itertools
 import logging
 import uuid
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import msgspec
@@ -31,7 +32,6 @@ from mesh.headers import EXPECTED_LAST, EXPECTED_LAST_SUBJECT, header_block, sta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from mesh.direct_client import Delivery, Handler
 
@@ -42,6 +42,7 @@ _NO_RESPONDERS: Final = 503
 _WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 _SUBJECT_FULL: Final = 10077
 _SWEEP_S: Final = 0.25
+_RECONNECT_WAIT_S: Final = 0.25
 
 
 class Fence(Struct, frozen=True):
@@ -321,7 +322,7 @@ async def _dial(client: DirectClient, options: LinkOptions) -> None:
                 disconnected_cb=on_drop,
                 allow_reconnect=True,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=0.25,
+                reconnect_time_wait=_RECONNECT_WAIT_S,  # pyright: ignore[reportArgumentType] - used as seconds to sleep, so a float will do
                 skip_subject_validation=True,
             )
     except Exception as error:

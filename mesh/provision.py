@@ -171,7 +171,12 @@ def _differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
     ]
 
 
-_ABSENT: Final[dict[str, Any]] = {"max_age": 0, "duplicate_window": _SHORTEST_DEDUPE_NS, "deny_delete": False, "allow_direct": False}
+_ABSENT: Final[dict[str, Any]] = {
+    "max_age": 0,
+    "duplicate_window": _SHORTEST_DEDUPE_NS,
+    "deny_delete": False,
+    "allow_direct": False,
+}
 
 
 async def _call(link: Link, subject: str, body: dict[str, Any]) -> dict[str, Any]:

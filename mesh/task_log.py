@@ -15,10 +15,12 @@ from mesh.headers import SEQUENCE, STREAM_SUBJECT, header, status_code
 from streams import subjects
 from streams.codec import decode_task_event
 from streams.errors import InvalidSubject, UndecodableEvent
-from streams.topology import results_stream
 from streams.task_id import bucket_of
+from streams.topology import results_stream
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mesh.direct_client import Delivery
     from mesh.link import Link
     from streams.events import TaskEvent
@@ -66,7 +68,8 @@ class TaskLog:
         """Return the same, not decoded."""
         last = await self.last_of_each_writer(key)
         wanted = [stored.writer for stored in last if stored.sequence > after_sequence]
-        runs = await asyncio.gather(*(self.read_writer(key, writer, after_sequence=after_sequence) for writer in wanted))
+        reads = (self.read_writer(key, writer, after_sequence=after_sequence) for writer in wanted)
+        runs = await asyncio.gather(*reads)
         return sorted((stored for run in runs for stored in run), key=lambda stored: stored.sequence)
 
     async def last_of_each_writer(self, key: TaskKey) -> list[StoredBytes]:
@@ -85,7 +88,7 @@ class TaskLog:
                 return found
             position = page[-1].sequence
 
-    async def _get(self, key: TaskKey, query: dict[str, object]) -> list[StoredBytes]:
+    async def _get(self, key: TaskKey, query: Mapping[str, object]) -> list[StoredBytes]:
         stream = results_stream(bucket_of(key.task), self._count)
         collected = await self._edge.collect(f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode())
         code = status_code(collected.end.headers)

@@ -12,7 +12,6 @@ import itertools
 import json
 import logging
 import uuid
-from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +19,8 @@ from mesh.headers import status_code
 from streams.topology import ACK_WAIT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesh.direct_client import Delivery
     from mesh.link import Link, Listener
 
