@@ -226,4 +226,3 @@ def _last_words(path: Path) -> str:
     lines = path.read_bytes()[-_SHOWN_LOG_BYTES:].decode(errors="replace").splitlines()
     reasons = [line for line in lines if "[FTL]" in line or line.startswith("nats-server:")]
     return (reasons or lines or ["its log is empty"])[-1].rpartition("[FTL] ")[2]
-
