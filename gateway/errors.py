@@ -1,0 +1,9 @@
+"""What the serving side can refuse, as one small hierarchy."""
+
+from __future__ import annotations
+
+from mesh.errors import MeshError
+
+
+class GatewayError(MeshError):
+    """Root of every error raised by ``gateway``."""
