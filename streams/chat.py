@@ -13,6 +13,10 @@ FinishReason = Literal["stop", "length"]
 """``stop``: the model or a stop string ended it. ``length``: ``max_tokens`` or the context ended it."""
 
 
+Count = Annotated[int, Meta(ge=0)]
+"""How many of something there are."""
+
+
 class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One turn of a conversation."""
 
@@ -39,9 +43,9 @@ class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens as the model's own tokenizer counts them."""
 
-    prompt_tokens: int
-    completion_tokens: int
-    cached_prompt_tokens: int = 0
+    prompt_tokens: Count
+    completion_tokens: Count
+    cached_prompt_tokens: Count = 0
 
     @property
     def total_tokens(self) -> int:

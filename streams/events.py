@@ -14,14 +14,15 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from streams.chat import FinishReason, Message, Sampling, Usage
+from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.replica import Replica
 
 Counter = Annotated[int, Meta(ge=1)]
 """``n``: the one counter that markers and chunks of a task share, from 1, without holes."""
 
 Attempt = Annotated[int, Meta(ge=1)]
-Count = Annotated[int, Meta(ge=0)]
+Deadline = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
+"""Unix milliseconds up to the year 9999: what a user sends must not overflow a clock of ours."""
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -37,7 +38,7 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     model: Annotated[str, Meta(min_length=1, max_length=256)]
     messages: Annotated[tuple[Message, ...], Meta(min_length=1, max_length=4096)]
     sampling: Sampling = Sampling()
-    deadline_at_ms: int | None = None
+    deadline_at_ms: Deadline | None = None
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from streams.chat import Message, Sampling
-from streams.events import Attempt, Count
+from streams.chat import Count, Message, Sampling
+from streams.events import Attempt
 from streams.replica import Replica
 
 __all__ = [
