@@ -1,0 +1,45 @@
+"""What a node takes and what it refuses: one pure decision, made before anything is spent on a task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from streams.messages import Assign
+
+
+class Occupancy(Struct, frozen=True, kw_only=True):
+    """One model on this node: requests that it can run at once, and how many it runs."""
+
+    slots: int
+    busy: int
+
+
+class Objection(Struct, frozen=True, kw_only=True):
+    """Why a node will not take a task. A ``status`` below 500 means that no other node would either."""
+
+    code: str
+    message: str
+    status: int
+
+
+def objection_to(assign: Assign, models: Mapping[str, Occupancy], *, now_ms: int, draining: bool) -> Objection | None:
+    """Say why this node refuses an assignment, or None where it takes it.
+
+    There is no queue on a node: the dispatcher has one, sees all nodes, and tells the user the place in it.
+    """
+    if assign.deadline_at_ms is not None and assign.deadline_at_ms <= now_ms:
+        return Objection(code="deadline_exceeded", message="the deadline passed before the task began", status=408)
+    if draining:
+        return Objection(code="node_draining", message="the node is being shut down", status=503)
+    occupancy = models.get(assign.model)
+    if occupancy is None:
+        # Not 404: another node may well serve it, and only the dispatcher knows whether none does.
+        return Objection(code="model_not_found", message=f"this node does not serve {assign.model!r}", status=503)
+    if occupancy.busy >= occupancy.slots:
+        return Objection(code="node_busy", message=f"all {occupancy.slots} slots of the model are taken", status=503)
+    return None

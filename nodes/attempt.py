@@ -1,0 +1,165 @@
+"""One running attempt: the engine's pieces become chunks on the task's stream.
+
+Two tasks work hand in hand: one runs the engine and fills the outbox, the other empties it, one append at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from mesh.errors import BusUnavailable
+from nodes.chunk_writer import ChunkWriter, Grant, Verdict
+from nodes.engine import Generate
+from nodes.errors import EngineError, EngineUnavailable, RequestRefused
+from nodes.outbox import Outbox
+from streams.messages import Finished, Refused
+
+if TYPE_CHECKING:
+    from mesh.link import Link
+    from nodes.engine import Engine
+    from streams.messages import Assign
+    from streams.subjects import TaskKey
+    from streams.tokens import Token
+
+log = logging.getLogger(__name__)
+
+_LATE_S: Final = 2.0
+"""The dispatcher ends a task at its deadline; a node that hears nothing stops by itself this much later."""
+
+Report = Finished | Refused
+"""What a node tells the dispatcher when an attempt is over; nothing, if the dispatcher ended it."""
+
+
+class Attempt:
+    """One attempt at one task on this node. Cancel its ``run`` to stop it: nothing more is generated or written."""
+
+    def __init__(self, *, link: Link, node: Token, engine: Engine, assign: Assign, key: TaskKey, subject: str) -> None:
+        """Prepare to run ``assign``, whose reply subject was ``subject``."""
+        self._engine = engine
+        self._assign = assign
+        self._key = key
+        self._dispatcher = assign.dispatcher
+        self._outbox = Outbox()
+        self._writer = ChunkWriter(link, node, self._grant(assign, subject))
+        self.tokens = 0
+        """Completion tokens generated so far."""
+
+    @property
+    def task(self) -> Token:
+        """The task's id."""
+        return self._key.task
+
+    @property
+    def number(self) -> int:
+        """Which attempt at the task this is, from 1."""
+        return self._assign.attempt
+
+    @property
+    def model(self) -> str:
+        """The model that was asked for."""
+        return self._assign.model
+
+    def renew(self, assign: Assign, subject: str) -> None:
+        """Take the same assignment once more: a fresh grant, maybe from another dispatcher."""
+        self._dispatcher = assign.dispatcher
+        self._writer.renew(self._grant(assign, subject))
+
+    async def run(self) -> Report | None:
+        """Generate and write until the last chunk is stored; None where the dispatcher has ended the attempt itself."""
+        try:
+            async with asyncio.timeout(self._time_left_s()):
+                return await self._generate_and_write()
+        except TimeoutError:
+            return self.refused("deadline_exceeded", "the deadline passed while the answer was being written", 408)
+        except EngineError as error:
+            return self._refused_by_engine(error)
+        except BusUnavailable as error:
+            log.warning("task %s: attempt %d given up: %s", self.task, self.number, error)
+            return None
+        except Exception:
+            log.exception("task %s: attempt %d failed", self.task, self.number)
+            return self.refused("internal_error", "the node failed while writing the answer", 500)
+
+    def refused(self, code: str, message: str, status: int) -> Refused:
+        """Say that this node will not go on with the attempt."""
+        return Refused(
+            task=self.task,
+            attempt=self.number,
+            dispatcher=self._dispatcher,
+            code=code,
+            message=message,
+            status=status,
+        )
+
+    async def _generate_and_write(self) -> Report | None:
+        generating = asyncio.create_task(self._generate(), name=f"generate-{self.task}")
+        try:
+            return await self._write()
+        finally:
+            generating.cancel()
+            await asyncio.wait((generating,))
+
+    async def _generate(self) -> None:
+        """Fill the outbox. Never raises: what goes wrong here is told to the writing side."""
+        try:
+            await self._pump()
+        except EngineError as error:
+            self._outbox.fail(error)
+        except Exception as error:
+            log.exception("task %s: the engine failed", self.task)
+            self._outbox.fail(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
+
+    async def _pump(self) -> None:
+        assign, outbox = self._assign, self._outbox
+        request = Generate(messages=assign.messages, sampling=assign.sampling, prefix=assign.prefix)
+        async with aclosing(self._engine.generate(request)) as pieces:
+            async for piece in pieces:
+                self.tokens += piece.tokens
+                outbox.put(piece)
+                if piece.finish_reason is not None:
+                    return
+                if outbox.is_full:
+                    await outbox.room()
+        raise EngineError("the engine ended the answer without a finish reason")
+
+    async def _write(self) -> Report | None:
+        while True:
+            batch = await self._outbox.take()
+            verdict = await self._writer.write(batch)
+            if verdict is Verdict.VOID:
+                return None
+            if verdict is Verdict.LOST:
+                return self.refused("stream_refused", "the results stream does not take this attempt's chunks", 503)
+            if batch.finish_reason is not None:
+                return self._finished()
+
+    def _finished(self) -> Finished:
+        return Finished(
+            task=self.task,
+            attempt=self.number,
+            dispatcher=self._dispatcher,
+            sequence=self._writer.last_sequence,
+        )
+
+    def _refused_by_engine(self, error: EngineError) -> Refused:
+        if isinstance(error, RequestRefused):
+            return self.refused(error.code, str(error), 400)
+        return self.refused("engine_error", str(error), 503 if isinstance(error, EngineUnavailable) else 500)
+
+    def _grant(self, assign: Assign, subject: str) -> Grant:
+        return Grant(
+            key=self._key,
+            attempt=assign.attempt,
+            subject=subject,
+            next_n=assign.next_n,
+            last_sequence=assign.last_sequence,
+            chars=len(assign.prefix),
+        )
+
+    def _time_left_s(self) -> float | None:
+        deadline_at_ms = self._assign.deadline_at_ms
+        return None if deadline_at_ms is None else deadline_at_ms / 1000 - time.time() + _LATE_S

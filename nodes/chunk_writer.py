@@ -1,0 +1,191 @@
+"""The writing side of one attempt: fenced chunks, one at a time, and what to do when an append is in doubt.
+
+A refused fence or a missing acknowledgement is a question, never a verdict (DESIGN, "Life of a task", 5): the writer
+asks the dispatcher, who reads the stream, and then goes on behind what is stored or stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from mesh.errors import FenceMismatch, NoResponders, PublishRefused, PublishUnknown, RequestTimedOut
+from mesh.link import Fence
+from nodes.pauses import pause_s
+from streams import subjects
+from streams.codec import decode, encode
+from streams.errors import UndecodableEvent
+from streams.events import TaskChunk
+from streams.messages import Ask, Standing
+from streams.subjects import TaskKey
+
+if TYPE_CHECKING:
+    from mesh.link import Link
+    from nodes.outbox import Batch
+    from streams.tokens import Token
+
+log = logging.getLogger(__name__)
+
+ASK_TIMEOUT: Final = timedelta(seconds=2)
+GRANT_WAIT_S: Final = 1.0
+_MOST_REFUSALS: Final = 8
+
+
+class Verdict(StrEnum):
+    """How an attempt to write ended."""
+
+    STORED = "stored"
+    VOID = "void"
+    """The attempt is no longer ours: stop, silently."""
+    LOST = "lost"
+    """The stream does not hold what it acknowledged, or takes nothing more: this attempt cannot go on."""
+
+
+class Grant(Struct, frozen=True, kw_only=True):
+    """The right to write an attempt's chunks, and where the next one goes.
+
+    ``subject`` is the reply subject of the assignment. ``chars`` counts the characters of the answer before it.
+    """
+
+    key: TaskKey
+    attempt: int
+    subject: str
+    next_n: int
+    last_sequence: int
+    chars: int = 0
+
+
+class ChunkWriter:
+    """Writes the chunks of one attempt; only one ``write`` at a time."""
+
+    def __init__(self, link: Link, node: Token, grant: Grant) -> None:
+        """Write through ``link`` as ``node``, from where ``grant`` says."""
+        self._link = link
+        self._ask_subject = subjects.node_api(node, "ask")
+        self._filter = subjects.results_of(grant.key)
+        self._grant = grant
+        self._next_n = grant.next_n
+        self._last_sequence = grant.last_sequence
+        self._chars = grant.chars
+        self._granted_on = connection_number(link)
+        self._writing = False
+        self._renewed = asyncio.Event()
+
+    @property
+    def last_sequence(self) -> int:
+        """Stream sequence of the last event of the task that this writer knows of."""
+        return self._last_sequence
+
+    def renew(self, grant: Grant) -> None:
+        """Take a fresh grant for the same attempt: a reconnect loses the old one.
+
+        While an append is in flight its acknowledgement decides where the next chunk goes, not the grant: the grant
+        was written before the dispatcher could know.
+        """
+        self._grant = grant
+        self._granted_on = connection_number(self._link)
+        if not self._writing and grant.last_sequence > self._last_sequence:
+            self._next_n, self._last_sequence = grant.next_n, grant.last_sequence
+        self._renewed.set()
+
+    async def write(self, batch: Batch) -> Verdict:
+        """Store a batch as the next chunk, however often the place for it moves.
+
+        Raises:
+            BusUnavailable: if the connection is closed for good.
+        """
+        refusals = 0
+        self._writing = True
+        try:
+            while refusals < _MOST_REFUSALS:
+                if self._granted_on == connection_number(self._link):
+                    try:
+                        self._advance(batch, await self._append(batch))
+                    except (FenceMismatch, PublishUnknown) as doubt:
+                        log.info("task %s: in doubt: %s", self._grant.key.task, doubt)
+                    except PublishRefused as refusal:
+                        refusals += 1
+                        log.warning("task %s: refused: %s", self._grant.key.task, refusal)
+                        await asyncio.sleep(pause_s(refusals))
+                    else:
+                        return Verdict.STORED
+                verdict = await self._settle(batch)
+                if verdict is not None:
+                    return verdict
+            return Verdict.LOST
+        finally:
+            self._writing = False
+
+    async def _append(self, batch: Batch) -> int:
+        chunk = TaskChunk(
+            n=self._next_n,
+            attempt=self._grant.attempt,
+            offset=self._chars,
+            text=batch.text,
+            tokens=batch.tokens,
+            finish_reason=batch.finish_reason,
+            usage=batch.usage,
+        )
+        fence = Fence(self._filter, self._last_sequence)
+        return await self._link.append(self._grant.subject, encode(chunk), fence=fence)
+
+    def _advance(self, batch: Batch, sequence: int) -> None:
+        self._next_n += 1
+        self._last_sequence = sequence
+        self._chars += len(batch.text)
+
+    async def _settle(self, batch: Batch) -> Verdict | None:
+        """Ask where we stand; None means: publish the batch again, now at the right place."""
+        self._renewed.clear()
+        standing = await self._ask()
+        if not standing.yours:
+            log.info("task %s: attempt %d is over: %s", self._grant.key.task, self._grant.attempt, standing.reason)
+            return Verdict.VOID
+        expected_n = self._next_n
+        ahead = standing.chars - self._chars
+        self._next_n, self._last_sequence = standing.next_n, standing.last_sequence
+        if batch.text and ahead == len(batch.text) and standing.next_n > expected_n:
+            self._chars = standing.chars
+            return Verdict.STORED
+        if ahead == 0:
+            # An empty last chunk looks the same stored or not. Writing it twice is harmless: the second does not count.
+            await self._await_grant()
+            return None
+        log.error(
+            "task %s: the stream holds %d characters, we wrote %d", self._grant.key.task, standing.chars, self._chars
+        )
+        return Verdict.LOST
+
+    async def _await_grant(self) -> None:
+        """Give the dispatcher a moment to hand the grant again, if a reconnect lost it; then try without."""
+        if self._granted_on == connection_number(self._link):
+            return
+        try:
+            async with asyncio.timeout(GRANT_WAIT_S):
+                await self._renewed.wait()
+        except TimeoutError:
+            self._granted_on = connection_number(self._link)
+
+    async def _ask(self) -> Standing:
+        """Ask until somebody answers: the attempt's deadline, or a stop, ends this from outside."""
+        key = self._grant.key
+        question = encode(Ask(account=key.account, task=key.task, attempt=self._grant.attempt))
+        tries = 0
+        while True:
+            try:
+                answer = await self._link.request(self._ask_subject, question, timeout=ASK_TIMEOUT)
+                return decode(answer.data, Standing)
+            except (NoResponders, RequestTimedOut, UndecodableEvent) as error:
+                tries += 1
+                log.debug("task %s: no standing yet: %s", key.task, error)
+                await asyncio.sleep(pause_s(tries))
+
+
+def connection_number(link: Link) -> int:
+    """Which connection of the link this is: grants of the broker die with the connection they came on."""
+    return link.client.stats["reconnects"]

@@ -1,0 +1,94 @@
+"""Pieces of one answer between the engine and the stream.
+
+While one append is in flight, pieces gather here and become one chunk; nothing ever waits for a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from nodes.engine import Piece
+    from nodes.errors import EngineError
+    from streams.chat import FinishReason, Usage
+
+PENDING_CHARS: Final = 16_384
+"""How far the engine may run ahead of the stream before it has to wait."""
+
+
+class Batch(NamedTuple):
+    """What the next chunk says. ``finish_reason`` and ``usage`` come with the last one."""
+
+    text: str
+    tokens: int
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+class Outbox:
+    """One producer puts pieces, one consumer takes all that is there. Bounded: see ``room``."""
+
+    def __init__(self, limit_chars: int = PENDING_CHARS) -> None:
+        """Let at most about ``limit_chars`` characters wait."""
+        self._limit = limit_chars
+        self._texts: list[str] = []
+        self._chars = 0
+        self._tokens = 0
+        self._last: Piece | None = None
+        self._failure: EngineError | None = None
+        self._arrival: asyncio.Future[None] | None = None
+        self._departure: asyncio.Future[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the producer should wait for ``room`` before it puts more."""
+        return self._chars >= self._limit
+
+    def put(self, piece: Piece) -> None:
+        """Add a piece; one with a finish reason is the last."""
+        self._texts.append(piece.text)
+        self._chars += len(piece.text)
+        self._tokens += piece.tokens
+        if piece.finish_reason is not None:
+            self._last = piece
+        self._arrival = _wake(self._arrival)
+
+    def fail(self, error: EngineError) -> None:
+        """End the answer by an error; what was put before is still taken first."""
+        self._failure = error
+        self._arrival = _wake(self._arrival)
+
+    async def room(self) -> None:
+        """Wait until the consumer has taken what is there."""
+        while self.is_full:
+            self._departure = asyncio.get_running_loop().create_future()
+            await self._departure
+
+    async def take(self) -> Batch:
+        """Take all that is there, waiting for the first text or the last piece.
+
+        A token that is not a whole character yet makes no chunk of its own: it counts in the next one.
+
+        Raises:
+            EngineError: what the producer failed with, once everything before is taken.
+        """
+        while not self._chars and self._last is None:
+            if self._failure is not None:
+                raise self._failure
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        batch = self._drain()
+        self._departure = _wake(self._departure)
+        return batch
+
+    def _drain(self) -> Batch:
+        texts, tokens, last = self._texts, self._tokens, self._last
+        self._texts, self._chars, self._tokens = [], 0, 0
+        text = texts[0] if len(texts) == 1 else "".join(texts)
+        return Batch(text, tokens) if last is None else Batch(text, tokens, last.finish_reason, last.usage)
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,112 @@
+"""A node's load, told on change and as a heartbeat, on core NATS: nothing is lost when one is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nodes.pauses import jittered_s
+from streams import subjects
+from streams.codec import encode
+from streams.messages import NodeStatus
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from mesh.link import Link
+    from nodes.worker import Worker
+    from streams.tokens import Token
+
+SHORTEST_GAP: Final = timedelta(milliseconds=200)
+"""However fast the load changes, reports come no faster."""
+
+_RATE_WINDOW_S: Final = 1.0
+
+
+class StatusReporter:
+    """Sends ``NodeStatus`` soon after each change, and never less often than ``interval``."""
+
+    def __init__(self, link: Link, node: Token, worker: Worker, interval: timedelta) -> None:
+        """Report on ``worker``; ``start`` begins."""
+        self._link = link
+        self._subject = subjects.status(node)
+        self._worker = worker
+        self._interval_s = interval.total_seconds()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent_at = float("-inf")
+        self._rates = TokenRates(self._loop.time())
+        self._running = False
+
+    def start(self) -> None:
+        """Begin with a first report."""
+        self._running = True
+        self.changed()
+
+    def stop(self) -> None:
+        """Report no more."""
+        self._running = False
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def changed(self) -> None:
+        """Report soon: at once, unless the last report was a moment ago."""
+        due = max(self._loop.time(), self._sent_at + SHORTEST_GAP.total_seconds())
+        if self._running and (self._timer is None or self._timer.when() > due):
+            self._schedule(due)
+
+    def _schedule(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._send)
+
+    def _send(self) -> None:
+        self._sent_at = self._loop.time()
+        self._timer = None
+        self._schedule(self._sent_at + jittered_s(self._interval_s))
+        rates = self._rates.update(self._sent_at, self._worker.tokens_by_model())
+        report = NodeStatus(
+            at_ms=time.time_ns() // 1_000_000,
+            interval_s=self._interval_s,
+            replicas=self._worker.loads(rates),
+            running=self._worker.running(),
+            memory_bytes=resident_bytes(),
+            draining=self._worker.draining,
+        )
+        self._link.send(self._subject, encode(report))
+
+
+class TokenRates:
+    """Tokens per second and model, each over at least a second, so that one burst is no rate."""
+
+    def __init__(self, now_s: float) -> None:
+        """Begin to count at ``now_s``, on any steady clock."""
+        self._since_s = now_s
+        self._before: Counter[str] | None = None
+        self._rates: dict[str, float] = {}
+
+    def update(self, now_s: float, totals: Counter[str]) -> dict[str, float]:
+        """Take the totals of now; returns the latest rates."""
+        elapsed_s = now_s - self._since_s
+        if self._before is None:
+            self._since_s, self._before = now_s, totals
+        elif elapsed_s >= _RATE_WINDOW_S:
+            before = self._before
+            self._rates = {model: (total - before[model]) / elapsed_s for model, total in totals.items()}
+            self._since_s, self._before = now_s, totals
+        return self._rates
+
+
+def resident_bytes() -> int | None:
+    """Memory of this process as the kernel counts it; None where there is no ``/proc``."""
+    try:
+        resident = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmRSS:"))
+    except (OSError, StopIteration):
+        return None
+    return int(resident.split()[1]) * 1024
+
+
+_STATUS: Final = Path("/proc/self/status")

@@ -1,0 +1,221 @@
+"""The worker of a node: takes assignments, runs them side by side, reports how each ended.
+
+The handlers are called from the connection's read loop: they decide and start tasks, and never wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nodes.admission import Objection, Occupancy, objection_to
+from nodes.attempt import Attempt
+from streams import subjects
+from streams.codec import decode, encode
+from streams.errors import StreamsError
+from streams.messages import Assign, Finished, Refused, ReplicaLoad, Running, Stop
+from streams.subjects import TaskKey
+from streams.task_id import parse_task_id
+from streams.tokens import Token, token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import timedelta
+
+    from mesh.direct_client import Delivery
+    from mesh.link import Link, Listener
+    from nodes.attempt import Report
+    from nodes.engine import Engine
+    from streams.messages import Replica
+
+log = logging.getLogger(__name__)
+
+_REMEMBERED: Final = 1024
+"""Ended attempts whose end can be told once more, should the dispatcher hand them again."""
+
+
+class Served(NamedTuple):
+    """A model that this node serves: the engine that runs it, and what was announced of it."""
+
+    engine: Engine
+    replica: Replica
+
+
+class _Run(NamedTuple):
+    attempt: Attempt
+    doing: asyncio.Task[Report | None]
+
+
+class Worker:
+    """Runs what is assigned to one node."""
+
+    def __init__(self, link: Link, node: Token, served: Iterable[Served], on_change: Callable[[], None]) -> None:
+        """Serve ``served`` as ``node``; ``on_change`` is called whenever the load changes."""
+        self._link = link
+        self._node = node
+        self._served = {entry.replica.model: entry for entry in served}
+        self._on_change = on_change
+        self._runs: dict[Token, _Run] = {}
+        self._open: set[asyncio.Task[Report | None]] = set()
+        self._busy: Counter[str] = Counter()
+        self._past_tokens: Counter[str] = Counter()
+        self._ended: dict[tuple[Token, int], Report | None] = {}
+        self._listeners: list[Listener] = []
+        self._draining = False
+
+    @property
+    def draining(self) -> bool:
+        """Whether new assignments are refused because the node is about to stop."""
+        return self._draining
+
+    @property
+    def replicas(self) -> tuple[Replica, ...]:
+        """What this node serves."""
+        return tuple(entry.replica for entry in self._served.values())
+
+    async def listen(self) -> None:
+        """Begin to hear assignments and stops."""
+        assign, stop = (subjects.node_inbox(self._node, verb) for verb in ("assign", "stop"))
+        self._listeners = [
+            await self._link.listen(assign, self._on_assign),
+            await self._link.listen(stop, self._on_stop),
+        ]
+
+    async def drain(self, limit: timedelta) -> None:
+        """Take nothing new, let what runs finish within ``limit``, and hand the rest back to the dispatcher."""
+        self._draining = True
+        self._on_change()
+        if self._open:
+            await asyncio.wait(tuple(self._open), timeout=limit.total_seconds())
+        unfinished = [run for run in self._runs.values() if run.doing.cancel()]
+        if self._open:
+            await asyncio.wait(tuple(self._open))
+        for run in unfinished:
+            self._report(
+                run.attempt.refused("node_stopping", "the node was shut down before the answer was whole", 503)
+            )
+
+    def running(self) -> tuple[Running, ...]:
+        """What runs now, with a counter each that shows whether it still moves."""
+        runs = (run.attempt for run in self._runs.values())
+        return tuple(Running(task=run.task, attempt=run.number, tokens=run.tokens) for run in runs)
+
+    def tokens_by_model(self) -> Counter[str]:
+        """Completion tokens generated since the start."""
+        total = self._past_tokens.copy()
+        for run in self._runs.values():
+            total[run.attempt.model] += run.attempt.tokens
+        return total
+
+    def loads(self, tokens_per_s: dict[str, float]) -> tuple[ReplicaLoad, ...]:
+        """How busy each replica is."""
+        return tuple(
+            ReplicaLoad(
+                model=model,
+                slots=entry.replica.slots,
+                busy=self._busy[model],
+                tokens_per_s=tokens_per_s.get(model, 0.0),
+            )
+            for model, entry in self._served.items()
+        )
+
+    def _on_assign(self, delivery: Delivery) -> None:
+        try:
+            assign = decode(delivery.data, Assign)
+            key = TaskKey(token(assign.account), parse_task_id(assign.task))
+        except StreamsError as error:
+            log.warning("ignored what is no assignment: %s", error)
+            return
+        if delivery.reply != subjects.result(key, self._node):
+            log.warning("task %s: ignored an assignment that grants %r", key.task, delivery.reply)
+            return
+        self._take(assign, key, delivery.reply)
+
+    def _take(self, assign: Assign, key: TaskKey, subject: str) -> None:
+        run = self._runs.get(key.task)
+        if run is not None and run.attempt.number >= assign.attempt:
+            if run.attempt.number == assign.attempt:
+                run.attempt.renew(assign, subject)
+            return
+        if (key.task, assign.attempt) in self._ended:
+            self._report(self._ended[key.task, assign.attempt])
+            return
+        objection = objection_to(
+            assign, self._occupancy(run), now_ms=time.time_ns() // 1_000_000, draining=self._draining
+        )
+        if objection is not None:
+            self._report(_refusal(assign, objection))
+            return
+        self._start(assign, key, subject, run)
+
+    def _start(self, assign: Assign, key: TaskKey, subject: str, superseded: _Run | None) -> None:
+        engine = self._served[assign.model].engine
+        attempt = Attempt(link=self._link, node=self._node, engine=engine, assign=assign, key=key, subject=subject)
+        if superseded is not None:
+            superseded.doing.cancel()
+        run = attempt.run() if superseded is None else _run_after(superseded.doing, attempt)
+        doing = asyncio.create_task(run, name=f"attempt-{key.task}-{assign.attempt}")
+        self._runs[key.task] = _Run(attempt, doing)
+        self._open.add(doing)
+        self._busy[attempt.model] += 1
+        doing.add_done_callback(lambda done: self._on_end(attempt, done))
+        self._on_change()
+
+    def _on_end(self, attempt: Attempt, done: asyncio.Task[Report | None]) -> None:
+        self._open.discard(done)
+        self._busy[attempt.model] -= 1
+        self._past_tokens[attempt.model] += attempt.tokens
+        run = self._runs.get(attempt.task)
+        if run is not None and run.doing is done:
+            del self._runs[attempt.task]
+        report = None if done.cancelled() else done.result()
+        self._ended[attempt.task, attempt.number] = report
+        if len(self._ended) > _REMEMBERED:
+            del self._ended[next(iter(self._ended))]
+        self._report(report)
+        self._on_change()
+
+    def _on_stop(self, delivery: Delivery) -> None:
+        try:
+            stop = decode(delivery.data, Stop)
+        except StreamsError as error:
+            log.warning("ignored what is no stop: %s", error)
+            return
+        run = self._runs.get(Token(stop.task))
+        if run is not None and run.attempt.number <= stop.attempt:
+            log.info("task %s: attempt %d stops: %s", stop.task, run.attempt.number, stop.reason)
+            run.doing.cancel()
+
+    def _occupancy(self, superseded: _Run | None) -> dict[str, Occupancy]:
+        leaving = None if superseded is None else superseded.attempt.model
+        return {
+            model: Occupancy(slots=entry.replica.slots, busy=self._busy[model] - (model == leaving))
+            for model, entry in self._served.items()
+        }
+
+    def _report(self, report: Report | None) -> None:
+        if isinstance(report, Finished):
+            self._link.send(subjects.node_api(self._node, "finished"), encode(report))
+        elif isinstance(report, Refused):
+            log.info("task %s: refused: %s (%s)", report.task, report.code, report.message)
+            self._link.send(subjects.node_api(self._node, "refused"), encode(report))
+
+
+async def _run_after(superseded: asyncio.Task[Report | None], attempt: Attempt) -> Report | None:
+    """Run once the older attempt has left its slot."""
+    await asyncio.wait((superseded,))
+    return await attempt.run()
+
+
+def _refusal(assign: Assign, objection: Objection) -> Refused:
+    return Refused(
+        task=assign.task,
+        attempt=assign.attempt,
+        dispatcher=assign.dispatcher,
+        code=objection.code,
+        message=objection.message,
+        status=objection.status,
+    )
