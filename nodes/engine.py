@@ -1,0 +1,115 @@
+"""The one interface that every engine has, and the values that go in and out of it.
+
+An engine holds one model in this process. It knows nothing of the mesh: no task ids, no counters, no charging.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+
+from msgspec import Meta, Struct
+
+from streams.chat import FinishReason, Message, Sampling, Usage
+
+if TYPE_CHECKING:
+    from streams.replica import Replica
+
+EngineName = Literal["xllamacpp", "llama-cpp-python", "synthetic"]
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+"""The small model that comes with ``make install``."""
+
+
+class EngineSpec(Struct, frozen=True, kw_only=True):
+    """Which engine to open and with what."""
+
+    engine: EngineName = "xllamacpp"
+    model: str = DEFAULT_MODEL
+    """Id of a built-in model, or path of a GGUF file. The synthetic engine has no model and ignores it."""
+    model_id: str | None = None
+    """Id under which the mesh knows the model; by default made from the file name."""
+    slots: Annotated[int, Meta(ge=1, le=256)] | None = None
+    """Requests at once; ``None``: what suits the engine."""
+    context_tokens: Annotated[int, Meta(ge=128)] = 2048
+    """Tokens that prompt and answer of one request may fill together; never more than the model was made for."""
+    threads: Annotated[int, Meta(ge=1, le=512)] | None = None
+    """``None``: one less than this process may use, because compute threads that compete collapse to a tenth."""
+    token_delay_ms: Annotated[float, Meta(ge=0)] = 0.0
+    """Pause before each token of the synthetic engine."""
+
+
+class Generate(Struct, frozen=True, kw_only=True):
+    """One request to an engine.
+
+    ``prefix`` is text of the answer that was published before; the engine goes on right behind it and never repeats it.
+    A trailing assistant message is continued in the same way. ``sampling.max_tokens`` counts new tokens only: whoever
+    continues an answer subtracts what was published.
+    """
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    prefix: str = ""
+
+
+class Piece(Struct, frozen=True, kw_only=True):
+    """What a step of generation added: whole characters, never a part of a stop string.
+
+    The last piece of an answer, and no other, has ``finish_reason`` and ``usage``; its text may be empty. The
+    ``tokens`` of all pieces add up to ``usage.completion_tokens``. The usage counts this request alone: with a prefix,
+    the prefix is part of the prompt.
+    """
+
+    text: str
+    tokens: int = 1
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+class EngineLoad(Struct, frozen=True, kw_only=True):
+    """Requests inside the engine at this moment."""
+
+    running: int
+    """Those that hold a slot, cancelled ones included until the engine has really let go of them."""
+    waiting: int
+    """Those that were accepted while every slot was taken."""
+
+
+class Loading(Struct, frozen=True, kw_only=True):
+    """How far the start of an engine is."""
+
+    stage: Literal["reading", "loading", "measuring", "ready"]
+    fraction: float
+    """Of the whole start, 0 to 1. Not every binding tells how far it is inside a stage."""
+
+
+OnLoading = Callable[[Loading], None]
+"""Called in the thread of the event loop."""
+
+
+class Engine(Protocol):
+    """One loaded model.
+
+    Raises ``EngineUnavailable`` from `start`; ``RequestRefused``, ``EngineUnavailable`` or ``EngineError`` from the
+    iteration of `generate`, and nothing else from either.
+    """
+
+    async def start(self) -> Replica:
+        """Load the model, generate a little to measure it, and say what it is."""
+        ...
+
+    def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
+        """Stream one answer; several may run at once, those above the slots wait in order.
+
+        ``aclose()`` cancels: when it returns the engine works on this request no more, its slot is free. While tokens
+        come that takes one step of the engine, while a prompt is read the rest of its current batch.
+        """
+        ...
+
+    def load(self) -> EngineLoad:
+        """Count the requests inside; cheap enough to ask at any time."""
+        ...
+
+    async def stop(self) -> None:
+        """End every request with ``EngineUnavailable`` and free the memory; harmless if called again."""
+        ...

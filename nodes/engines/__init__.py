@@ -1,0 +1,32 @@
+"""The engines, and the one place that knows which there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nodes.engine import Engine, EngineSpec, Loading, OnLoading
+
+
+def open_engine(spec: EngineSpec, on_loading: OnLoading | None = None) -> Engine:
+    """Make the engine that ``spec`` names; its packages are imported only now, the model is loaded by ``start()``.
+
+    Raises:
+        EngineUnavailable: the engine's package is not installed; the message says how to get it.
+    """
+    report = on_loading or _silent
+    if spec.engine == "synthetic":
+        from nodes.engines.synthetic import SyntheticEngine
+
+        return SyntheticEngine(spec, report)
+    if spec.engine == "llama-cpp-python":
+        from nodes.engines.llama_cpp_python import LlamaCppPythonEngine
+
+        return LlamaCppPythonEngine(spec, report)
+    from nodes.engines.xllamacpp import XllamacppEngine
+
+    return XllamacppEngine(spec, report)
+
+
+def _silent(loading: Loading) -> None:
+    """Nobody watches."""

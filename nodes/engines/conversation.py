@@ -1,0 +1,49 @@
+"""What every engine asks of the messages of a request before it works on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from nodes.errors import RequestRefused
+from streams.chat import Message
+
+if TYPE_CHECKING:
+    from nodes.engine import Generate
+
+
+class Conversation(Struct, frozen=True, kw_only=True):
+    """The turns to answer, and the beginning of the answer where there is one already."""
+
+    turns: tuple[Message, ...]
+    begun: str
+
+
+def conversation_of(request: Generate) -> Conversation:
+    """Check the messages and part the answer that is to be continued from the turns before it.
+
+    llama.cpp itself would accept an empty list and make something up.
+
+    Raises:
+        RequestRefused: ``invalid_messages``.
+    """
+    turns = tuple(replace(m, role="system") if m.role == "developer" else m for m in request.messages)
+    begun = request.prefix
+    if turns and turns[-1].role == "assistant":
+        begun = turns[-1].content + begun
+        turns = turns[:-1]
+    if not turns:
+        raise RequestRefused("invalid_messages", "messages must hold at least one that is not the assistant's")
+    if turns[-1].role == "assistant":
+        raise RequestRefused("invalid_messages", "messages must not end with two of the assistant's")
+    return Conversation(turns=turns, begun=begun)
+
+
+def context_exceeded(prompt_tokens: int, context_tokens: int) -> RequestRefused:
+    """Make the refusal of a prompt that leaves no room for an answer."""
+    return RequestRefused(
+        "context_length_exceeded",
+        f"the messages have {prompt_tokens} tokens and this model's context holds {context_tokens}: shorten them",
+    )

@@ -1,0 +1,143 @@
+"""An engine without a model, for benchmarks and fault tests: the same request always gives the same text.
+
+It is never a default.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from nodes.engine import EngineLoad, Generate, Loading, Piece
+from nodes.engines.conversation import Conversation, context_exceeded, conversation_of
+from nodes.engines.stops import StopFilter
+from nodes.errors import EngineUnavailable
+from streams.chat import Usage
+from streams.replica import Replica
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from nodes.engine import EngineSpec, OnLoading
+
+MODEL_ID: Final = "synthetic"
+DEFAULT_TOKENS: Final = 50
+"""Length of an answer when ``max_tokens`` is not given."""
+
+_SLOTS: Final = 256
+_BREATH: Final = 8
+"""Without a delay the event loop gets a turn after this many tokens."""
+
+# Every character class that a codec could break on; the number of words is prime, so starts differ for long.
+_WORDS: Final = (
+    "amber", "brook", "cedar", "delta", "ember", "fjord", "grove", "haven", "islet", "jetty", "knoll", "larch",
+    "mörk", "niño", "ocean", "pearl", "quartz", "río", "stone", "tide", "umbra", "valley", "willow", "øst",
+    "yarrow", "zephyr", "海", "🌊", "nest",
+)  # fmt: skip
+
+
+class SyntheticEngine:
+    """Answers with one word per token. Where in the cycle of words it begins depends on the messages alone."""
+
+    def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
+        self._spec = spec
+        self._on_loading = on_loading
+        self._delay_s = spec.token_delay_ms / 1000
+        self._running = 0
+        self._started = False
+
+    async def start(self) -> Replica:
+        """Say what it is; there is nothing to load and its speed is chosen, not measured."""
+        self._started = True
+        self._on_loading(Loading(stage="ready", fraction=1.0))
+        return Replica(
+            model=self._spec.model_id or MODEL_ID,
+            engine="synthetic",
+            context_tokens=self._spec.context_tokens,
+            slots=self._spec.slots or _SLOTS,
+            tokens_per_s=1 / self._delay_s if self._delay_s else None,
+        )
+
+    async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
+        """Stream exactly ``max_tokens`` words, one a piece, each at its own time from the start.
+
+        A prefix is continued at the word where it ends, also when it was cut inside a word. The context bounds the
+        prompt only, so that any length of answer can be asked for.
+        """
+        self._check_started()
+        answer = _Answer(request, self._spec.context_tokens)
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        self._running += 1
+        try:
+            while not answer.finished:
+                if self._delay_s:
+                    await asyncio.sleep(max(0.0, start + (answer.tokens + 1) * self._delay_s - clock()))
+                elif answer.tokens % _BREATH == 0:
+                    await asyncio.sleep(0)
+                self._check_started()
+                if piece := answer.step():
+                    yield piece
+        finally:
+            self._running -= 1
+
+    def load(self) -> EngineLoad:
+        """Count the answers in progress; none ever waits."""
+        return EngineLoad(running=self._running, waiting=0)
+
+    async def stop(self) -> None:
+        """End every answer at its next word."""
+        self._started = False
+
+    def _check_started(self) -> None:
+        if not self._started:
+            raise EngineUnavailable("the engine was stopped or not started yet")
+
+
+class _Answer:
+    """One answer on its way."""
+
+    def __init__(self, request: Generate, context_tokens: int) -> None:
+        conversation = conversation_of(request)
+        self.prompt_tokens = max(1, sum(len(turn.content.split()) for turn in conversation.turns))
+        if self.prompt_tokens > context_tokens:
+            raise context_exceeded(self.prompt_tokens, context_tokens)
+        self.tokens = 0
+        self.finished = False
+        self._asked = request.sampling.max_tokens
+        self._wanted = self._asked or max(1, DEFAULT_TOKENS - conversation.begun.count(" "))
+        self._words = _words(conversation)
+        self._stops = StopFilter(request.sampling.stop)
+        self._shown_tokens = 0
+
+    def step(self) -> Piece | None:
+        """Make one token; no piece comes of it while its text may begin a stop string."""
+        text = self._stops.push(next(self._words))
+        self.tokens += 1
+        if self._stops.hit or self.tokens == self._wanted:
+            return self._last(text + self._stops.rest())
+        if not text:
+            return None
+        new, self._shown_tokens = self.tokens - self._shown_tokens, self.tokens
+        return Piece(text=text, tokens=new)
+
+    def _last(self, text: str) -> Piece:
+        self.finished = True
+        return Piece(
+            text=text,
+            tokens=self.tokens - self._shown_tokens,
+            finish_reason="length" if self._asked and not self._stops.hit else "stop",
+            usage=Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.tokens),
+        )
+
+
+def _words(conversation: Conversation) -> Iterator[str]:
+    """Yield words for ever, from where the begun answer ends."""
+    at = zlib.crc32(repr(conversation.turns).encode()) + conversation.begun.count(" ")
+    cut = conversation.begun.rpartition(" ")[2]
+    first = f"{_WORDS[at % len(_WORDS)]} "
+    yield first.removeprefix(cut)
+    while True:
+        at += 1
+        yield f"{_WORDS[at % len(_WORDS)]} "

@@ -1,0 +1,158 @@
+"""llama.cpp by the binding ``xllamacpp``: llama-server's engine inside this process, with continuous batching.
+
+It is the default engine, because it comes as a prebuilt wheel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import aclosing
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
+
+from nodes.engine import EngineLoad, Generate, Loading, Piece
+from nodes.engines.conversation import conversation_of
+from nodes.engines.host import compute_threads, resident_bytes
+from nodes.engines.lanes import Lanes, PieceSink
+from nodes.engines.llama_server import AnswerReader, chat_body
+from nodes.engines.probe import measure
+from nodes.errors import EngineUnavailable, RequestRefused
+from nodes.model_file import ModelFile, find_model
+from streams.replica import Replica
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from nodes.engine import EngineSpec, OnLoading
+    from nodes.engines.conversation import Conversation
+    from streams.chat import Sampling
+
+_SLOTS: Final = 4
+_BATCH_TOKENS: Final = 64
+"""Prompt tokens per step. All slots wait for a step, and a prompt can be cancelled between two: with the binding's own
+2048 a long prompt stopped every other answer for half a minute, with 64 for a second, at the same speed."""
+
+_ERRORS_ONLY: Final = 1
+_BUSY: Final = re.compile(rb"^llamacpp:requests_(?:processing|deferred) (\d+)", re.MULTILINE)
+
+
+class XllamacppEngine:
+    """One model in llama-server's engine.
+
+    ``memory_bytes`` of its replica is what this process grew by from before loading to after measuring, mapped pages of
+    the model included, and at least the size of the file. While the model loads the binding holds the interpreter, so
+    the event loop stands still and no progress inside that stage is known.
+    """
+
+    def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
+        self._spec = spec
+        self._on_loading = on_loading
+        self._binding = _import_binding()
+        self._slots = spec.slots or _SLOTS
+        self._lanes = Lanes(self._slots)
+        self._server: Any = None
+
+    async def start(self) -> Replica:
+        """Load the model and measure it."""
+        self._on_loading(Loading(stage="reading", fraction=0.0))
+        model = await asyncio.to_thread(find_model, self._spec.model, self._spec.model_id)
+        context_tokens = min(self._spec.context_tokens, model.header.context_tokens or self._spec.context_tokens)
+        self._on_loading(Loading(stage="loading", fraction=0.05))
+        before = resident_bytes()
+        self._server = await asyncio.to_thread(self._open, model, context_tokens)
+        self._on_loading(Loading(stage="measuring", fraction=0.7))
+        speed = await measure(self)
+        self._on_loading(Loading(stage="ready", fraction=1.0))
+        return Replica(
+            model=model.model_id,
+            engine="xllamacpp",
+            context_tokens=context_tokens,
+            slots=self._slots,
+            quantisation=model.header.quantisation,
+            parameters=model.header.parameters,
+            file_bytes=model.header.file_bytes,
+            memory_bytes=max(resident_bytes() - before, model.header.file_bytes),
+            tokens_per_s=speed.tokens_per_s,
+            prompt_tokens_per_s=speed.prompt_tokens_per_s,
+        )
+
+    async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
+        """Stream one answer; see `nodes.engine.Engine`."""
+        work = partial(self._answer, conversation_of(request), request.sampling)
+        async with aclosing(self._lanes.stream(work)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def load(self) -> EngineLoad:
+        """Count the requests inside."""
+        return self._lanes.load()
+
+    def busy_slots(self) -> int:
+        """Ask the C++ engine itself how many requests it works on, beside our own count in `load`."""
+        if self._server is None:
+            return 0
+        metrics: bytes | str = self._server.handle_metrics()
+        return sum(int(n) for n in _BUSY.findall(metrics if isinstance(metrics, bytes) else metrics.encode()))
+
+    async def stop(self) -> None:
+        """End every request, then unload the model."""
+        await self._lanes.stop()
+        self._server = None  # its destructor ends the C++ threads
+
+    def _open(self, model: ModelFile, context_tokens: int) -> Any:
+        # The binding always opens llama-server's HTTP interface too: no password, any origin. It gets a socket file in
+        # a folder of our own that is gone before this function returns, so nobody can ever connect.
+        with TemporaryDirectory(prefix="ig3-") as folder:
+            params = self._params(model, context_tokens)
+            params.hostnames = [str(Path(folder) / "closed.sock")]
+            try:
+                return self._binding.Server(params)
+            except (RuntimeError, ValueError, MemoryError) as e:
+                raise EngineUnavailable(
+                    f"llama.cpp could not load {model.path}; its own message above says why ({e})"
+                ) from e
+
+    def _params(self, model: ModelFile, context_tokens: int) -> Any:
+        params = self._binding.CommonParams()
+        params.model.path = str(model.path)
+        params.n_parallel = self._slots
+        params.n_ctx = context_tokens * self._slots
+        params.n_batch = params.n_ubatch = max(_BATCH_TOKENS, self._slots)
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = compute_threads(self._spec.threads)
+        params.verbosity = _ERRORS_ONLY
+        params.fit_params = False
+        params.n_threads_http = 1
+        params.ui = params.endpoint_slots = False
+        params.endpoint_metrics = True
+        # Nothing of one request may be left for the next: no prompt cache, neither in slots nor beside them.
+        params.cache_prompt = params.cache_idle_slots = False
+        params.cache_ram_mib = 0
+        params.slot_prompt_similarity = 0.0
+        # All text is content: an answer can be continued only if nothing of it was put elsewhere.
+        params.reasoning_format = self._binding.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+        return params
+
+    def _answer(self, conversation: Conversation, sampling: Sampling, sink: PieceSink) -> None:
+        """Run one request; called in a lane's thread, which the binding keeps until the answer ends."""
+        server = self._server
+        if server is None:
+            raise EngineUnavailable("the engine was not started")
+        reader = AnswerReader(sink)
+        try:
+            server.handle_chat_completions(chat_body(conversation, sampling), reader.take)
+        except (ValueError, RuntimeError) as e:  # only while it reads the messages and applies the template
+            raise RequestRefused("invalid_messages", f"the model's chat template refuses these messages: {e}") from e
+        reader.check_complete()
+
+
+def _import_binding() -> Any:
+    try:
+        return import_module("xllamacpp")
+    except ImportError as e:
+        raise EngineUnavailable(
+            f"engine xllamacpp is not installed ({e}): run `make install`, or pip install 'ig3-edge-network[edge]'"
+        ) from e

@@ -1,0 +1,203 @@
+"""Reads the header of a GGUF model file, strictly, so that a broken file never reaches C++ code.
+
+Format: the GGUF specification of the ggml project, versions 2 and 3, little endian. Every length is checked against the
+size of the file before it is used; nothing is allocated on the word of the file.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from nodes.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MAGIC: Final = b"GGUF"
+_VERSIONS: Final = (2, 3)
+_MAX_KEY_BYTES: Final = 65_535
+_MAX_VALUES: Final = 65_536
+_MAX_TENSORS: Final = 1_000_000
+_MAX_DIMENSIONS: Final = 4
+_DEFAULT_ALIGNMENT: Final = 32
+_STRING: Final = 8
+_ARRAY: Final = 9
+_SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+
+_QUANTISATIONS: Final = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
+    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
+    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
+    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE",
+}  # fmt: skip
+
+# Tensor type -> (weights in a block, bytes of a block).
+_BLOCKS: Final = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36), 10: (256, 84),
+    11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292), 16: (256, 66), 17: (256, 74),
+    18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2),
+    26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
+}  # fmt: skip
+
+Scalar = str | int | float | bool
+
+
+class GgufHeader(Struct, frozen=True, kw_only=True):
+    """What a model file says of itself."""
+
+    architecture: str
+    name: str | None
+    quantisation: str | None
+    context_tokens: int | None
+    """The longest context the model was made for."""
+    parameters: int | None
+    """Weights of all tensors; ``None`` for one part of a split model."""
+    tensors: int
+    has_chat_template: bool
+    file_bytes: int
+
+
+def read_header(path: Path) -> GgufHeader:
+    """Read and check the header of ``path``.
+
+    Raises:
+        EngineUnavailable: the file is unreadable, no GGUF, damaged or cut short; the message says which.
+    """
+    try:
+        if not path.stat().st_size:  # mmap cannot take an empty file
+            raise EngineUnavailable(f"{path} is empty: download the model again")
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _header(_Reader(data, path))
+    except OSError as e:
+        raise EngineUnavailable(f"cannot read model file {path}: {e.strerror}") from e
+
+
+class _Reader:
+    """A cursor that never passes the end of the file."""
+
+    def __init__(self, data: mmap.mmap, path: Path) -> None:
+        self.data = data
+        self.size = len(data)
+        self.at = 0
+        self.path = path
+
+    def damaged(self, what: str) -> EngineUnavailable:
+        return EngineUnavailable(f"{self.path} is no usable GGUF model: {what}; download it again or convert it anew")
+
+    def skip(self, count: int) -> int:
+        """Pass ``count`` bytes and return where they began."""
+        start = self.at
+        if count > self.size - start:
+            raise self.damaged(f"the file ends at byte {self.size} inside its header")
+        self.at = start + count
+        return start
+
+    def scalar(self, code: str) -> int | float | bool:
+        return struct.unpack_from(f"<{code}", self.data, self.skip(struct.calcsize(f"<{code}")))[0]
+
+    def count(self, what: str, limit: int) -> int:
+        """Read an unsigned 64-bit number that must not exceed ``limit``."""
+        value = int(self.scalar("Q"))
+        if value > limit:
+            raise self.damaged(f"it claims {value} {what}")
+        return value
+
+    def string(self, limit: int | None = None) -> str:
+        length = self.count("bytes in one string", self.size if limit is None else limit)
+        start = self.skip(length)
+        return self.data[start : start + length].decode("utf-8", "replace")
+
+    def value(self, kind: int) -> Scalar | None:
+        """Read one value; arrays are passed over and read as ``None``."""
+        if kind == _STRING:
+            return self.string()
+        if kind == _ARRAY:
+            return self._skip_array()
+        if kind not in _SCALARS:
+            raise self.damaged(f"unknown value type {kind}")
+        return self.scalar(_SCALARS[kind])
+
+    def _skip_array(self) -> None:
+        kind = int(self.scalar("I"))
+        length = self.count("elements in one array", self.size)
+        if kind in _SCALARS:
+            self.skip(length * struct.calcsize(f"<{_SCALARS[kind]}"))
+            return
+        if kind != _STRING:
+            raise self.damaged(f"array of type {kind}")
+        for _ in range(length):
+            self.skip(self.count("bytes in one string", self.size))
+
+
+def _header(reader: _Reader) -> GgufHeader:
+    if reader.size < len(_MAGIC) or reader.data[: reader.skip(len(_MAGIC)) + len(_MAGIC)] != _MAGIC:
+        raise reader.damaged("it does not begin with GGUF")
+    version = int(reader.scalar("I"))
+    if version not in _VERSIONS:
+        raise reader.damaged(f"version {version} is not one of {_VERSIONS}")
+    tensors = reader.count("tensors", _MAX_TENSORS)
+    values = _read_values(reader, reader.count("values", _MAX_VALUES))
+    weights = _read_tensors(reader, tensors, values)
+    architecture = values.get("general.architecture")
+    if not isinstance(architecture, str) or not tensors:
+        raise reader.damaged("it holds no model")
+    return GgufHeader(
+        architecture=architecture,
+        name=_text(values.get("general.name")),
+        quantisation=_QUANTISATIONS.get(_whole(values.get("general.file_type"), -1)),
+        context_tokens=_whole(values.get(f"{architecture}.context_length"), 0) or None,
+        parameters=weights if _whole(values.get("split.count"), 1) <= 1 else None,
+        tensors=tensors,
+        has_chat_template="tokenizer.chat_template" in values,
+        file_bytes=reader.size,
+    )
+
+
+def _read_values(reader: _Reader, count: int) -> dict[str, Scalar | None]:
+    values: dict[str, Scalar | None] = {}
+    for _ in range(count):
+        key = reader.string(_MAX_KEY_BYTES)
+        values[key] = reader.value(int(reader.scalar("I")))
+    return values
+
+
+def _read_tensors(reader: _Reader, count: int, values: dict[str, Scalar | None]) -> int:
+    """Check that every tensor lies inside the file; return the number of weights."""
+    weights = end = 0
+    for _ in range(count):
+        reader.string(_MAX_KEY_BYTES)
+        size = _tensor_weights(reader)
+        kind = int(reader.scalar("I"))
+        offset = int(reader.scalar("Q"))
+        per_block, block_bytes = _BLOCKS.get(kind, (1, 0))  # a newer type: only its offset can be checked
+        end = max(end, offset + size // per_block * block_bytes)
+        weights += size
+    alignment = _whole(values.get("general.alignment"), _DEFAULT_ALIGNMENT)
+    if alignment <= 0:
+        raise reader.damaged(f"alignment {alignment}")
+    data_start = -(-reader.at // alignment) * alignment
+    if data_start + end > reader.size:
+        raise reader.damaged(f"cut short: it should have {data_start + end} bytes and has {reader.size}")
+    return weights
+
+
+def _tensor_weights(reader: _Reader) -> int:
+    dimensions = int(reader.scalar("I"))
+    if not 1 <= dimensions <= _MAX_DIMENSIONS:
+        raise reader.damaged(f"a tensor with {dimensions} dimensions")
+    weights = 1
+    for _ in range(dimensions):
+        weights *= int(reader.scalar("Q"))
+    return weights
+
+
+def _text(value: Scalar | None) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: Scalar | None, default: int) -> int:
+    return int(value) if isinstance(value, int) else default
