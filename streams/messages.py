@@ -78,6 +78,7 @@ class Running(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     task: str
     attempt: Attempt
+    model: str = ""
     tokens: Count = 0
 
 
