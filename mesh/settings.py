@@ -17,6 +17,7 @@ from mesh.broker_files import BrokerOptions, Durability
 from mesh.config_fields import SettingField, fields_of, read_value
 from mesh.errors import SettingsError
 from streams.tokens import token
+from streams.topology import Retention, StreamSpec, stream_specs
 
 if TYPE_CHECKING:
     from mesh.config_sources import Sources
@@ -135,6 +136,15 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
             SettingsError: if ``nats`` names several servers.
         """
         return listen_address(self.nats)
+
+    @property
+    def streams(self) -> tuple[StreamSpec, ...]:
+        """The streams of this mesh, as they should be."""
+        return stream_specs(
+            results_streams=self.results_streams,
+            retention=Retention(content=self.retention, ends=self.ended_retention),
+            replicas=self.replicas,
+        )
 
     @property
     def broker(self) -> BrokerOptions:

@@ -1,0 +1,115 @@
+"""The command ``ig3``: finds commands by entry points and loads one only when it is used."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import click
+
+from mesh.terminal import Invocation
+
+SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
+    ("Run a mesh", (("up", "Run a whole mesh on this machine: broker, dispatcher, gateway and nodes."),)),
+    (
+        "Run one part of a mesh",
+        (
+            ("broker", "Run the NATS server with the streams of the mesh."),
+            ("dispatcher", "Place submitted tasks on nodes and see them to their end."),
+            ("gateway", "Serve the OpenAI API, the websocket and the live page."),
+            ("node", "Run a model on this machine and answer tasks."),
+        ),
+    ),
+    (
+        "Use a mesh",
+        (
+            ("chat", "Talk to a model in the terminal."),
+            ("tasks", "List, show and cancel tasks."),
+            ("explain", "Show why a task went where it went."),
+        ),
+    ),
+    (
+        "Look inside",
+        (
+            ("events", "Follow the events of the mesh, or replay stored ones."),
+            ("streams", "Compare the broker's streams with what they should be."),
+            ("config", "Show the settings that hold and where each comes from."),
+            ("docs", "Write the documents that are made from the code."),
+        ),
+    ),
+)
+"""What ``ig3 --help`` says, so that it need not load the commands; a test compares it with the commands' own help."""
+
+_OUR_PACKAGES: Final = frozenset({"streams", "mesh", "nodes", "gateway"})
+
+
+class Commands(click.Group):
+    """A group whose commands are the entry points ``ig3.commands``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the help, then those it does not know."""
+        del ctx
+        installed = set(metadata.entry_points(group="ig3.commands").names)
+        known = [name for _, commands in SECTIONS for name, _ in commands]
+        return [*(name for name in known if name in installed), *sorted(installed.difference(known))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command."""
+        del ctx
+        for point in metadata.entry_points(group="ig3.commands", name=cmd_name):
+            loaded: object = point.load()
+            return loaded if isinstance(loaded, click.Command) else None
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by what one wants to do, without loading them."""
+        installed = self.list_commands(ctx)
+        for title, commands in SECTIONS:
+            rows = [(name, summary) for name, summary in commands if name in installed]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+        self._format_others(ctx, formatter, installed)
+
+    def _format_others(self, ctx: click.Context, formatter: click.HelpFormatter, installed: list[str]) -> None:
+        known = {name for _, commands in SECTIONS for name, _ in commands}
+        others = [(name, self.get_command(ctx, name)) for name in installed if name not in known]
+        if others:
+            with formatter.section("Others"):
+                formatter.write_dl([(name, one.get_short_help_str() if one else "") for name, one in others])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Settings file (TOML).  [IG3_CONFIG; default ig3.toml if it exists]",
+)
+@click.option("--no-color", is_flag=True, help="Write without colours; NO_COLOR does the same.")
+@click.version_option(package_name="ig3-edge-network", prog_name="ig3")
+@click.pass_context
+def root(ctx: click.Context, config: Path | None, no_color: bool) -> None:
+    """Run, use and inspect an iG3 mesh: language models on your own machines, over NATS.
+
+    Start with `ig3 up`. Settings are given by flags, by variables IG3_*, or in a TOML file, in this order; `ig3 config
+    show` prints what holds.
+    """
+    ctx.obj = Invocation(config=config, colour=not no_color)
+
+
+def main() -> None:
+    """Run ``ig3``. An error of our own becomes one line that says what to do, and exit status 1."""
+    try:
+        root(prog_name="ig3")
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _OUR_PACKAGES:
+            raise
+        click.echo(f"ig3: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands that ``mesh`` registers; one module each."""
