@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,12 @@ def test_every_module_is_named_after_what_it_holds() -> None:
         str(path.relative_to(ROOT)) for path in modules() if {path.stem, path.parent.name} & NAMES_THAT_SAY_NOTHING
     }
     assert named == set()
+
+
+def test_every_test_lies_in_a_suite_that_runs() -> None:
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    suites = {ROOT / suite for suite in options["testpaths"]}
+    assert [path for path in (ROOT / "tests").rglob("test_*.py") if not suites & set(path.parents)] == []
 
 
 def test_golden_files_are_as_they_were_first_committed() -> None:
