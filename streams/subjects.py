@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple, get_args
 
-from streams.errors import InvalidSubject
+from streams.errors import InvalidSubject, InvalidTaskId, InvalidToken
 from streams.task_id import bucket_of, parse_task_id
 from streams.tokens import Token, encode_name, token
 
@@ -184,7 +184,7 @@ def parse_result(subject: str) -> ResultOrigin:
     """
     match subject.split("."):
         case ["results" | "live", bucket, account, task, writer]:
-            return ResultOrigin(_key(subject, bucket, account, task), token(writer))
+            return ResultOrigin(_key(subject, bucket, account, task), _part(subject, writer))
         case _:
             raise InvalidSubject(f"{subject!r} is not results.<bucket>.<account>.<task>.<writer>")
 
@@ -210,7 +210,7 @@ def parse_call(subject: str) -> NodeCall:
     """
     match subject.split("."):
         case ["api", "node" | "user", caller, verb]:
-            return NodeCall(token(caller), token(verb))
+            return NodeCall(_part(subject, caller), _part(subject, verb))
         case _:
             raise InvalidSubject(f"{subject!r} is not api.<node|user>.<caller>.<verb>")
 
@@ -223,7 +223,7 @@ def parse_status(subject: str) -> Token:
     """
     match subject.split("."):
         case ["status", node]:
-            return token(node)
+            return _part(subject, node)
         case _:
             raise InvalidSubject(f"{subject!r} is not status.<node>")
 
@@ -232,8 +232,22 @@ def _service_class(text: str) -> ServiceClass:
     return next(known for known in SERVICE_CLASSES if known == text)
 
 
+def _part(subject: str, text: str) -> Token:
+    try:
+        return token(text)
+    except InvalidToken as error:
+        raise InvalidSubject(f"{subject!r} has a part that is no token: {error}") from error
+
+
+def _task(subject: str, text: str) -> Token:
+    try:
+        return parse_task_id(text)
+    except InvalidTaskId as error:
+        raise InvalidSubject(f"{subject!r} names no task: {error}") from error
+
+
 def _key(subject: str, bucket: str, account: str, task: str) -> TaskKey:
-    key = TaskKey(token(account), parse_task_id(task))
+    key = TaskKey(_part(subject, account), _task(subject, task))
     if bucket != bucket_of(key.task) or task != key.task:
-        raise InvalidSubject(f"{subject!r} has bucket {bucket!r}, but the task id ends in {bucket_of(key.task)!r}")
+        raise InvalidSubject(f"{subject!r} does not spell its task {key.task} under bucket {bucket_of(key.task)!r}")
     return key

@@ -21,7 +21,10 @@ BUCKETS: Final = "0123456789abcdef"
 CLOCK_SKEW: Final = timedelta(minutes=5)
 """How far in the future an id may lie before it is refused."""
 
-_SHAPE: Final = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
+_SHAPE: Final = re.compile(
+    r"[0-9a-f]{8}(?P<dash>-?)[0-9a-f]{4}(?P=dash)7[0-9a-f]{3}(?P=dash)[89ab][0-9a-f]{3}(?P=dash)[0-9a-f]{12}"
+)
+_LONGEST: Final = len("xxxxxxxx-xxxx-7xxx-xxxx-xxxxxxxxxxxx")
 
 
 def new_task_id(at_ms: int | None = None) -> Token:
@@ -35,15 +38,15 @@ def new_task_id(at_ms: int | None = None) -> Token:
 
 
 def parse_task_id(text: str) -> Token:
-    """Accept an id, with or without the dashes of a UUID.
+    """Accept an id in either case, with or without the dashes of a UUID.
 
     Raises:
         InvalidTaskId: if it is not a UUIDv7.
     """
-    compact = text.replace("-", "").lower() if len(text) <= len("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx") else text
-    if _SHAPE.fullmatch(compact) is None:
+    lower = text.lower() if len(text) <= _LONGEST else text
+    if _SHAPE.fullmatch(lower) is None:
         raise InvalidTaskId(f"{text[:64]!r} is not a task id: it must be a UUIDv7 in hex")
-    return Token(compact)
+    return Token(lower.replace("-", ""))
 
 
 def created_ms(task: Token) -> int:

@@ -39,10 +39,16 @@ def encode_name(name: str) -> Token:
 
     A name that is a token already stays readable, unless it begins like an encoded one. Others become ``x-`` and
     base32hex of their UTF-8, or ``h-`` and a SHA-256 where that would exceed 64 characters.
+
+    Raises:
+        InvalidToken: if the name is not valid Unicode (a lone surrogate out of a JSON escape): no event can hold it.
     """
     if _TOKEN.fullmatch(name) and not name.startswith((_ENCODED, _HASHED)):
         return Token(name)
-    raw = name.encode()
+    try:
+        raw = name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidToken(f"a name holds half a character: {error}") from error
     encoded = base64.b32hexencode(raw).decode().rstrip("=").lower()
     if len(_ENCODED) + len(encoded) <= _MAX_LENGTH:
         return Token(_ENCODED + encoded)
