@@ -28,7 +28,6 @@ from tests.unit.golden_events import (
     write_golden,
 )
 
-
 JSON_FILE = "task.submitted.v1.json"
 """TASKS keeps what users sent, and they may send JSON: so that is for ever too."""
 

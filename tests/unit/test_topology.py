@@ -1,0 +1,148 @@
+"""Streams and consumers as values: each bucket has one home, and no two streams want the same message."""
+
+from datetime import timedelta
+from itertools import combinations
+
+import pytest
+
+from streams import subjects
+from streams.subjects import SERVICE_CLASSES, TaskKey
+from streams.task_id import BUCKETS, new_task_id
+from streams.tokens import Token
+from streams.topology import (
+    ACK_WAIT,
+    Retention,
+    StreamSpec,
+    consumer_name,
+    consumer_specs,
+    results_stream,
+    stream_specs,
+)
+
+COUNTS = range(1, 17)
+ACCOUNT = Token("acme")
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some subject matches both patterns; none of ours uses ``>``."""
+    parts = list(zip(one.split("."), other.split("."), strict=False))
+    return one.count(".") == other.count(".") and all("*" in pair or pair[0] == pair[1] for pair in parts)
+
+
+def homes(specs: tuple[StreamSpec, ...], subject: str) -> list[str]:
+    return [spec.name for spec in specs if any(overlap(pattern, subject) for pattern in spec.subjects)]
+
+
+def key_in(bucket: str) -> TaskKey:
+    return TaskKey(ACCOUNT, Token(f"{new_task_id()[:-1]}{bucket}"))
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_every_bucket_has_exactly_one_results_stream(count: int) -> None:
+    specs = stream_specs(results_streams=count)
+    for bucket in BUCKETS:
+        subject = subjects.result(key_in(bucket), Token("node-a"))
+        assert homes(specs, subject) == [results_stream(bucket, count)]
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_buckets_spread_evenly_over_exactly_as_many_streams_as_asked(count: int) -> None:
+    held = [len(spec.subjects) for spec in stream_specs(results_streams=count) if spec.name.startswith("RESULTS_")]
+    assert (len(held), sum(held)) == (count, len(BUCKETS))
+    assert max(held) - min(held) <= 1
+    assert {results_stream(bucket, count) for bucket in BUCKETS} == {f"RESULTS_{index}" for index in range(count)}
+
+
+@pytest.mark.parametrize("count", [-1, 0, 17])
+def test_no_other_number_of_results_streams_is_possible(count: int) -> None:
+    with pytest.raises(ValueError, match="1 to 16"):
+        stream_specs(results_streams=count)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_no_two_streams_overlap_and_none_stores_what_another_sends_on(count: int) -> None:
+    specs = stream_specs(results_streams=count)
+    patterns = [pattern for spec in specs for pattern in spec.subjects]
+    assert [pair for pair in combinations(patterns, 2) if overlap(*pair)] == []
+    assert len({spec.name for spec in specs}) == len(specs)
+    resent = {spec.republish.destination.split(".")[0] for spec in specs if spec.republish}
+    assert resent == {"live", "settled"}
+    assert resent.isdisjoint(pattern.split(".")[0] for pattern in patterns)
+
+
+def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
+    specs, key = stream_specs(results_streams=1), key_in("f")
+    stored = {
+        subjects.submitted("batch", key): "TASKS",
+        subjects.result(key, subjects.MESH): "RESULTS_0",
+        subjects.ended(key): "ENDED",
+        subjects.model(Token("node-a"), "any/model: 7B"): "MODELS",
+        subjects.device(Token("node-a"), "lost"): "DEVICES",
+        f"billing.{ACCOUNT}": "BILLING",
+    }
+    assert {subject: homes(specs, subject) for subject in stored} == {
+        subject: [name] for subject, name in stored.items()
+    }
+
+
+def test_what_travels_on_core_nats_is_stored_nowhere() -> None:
+    node, key = Token("node-a"), key_in("0")
+    passing = [
+        subjects.status(node),
+        subjects.node_inbox(node, "assign"),
+        subjects.node_api(node, "ask"),
+        subjects.user_api(ACCOUNT, "cancel"),
+        subjects.settled(key),
+        subjects.result(key, node).replace("results.", "live.", 1),
+    ]
+    assert [homes(stream_specs(), subject) for subject in passing] == [[]] * len(passing)
+
+
+def test_facts_are_kept_apart_from_claims() -> None:
+    accounts = {spec.name: spec.account for spec in stream_specs(results_streams=2)}
+    assert accounts == {
+        "TASKS": "EDGE",
+        "RESULTS_0": "EDGE",
+        "RESULTS_1": "EDGE",
+        "ENDED": "CORE",
+        "MODELS": "CORE",
+        "DEVICES": "CORE",
+        "BILLING": "CORE",
+    }
+
+
+def test_only_submissions_and_ends_are_one_per_subject() -> None:
+    assert {spec.name for spec in stream_specs() if spec.one_per_subject} == {"TASKS", "ENDED"}
+
+
+def test_retention_and_replicas_reach_every_stream() -> None:
+    kept = Retention(content=timedelta(hours=2), ends=timedelta(days=3))
+    specs = stream_specs(results_streams=1, retention=kept, replicas=3)
+    assert {spec.name: spec.max_age for spec in specs} == {
+        "TASKS": kept.content,
+        "RESULTS_0": kept.content,
+        "ENDED": kept.ends,
+        "MODELS": None,
+        "DEVICES": None,
+        "BILLING": None,
+    }
+    assert {spec.replicas for spec in specs} == {3}
+
+
+def test_ends_outlive_the_content_they_charge_for() -> None:
+    assert Retention().ends > Retention().content
+
+
+def test_each_class_has_a_consumer_that_sees_its_own_tasks_only() -> None:
+    specs = {spec.name: spec for spec in consumer_specs()}
+    assert list(specs) == [consumer_name(service_class) for service_class in SERVICE_CLASSES]
+    for service_class in SERVICE_CLASSES:
+        subject = subjects.submitted(service_class, key_in("3"))
+        seen_by = [spec.name for spec in specs.values() if subject.startswith(spec.filter_subject.removesuffix(">"))]
+        assert seen_by == [consumer_name(service_class)]
+
+
+def test_consumers_wait_on_tasks_and_hand_over_within_seconds() -> None:
+    assert {(spec.stream, spec.account) for spec in consumer_specs()} == {("TASKS", "EDGE")}
+    assert {spec.ack_wait for spec in consumer_specs()} == {ACK_WAIT}
+    assert timedelta(seconds=5) <= ACK_WAIT <= timedelta(seconds=6)
