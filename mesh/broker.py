@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from mesh.address import Address, parse_address
+from mesh.backoff import Backoff
 from mesh.broker_files import broker_variables, find_binary, find_conf, write_env_file
 from mesh.credentials import Credentials
 from mesh.die_with_parent import guarded
@@ -31,12 +32,6 @@ log = logging.getLogger(__name__)
 START_TIMEOUT: Final = timedelta(minutes=2)
 """A large store is read before the server listens."""
 STOP_TIMEOUT: Final = timedelta(seconds=10)
-LOCK_PATIENCE: Final = timedelta(seconds=3)
-"""How long to wait for a server that is just ending."""
-
-_FIRST_DELAY_S: Final = 0.1
-_LONGEST_DELAY_S: Final = 5.0
-_STEADY_S: Final = 30.0
 _POLL_S: Final = 0.005
 _LARGEST_LOG: Final = 10 * 1024 * 1024
 _SHOWN_LOG_BYTES: Final = 4096
@@ -152,11 +147,11 @@ class EmbeddedServer:
     async def _watch(self) -> None:
         """Start the server again whenever it ends, at the same ports, waiting longer each time it does not last."""
         loop = asyncio.get_running_loop()
-        delay_s = _FIRST_DELAY_S
+        backoff = Backoff()
         while self._process is not None:
             began = loop.time()
             code = await self._process.wait()
-            delay_s = _FIRST_DELAY_S if loop.time() - began > _STEADY_S else min(delay_s * 2, _LONGEST_DELAY_S)
+            delay_s = backoff.after(loop.time() - began).total_seconds()
             log.warning("nats-server ended by itself (exit %s); starting it again in %.1f s", code, delay_s)
             await asyncio.sleep(delay_s)
             await self._restart()
@@ -166,6 +161,8 @@ class EmbeddedServer:
             await self._start()
         except (BrokerFailed, OSError):
             log.exception("nats-server could not be started again")
+            if self._process is not None and self._process.returncode is None:
+                self._process.kill()
             return
         self.restarts += 1
         log.info("nats-server runs again at %s (pid %s, restart %d)", self.address, self.pid, self.restarts)
@@ -195,7 +192,7 @@ class EmbeddedServer:
 
 async def _lock_store(folder: Path) -> FolderLock:
     try:
-        return await FolderLock.acquire(folder / "jetstream.lock", patience=LOCK_PATIENCE)
+        return await FolderLock.acquire(folder / "jetstream.lock")
     except Taken as holder:
         who = str(holder) or "another broker"
         raise StoreInUse(

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec
 import click
 from msgspec import NODEFAULT, Struct
 
-from mesh.config_fields import SettingField, fields_of, show_value
+from mesh.config_fields import VARIABLE_PREFIX, SettingField, fields_of, show_value
 from mesh.config_sources import Sources, check_names, installed_sections
 from mesh.settings import resolve
 from mesh.terminal import invocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from mesh.config_sources import Sections
 
 P = ParamSpec("P")
 
@@ -35,7 +33,9 @@ def only(section: type[Struct], *keys: str) -> Flags:
     return Flags(section, keys)
 
 
-def settings_options(**sections: type[Struct] | Flags) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def settings_options(
+    given_as: str = "", /, **sections: type[Struct] | Flags
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add the flags of sections to a command, which gets each section's value as an argument of the section's name.
 
     Like this::
@@ -45,6 +45,10 @@ def settings_options(**sections: type[Struct] | Flags) -> Callable[[Callable[...
         def gateway(mesh: MeshSettings, gateway: GatewaySettings) -> None: ...
 
     The command itself raises SettingsError if a value cannot be used or a name is unknown.
+
+    Args:
+        given_as: the argument, if any, that gets the flags which were given, as variables for other processes.
+        sections: by name, the sections that the command needs.
     """
     chosen = {name: given if isinstance(given, Flags) else Flags(given, ()) for name, given in sections.items()}
 
@@ -54,30 +58,11 @@ def settings_options(**sections: type[Struct] | Flags) -> Callable[[Callable[...
             flags = {key: arguments.pop(key) for key in list(arguments) if key.startswith(_PREFIX)}
             sources = read_sources()
             values = {name: _value(name, choice.section, flags, sources) for name, choice in chosen.items()}
-            function(**arguments, **values)
+            given = {given_as: _variables(flags)} if given_as else {}
+            function(**arguments, **values, **given)
 
         fields = [field for name, choice in chosen.items() for field in _shown(name, choice)]
         return _with_options(run, [(field, f"{_PREFIX}{field.section}__{field.key}") for field in fields])
-
-    return decorate
-
-
-def passed_options(*names: tuple[str, str], sections: Sections) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add flags of other processes' settings; the command gets ``passed``, the variables to start those with.
-
-    Args:
-        names: section and key of each setting.
-        sections: where to find them.
-    """
-    fields = [_find(sections[section], section, key) for section, key in names]
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def run(**arguments: Any) -> None:
-            texts = {field.variable: arguments.pop(_PREFIX + field.variable.lower()) for field in fields}
-            function(**arguments, passed={name: str(text) for name, text in texts.items() if text is not None})
-
-        return _with_options(run, [(field, _PREFIX + field.variable.lower()) for field in fields])
 
     return decorate
 
@@ -97,6 +82,11 @@ def _value(name: str, section: type[Struct], flags: dict[str, Any], sources: Sou
     prefix = f"{_PREFIX}{name}__"
     given = {key.removeprefix(prefix): raw for key, raw in flags.items() if key.startswith(prefix)}
     return resolve(section, name, flags=given, sources=sources).value
+
+
+def _variables(flags: dict[str, Any]) -> dict[str, str]:
+    texts = {VARIABLE_PREFIX + name.rpartition("__")[2].upper(): raw for name, raw in flags.items() if raw is not None}
+    return {name: str(raw).lower() if isinstance(raw, bool) else str(raw) for name, raw in texts.items()}
 
 
 def _shown(name: str, choice: Flags) -> list[SettingField]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
-    from datetime import timedelta
     from pathlib import Path
 
+PATIENCE: Final = timedelta(seconds=1)
+"""How long to wait for a holder that lives: it may be about to end."""
+PATIENCE_WITH_ORPHANS: Final = timedelta(seconds=20)
+"""How long to wait when the holder is gone, killed perhaps, and the children that it left behind are ending."""
+
 _RETRY_S: Final = 0.05
+_LONGEST_TEXT: Final = 4096
 
 
 class Taken(Exception):
@@ -26,17 +32,17 @@ class FolderLock:
         self.descriptor = descriptor
 
     @classmethod
-    async def acquire(cls, path: Path, *, patience: timedelta) -> Self:
+    async def acquire(cls, path: Path) -> Self:
         """Take the lock, waiting for a holder that is just ending.
 
         Raises:
-            Taken: if it is still held after ``patience``.
+            Taken: if it is still held after a while.
             OSError: if the file cannot be opened.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            await _lock(descriptor, patience.total_seconds())
+            await _lock(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
@@ -45,21 +51,34 @@ class FolderLock:
     def describe(self, holder: str) -> None:
         """Write who holds the lock, for the message that others will see."""
         os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, holder.encode(), 0)
+        os.pwrite(self.descriptor, f"{os.getpid()}\n{holder}".encode(), 0)
 
     def release(self) -> None:
         """Give the lock up; it stays taken while a child still has the descriptor."""
         os.close(self.descriptor)
 
 
-async def _lock(descriptor: int, patience_s: float) -> None:
-    deadline = asyncio.get_running_loop().time() + patience_s
+async def _lock(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if asyncio.get_running_loop().time() >= deadline:
-                raise Taken(os.pread(descriptor, 4096, 0).decode(errors="replace").strip()) from None
+            pid, _, holder = os.pread(descriptor, _LONGEST_TEXT, 0).decode(errors="replace").partition("\n")
+            patience = PATIENCE if _is_alive(pid) else PATIENCE_WITH_ORPHANS
+            if loop.time() - began >= patience.total_seconds():
+                raise Taken(holder.strip()) from None
             await asyncio.sleep(_RETRY_S)
         else:
             return
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True

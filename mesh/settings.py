@@ -66,6 +66,12 @@ def _find(field: SettingField, flags: Mapping[str, object], sources: Sources) ->
     return None, DEFAULT
 
 
+class UpSettings(Struct, frozen=True, kw_only=True):
+    """What ``ig3 up`` starts."""
+
+    nodes: Annotated[int, Meta(ge=0, le=64, description="How many nodes to run on this machine.")] = 1
+
+
 class MeshSettings(Struct, frozen=True, kw_only=True):
     """What every process of a mesh shares: where the bus is, where state lies, how durable it is."""
 

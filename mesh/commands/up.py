@@ -1,0 +1,169 @@
+"""``ig3 up``: a whole mesh on this machine, every part a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mesh.child import ChildSpec, own_command
+from mesh.config_options import only, settings_options
+from mesh.config_sources import CONFIG_VARIABLE, installed_sections
+from mesh.errors import AlreadyRunning, ChildFailed
+from mesh.folder_lock import FolderLock, Taken
+from mesh.process import listen_for_stop, run_process
+from mesh.readiness import announce_ready
+from mesh.readyz import wait_until_ready
+from mesh.settings import MeshSettings, UpSettings
+from mesh.startup_display import StartupDisplay
+from mesh.supervisor import Supervisor
+from mesh.terminal import Terminal, invocation, terminal
+from mesh.up_hints import hints
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from msgspec import Struct
+
+    from mesh.readiness import Ready
+
+_SECTIONS: Final = installed_sections()
+"""Flags of the other packages' settings are found by name: ``mesh`` imports neither of them."""
+
+
+@click.command()
+@settings_options(
+    "given",
+    up=UpSettings,
+    gateway=only(_SECTIONS["gateway"], "http"),
+    node=only(_SECTIONS["node"], "engine", "model", "slots", "token_delay_ms"),
+    mesh=only(MeshSettings, "nats", "data_dir", "durability"),
+)
+def up(up: UpSettings, gateway: Struct, node: Struct, mesh: MeshSettings, given: Mapping[str, str]) -> None:
+    """Run a whole mesh on this machine: broker, dispatcher, gateway and nodes.
+
+    Each is a process of its own and is started again when it dies. Ctrl-C stops them in order; a second Ctrl-C kills
+    them. Settings that have no flag here reach them by IG3_* variables or the settings file.
+    """
+    # These were resolved so that a mistake is told before anything starts; the processes read them for themselves.
+    del gateway, node
+
+    async def main(stop: asyncio.Event) -> None:
+        await Mesh(up, mesh, _variables(given), terminal()).run(stop)
+
+    run_process("up", mesh, main, fast_loop=False)
+
+
+class Mesh:
+    """A mesh from its start to its end, as one terminal shows it."""
+
+    def __init__(self, up: UpSettings, mesh: MeshSettings, variables: Mapping[str, str], screen: Terminal) -> None:
+        """Prepare; nothing starts before ``run``."""
+        self._up = up
+        self._mesh = mesh
+        self._variables = variables
+        self._screen = screen
+        self._display = StartupDisplay(screen)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set.
+
+        Raises:
+            AlreadyRunning: if a mesh runs on this data folder.
+            ChildFailed: if a process does not start.
+        """
+        lock = await _lock(self._mesh)
+        supervisor = Supervisor(
+            _stages(self._up, self._mesh),
+            environment=self._variables,
+            on_change=self._display.show,
+            # Whoever starts a mesh here next waits until the last process of this one is gone.
+            inherited=(lock.descriptor,),
+        )
+
+        def on_signal() -> None:
+            if stop.is_set():
+                supervisor.kill()
+            stop.set()
+
+        listen_for_stop(on_signal)
+        try:
+            await _unless_stopped(self._start(supervisor, lock), stop)
+            await stop.wait()
+        finally:
+            self._display.close()
+            if stop.is_set():
+                self._screen.err.print("Stopping; Ctrl-C again kills.", style="dim")
+            await supervisor.stop()
+            lock.release()
+
+    async def _start(self, supervisor: Supervisor, lock: FolderLock) -> None:
+        began = time.monotonic()
+        lock.describe(f"pid {os.getpid()}")
+        self._display.open()
+        announced = await supervisor.start()
+        url = announced["gateway"].url
+        lock.describe(f"pid {os.getpid()}, {url}")
+        await wait_until_ready(url)
+        self._display.close()
+        self._greet(announced, time.monotonic() - began)
+        announce_ready(url, url=url, models=tuple(model for ready in announced.values() for model in ready.models))
+
+    def _greet(self, announced: Mapping[str, Ready], took_s: float) -> None:
+        out = self._screen.out
+        out.print(f"\nThe mesh is ready after {took_s:.1f} s.", style="bold green", markup=False)
+        for title, text in hints(announced, self._mesh):
+            out.print(f"  {title}  ", style="bold", end="", markup=False)
+            out.print(text, markup=False)
+        out.print(f"Logs are in {self._mesh.data_dir / 'logs'}. Ctrl-C stops it.", style="dim", markup=False)
+
+
+async def _unless_stopped(starting: Coroutine[object, object, None], stop: asyncio.Event) -> None:
+    """Wait for the start, but no longer than until somebody wants the end."""
+    start = asyncio.create_task(starting)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({start, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if start.done():
+        start.result()
+    else:
+        start.cancel()
+        await asyncio.gather(start, return_exceptions=True)
+
+
+def _stages(up: UpSettings, mesh: MeshSettings) -> tuple[tuple[ChildSpec, ...], ...]:
+    """In the order of starting. The gateway stops first, so that running answers can still end."""
+    logs = mesh.data_dir / "logs"
+
+    def spec(name: str, command: str, **rest: Any) -> ChildSpec:
+        return ChildSpec(name=name, command=own_command(command), log_path=logs / f"{name}.log", **rest)
+
+    nodes = tuple(
+        spec(f"node-{number}", "node", environment={"IG3_INSTANCE": str(number)}) for number in range(1, up.nodes + 1)
+    )
+    return (
+        (spec("broker", "broker", pinned="IG3_NATS"),),
+        (spec("dispatcher", "dispatcher"),),
+        nodes,
+        (spec("gateway", "gateway", pinned="IG3_HTTP"),),
+    )
+
+
+def _variables(given: Mapping[str, str]) -> dict[str, str]:
+    config = invocation().config
+    return {**given, **({CONFIG_VARIABLE: str(config.absolute())} if config is not None else {})}
+
+
+async def _lock(mesh: MeshSettings) -> FolderLock:
+    try:
+        return await FolderLock.acquire(mesh.data_dir / "up.lock")
+    except Taken as holder:
+        who = str(holder) or "another process"
+        raise AlreadyRunning(
+            f"a mesh already runs on {mesh.data_dir} ({who}): stop it, or choose another folder with --data-dir"
+        ) from None
+    except OSError as error:
+        raise ChildFailed(f"cannot use the data folder {mesh.data_dir}: {error.strerror}") from error
