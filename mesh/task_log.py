@@ -16,6 +16,7 @@ from streams import subjects
 from streams.codec import decode_task_event
 from streams.errors import InvalidSubject, UndecodableEvent
 from streams.task_id import bucket_of
+from streams.tokens import token
 from streams.topology import results_stream
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class TaskLog:
             if len(page) < _BATCH:
                 return found
             position = page[-1].sequence
+
+    async def read_chunks(self, key: TaskKey, writer: str, *, after_sequence: int) -> list[Stored]:
+        """Return what one writer has stored past a sequence, decoded: one look, where all others are known."""
+        return decoded(await self.read_writer(key, token(writer), after_sequence=after_sequence))
 
     async def _get(self, key: TaskKey, query: Mapping[str, object]) -> list[StoredBytes]:
         stream = results_stream(bucket_of(key.task), self._count)

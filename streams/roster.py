@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from streams.events import DeviceLost, ModelAnnounced
+from streams.messages import NodeStatus
+from streams.replica import Replica
+from streams.tokens import Token
 
 if TYPE_CHECKING:
     from streams.events import DeviceEvent, ModelEvent
-    from streams.messages import NodeStatus, ReplicaLoad
-    from streams.replica import Replica
-    from streams.tokens import Token
+    from streams.messages import ReplicaLoad
 
 MISSED_REPORTS: Final = 2.5
 """How many report intervals of silence make a node not live."""
@@ -29,6 +30,8 @@ class NodeView(Struct, frozen=True, kw_only=True):
     replicas: tuple[Replica, ...]
     status: NodeStatus | None
     is_live: bool
+    is_lost: bool
+    """Whether the log says that it left and did not return."""
     heard_at_s: float | None
     """When its last report came, on the clock that the roster is asked with."""
 
@@ -75,6 +78,7 @@ class _Node:
             replicas=tuple(self.replicas.values()),
             status=self.status,
             is_live=self.is_live(now_s),
+            is_lost=self.is_lost,
             heard_at_s=self.heard_at_s,
         )
 

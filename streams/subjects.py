@@ -160,6 +160,16 @@ def user_inbox_prefix(account: Token) -> str:
     return f"_INBOX.user.{account}"
 
 
+def inbox_of_node_call(subject: str) -> str:
+    """The inbox prefix of the node that an ``api.node.…`` subject names."""
+    return node_inbox_prefix(parse_call(subject).caller)
+
+
+def inbox_of_user_call(subject: str) -> str:
+    """The inbox prefix of the account that an ``api.user.…`` subject names."""
+    return user_inbox_prefix(parse_call(subject).caller)
+
+
 # --- parsers -----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,1 @@
+"""Taking tasks, placing them on nodes, and seeing each of them to its one end."""

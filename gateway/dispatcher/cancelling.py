@@ -1,0 +1,107 @@
+"""Cancelling: a request that competes with every other end of the task, and says which one won."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from gateway.dispatcher import ending
+from gateway.dispatcher.gate import UNREADABLE
+from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
+from gateway.requests import Desk
+from mesh.errors import NoResponders, RequestTimedOut
+from streams import subjects
+from streams.codec import decode, encode
+from streams.messages import Cancel, CancelOutcome
+from streams.subjects import SERVICE_CLASSES, TaskKey
+from streams.task_id import parse_task_id
+from streams.tokens import token
+from streams.topology import TASKS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.dispatcher.life import TaskLife
+    from mesh.bus import Bus
+    from mesh.direct_client import Delivery
+
+log = logging.getLogger(__name__)
+
+_QUEUE: Final = "dispatchers"
+_OWNER: Final = "dispatcher.cancel"
+"""In CORE: asked of all dispatchers, answered by the one that holds the task. The account is the last token."""
+
+_OWNER_TIMEOUT: Final = timedelta(seconds=2)
+
+
+class Cancelling:
+    """Serves cancel requests: of users in EDGE, of our own services in CORE, of other dispatchers."""
+
+    def __init__(self, bus: Bus, lives: Mapping[str, TaskLife]) -> None:
+        """Prepare; ``lives`` are this dispatcher's tasks by id."""
+        self._bus = bus
+        self._lives = lives
+        self._edge = Desk(bus.edge)
+        self._core = Desk(bus.core)
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        everyone = subjects.user_api_all("cancel")
+        await self._edge.serve(everyone, Cancel, self._cancel, queue=_QUEUE, inbox_of=subjects.inbox_of_user_call)
+        await self._core.serve(everyone, Cancel, self._cancel, queue=_QUEUE)
+        await self._core.serve(f"{_OWNER}.*", Cancel, self._cancel_if_ours)
+
+    async def stop(self) -> None:
+        """Serve no more."""
+        await self._edge.stop()
+        await self._core.stop()
+
+    async def _cancel(self, delivery: Delivery, request: Cancel) -> CancelOutcome:
+        key = TaskKey(subjects.parse_call(delivery.subject).caller, parse_task_id(request.task))
+        life = self._life_of(key)
+        if life is not None:
+            return await self._end_life(life, request)
+        try:
+            reply = await self._bus.core.request(f"{_OWNER}.{key.account}", encode(request), timeout=_OWNER_TIMEOUT)
+        except (NoResponders, RequestTimedOut):
+            return await self._end_unowned(key, request)
+        return decode(reply.data, CancelOutcome)
+
+    async def _cancel_if_ours(self, delivery: Delivery, request: Cancel) -> CancelOutcome | None:
+        account = token(delivery.subject.rpartition(".")[2])
+        life = self._life_of(TaskKey(account, parse_task_id(request.task)))
+        return None if life is None else await self._end_life(life, request)
+
+    async def _end_life(self, life: TaskLife, request: Cancel) -> CancelOutcome:
+        life.record.decide(Verdict(kind="cancelled", reason=request.reason))
+        await life.over.wait()
+        return await self._outcome(life.record.key)
+
+    async def _outcome(self, key: TaskKey) -> CancelOutcome:
+        end = await ending.stored_end(self._bus, key)
+        return CancelOutcome(task=key.task, outcome="unknown" if end is None else ending.end_of(end).outcome)
+
+    async def _end_unowned(self, key: TaskKey, request: Cancel) -> CancelOutcome:
+        """End a task that no dispatcher holds: it waits in the queue, its dispatcher has died, or it is over."""
+        if await ending.stored_end(self._bus, key) is None and await self._was_submitted(key):
+            run = TaskRun(self._bus, key)
+            await run.read()
+            end = await ending.settle(self._bus, key, ending.cancelled(run.state, UNREADABLE, request.reason))
+            try:
+                await ending.close(run, end)
+            except Superseded as error:
+                log.info("%s", error)
+        return await self._outcome(key)
+
+    async def _was_submitted(self, key: TaskKey) -> bool:
+        asked = (
+            self._bus.edge.request(f"$JS.API.DIRECT.GET.{TASKS}.{subjects.submitted(name, key)}", b"")
+            for name in SERVICE_CLASSES
+        )
+        return any(found.data for found in await asyncio.gather(*asked))
+
+    def _life_of(self, key: TaskKey) -> TaskLife | None:
+        life = self._lives.get(key.task)
+        return life if life is not None and life.record.key == key else None

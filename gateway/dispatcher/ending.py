@@ -1,0 +1,112 @@
+"""Ending a task: one fact in CORE that can exist once, then the marker that tells the readers, then nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mesh.errors import BusError, PublishUnknown, SubjectTaken
+from streams import subjects
+from streams.codec import decode_end_event, encode
+from streams.events import TaskCancelled, TaskCompleted, TaskEnded, TaskError, TaskFailed
+from streams.topology import ENDED
+
+if TYPE_CHECKING:
+    from gateway.dispatcher.task_run import TaskRun
+    from mesh.bus import Bus
+    from streams.events import EndEvent, Outcome
+    from streams.subjects import TaskKey
+    from streams.task import TaskState
+
+_TRIES: Final = 8
+_PAUSE_S: Final = 0.2
+
+
+class End(NamedTuple):
+    """How a task ended, as its readers are told."""
+
+    outcome: Outcome
+    error: TaskError | None
+
+
+async def stored_end(bus: Bus, key: TaskKey) -> EndEvent | None:
+    """Return the terminal event of a task, or None while there is none.
+
+    Raises:
+        BusError: if ENDED cannot be read now.
+    """
+    collected = await bus.core.request(f"$JS.API.DIRECT.GET.{ENDED}.{subjects.ended(key)}", b"")
+    return decode_end_event(collected.data) if collected.data else None
+
+
+async def settle(bus: Bus, key: TaskKey, event: EndEvent) -> EndEvent:
+    """Write the terminal event, or find the one that was there first; returns the one that holds.
+
+    Raises:
+        BusError: if ENDED cannot be written or read for too long.
+    """
+    for _ in range(_TRIES):
+        try:
+            await bus.core.append(subjects.ended(key), encode(event))
+        except SubjectTaken:
+            found = await stored_end(bus, key)
+            if found is not None:
+                return found
+        except PublishUnknown:
+            await asyncio.sleep(_PAUSE_S)
+        else:
+            return event
+    raise BusError(f"the end of task {key.task} could not be written")
+
+
+async def close(run: TaskRun, event: EndEvent) -> None:
+    """Write the ``ended`` marker, unless it is there.
+
+    Raises:
+        Superseded: if another dispatcher does it.
+        BusError: if the stream cannot be written for too long.
+    """
+    end = end_of(event)
+    if not run.state.is_over:
+        await run.write(lambda n: TaskEnded(n=n, at_ms=now_ms(), outcome=end.outcome, error=end.error))
+
+
+def end_of(event: EndEvent) -> End:
+    """Say a terminal event in the words of the marker."""
+    match event:
+        case TaskCompleted():
+            return End("completed", None)
+        case TaskFailed():
+            return End("failed", event.error)
+        case TaskCancelled():
+            return End("cancelled", TaskError(code="cancelled", message=event.reason, status=499))
+
+
+def completed(state: TaskState, model: str) -> TaskCompleted | None:
+    """Make the end of a whole answer, or None if it is not whole."""
+    if state.finish_reason is None or state.usage is None:
+        return None
+    return TaskCompleted(
+        at_ms=now_ms(),
+        model=model,
+        final_n=state.n,
+        finish_reason=state.finish_reason,
+        usage=state.usage,
+        shares=state.shares,
+    )
+
+
+def failed(state: TaskState, model: str, error: TaskError) -> TaskFailed:
+    """Make the end of a task that will have no whole answer."""
+    return TaskFailed(at_ms=now_ms(), model=model, final_n=state.n, error=error, shares=state.shares)
+
+
+def cancelled(state: TaskState, model: str, reason: str) -> TaskCancelled:
+    """Make the end of a task that its account no longer wants."""
+    return TaskCancelled(at_ms=now_ms(), model=model, final_n=state.n, reason=reason, shares=state.shares)
+
+
+def now_ms() -> int:
+    """Return the time in Unix milliseconds, as events carry it."""
+    return time.time_ns() // 1_000_000

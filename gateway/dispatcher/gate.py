@@ -1,0 +1,55 @@
+"""The gate that every task passes, however it came: what is wrong with it, said as HTTP would have said it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mesh.headers import CONTENT_TYPE, header
+from streams.codec import decode
+from streams.errors import InvalidTaskId, UndecodableEvent
+from streams.events import TaskError, TaskSubmitted
+from streams.task_id import check_age, created_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from mesh.work import Work
+    from streams.tokens import Token
+
+UNREADABLE: Final = "unknown"
+"""Stands for the model in the end event of a task whose body could not be read."""
+
+
+def read_submission(work: Work) -> TaskSubmitted | TaskError:
+    """Decode what was submitted, or say what is wrong with it."""
+    try:
+        return decode(work.data, TaskSubmitted, content_type=header(work.headers, CONTENT_TYPE))
+    except UndecodableEvent as error:
+        return TaskError(code="invalid_request_error", message=str(error), status=400)
+
+
+def check_submission(
+    task: Token, submission: TaskSubmitted, *, now_ms: int, retention: timedelta, is_known: Callable[[str], bool]
+) -> TaskError | None:
+    """Say why a task that can be read is not accepted, or None."""
+    try:
+        check_age(task, now_ms=now_ms, retention=retention)
+    except InvalidTaskId as error:
+        return TaskError(code="invalid_task_id", message=str(error), status=400)
+    if not is_known(submission.model):
+        message = f"The model {submission.model!r} does not exist on this mesh."
+        return TaskError(code="model_not_found", message=message, status=404, param="model")
+    return None
+
+
+def deadline_ms(task: Token, submission: TaskSubmitted, *, default: timedelta) -> int:
+    """When the task must have ended, in Unix milliseconds; a longer wish than the default is granted."""
+    if submission.deadline_at_ms is not None:
+        return submission.deadline_at_ms
+    return created_ms(task) + round(default.total_seconds() * 1000)
+
+
+def deadline_error(*, waited_for: str) -> TaskError:
+    """What a task ends with when its time is up."""
+    return TaskError(code="deadline_exceeded", message=f"The deadline passed while {waited_for}.", status=504)

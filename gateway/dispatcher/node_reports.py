@@ -1,0 +1,112 @@
+"""What nodes say to the dispatcher of a task: finished, refused, and "is it still mine?".
+
+All of it is a hint: the stream decides what is true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from gateway.dispatcher.task_run import Verdict
+from gateway.requests import Desk
+from mesh.errors import BusError
+from streams import subjects
+from streams.events import TaskError
+from streams.messages import Ask, Finished, Refused, Standing
+from streams.subjects import TaskKey
+from streams.task import Phase, TaskState, fold
+from streams.task_id import parse_task_id
+from streams.tokens import token
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.dispatcher.life import TaskLife
+    from mesh.bus import Bus
+    from mesh.direct_client import Delivery
+
+log = logging.getLogger(__name__)
+
+_QUEUE: Final = "dispatchers"
+_LAST_ORDER: Final = 3
+"""How often an order is repeated that the node does not take up."""
+
+
+class NodeReports:
+    """Hears all nodes; acts on what is about this dispatcher's own tasks."""
+
+    def __init__(self, bus: Bus, lives: Mapping[str, TaskLife], name: str) -> None:
+        """Prepare; ``lives`` are this dispatcher's tasks by id."""
+        self._bus = bus
+        self._lives = lives
+        self._name = name
+        self._desk = Desk(bus.edge)
+
+    async def start(self) -> None:
+        """Begin to listen."""
+        serve, ask = self._desk.serve, subjects.node_api_all("ask")
+        await serve(subjects.node_api_all("finished"), Finished, self._on_finished)
+        await serve(subjects.node_api_all("refused"), Refused, self._on_refused)
+        await serve(ask, Ask, self._renew)
+        await serve(ask, Ask, self._answer, queue=_QUEUE, inbox_of=subjects.inbox_of_node_call)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        await self._desk.stop()
+
+    def look_again(self, life: TaskLife) -> None:
+        """Find out what became of an order that the node does not list: done, or never received."""
+        life.assigned_at_s = asyncio.get_running_loop().time()
+        self._desk.spawn(self._look_again(life))
+
+    async def _look_again(self, life: TaskLife) -> None:
+        record = life.record
+        try:
+            await record.read()
+        except BusError as error:
+            log.warning("task %s cannot be looked at now: %s", record.key.task, error)
+            return
+        if record.state.phase is Phase.WRITTEN:
+            record.decide(Verdict(kind="finished"))
+        elif life.orders_repeated >= _LAST_ORDER:
+            record.decide(Verdict(kind="lost", reason=f"{life.node} does not take up the task"))
+        else:
+            life.orders_repeated += 1
+            life.hand_over()
+
+    async def _on_finished(self, delivery: Delivery, report: Finished) -> None:
+        if report.dispatcher == self._name and (life := self._life_of(delivery, report)):
+            life.record.decide(Verdict(kind="finished"))
+
+    async def _on_refused(self, delivery: Delivery, report: Refused) -> None:
+        if report.dispatcher == self._name and (life := self._life_of(delivery, report)):
+            error = TaskError(code=report.code, message=report.message, status=report.status)
+            life.record.decide(Verdict(kind="refused", reason=report.message, error=error))
+
+    async def _renew(self, delivery: Delivery, ask: Ask) -> None:
+        """A node of ours lost its footing, perhaps by a reconnect, and its right to write with it: renew that."""
+        if life := self._life_of(delivery, ask):
+            await life.record.read()
+            life.hand_over()
+
+    async def _answer(self, delivery: Delivery, ask: Ask) -> Standing:
+        node = subjects.parse_call(delivery.subject).caller
+        stored = await self._bus.log.read(TaskKey(token(ask.account), parse_task_id(ask.task)))
+        state = fold((writer, event) for _, writer, event in stored)
+        return _standing(state, node, ask.attempt, stored[-1].sequence if stored else 0)
+
+    def _life_of(self, delivery: Delivery, report: Finished | Refused | Ask) -> TaskLife | None:
+        life = self._lives.get(report.task)
+        if life is None or life.node != subjects.parse_call(delivery.subject).caller:
+            return None
+        return life if life.record.state.attempt == report.attempt else None
+
+
+def _standing(state: TaskState, node: str, attempt: int, last_sequence: int) -> Standing:
+    if state.node != node or state.attempt != attempt:
+        return Standing(yours=False, reason="the attempt is not the current one")
+    if state.phase not in (Phase.RUNNING, Phase.WRITTEN):
+        return Standing(yours=False, reason=f"the task is {state.phase}")
+    return Standing(yours=True, next_n=state.n + 1, last_sequence=last_sequence, chars=state.chars)

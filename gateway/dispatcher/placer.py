@@ -1,0 +1,131 @@
+"""Who waits for which model, and which slots are in use: the dispatcher's one place where a task meets a node."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from gateway.dispatcher.fair_queue import FairQueue
+from gateway.dispatcher.scheduler import Placement, Wish, place
+from streams.subjects import SERVICE_CLASSES
+from streams.tokens import Token
+
+if TYPE_CHECKING:
+    from gateway.roster_feed import RosterFeed
+    from streams.roster import NodeView
+    from streams.subjects import ServiceClass
+
+_REMEMBER_S: Final = 15.0
+"""How long an ended task is known as ours: a report that still lists it must not count as somebody else's."""
+
+
+class Ticket:
+    """One task that wants a node."""
+
+    __slots__ = ("account", "granted", "service_class", "task", "wish")
+
+    def __init__(self, account: str, task: str, service_class: ServiceClass, wish: Wish) -> None:
+        """Made for each attempt."""
+        self.account = account
+        self.task = task
+        self.service_class: ServiceClass = service_class
+        self.wish = wish
+        self.granted: asyncio.Future[Placement] = asyncio.get_running_loop().create_future()
+
+
+class Placer:
+    """Grants slots: at once where one is free, else in fair order, urgent classes first."""
+
+    def __init__(self, feed: RosterFeed) -> None:
+        """Watch the roster for slots that become free."""
+        self._feed = feed
+        self._waiting: dict[str, dict[ServiceClass, FairQueue[Ticket]]] = {}
+        self._ours: dict[tuple[str, str], set[str]] = {}
+        self._ended: dict[str, float] = {}
+        self._unsubscribe = feed.subscribe(self._on_change)
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._unsubscribe()
+
+    def ask(self, ticket: Ticket) -> Placement:
+        """Place a task now if a slot is free and nobody waits before it; else it waits, and the answer says why."""
+        waiting = self._queue_of(ticket)
+        if self._is_anyone_waiting(ticket.wish.model):
+            waiting.add(ticket.account, ticket)
+            return Placement(node=None, candidates=self._place(ticket.wish).candidates)
+        placement = self._place(ticket.wish)
+        if placement.node is None:
+            waiting.add(ticket.account, ticket)
+        else:
+            self.occupy(placement.node, ticket.wish.model, ticket.task)
+        return placement
+
+    def position(self, ticket: Ticket) -> int:
+        """How many tasks are before this one."""
+        classes = self._waiting.get(ticket.wish.model, {})
+        urgent = SERVICE_CLASSES[: SERVICE_CLASSES.index(ticket.service_class)]
+        before = sum(len(classes[name]) for name in urgent if name in classes)
+        return before + self._queue_of(ticket).position(ticket.account, ticket)
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """Wait no more."""
+        self._queue_of(ticket).remove(ticket.account, ticket)
+
+    def occupy(self, node: str, model: str, task: str) -> None:
+        """Count a slot as used by a task of ours; also for one that another dispatcher has placed."""
+        self._ours.setdefault((node, model), set()).add(task)
+
+    def release(self, node: str, model: str, task: str) -> None:
+        """Count the slot as free again, and give it to who waits."""
+        self._ours.get((node, model), set()).discard(task)
+        now = time.monotonic()
+        self._ended[task] = now
+        self._forget_before(now - _REMEMBER_S)
+        self._grant(model)
+
+    def _forget_before(self, then: float) -> None:
+        # In order of ending, so the oldest stands first.
+        while self._ended and (oldest := next(iter(self._ended.items())))[1] < then:
+            del self._ended[oldest[0]]
+
+    def _on_change(self, name: str) -> None:
+        if not any(self._is_anyone_waiting(model) for model in self._waiting):
+            return
+        node = self._feed.roster.node(Token(name), now_s=self._feed.now_s())
+        for replica in node.replicas if node is not None else ():
+            self._grant(replica.model)
+
+    def _grant(self, model: str) -> None:
+        for service_class in SERVICE_CLASSES:
+            queue = self._waiting.get(model, {}).get(service_class)
+            while queue is not None and (ticket := queue.first()) is not None:
+                placement = self._place(ticket.wish)
+                if placement.node is None:
+                    return
+                queue.take()
+                if not ticket.granted.done():
+                    self.occupy(placement.node, model, ticket.task)
+                    ticket.granted.set_result(placement)
+
+    def _place(self, wish: Wish) -> Placement:
+        nodes = self._feed.roster.serving(wish.model, now_s=self._feed.now_s())
+        return place(wish, nodes, {node.node: self._in_use(node, wish.model) for node in nodes})
+
+    def _in_use(self, node: NodeView, model: str) -> int:
+        ours = self._ours.get((node.node, model), set())
+        running = node.status.running if node.status is not None else ()
+        others = sum(
+            1
+            for entry in running
+            if entry.model in ("", model) and entry.task not in ours and entry.task not in self._ended
+        )
+        return len(ours) + others
+
+    def _queue_of(self, ticket: Ticket) -> FairQueue[Ticket]:
+        classes = self._waiting.setdefault(ticket.wish.model, {})
+        return classes.setdefault(ticket.service_class, FairQueue())
+
+    def _is_anyone_waiting(self, model: str) -> bool:
+        return any(len(queue) > 0 for queue in self._waiting.get(model, {}).values())

@@ -1,0 +1,70 @@
+"""Choosing a node: a pure function of the task, the nodes as they stand, and the slots in use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from streams.events import Candidate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from streams.roster import NodeView
+
+POLICY: Final = "most-speed-free.v1"
+"""Name and version of the rule, kept with every placement."""
+
+_GUESSED_TOKENS_PER_S: Final = 1.0
+_AFTER_REFUSAL: Final = 0.001
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """What a task needs of a node. ``avoid`` are nodes that have refused it: they come last, not never."""
+
+    model: str
+    avoid: frozenset[str] = frozenset()
+
+
+class Placement(Struct, frozen=True, kw_only=True):
+    """The choice and the whole reason for it; ``node`` is None where nobody can take the task now."""
+
+    node: str | None
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def reason(self) -> str:
+        """Why nobody can take the task, in words for its owner."""
+        if not self.candidates:
+            return "no node serves this model"
+        reasons = sorted({candidate.rejected for candidate in self.candidates if candidate.rejected})
+        return f"{len(self.candidates)} node(s) serve this model: {', '.join(reasons)}"
+
+
+def place(wish: Wish, nodes: Iterable[NodeView], in_use: Mapping[str, int]) -> Placement:
+    """Choose the node that promises the most tokens per second to one more task.
+
+    Args:
+        wish: what the task needs.
+        nodes: the nodes that announced the model, live or not.
+        in_use: slots of the model in use by node, as this dispatcher reckons.
+    """
+    candidates = tuple(_judge(wish, node, in_use.get(node.node, 0)) for node in nodes)
+    able = [candidate for candidate in candidates if candidate.score is not None]
+    best = max(able, key=lambda candidate: (candidate.score or 0.0, candidate.node), default=None)
+    return Placement(node=None if best is None else best.node, candidates=candidates)
+
+
+def _judge(wish: Wish, node: NodeView, in_use: int) -> Candidate:
+    replica = node.replica_of(wish.model)
+    if replica is None or not node.is_live:
+        return Candidate(node=node.node, rejected="not reporting")
+    if node.status is not None and node.status.draining:
+        return Candidate(node=node.node, rejected="draining")
+    if in_use >= replica.slots:
+        return Candidate(node=node.node, rejected="all slots busy")
+    speed = replica.tokens_per_s or _GUESSED_TOKENS_PER_S
+    free = (replica.slots - in_use) / replica.slots
+    trust = _AFTER_REFUSAL if node.node in wish.avoid else 1.0
+    return Candidate(node=node.node, score=round(speed * free * trust, 3))

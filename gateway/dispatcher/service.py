@@ -1,0 +1,151 @@
+"""One dispatcher: takes tasks of every class, keeps a life going for each, and hears what nodes and users say of them.
+
+Any number of dispatchers share the work; each holds its tasks un-acked, so a dead one's tasks move on by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+from gateway.dispatcher import gate
+from gateway.dispatcher.cancelling import Cancelling
+from gateway.dispatcher.ending import now_ms
+from gateway.dispatcher.life import TaskLife
+from gateway.dispatcher.node_reports import NodeReports
+from gateway.dispatcher.placer import Placer
+from gateway.dispatcher.task_run import Verdict
+from mesh.errors import BusError
+from mesh.work import WorkQueue
+from streams import subjects
+from streams.errors import StreamsError
+from streams.events import TaskError, TaskSubmitted
+from streams.tokens import Token
+from streams.topology import TASKS, consumer_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+    from gateway.dispatcher.settings import DispatcherSettings
+    from gateway.roster_feed import RosterFeed
+    from mesh.bus import Bus
+    from mesh.work import Work
+    from streams.roster import NodeView
+
+log = logging.getLogger(__name__)
+
+_TICK_S: Final = 0.5
+_REPORT_GRACE_S: Final = 5.0
+"""How long a live node may go without listing a task that it was given."""
+
+
+class Dispatcher:
+    """Runs until stopped. ``start`` after the roster feed has started."""
+
+    def __init__(self, bus: Bus, feed: RosterFeed, settings: DispatcherSettings, *, retention: timedelta) -> None:
+        """Prepare; ``retention`` is how long the mesh keeps tasks: older ids are refused."""
+        self.lives: dict[str, TaskLife] = {}
+        self.name = bus.options.name
+        self._bus = bus
+        self._feed = feed
+        self._settings = settings
+        self._retention = retention
+        self._placer = Placer(feed)
+        self._reports = NodeReports(bus, self.lives, self.name)
+        self._cancelling = Cancelling(bus, self.lives)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._queues = [
+            WorkQueue(bus.edge, TASKS, consumer_name(name), self._take, window=settings.window)
+            for name in subjects.SERVICE_CLASSES
+        ]
+        self._ticker: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to take tasks."""
+        await self._reports.start()
+        await self._cancelling.start()
+        self._ticker = asyncio.create_task(self._tick(), name="dispatcher-tick")
+        for queue in self._queues:
+            await queue.start()
+
+    async def stop(self) -> None:
+        """Take no more, and hand what is held to other dispatchers; nodes go on writing meanwhile."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        for queue in self._queues:
+            await queue.stop()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reports.stop()
+        await self._cancelling.stop()
+        self._placer.stop()
+
+    def _take(self, work: Work) -> None:
+        try:
+            submission = subjects.parse_submitted(work.subject)
+        except StreamsError as error:
+            # No id to answer to: keep the reason in the log, and the queue moving.
+            log.error("a submission on %s cannot be served: %s", work.subject, error)
+            work.done()
+            return
+        if submission.key.task in self.lives:
+            # Delivered again because a keep-alive came late: the life that holds it goes on and ends it.
+            return
+        life = TaskLife(self._bus, self._placer, self._settings, self.name, work, submission)
+        self.lives[submission.key.task] = life
+        task = asyncio.create_task(self._live(life, work), name=f"task-{submission.key.task}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _live(self, life: TaskLife, work: Work) -> None:
+        try:
+            asked = gate.read_submission(work)
+            refused = None if isinstance(asked, TaskError) else self._check(life, asked)
+            await life.run(asked, refused)
+        except BusError as error:
+            log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
+            work.hand_back()
+        except Exception:
+            log.exception("task %s goes back to the queue", life.record.key.task)
+            work.hand_back()
+        finally:
+            self.lives.pop(life.record.key.task, None)
+            life.over.set()
+
+    def _check(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
+        return gate.check_submission(
+            life.record.key.task, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
+        )
+
+    def _is_known(self, model: str) -> bool:
+        return self._feed.roster.knows(model) or model in self._settings.known_models
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            with contextlib.suppress(StreamsError):
+                self._look()
+
+    def _look(self) -> None:
+        """See to deadlines, lost nodes, and orders that went astray."""
+        now = now_ms()
+        nodes = {view.node: view for view in self._feed.roster.nodes(now_s=self._feed.now_s())}
+        for life in tuple(self.lives.values()):
+            if life.deadline_at_ms and now > life.deadline_at_ms:
+                life.record.decide(Verdict(kind="deadline"))
+            elif life.node is not None:
+                self._look_at_node(life, nodes)
+
+    def _look_at_node(self, life: TaskLife, nodes: Mapping[Token, NodeView]) -> None:
+        view = nodes.get(Token(life.node or ""))
+        if view is None or not view.is_live:
+            life.record.decide(Verdict(kind="lost", reason=f"{life.node} has left or does not report"))
+            return
+        is_listed = view.status is not None and any(entry.task == life.record.key.task for entry in view.status.running)
+        waited_s = asyncio.get_running_loop().time() - life.assigned_at_s
+        if not is_listed and waited_s > _REPORT_GRACE_S:
+            self._reports.look_again(life)

@@ -1,0 +1,128 @@
+"""What a dispatcher knows of one task it holds, and writing to the task's log under the fence."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
+
+from gateway.errors import GatewayError
+from mesh.errors import BusError, FenceMismatch, PublishUnknown
+from mesh.link import Fence
+from streams import subjects
+from streams.codec import encode
+from streams.events import TaskChunk, TaskError
+from streams.task import Rejection, TaskState, advance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesh.bus import Bus
+    from mesh.task_log import Stored
+    from streams.events import Marker
+    from streams.subjects import TaskKey
+
+log = logging.getLogger(__name__)
+
+_TRIES: Final = 8
+_PAUSE_S: Final = 0.2
+
+
+class Superseded(GatewayError):
+    """Another dispatcher has written to the task since this one read it: it is that one's now."""
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """Why waiting for a node is over."""
+
+    kind: Literal["finished", "refused", "lost", "cancelled", "deadline"]
+    reason: str = ""
+    error: TaskError | None = None
+
+
+class TaskRun:
+    """One task: its state as folded so far, the text with it, and where the log stood."""
+
+    def __init__(self, bus: Bus, key: TaskKey) -> None:
+        """Start before the first event."""
+        self.key = key
+        self.state = TaskState()
+        self.sequence = 0
+        self.text: list[str] = []
+        self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._bus = bus
+        self._filter = subjects.results_of(key)
+
+    def decide(self, verdict: Verdict) -> None:
+        """End the wait; the first verdict counts."""
+        if not self.verdict.done():
+            self.verdict.set_result(verdict)
+
+    def next_attempt(self) -> None:
+        """Wait anew, unless what ended the wait also ends the task."""
+        self.verdict = asyncio.get_running_loop().create_future()
+
+    async def write(self, make: Callable[[int], Marker]) -> None:
+        """Append a marker; ``make`` gets the counter that it must have.
+
+        Chunks that the node stores meanwhile only move the counter on; a foreign marker means that the task has
+        changed hands.
+
+        Raises:
+            Superseded: if another dispatcher has written a marker.
+            BusError: if the stream cannot be written or read for too long.
+        """
+        for _ in range(_TRIES):
+            marker = make(self.state.n + 1)
+            body = encode(marker)
+            try:
+                sequence = await self._bus.edge.append(
+                    subjects.result(self.key, subjects.MESH), body, fence=Fence(self._filter, self.sequence)
+                )
+            except FenceMismatch:
+                await self._read_foreign()
+            except PublishUnknown:
+                if await self._is_stored(marker):
+                    return
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                self._apply(subjects.MESH, marker, sequence)
+                return
+        raise BusError(f"no marker could be written for task {self.key.task}")
+
+    async def read(self) -> list[Stored]:
+        """Fold what was stored since the last look; returns it.
+
+        Raises:
+            BusError: if the stream cannot be read now.
+        """
+        stored = await self._bus.log.read(self.key, after_sequence=self.sequence)
+        for sequence, writer, event in stored:
+            self._apply(writer, event, sequence)
+        return stored
+
+    async def read_node(self, node: str) -> None:
+        """Fold what the assigned node has stored: half the cost of ``read``, when no marker can have come between."""
+        for sequence, writer, event in await self._bus.log.read_chunks(self.key, node, after_sequence=self.sequence):
+            self._apply(writer, event, sequence)
+
+    async def _read_foreign(self) -> None:
+        if any(writer == subjects.MESH for _, writer, _ in await self.read()):
+            raise Superseded(f"task {self.key.task} is another dispatcher's now")
+
+    async def _is_stored(self, marker: Marker) -> bool:
+        return any(writer == subjects.MESH and event == marker for _, writer, event in await self.read())
+
+    def _apply(self, writer: str, event: Marker | TaskChunk, sequence: int) -> None:
+        outcome = advance(self.state, writer, event)
+        # The fence counts everything that is stored, also what the validity rule passes over.
+        self.sequence = max(self.sequence, sequence)
+        if isinstance(outcome, Rejection):
+            if outcome is not Rejection.REPEAT:
+                log.warning("task %s: an event of %s does not count: %s", self.key.task, writer, outcome)
+            return
+        self.state = outcome
+        if isinstance(event, TaskChunk):
+            self.text.append(event.text)

@@ -1,0 +1,65 @@
+"""``ig3 dispatcher``: places tasks on nodes and ends them; keeps the register of nodes and their models."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.dispatcher.service import Dispatcher
+from gateway.dispatcher.settings import DispatcherSettings
+from gateway.registry import Registry
+from gateway.roster_feed import RosterFeed
+from mesh.bus import Bus, BusOptions
+from mesh.config_options import only, settings_options
+from mesh.credentials import Credentials
+from mesh.process import run_process
+from mesh.readiness import announce_progress, announce_ready
+from mesh.settings import MeshSettings
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+@click.command()
+@settings_options(
+    mesh=only(MeshSettings, "nats", "data_dir", "results_streams", "retention", "log_level", "log_format"),
+    dispatcher=DispatcherSettings,
+)
+def dispatcher(mesh: MeshSettings, dispatcher: DispatcherSettings) -> None:
+    """Place tasks on nodes and see each of them to its one end.
+
+    Any number of dispatchers share the work; when one dies, its tasks move to another within seconds.
+    """
+
+    async def main(stop: asyncio.Event) -> None:
+        await serve(mesh, dispatcher, stop)
+
+    run_process("dispatcher", mesh, main)
+
+
+async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.Event) -> None:
+    """Run a dispatcher and a registry until ``stop`` is set.
+
+    Raises:
+        MeshError: if the bus cannot be reached or is not provisioned.
+    """
+    announce_progress("connecting to the bus")
+    credentials = Credentials.load(mesh.data_dir)
+    options = BusOptions(
+        servers=mesh.nats_urls,
+        name=f"dispatcher-{os.getpid()}-{os.urandom(2).hex()}",
+        edge_seed=credentials.edge_service.seed_path,
+        core_seed=credentials.core_service.seed_path,
+        results_streams=mesh.results_streams,
+    )
+    async with await Bus.connect(options) as bus:
+        feed = RosterFeed(bus)
+        parts = (feed, Registry(bus, feed), Dispatcher(bus, feed, settings, retention=mesh.retention))
+        for part in parts:
+            await part.start()
+        announce_ready(f"{options.name} takes tasks")
+        await stop.wait()
+        for part in reversed(parts):
+            await part.stop()

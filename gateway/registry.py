@@ -1,0 +1,118 @@
+"""The registry: what nodes claim of themselves becomes a fact here, after a check, and what they are becomes an event.
+
+Registries share the work by a queue group. Two of them may write the same fact at once; the fold of the roster makes
+nothing of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from gateway.requests import Desk
+from mesh.errors import BusError
+from streams import subjects
+from streams.codec import encode
+from streams.events import (
+    DeviceLost,
+    DeviceRegistered,
+    DeviceReturned,
+    ModelAnnounced,
+    ModelWithdrawn,
+)
+from streams.messages import Announce, Announced
+from streams.subjects import MESH
+
+if TYPE_CHECKING:
+    from gateway.roster_feed import RosterFeed
+    from mesh.bus import Bus
+    from mesh.direct_client import Delivery
+    from streams.events import DeviceEvent, ModelEvent
+    from streams.roster import NodeView
+    from streams.tokens import Token
+
+log = logging.getLogger(__name__)
+
+_QUEUE: Final = "registries"
+_LOOK_S: Final = 1.0
+
+
+class Registry:
+    """Serves announcements and notices who has fallen silent."""
+
+    def __init__(self, bus: Bus, feed: RosterFeed) -> None:
+        """Prepare; start the roster feed first."""
+        self._bus = bus
+        self._feed = feed
+        self._desk = Desk(bus.edge)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to serve, and ask every node that is known to announce itself again."""
+        announce = subjects.node_api_all("announce")
+        await self._desk.serve(announce, Announce, self._announce, queue=_QUEUE, inbox_of=subjects.inbox_of_node_call)
+        self._task = asyncio.create_task(self._watch(), name="registry-watch")
+        for view in self._feed.roster.nodes(now_s=self._feed.now_s()):
+            self._bus.edge.send(subjects.node_inbox(view.node, "registry"), b"")
+
+    async def stop(self) -> None:
+        """Serve no more."""
+        await self._desk.stop()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _announce(self, delivery: Delivery, claim: Announce) -> Announced:
+        node = subjects.parse_call(delivery.subject).caller
+        if node == MESH:
+            return Announced(accepted=False, reason=f"{MESH!r} is the writer of services: choose another node id")
+        known = self._feed.roster.node(node, now_s=self._feed.now_s())
+        await self._note_presence(node, known, claim.software)
+        await self._note_models(node, known, claim)
+        return Announced(accepted=True)
+
+    async def _note_presence(self, node: Token, known: NodeView | None, software: str) -> None:
+        if known is None or (known.status is None and not known.replicas and not known.is_lost):
+            await self._write_device(
+                node, "registered", DeviceRegistered(at_ms=_now_ms(), node=node, software=software)
+            )
+        elif known.is_lost:
+            await self._write_device(node, "returned", DeviceReturned(at_ms=_now_ms(), node=node))
+
+    async def _note_models(self, node: Token, known: NodeView | None, claim: Announce) -> None:
+        before = {replica.model: replica for replica in known.replicas} if known is not None else {}
+        for replica in claim.replicas:
+            if before.pop(replica.model, None) != replica:
+                await self._write_model(
+                    node, replica.model, ModelAnnounced(at_ms=_now_ms(), node=node, replica=replica)
+                )
+        for model in before:
+            gone = ModelWithdrawn(at_ms=_now_ms(), node=node, model=model, reason="no longer announced")
+            await self._write_model(node, model, gone)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for node in self._feed.roster.silent(now_s=self._feed.now_s()):
+                try:
+                    await self._write_device(
+                        node, "lost", DeviceLost(at_ms=_now_ms(), node=node, reason="no status report in time")
+                    )
+                except BusError as error:
+                    log.warning("the loss of node %s could not be noted: %s", node, error)
+
+    async def _write_device(self, node: Token, kind: subjects.DeviceKind, event: DeviceEvent) -> None:
+        sequence = await self._bus.core.append(subjects.device(node, kind), encode(event))
+        await self._feed.devices.reach(sequence)
+
+    async def _write_model(self, node: Token, model: str, event: ModelEvent) -> None:
+        sequence = await self._bus.core.append(subjects.model(node, model), encode(event))
+        await self._feed.models.reach(sequence)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

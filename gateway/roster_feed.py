@@ -1,0 +1,90 @@
+"""Keeping a roster up to date in this process: the log of models and devices, and the nodes' reports."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mesh.tail import StreamTail
+from streams import subjects
+from streams.codec import decode, decode_device_event, decode_model_event
+from streams.errors import StreamsError
+from streams.messages import NodeStatus
+from streams.roster import Roster
+from streams.tokens import token
+from streams.topology import DEVICES, MODELS
+
+if TYPE_CHECKING:
+    from mesh.bus import Bus
+    from mesh.direct_client import Delivery
+    from mesh.link import Listener
+
+log = logging.getLogger(__name__)
+
+OnChange = Callable[[str], None]
+"""Called with the node that something was heard of."""
+
+
+class RosterFeed:
+    """Feeds one ``Roster``. Questions go to ``roster`` with ``now_s()``."""
+
+    def __init__(self, bus: Bus) -> None:
+        """Prepare; ``start`` reads what is stored."""
+        self.roster = Roster()
+        self._bus = bus
+        self.models = StreamTail(bus.core, MODELS, "models.*.*", self._on_model)
+        self.devices = StreamTail(bus.core, DEVICES, "devices.*.*", self._on_device)
+        self._reports: Listener | None = None
+        self._watchers: list[OnChange] = []
+
+    async def start(self) -> None:
+        """Read both streams and follow them and the reports from then on.
+
+        Raises:
+            BusError: if the streams cannot be read.
+        """
+        await self.devices.start()
+        await self.models.start()
+        self._reports = await self._bus.edge.listen(subjects.STATUS_ALL, self._on_report)
+
+    async def stop(self) -> None:
+        """Stop following."""
+        await self.models.stop()
+        await self.devices.stop()
+        if self._reports is not None:
+            await self._reports.close()
+
+    def now_s(self) -> float:
+        """The clock that the roster is asked with, in seconds."""
+        return time.monotonic()
+
+    def subscribe(self, on_change: OnChange) -> Callable[[], None]:
+        """Call ``on_change`` whenever something is heard of a node; returns a function that ends it."""
+        self._watchers.append(on_change)
+        return lambda: self._watchers.remove(on_change)
+
+    def _on_model(self, _: int, subject: str, data: bytes) -> None:
+        node = token(subject.split(".")[1])
+        self.roster.apply_model(node, decode_model_event(data))
+        self._tell(node)
+
+    def _on_device(self, _: int, subject: str, data: bytes) -> None:
+        node = token(subject.split(".")[1])
+        self.roster.apply_device(node, decode_device_event(data))
+        self._tell(node)
+
+    def _on_report(self, delivery: Delivery) -> None:
+        try:
+            node = subjects.parse_status(delivery.subject)
+            status = decode(delivery.data, NodeStatus)
+        except StreamsError as error:
+            log.warning("a status report was ignored: %s", error)
+            return
+        self.roster.apply_status(node, status, now_s=self.now_s())
+        self._tell(node)
+
+    def _tell(self, node: str) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(node)

@@ -1,0 +1,68 @@
+"""What an account's clients may ask on the bus: the events of a task that they have missed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Raw
+
+from gateway.requests import Desk
+from mesh.headers import CONTENT_TYPE, header
+from mesh.task_log import Stored
+from streams import subjects
+from streams.codec import JSON_CONTENT_TYPE, encode, encode_json
+from streams.messages import EventsPage, EventsRequest, Refusal, StoredEvent
+from streams.subjects import TaskKey
+from streams.task import Rejection, TaskState, advance
+from streams.task_id import parse_task_id
+
+if TYPE_CHECKING:
+    from mesh.bus import Bus
+    from mesh.direct_client import Delivery
+
+_QUEUE: Final = "gateways"
+_PAGE: Final = 256
+
+
+class UserApi:
+    """Serves ``api.user.<account>.events``; the caller's account stands in the subject, which the broker checks."""
+
+    def __init__(self, bus: Bus) -> None:
+        """Prepare."""
+        self._bus = bus
+        self._desk = Desk(bus.edge)
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        everyone = subjects.user_api_all("events")
+        await self._desk.serve(
+            everyone, EventsRequest, self._events, queue=_QUEUE, inbox_of=subjects.inbox_of_user_call
+        )
+
+    async def stop(self) -> None:
+        """Serve no more."""
+        await self._desk.stop()
+
+    async def _events(self, delivery: Delivery, request: EventsRequest) -> EventsPage | Refusal:
+        key = TaskKey(subjects.parse_call(delivery.subject).caller, parse_task_id(request.task))
+        stored = await self._bus.log.read(key)
+        as_json = header(delivery.headers, CONTENT_TYPE) == JSON_CONTENT_TYPE
+        return page_of(key, stored, after=request.after, as_json=as_json)
+
+
+def page_of(key: TaskKey, stored: list[Stored], *, after: int, as_json: bool) -> EventsPage:
+    """Return the valid events of a task past counter ``after``, at most a page of them."""
+    state, valid = TaskState(), list[Stored]()
+    for item in stored:
+        outcome = advance(state, item.writer, item.event)
+        if isinstance(outcome, Rejection):
+            continue
+        state = outcome
+        if state.n > after:
+            valid.append(item)
+    write = encode_json if as_json else encode
+    events = tuple(
+        StoredEvent(sequence=sequence, writer=writer, body=Raw(write(event)))
+        for sequence, writer, event in valid[:_PAGE]
+    )
+    return EventsPage(task=key.task, events=events, more=len(valid) > _PAGE)
