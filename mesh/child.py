@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -190,9 +191,11 @@ class Child:
         self._on_change(ChildChange(name=self.spec.name, state=state, text=text, fraction=fraction))
 
     def _why(self, code: int) -> str:
-        last = _last_line(self.spec.log_path).removeprefix("ig3: ")
-        ended = f"signal {-code}" if code < 0 else f"exit {code}"
-        return f"{last} ({ended}; log: {self.spec.log_path})" if last else f"{ended}; log: {self.spec.log_path}"
+        """What is known about an end: the last line of the log, unless a signal came from outside."""
+        if code < 0:
+            return f"ended by {signal.Signals(-code).name}"
+        last = _last_line(self.spec.log_path).removeprefix("ig3: ") if code else ""
+        return f"{last} (exit {code}; log: {self.spec.log_path})" if last else f"exit {code}; log: {self.spec.log_path}"
 
 
 def _open_log(path: Path) -> IO[bytes]:
