@@ -1,0 +1,268 @@
+"""Who sends what where: every subject family of the mesh as a value, for the AsyncAPI document.
+
+Addresses come out of the builders in ``streams.subjects``, descriptions out of their docstrings, so neither is written
+twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct
+
+from streams import events, messages, subjects, topology
+from streams.subjects import TaskKey
+from streams.tokens import Token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Role = Literal["user", "node", "service", "broker"]
+"""Who takes part: clients of an account, devices, the mesh's own processes, and the broker, which sends on."""
+
+Kinds = tuple[type[Any], ...]
+
+
+class Sender(Struct, frozen=True):
+    """Who sends on a channel, and which of its messages."""
+
+    role: Role
+    kinds: Kinds
+
+
+class Reply(Struct, frozen=True):
+    """Where a request is answered, and by what."""
+
+    channel: str
+    kinds: Kinds
+
+
+class Channel(Struct, frozen=True, kw_only=True):
+    """One family of subjects. ``stream`` is what stores it; None where a message that nobody hears is gone."""
+
+    name: str
+    address: str
+    account: topology.Account
+    description: str
+    senders: tuple[Sender, ...]
+    receivers: tuple[Role, ...]
+    stream: str | None = None
+    reply: Reply | None = None
+    takes_json: bool = False
+    """Whether a body may be JSON, said by the header ``Content-Type: application/json``."""
+
+    @property
+    def kinds(self) -> Kinds:
+        """All that may be sent here."""
+        return tuple(kind for sender in self.senders for kind in sender.kinds)
+
+
+PARAMETERS: Final[dict[str, str]] = {
+    "class": "Urgency; each class is served on its own.",
+    "bucket": "The last hex digit of the task id.",
+    "account": "Whose task it is.",
+    "task": "The task id: a UUIDv7 in 32 lower-case hex digits.",
+    "writer": "A node id, or `mesh` for markers of services.",
+    "node": "The id of a device.",
+    "model": "The model's name as one token; names of other characters are encoded.",
+    "kind": "What happened to the device.",
+    "reply": "Chosen by the caller for each request.",
+}
+"""What stands in braces in an address."""
+
+_ACCOUNT: Final = Token("some-account")
+_NODE: Final = Token("some-node")
+_WRITER: Final = Token("some-writer")
+_MODEL: Final = Token("some-model")
+_KEY: Final = TaskKey(_ACCOUNT, Token("019b7a3e00007abc8def012345678900"))
+_VARIABLE: Final[dict[str, str]] = {
+    "interactive": "class",
+    subjects.bucket_of(_KEY.task): "bucket",
+    _ACCOUNT: "account",
+    _KEY.task: "task",
+    _WRITER: "writer",
+    _NODE: "node",
+    _MODEL: "model",
+    "lost": "kind",
+}
+
+_MARKERS: Final[Kinds] = (
+    events.TaskAccepted,
+    events.TaskQueued,
+    events.TaskAssigned,
+    events.TaskHalted,
+    events.TaskEnded,
+)
+_ENDS: Final[Kinds] = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled)
+_MODEL_EVENTS: Final[Kinds] = (events.ModelAnnounced, events.ModelWithdrawn)
+_DEVICE_EVENTS: Final[Kinds] = (events.DeviceRegistered, events.DeviceLost, events.DeviceReturned)
+
+
+def _address(subject: str) -> str:
+    """Turn a sample subject into the pattern that all of its family follow."""
+    return ".".join(f"{{{_VARIABLE[part]}}}" if part in _VARIABLE else part for part in subject.split("."))
+
+
+def _doc(documented: Callable[..., str] | type[Any]) -> str:
+    return inspect.getdoc(documented) or ""
+
+
+def _stored() -> tuple[Channel, ...]:
+    return (
+        Channel(
+            name="submitted",
+            address=_address(subjects.submitted("interactive", _KEY)),
+            account="EDGE",
+            description=_doc(subjects.submitted),
+            senders=(Sender("user", (events.TaskSubmitted,)),),
+            receivers=("service",),
+            stream=topology.TASKS,
+            takes_json=True,
+        ),
+        Channel(
+            name="results",
+            address=_address(subjects.result(_KEY, _WRITER)),
+            account="EDGE",
+            description=f"{_doc(subjects.result)} Every publish is fenced; readers follow `live` instead.",
+            senders=(Sender("service", _MARKERS), Sender("node", (events.TaskChunk,))),
+            receivers=("service",),
+            stream="RESULTS_*",
+        ),
+        Channel(
+            name="ended",
+            address=_address(subjects.ended(_KEY)),
+            account="CORE",
+            description=_doc(subjects.ended),
+            senders=(Sender("service", _ENDS),),
+            receivers=("service",),
+            stream=topology.ENDED,
+        ),
+        Channel(
+            name="models",
+            address=_address(subjects.model(_NODE, _MODEL)),
+            account="CORE",
+            description=_doc(subjects.model),
+            senders=(Sender("service", _MODEL_EVENTS),),
+            receivers=("service",),
+            stream=topology.MODELS,
+        ),
+        Channel(
+            name="devices",
+            address=_address(subjects.device(_NODE, "lost")),
+            account="CORE",
+            description=_doc(subjects.device),
+            senders=(Sender("service", _DEVICE_EVENTS),),
+            receivers=("service",),
+            stream=topology.DEVICES,
+        ),
+    )
+
+
+def _sent_on() -> tuple[Channel, ...]:
+    """What the broker itself sends on as it stores."""
+    return (
+        Channel(
+            name="live",
+            address=_address(subjects.result(_KEY, _WRITER)).replace("results.", "live.", 1),
+            account="EDGE",
+            description=_doc(subjects.live_of),
+            senders=(Sender("broker", (*_MARKERS, events.TaskChunk)),),
+            receivers=("user", "service"),
+        ),
+        Channel(
+            name="settled",
+            address=_address(subjects.settled(_KEY)),
+            account="CORE",
+            description=_doc(subjects.settled),
+            senders=(Sender("broker", _ENDS),),
+            receivers=("service",),
+        ),
+    )
+
+
+def _to_node(verb: Literal["assign", "stop", "registry"], description: str, *kinds: type[Any]) -> Channel:
+    return Channel(
+        name=verb,
+        address=_address(subjects.node_inbox(_NODE, verb)),
+        account="EDGE",
+        description=description,
+        senders=(Sender("service", kinds),),
+        receivers=("node",),
+        reply=Reply("results", (events.TaskChunk,)) if verb == "assign" else None,
+    )
+
+
+def _from_node(verb: subjects.NodeVerb, kind: type[Any], answer: type[Any] | None = None) -> Channel:
+    return Channel(
+        name=verb,
+        address=_address(subjects.node_api(_NODE, verb)),
+        account="EDGE",
+        description=_doc(kind),
+        senders=(Sender("node", (kind,)),),
+        receivers=("service",),
+        reply=None if answer is None else Reply("node_inbox", (answer,)),
+    )
+
+
+def _from_user(verb: subjects.UserVerb, kind: type[Any], answer: type[Any]) -> Channel:
+    return Channel(
+        name=verb,
+        address=_address(subjects.user_api(_ACCOUNT, verb)),
+        account="EDGE",
+        description=f"{_doc(kind)} The answer has the format of the question.",
+        senders=(Sender("user", (kind,)),),
+        receivers=("service",),
+        reply=Reply("user_inbox", (answer, messages.Refusal)),
+        takes_json=True,
+    )
+
+
+def _passing() -> tuple[Channel, ...]:
+    status = Channel(
+        name="status",
+        address=_address(subjects.status(_NODE)),
+        account="EDGE",
+        description=_doc(subjects.status),
+        senders=(Sender("node", (messages.NodeStatus,)),),
+        receivers=("service",),
+    )
+    grant = "Where a node is given work. The reply subject is its results subject: the right to write there."
+    return (
+        _to_node("assign", grant, messages.Assign),
+        _to_node("stop", "Where a node is told to give up an attempt.", messages.Stop),
+        _to_node("registry", "An empty message: announce again, the registry has started anew."),
+        status,
+        _from_node("announce", messages.Announce, messages.Announced),
+        _from_node("ask", messages.Ask, messages.Standing),
+        _from_node("finished", messages.Finished),
+        _from_node("refused", messages.Refused),
+        _from_user("events", messages.EventsRequest, messages.EventsPage),
+        _from_user("cancel", messages.Cancel, messages.CancelOutcome),
+    )
+
+
+def _inboxes() -> tuple[Channel, ...]:
+    return (
+        Channel(
+            name="node_inbox",
+            address=_address(f"{subjects.node_inbox_prefix(_NODE)}.{{reply}}"),
+            account="EDGE",
+            description=_doc(subjects.node_inbox_prefix),
+            senders=(Sender("service", (messages.Announced, messages.Standing)),),
+            receivers=("node",),
+        ),
+        Channel(
+            name="user_inbox",
+            address=_address(f"{subjects.user_inbox_prefix(_ACCOUNT)}.{{reply}}"),
+            account="EDGE",
+            description=_doc(subjects.user_inbox_prefix),
+            senders=(Sender("service", (messages.EventsPage, messages.CancelOutcome, messages.Refusal)),),
+            receivers=("user",),
+            takes_json=True,
+        ),
+    )
+
+
+CHANNELS: Final[tuple[Channel, ...]] = (*_stored(), *_sent_on(), *_passing(), *_inboxes())
+"""Every channel of the mesh."""
