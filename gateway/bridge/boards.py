@@ -1,0 +1,79 @@
+"""The boards of this gateway: one per account that somebody watches."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.bridge.board import Board
+
+if TYPE_CHECKING:
+    from gateway.bridge.outbox import Outbox
+    from gateway.bridge.submissions import Submissions
+    from mesh.bus import Bus
+    from streams.tokens import Token
+
+
+class _Seat:
+    """A board, its start, and who wants it."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self.started = asyncio.create_task(board.start())
+        self.wanted_by: set[Outbox] = set()
+
+
+class Boards:
+    """Starts a board for the first who joins, stops it when the last has left."""
+
+    def __init__(self, bus: Bus, submissions: Submissions) -> None:
+        """Prepare."""
+        self._bus = bus
+        self._submissions = submissions
+        self._seats: dict[Token, _Seat] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
+
+    async def open(self, account: Token, outbox: Outbox) -> Board:
+        """Return the account's board when it is ready to be joined; ``leave`` gives it back.
+
+        Raises:
+            BusError: if the streams cannot be read now.
+        """
+        seat = self._seats.get(account)
+        if seat is None:
+            seat = self._seats[account] = _Seat(Board(self._bus, self._submissions, account))
+        seat.wanted_by.add(outbox)
+        try:
+            await asyncio.shield(seat.started)
+        except BaseException:
+            self.leave(account, outbox)
+            raise
+        return seat.board
+
+    def leave(self, account: Token, outbox: Outbox) -> None:
+        """Send no more; no error if nothing was sent."""
+        seat = self._seats.get(account)
+        if seat is None:
+            return
+        seat.wanted_by.discard(outbox)
+        seat.board.leave(outbox)
+        if not seat.wanted_by:
+            del self._seats[account]
+            self._keep(asyncio.create_task(_stop(seat)))
+
+    async def close(self) -> None:
+        """Stop every board."""
+        for seat in self._seats.values():
+            self._keep(asyncio.create_task(_stop(seat)))
+        self._seats.clear()
+        await asyncio.gather(*self._stopping)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+
+
+async def _stop(seat: _Seat) -> None:
+    seat.started.cancel()
+    await asyncio.gather(seat.started, return_exceptions=True)
+    await seat.board.stop()

@@ -1,0 +1,104 @@
+"""The websocket bridge of one gateway: accepts connections, and sends them away with a reason when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Final, cast
+
+from aiohttp import web
+
+from gateway.bridge import close_codes
+from gateway.bridge.session import MAX_FRAME_BYTES, Client, Session
+from gateway.bridge.topics import Topics
+from gateway.bridge.wire import FORMATS, JSON
+
+if TYPE_CHECKING:
+    from gateway.bridge.wire import Format
+    from gateway.roster_feed import RosterFeed
+    from mesh.bus import Bus
+    from streams.tokens import Token
+
+MAX_CONNECTIONS: Final = 10_000
+SEND_BUFFER_BYTES: Final = 64 * 1024
+"""What the kernel may hold for one reader; by default one that never reads pins megabytes."""
+
+_HEARTBEAT_S: Final = 20.0
+_HIGH_WATER_BYTES: Final = 64 * 1024
+
+
+class Bridge:
+    """Serves ``/ws``. ``roster_feed`` is started and stopped by its owner."""
+
+    def __init__(self, bus: Bus, roster_feed: RosterFeed, account: Token) -> None:
+        """Prepare. Until callers prove who they are, all of them speak for ``account``."""
+        self._topics = Topics(bus, roster_feed)
+        self._account = account
+        self._sessions: set[Session] = set()
+        self._roster_task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to tell changes of the roster."""
+        self._roster_task = asyncio.create_task(self._topics.roster.run(), name="bridge-roster")
+
+    async def close(self) -> None:
+        """End all connections with the code that says "come back at once", and stop."""
+        for session in tuple(self._sessions):
+            session.end(close_codes.STOPPING)
+        await self._topics.boards.close()
+        if self._roster_task is not None:
+            self._roster_task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._roster_task
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Turn a request into a connection and serve it to its end.
+
+        Raises:
+            web.HTTPException: if it is no websocket request, asks for another protocol, or there is no room.
+        """
+        wire = _wanted_format(request)
+        if len(self._sessions) >= MAX_CONNECTIONS:
+            raise web.HTTPServiceUnavailable(text="too many websocket connections here", headers={"Retry-After": "5"})
+        response = web.WebSocketResponse(
+            protocols=tuple(FORMATS),
+            heartbeat=_HEARTBEAT_S,
+            max_msg_size=MAX_FRAME_BYTES,
+            compress=False,
+            decode_text=False,
+        )
+        await response.prepare(request)
+        transport = _limit_buffers(request)
+        if transport is not None:
+            await self._run(Session(Client(response, transport, wire, self._account), self._topics))
+        return response
+
+    async def _run(self, session: Session) -> None:
+        self._sessions.add(session)
+        try:
+            await session.run()
+        finally:
+            self._sessions.discard(session)
+
+
+def _wanted_format(request: web.Request) -> Format:
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        raise web.HTTPUpgradeRequired(text="this is a websocket: connect with Upgrade: websocket")
+    offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if name.strip()]
+    known = [FORMATS[name] for name in offered if name in FORMATS]
+    if offered and not known:
+        raise web.HTTPBadRequest(text=f"none of these subprotocols is spoken here; known: {', '.join(FORMATS)}")
+    return known[0] if known else JSON
+
+
+def _limit_buffers(request: web.Request) -> asyncio.WriteTransport | None:
+    """Bound what the kernel and the event loop hold for the reader; None if the connection is gone already."""
+    transport = cast("asyncio.WriteTransport | None", request.transport)
+    if transport is None:
+        return None
+    transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    return transport

@@ -1,0 +1,71 @@
+"""The topic ``task``: one task for one connection, from any counter, without gap or repeat."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from gateway.bridge.frames import ErrorFrame, Events, TaskHappening, TaskOver
+from gateway.bridge.wire import Encoded
+from mesh.answer import follow
+from mesh.errors import BusError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.bridge.outbox import Outbox
+    from mesh.answer import Step, TaskSource
+    from streams.subjects import TaskKey
+
+log = logging.getLogger(__name__)
+
+_EVENTS_PER_FRAME: Final = 128
+_REMEMBERED_FRAMES: Final = 1024
+_RETRY_S: Final = 1.0
+
+
+class FrameMemory:
+    """The frames of late, so that many readers of one task share one encoding.
+
+    A task has one valid event per counter, so the task and the counters say what is in a frame.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._frames: OrderedDict[tuple[str, int, int], Encoded] = OrderedDict()
+
+    def frame(self, key: TaskKey, steps: Sequence[Step]) -> Encoded:
+        """Return the frame with these steps, made now or before."""
+        name = (key.task, steps[0].state.n, steps[-1].state.n)
+        found = self._frames.get(name)
+        if found is None:
+            happened = (TaskHappening(task=key.task, writer=step.writer, event=step.event) for step in steps)
+            found = self._frames[name] = Encoded(Events(topic="task", events=tuple(happened)))
+            if len(self._frames) > _REMEMBERED_FRAMES:
+                self._frames.popitem(last=False)
+        return found
+
+
+async def send_task(source: TaskSource, key: TaskKey, after: int, outbox: Outbox, memory: FrameMemory) -> None:
+    """Send every valid event of a task past ``after``, then ``over``. Outlives a bus that is away for a while."""
+    position = after
+    while True:
+        try:
+            async for steps in follow(source, key, after=position):
+                for start in range(0, len(steps), _EVENTS_PER_FRAME):
+                    batch = steps[start : start + _EVENTS_PER_FRAME]
+                    await outbox.put(memory.frame(key, batch))
+                    position = batch[-1].state.n
+        except BusError as error:
+            log.warning("task %s cannot be read now, trying again: %s", key.task, error)
+            await outbox.put(Encoded(_trouble(key, error)))
+            await asyncio.sleep(_RETRY_S)
+        else:
+            await outbox.put(Encoded(TaskOver(task=key.task, n=position)))
+            return
+
+
+def _trouble(key: TaskKey, error: BusError) -> ErrorFrame:
+    return ErrorFrame(code="bus_unavailable", message=str(error), topic="task", task=key.task, still_subscribed=True)
