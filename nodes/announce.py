@@ -9,7 +9,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from mesh.errors import BusError
+from mesh.errors import BusError, BusUnavailable
 from nodes.chunk_writer import connection_number
 from nodes.pauses import pause_s
 from streams import subjects
@@ -51,10 +51,24 @@ class Announcer:
         await self._accepted.wait()
 
     async def run(self) -> None:
-        """Announce now, after each reconnect, and whenever a registry asks. Never returns."""
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._watch_connection())
-            both.create_task(self._announce_when_due())
+        """Announce now, after each reconnect, and whenever a registry asks. Never returns.
+
+        Raises:
+            BusUnavailable: when the connection is closed for good.
+        """
+        tries = 0
+        while True:
+            self._due.clear()
+            connection = connection_number(self._link)
+            refusal = await self._try()
+            if refusal is None:
+                tries = 0
+                self._accepted.set()
+                await self._until_due(connection)
+            else:
+                tries += 1
+                _log_refusal(tries, refusal)
+                await asyncio.sleep(pause_s(tries))
 
     async def withdraw(self) -> None:
         """Say that this node serves nothing from now on; once, since the registry finds out anyway."""
@@ -64,37 +78,21 @@ class Announcer:
     def _on_registry(self, _: Delivery) -> None:
         self._due.set()
 
-    async def _watch_connection(self) -> None:
-        known: int | None = None
-        while True:
-            if (current := connection_number(self._link)) != known:
-                known = current
-                self._due.set()
-            await asyncio.sleep(_LOOK_S)
-
-    async def _announce_when_due(self) -> None:
-        while True:
-            await self._due.wait()
-            self._due.clear()
-            await self._announce_until_accepted()
-            self._accepted.set()
-
-    async def _announce_until_accepted(self) -> None:
-        tries = 0
-        while True:
-            refusal = await self._try()
-            if refusal is None:
-                return
-            tries += 1
-            # The first time and then ever more rarely, so that a mesh without a registry does not fill the log.
-            level = logging.WARNING if tries.bit_count() == 1 else logging.DEBUG
-            log.log(level, "not announced yet (%d times tried): %s", tries, refusal)
-            await asyncio.sleep(pause_s(tries))
+    async def _until_due(self, connection: int) -> None:
+        """Wait until a registry asks, or the connection is another one: the registry may have counted us as lost."""
+        while not self._due.is_set() and connection_number(self._link) == connection:
+            if self._link.client.is_closed:
+                raise BusUnavailable(f"connection {self._link.name} is closed for good")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._due.wait()
 
     async def _try(self) -> str | None:
         """Announce once; returns why it was in vain."""
         try:
             answer = await self._announce(self._replicas)
+        except BusUnavailable:
+            raise
         except (BusError, UndecodableEvent) as error:
             return str(error)
         return None if answer.accepted else f"the registry refused: {answer.reason}"
@@ -103,3 +101,9 @@ class Announcer:
         words = encode(Announce(software=SOFTWARE, replicas=replicas))
         answer = await self._link.request(subjects.node_api(self._node, "announce"), words, timeout=_TIMEOUT)
         return decode(answer.data, Announced)
+
+
+def _log_refusal(tries: int, refusal: str) -> None:
+    """Log the first refusal and then ever more rarely: a mesh without a registry must not fill the log."""
+    level = logging.WARNING if tries.bit_count() == 1 else logging.DEBUG
+    log.log(level, "not announced yet (tried %d times): %s", tries, refusal)

@@ -103,7 +103,7 @@ class ChunkWriter:
         self._writing = True
         try:
             while refusals < _MOST_REFUSALS:
-                if self._granted_on == connection_number(self._link):
+                if self._link.is_connected and self._granted_on == connection_number(self._link):
                     try:
                         self._advance(batch, await self._append(batch))
                     except (FenceMismatch, PublishUnknown) as doubt:
@@ -157,7 +157,7 @@ class ChunkWriter:
             await self._await_grant()
             return None
         log.error(
-            "task %s: the stream holds %d characters, we wrote %d", self._grant.key.task, standing.chars, self._chars
+            "task %s: %d characters are stored, %d were written", self._grant.key.task, standing.chars, self._chars
         )
         return Verdict.LOST
 

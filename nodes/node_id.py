@@ -27,15 +27,17 @@ class UnusableNodeId(NodeError):
     """A node's id cannot stand in a subject, or cannot be kept."""
 
 
-def node_id(given: str | None, data_dir: Path) -> Token:
+def node_id(given: str | None, data_dir: Path, *, instance: int = 1) -> Token:
     """Return the id that was given, or the one kept in ``data_dir``, made at the first start.
+
+    ``instance`` tells nodes apart that share a data folder.
 
     Raises:
         UnusableNodeId: if it is no subject token, is reserved, or the file cannot be read or written.
     """
     if given is not None:
         return _checked(given, "give another one by --id")
-    path = data_dir / FILE_NAME
+    path = data_dir / (FILE_NAME if instance == 1 else f"{FILE_NAME}-{instance}")
     try:
         _create(path)
         return _checked(path.read_text(encoding="utf-8").strip(), f"delete {path} to get a new one")

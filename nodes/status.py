@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +25,8 @@ SHORTEST_GAP: Final = timedelta(milliseconds=200)
 """However fast the load changes, reports come no faster."""
 
 _RATE_WINDOW_S: Final = 1.0
+_MEMORY_PAGES: Final = Path("/proc/self/statm")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class StatusReporter:
@@ -31,6 +34,7 @@ class StatusReporter:
 
     def __init__(self, link: Link, node: Token, worker: Worker, interval: timedelta) -> None:
         """Report on ``worker``; ``start`` begins."""
+        worker.watch(self.changed)
         self._link = link
         self._subject = subjects.status(node)
         self._worker = worker
@@ -103,10 +107,6 @@ class TokenRates:
 def resident_bytes() -> int | None:
     """Memory of this process as the kernel counts it; None where there is no ``/proc``."""
     try:
-        resident = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmRSS:"))
-    except (OSError, StopIteration):
+        return int(_MEMORY_PAGES.read_bytes().split()[1]) * _PAGE_BYTES
+    except OSError:
         return None
-    return int(resident.split()[1]) * 1024
-
-
-_STATUS: Final = Path("/proc/self/status")

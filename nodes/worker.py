@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from mesh.direct_client import Delivery
-    from mesh.link import Link, Listener
+    from mesh.link import Link
     from nodes.attempt import Report
     from nodes.engine import Engine
     from streams.messages import Replica
@@ -52,18 +52,17 @@ class _Run(NamedTuple):
 class Worker:
     """Runs what is assigned to one node."""
 
-    def __init__(self, link: Link, node: Token, served: Iterable[Served], on_change: Callable[[], None]) -> None:
-        """Serve ``served`` as ``node``; ``on_change`` is called whenever the load changes."""
+    def __init__(self, link: Link, node: Token, served: Iterable[Served]) -> None:
+        """Serve ``served`` as ``node``, once ``listen`` was called."""
         self._link = link
         self._node = node
         self._served = {entry.replica.model: entry for entry in served}
-        self._on_change = on_change
+        self._watchers: list[Callable[[], None]] = []
         self._runs: dict[Token, _Run] = {}
         self._open: set[asyncio.Task[Report | None]] = set()
         self._busy: Counter[str] = Counter()
         self._past_tokens: Counter[str] = Counter()
         self._ended: dict[tuple[Token, int], Report | None] = {}
-        self._listeners: list[Listener] = []
         self._draining = False
 
     @property
@@ -76,32 +75,31 @@ class Worker:
         """What this node serves."""
         return tuple(entry.replica for entry in self._served.values())
 
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call ``on_change`` from now on whenever the load changes."""
+        self._watchers.append(on_change)
+
     async def listen(self) -> None:
         """Begin to hear assignments and stops."""
-        assign, stop = (subjects.node_inbox(self._node, verb) for verb in ("assign", "stop"))
-        self._listeners = [
-            await self._link.listen(assign, self._on_assign),
-            await self._link.listen(stop, self._on_stop),
-        ]
+        await self._link.listen(subjects.node_inbox(self._node, "assign"), self._on_assign)
+        await self._link.listen(subjects.node_inbox(self._node, "stop"), self._on_stop)
 
     async def drain(self, limit: timedelta) -> None:
         """Take nothing new, let what runs finish within ``limit``, and hand the rest back to the dispatcher."""
         self._draining = True
-        self._on_change()
+        self._changed()
         if self._open:
             await asyncio.wait(tuple(self._open), timeout=limit.total_seconds())
         unfinished = [run for run in self._runs.values() if run.doing.cancel()]
         if self._open:
             await asyncio.wait(tuple(self._open))
         for run in unfinished:
-            self._report(
-                run.attempt.refused("node_stopping", "the node was shut down before the answer was whole", 503)
-            )
+            self._report(run.attempt.refused("node_stopping", "the node was shut down before the end", 503))
 
     def running(self) -> tuple[Running, ...]:
         """What runs now, with a counter each that shows whether it still moves."""
         runs = (run.attempt for run in self._runs.values())
-        return tuple(Running(task=run.task, attempt=run.number, tokens=run.tokens) for run in runs)
+        return tuple(Running(task=run.task, attempt=run.number, model=run.model, tokens=run.tokens) for run in runs)
 
     def tokens_by_model(self) -> Counter[str]:
         """Completion tokens generated since the start."""
@@ -143,9 +141,8 @@ class Worker:
         if (key.task, assign.attempt) in self._ended:
             self._report(self._ended[key.task, assign.attempt])
             return
-        objection = objection_to(
-            assign, self._occupancy(run), now_ms=time.time_ns() // 1_000_000, draining=self._draining
-        )
+        now_ms = time.time_ns() // 1_000_000
+        objection = objection_to(assign, self._occupancy(run), now_ms=now_ms, draining=self._draining)
         if objection is not None:
             self._report(_refusal(assign, objection))
             return
@@ -162,7 +159,7 @@ class Worker:
         self._open.add(doing)
         self._busy[attempt.model] += 1
         doing.add_done_callback(lambda done: self._on_end(attempt, done))
-        self._on_change()
+        self._changed()
 
     def _on_end(self, attempt: Attempt, done: asyncio.Task[Report | None]) -> None:
         self._open.discard(done)
@@ -176,7 +173,7 @@ class Worker:
         if len(self._ended) > _REMEMBERED:
             del self._ended[next(iter(self._ended))]
         self._report(report)
-        self._on_change()
+        self._changed()
 
     def _on_stop(self, delivery: Delivery) -> None:
         try:
@@ -188,6 +185,10 @@ class Worker:
         if run is not None and run.attempt.number <= stop.attempt:
             log.info("task %s: attempt %d stops: %s", stop.task, run.attempt.number, stop.reason)
             run.doing.cancel()
+
+    def _changed(self) -> None:
+        for watcher in self._watchers:
+            watcher()
 
     def _occupancy(self, superseded: _Run | None) -> dict[str, Occupancy]:
         leaving = None if superseded is None else superseded.attempt.model

@@ -1,0 +1,43 @@
+"""``ig3 node``: a model on this machine, at the service of the mesh."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from mesh.config_options import only, settings_options
+from mesh.process import run_process
+from mesh.settings import MeshSettings
+from mesh.terminal import terminal
+from nodes.process import NodeProcess
+from nodes.settings import NodeSettings
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+@click.command()
+@settings_options(node=NodeSettings, mesh=only(MeshSettings, "nats", "data_dir", "log_level", "log_format"))
+def node(node: NodeSettings, mesh: MeshSettings) -> None:
+    """Run a model on this machine and answer tasks.
+
+    The node announces its model to the mesh, with what it measured at start, and works on what it is assigned. It needs
+    the credential of nodes in the data folder (credentials/node.nk), which the broker makes at its first start.
+    """
+    screen = terminal()
+
+    async def main(stop: asyncio.Event) -> None:
+        with ExitStack() as bar:
+            show = bar.enter_context(screen.progress("Loading the model"))
+
+            def on_fraction(fraction: float) -> None:
+                show(fraction)
+                if fraction >= 1.0:
+                    # The log goes to the same screen from here on.
+                    bar.close()
+
+            await NodeProcess(node, mesh, on_fraction).run(stop)
+
+    run_process("node", mesh, main)

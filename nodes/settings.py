@@ -1,0 +1,74 @@
+"""Settings of a node."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec
+
+
+class NodeSettings(Struct, frozen=True, kw_only=True):
+    """One node: who it is, and the one model it serves."""
+
+    id: Annotated[
+        str | None,
+        Meta(
+            description="The node's name on the mesh; none: one is made at the first start and kept.", examples=["ID"]
+        ),
+    ] = None
+    instance: Annotated[
+        int, Meta(ge=1, le=9999, description="Tells nodes apart that share a data folder, so that each has its own id.")
+    ] = 1
+    engine: Annotated[
+        EngineName,
+        Meta(description="What runs the model; synthetic generates fixed words, for benchmarks and fault tests."),
+    ] = "xllamacpp"
+    model: Annotated[
+        str, Meta(description="A built-in model, or the path of a GGUF file.", examples=["ID|FILE.gguf"])
+    ] = DEFAULT_MODEL
+    model_id: Annotated[
+        str | None, Meta(description="What users call the model; none: made from the file's name.", examples=["ID"])
+    ] = None
+    slots: Annotated[
+        Annotated[int, Meta(ge=1, le=256)] | None,
+        Meta(description="Requests at once; none: what suits the engine (4 for llama.cpp).", examples=["N"]),
+    ] = None
+    context: Annotated[
+        int, Meta(ge=128, le=10_000_000, description="Tokens of prompt and answer together, for each request.")
+    ] = 2048
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=512)] | None,
+        Meta(description="Threads that compute; none: one less than there are cores.", examples=["N"]),
+    ] = None
+    token_delay_ms: Annotated[
+        float, Meta(ge=0, le=60_000, description="Pause before each token of the synthetic engine.", examples=["MS"])
+    ] = 0.0
+    drain: Annotated[
+        timedelta, Meta(description="How long running answers may go on when the node is asked to stop.")
+    ] = timedelta(seconds=10)
+    heartbeat: Annotated[timedelta, Meta(description="Longest silence between two reports of the node's load.")] = (
+        timedelta(seconds=5)
+    )
+
+    def __post_init__(self) -> None:
+        """Check what a type cannot say."""
+        if self.heartbeat <= timedelta(0):
+            raise ValueError("heartbeat must be more than nothing")
+        if self.drain < timedelta(0):
+            raise ValueError("drain cannot be less than nothing")
+
+    @property
+    def engine_spec(self) -> EngineSpec:
+        """What the engine needs of this."""
+        return EngineSpec(
+            engine=self.engine,
+            model=self.model,
+            model_id=self.model_id,
+            slots=self.slots,
+            context_tokens=self.context,
+            threads=self.threads,
+            token_delay_ms=self.token_delay_ms,
+        )

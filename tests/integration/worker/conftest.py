@@ -1,0 +1,37 @@
+"""A broker with the shipped rights, and the test in the place of the dispatcher."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from mesh.address import Address
+from mesh.broker import EmbeddedServer
+from mesh.broker_files import BrokerOptions
+from mesh.link import Link, LinkOptions
+from mesh.provision import provision
+from streams.topology import stream_specs
+from tests.integration.worker.played_dispatcher import PlayedDispatcher
+from tests.integration.worker.site import NODE, Site
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    options = BrokerOptions(data_dir=tmp_path / "mesh", listen=Address("127.0.0.1", 0), durability="process")
+    async with AsyncExitStack() as stack:
+        options.data_dir.mkdir()
+        server = await stack.enter_async_context(EmbeddedServer(options))
+        edge = await Link.connect(
+            LinkOptions(
+                servers=(server.url,),
+                name="service:dispatcher",
+                inbox_prefix="_INBOX.svc.dispatcher",
+                seed_file=server.credentials.edge_service.seed_path,
+            )
+        )
+        stack.push_async_callback(edge.close)
+        await provision({"EDGE": edge}, [spec for spec in stream_specs() if spec.account == "EDGE"], [])
+        dispatcher = PlayedDispatcher(link=edge, node=NODE)
+        await dispatcher.start()
+        yield Site(server, options.data_dir, dispatcher)

@@ -1,0 +1,61 @@
+"""A node's surroundings in the tests: a real broker, a played dispatcher, workers with the rights of a node."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from mesh.broker import EmbeddedServer
+from mesh.link import Link, LinkOptions
+from nodes.engine import Engine, EngineSpec, Generate
+from nodes.engines import open_engine
+from nodes.worker import Served, Worker
+from streams import subjects
+from streams.chat import Message, Sampling
+from streams.tokens import Token
+from tests.integration.worker.played_dispatcher import PlayedDispatcher
+
+NODE = Token("node-1")
+
+
+@dataclass
+class Site:
+    """A broker with its streams and the played dispatcher."""
+
+    server: EmbeddedServer
+    data_dir: Path
+    dispatcher: PlayedDispatcher
+
+    async def connect_node(self, url: str | None = None) -> Link:
+        return await Link.connect(
+            LinkOptions(
+                servers=(url or self.server.url,),
+                name=f"node:{NODE}",
+                inbox_prefix=subjects.node_inbox_prefix(NODE),
+                seed_file=self.server.credentials.node.seed_path,
+            )
+        )
+
+    @asynccontextmanager
+    async def worker(self, *engines: Engine, url: str | None = None) -> AsyncIterator[Worker]:
+        """A worker with the rights of a node and nothing more."""
+        link = await self.connect_node(url)
+        served = [Served(engine, await engine.start()) for engine in engines]
+        worker = Worker(link, NODE, served)
+        await worker.listen()
+        await link.client.flush()
+        try:
+            yield worker
+        finally:
+            await worker.drain(timedelta(0))
+            await link.close()
+
+
+def synthetic(*, slots: int = 64, token_delay_ms: float = 0.0) -> Engine:
+    return open_engine(EngineSpec(engine="synthetic", slots=slots, token_delay_ms=token_delay_ms))
+
+
+async def text_of(engine: Engine, content: str, max_tokens: int) -> str:
+    request = Generate(messages=(Message(role="user", content=content),), sampling=Sampling(max_tokens=max_tokens))
+    return "".join([piece.text async for piece in engine.generate(request)])

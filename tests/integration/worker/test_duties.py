@@ -1,0 +1,206 @@
+"""What a node takes, refuses and tells: admission, rights, draining, announcements, status."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from nodes.announce import Announcer
+from nodes.status import StatusReporter
+from nodes.worker import Served, Worker
+from streams import subjects
+from streams.chat import Message, Sampling
+from streams.codec import encode
+from streams.events import TaskChunk
+from streams.messages import Assign, Refused
+from streams.replica import Replica
+from streams.subjects import MESH
+from streams.tokens import Token
+from tests.integration.worker.faulty_line import FaultyLine
+from tests.integration.worker.played_dispatcher import PlayedDispatcher, until
+from tests.integration.worker.scripted_engine import MODEL, ScriptedEngine
+from tests.integration.worker.site import NODE, Site, synthetic
+
+("node-1")
+
+
+async def test_a_full_node_refuses_and_takes_work_again_when_a_slot_is_free(site: Site) -> None:
+    engine = ScriptedEngine(slots=1)
+    async with site.worker(engine) as worker:
+        held = await site.dispatcher.place(model=MODEL)
+        script = await engine.script(1)
+        refusal = await site.dispatcher.report_of(await site.dispatcher.place(model=MODEL))
+        assert isinstance(refusal, Refused)
+        assert (refusal.code, refusal.status, refusal.attempt) == ("node_busy", 503, 1)
+        script.end("done")
+        await site.dispatcher.whole(held)
+        await until(lambda: not worker.running())
+        following = await site.dispatcher.place(model=MODEL)
+        (await engine.script(2)).end("done too")
+        assert (await site.dispatcher.whole(following)).text == "done too"
+
+
+@pytest.mark.parametrize(
+    ("placement", "code", "status"),
+    [
+        ({"model": "unheard-of"}, "model_not_found", 503),
+        ({"deadline_at_ms": 1}, "deadline_exceeded", 408),
+    ],
+)
+async def test_what_a_node_cannot_do_it_refuses(site: Site, placement: dict[str, Any], code: str, status: int) -> None:
+    async with site.worker(synthetic()):
+        report = await site.dispatcher.report_of(await site.dispatcher.place(**placement))
+    assert isinstance(report, Refused)
+    assert (report.code, report.status) == (code, status)
+
+
+async def test_an_ended_attempt_that_is_handed_again_reports_again_and_runs_no_more(site: Site) -> None:
+    engine = ScriptedEngine()
+    async with site.worker(engine):
+        key = await site.dispatcher.place(model=MODEL)
+        (await engine.script(1)).end("all of it")
+        await site.dispatcher.whole(key)
+        site.dispatcher.hand(key, site.dispatcher.assigned[key.task])
+        await until(lambda: len(site.dispatcher.finished) == 2)
+    assert site.dispatcher.finished[0] == site.dispatcher.finished[1]
+    assert len(engine.scripts) == 1
+
+
+async def test_garbage_on_the_node_s_subjects_does_not_stop_it(site: Site) -> None:
+    dispatcher = site.dispatcher
+    async with site.worker(synthetic()):
+        key = dispatcher.new_task()
+        assign = Assign(
+            account="local",
+            task=key.task,
+            attempt=1,
+            next_n=2,
+            last_sequence=0,
+            model="synthetic",
+            messages=(Message(role="user", content="x"),),
+            sampling=Sampling(),
+            dispatcher="d",
+        )
+        inbox = subjects.node_inbox(NODE, "assign")
+        for data, reply in [
+            (b"", ""),
+            (b"\xc1 not msgpack", ""),
+            (encode(assign), ""),
+            (encode(assign), subjects.result(key, Token("another-node"))),
+            (encode(assign), "billing.local"),
+        ]:
+            dispatcher.link.send(inbox, data, reply=reply)
+        dispatcher.link.send(subjects.node_inbox(NODE, "stop"), b"\xff")
+        after = await dispatcher.place(sampling=Sampling(max_tokens=3))
+        assert (await dispatcher.whole(after)).state.tokens == 3
+        assert (await dispatcher.answer(key)).stored == 0
+
+
+async def test_a_node_may_write_what_it_was_handed_and_nothing_else(site: Site) -> None:
+    async with site.worker(synthetic()):
+        await site.dispatcher.whole(await site.dispatcher.place(sampling=Sampling(max_tokens=3)))
+    link = await site.connect_node()
+    foreign = site.dispatcher.new_task()
+    chunk = encode(TaskChunk(n=1, attempt=1, offset=0, text="mine now"))
+    for subject in [
+        subjects.result(foreign, NODE),
+        subjects.result(foreign, MESH),
+        subjects.submitted("interactive", foreign),
+        "billing.local",
+        "$JS.API.STREAM.PURGE.RESULTS_0",
+    ]:
+        link.send(subject, chunk)
+    # What a node may say comes after all that on the same connection: once it is heard, the rest was judged.
+    link.send(subjects.status(NODE), b"\x80")
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await link.client.flush()
+    assert (await site.dispatcher.answer(foreign)).stored == 0
+    await link.close()
+
+
+async def test_a_draining_node_finishes_what_runs_and_refuses_what_comes(site: Site) -> None:
+    engine = ScriptedEngine()
+    async with site.worker(engine) as worker:
+        key = await site.dispatcher.place(model=MODEL)
+        script = await engine.script(1)
+        draining = asyncio.create_task(worker.drain(timedelta(seconds=30)))
+        await until(lambda: worker.draining)
+        late = await site.dispatcher.report_of(await site.dispatcher.place(model=MODEL))
+        script.end("finished in time")
+        assert (await site.dispatcher.whole(key)).text == "finished in time"
+        await draining
+    assert isinstance(late, Refused)
+    assert (late.code, late.status) == ("node_draining", 503)
+
+
+async def test_what_does_not_finish_while_draining_is_handed_back(site: Site) -> None:
+    engine = ScriptedEngine()
+    async with site.worker(engine) as worker:
+        key = await site.dispatcher.place(model=MODEL)
+        script = await engine.script(1)
+        await worker.drain(timedelta(milliseconds=50))
+        report = await site.dispatcher.report_of(key)
+        assert script.closed
+    assert isinstance(report, Refused)
+    assert (report.code, report.status) == ("node_stopping", 503)
+
+
+async def test_a_node_announces_until_accepted_and_again_when_asked_or_reconnected(site: Site) -> None:
+    dispatcher = site.dispatcher
+    dispatcher.accepts = False
+    replica = Replica(model="m", engine="e", context_tokens=1, slots=1)
+    async with FaultyLine(site.server.url) as line:
+        link = await site.connect_node(line.url)
+        announcer = Announcer(link, NODE, (replica,))
+        await announcer.listen()
+        running = asyncio.create_task(announcer.run())
+        await until(lambda: len(dispatcher.announced) >= 2)
+        dispatcher.accepts = True
+        async with asyncio.timeout(10):
+            await announcer.accepted()
+        known = len(dispatcher.announced)
+        dispatcher.ask_for_announcement()
+        await until(lambda: len(dispatcher.announced) == known + 1)
+        line.cut()
+        await until(lambda: len(dispatcher.announced) == known + 2)
+        running.cancel()
+        await asyncio.wait([running])
+        await announcer.withdraw()
+        await link.close()
+    assert dispatcher.announced[-2].replicas == (replica,)
+    assert dispatcher.announced[-1].replicas == ()
+
+
+async def test_status_follows_the_load(site: Site) -> None:
+    engine, dispatcher = ScriptedEngine(), site.dispatcher
+    link = await site.connect_node()
+    worker = Worker(link, NODE, [Served(engine, await engine.start())])
+    reporter = StatusReporter(link, NODE, worker, timedelta(milliseconds=300))
+    await worker.listen()
+    reporter.start()
+    await until(lambda: dispatcher.statuses)
+    assert dispatcher.statuses[0].running == ()
+
+    key = await dispatcher.place(model=MODEL)
+    busy = await until(_status(dispatcher, lambda status: status.replicas[0].busy == 1))
+    assert [(run.task, run.attempt, run.model) for run in busy.running] == [(key.task, 1, MODEL)]
+    script = engine.scripts[0]
+    script.say("a ", "b ", "c ")
+    await until(_status(dispatcher, lambda status: any(run.tokens == 3 for run in status.running)))
+    script.end()
+    await dispatcher.whole(key)
+    await until(lambda: dispatcher.statuses[-1].replicas[0].busy == 0)
+    heard = len(dispatcher.statuses)
+    await until(lambda: len(dispatcher.statuses) >= heard + 2)
+    await worker.drain(timedelta(0))
+    await until(lambda: dispatcher.statuses[-1].draining)
+    reporter.stop()
+    await link.close()
+    assert all(status.memory_bytes for status in dispatcher.statuses)
+
+
+def _status(dispatcher: PlayedDispatcher, fits: Callable[[Any], bool]) -> Callable[[], Any]:
+    return lambda: next((status for status in dispatcher.statuses if fits(status)), None)
