@@ -44,6 +44,12 @@ class DirectClient(Client):
         """Make a client that is not connected yet."""
         super().__init__()
         self._direct: dict[int, Handler] = {}
+        self.is_leaving = False
+
+    async def leave(self) -> None:
+        """Send what is queued and disconnect for good."""
+        self.is_leaving = True
+        await self.close()
 
     async def listen(self, subject: str, handler: Handler, queue: str = "") -> int:
         """Subscribe, with ``handler`` called for each message in order; returns the subscription's id.

@@ -236,7 +236,7 @@ class Link:
             waiting.fail(BusUnavailable(f"connection {self.name} was closed"))
         self._waiting.clear()
         if not self._client.is_closed:
-            await self._client.close()
+            await self._client.leave()
 
     async def _ask(
         self, subject: str, data: bytes, headers: bytes, timeout: timedelta, parts: list[Delivery] | None = None
@@ -309,7 +309,8 @@ async def _dial(client: DirectClient, options: LinkOptions) -> None:
         log.warning("connection %s: %s", options.name, error)
 
     async def on_drop() -> None:
-        log.warning("connection %s lost, reconnecting", options.name)
+        if not client.is_leaving:
+            log.warning("connection %s lost, reconnecting", options.name)
 
     try:
         async with asyncio.timeout(options.connect_timeout.total_seconds()):

@@ -1,0 +1,12 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.mesh_in_process import InProcessMesh
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:
+    async with InProcessMesh(folder=tmp_path / "mesh") as running:
+        yield running

@@ -1,0 +1,193 @@
+"""The life of a task through real dispatchers and workers."""
+
+import asyncio
+
+from gateway.dispatcher.ending import stored_end
+from streams import subjects
+from streams.codec import decode, encode, encode_json
+from streams.events import TaskAssigned, TaskCancelled, TaskCompleted, TaskEnded, TaskFailed, TaskQueued
+from streams.messages import Cancel, CancelOutcome
+from tests.mesh_in_process import InProcessMesh, text_of
+
+
+async def test_a_task_is_assigned_written_and_ended_once(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    await mesh.add_node()
+
+    key = await mesh.submit(tokens=12)
+    steps = await mesh.steps(key)
+
+    assert isinstance(steps[0].event, TaskAssigned)
+    assert steps[0].event.candidates[0].score is not None
+    assert steps[-1].event == TaskEnded(n=steps[-1].state.n, at_ms=steps[-1].event.at_ms, outcome="completed")
+    assert [step.state.n for step in steps] == list(range(1, len(steps) + 1))
+    end = await stored_end(mesh.bus, key)
+    assert isinstance(end, TaskCompleted)
+    assert end.usage.completion_tokens == 12
+    assert end.finish_reason == "length"
+    assert sum(share.chars for share in end.shares) == len(text_of(steps))
+
+
+async def test_many_tasks_over_several_dispatchers_and_nodes_all_complete(mesh: InProcessMesh):
+    await mesh.add_dispatcher("d1")
+    await mesh.add_dispatcher("d2")
+    await mesh.add_node("n1", slots=2)
+    await mesh.add_node("n2", slots=3)
+
+    keys = [
+        await mesh.submit(mesh.key(account), text=f"question {index}") for index in range(20) for account in ("a", "b")
+    ]
+    answers = await asyncio.gather(*(mesh.steps(key) for key in keys))
+
+    assert {steps[-1].state.outcome for steps in answers} == {"completed"}
+    nodes = {steps[-1].state.node for steps in answers}
+    assert nodes == {"n1", "n2"}
+
+
+async def test_without_a_node_a_task_is_queued_with_position_and_reason_until_one_comes(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    first = await mesh.submit()
+    second = await mesh.submit()
+    while not await mesh.bus.log.read(second):
+        await asyncio.sleep(0.01)
+
+    queued = [(await mesh.bus.log.read(key))[0].event for key in (first, second)]
+    await mesh.add_node()
+    answers = [await mesh.steps(key) for key in (first, second)]
+
+    assert all(isinstance(event, TaskQueued) for event in queued)
+    assert [event.position for event in queued] == [0, 1]
+    assert "no node serves this model" in queued[0].reason
+    assert [steps[-1].state.outcome for steps in answers] == ["completed", "completed"]
+
+
+async def test_a_deadline_ends_a_task_that_waits(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+
+    key = mesh.key()
+    steps = await mesh.steps(await mesh.submit(key, deadline_at_ms=int(key.task[:12], 16) + 100))
+
+    assert steps[-1].state.outcome == "failed"
+    assert steps[-1].state.error is not None
+    assert steps[-1].state.error.code == "deadline_exceeded"
+
+
+async def test_an_unknown_model_fails_as_http_would_say_it(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+
+    steps = await mesh.steps(await mesh.submit(model="nobody-has-this"))
+
+    error = steps[-1].state.error
+    assert error is not None
+    assert (error.code, error.status, error.param) == ("model_not_found", 404, "model")
+
+
+async def test_an_unreadable_submission_fails_with_the_reason_and_the_queue_moves_on(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    await mesh.add_node()
+    bad = mesh.key()
+    await mesh.bus.edge.append(
+        subjects.submitted("standard", bad), b'{"model": 7}', headers=[("Content-Type", "application/json")]
+    )
+    worse = mesh.key()
+    await mesh.bus.edge.append(subjects.submitted("standard", worse), b"\xc1\xff garbage")
+    good = await mesh.submit()
+
+    ends = [(await mesh.steps(key))[-1].state for key in (bad, worse, good)]
+
+    assert [state.outcome for state in ends] == ["failed", "failed", "completed"]
+    assert ends[0].error is not None
+    assert ends[0].error.status == 400
+    assert "model" in ends[0].error.message
+
+
+async def test_a_json_submission_is_served(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    await mesh.add_node()
+    key = mesh.key()
+    body = encode_json(
+        {"model": "synthetic", "messages": [{"role": "user", "content": "hi"}], "sampling": {"max_tokens": 3}}
+    )
+    await mesh.bus.edge.append(
+        subjects.submitted("interactive", key), body, headers=[("Content-Type", "application/json")]
+    )
+
+    steps = await mesh.steps(key)
+
+    assert steps[-1].state.outcome == "completed"
+    assert steps[-1].state.tokens == 3
+
+
+async def test_cancel_while_writing_ends_the_task_and_frees_the_node(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    node = await mesh.add_node(slots=1, delay_ms=20)
+    key = await mesh.submit(tokens=10_000)
+    while len(await mesh.bus.log.read(key)) < 4:
+        await asyncio.sleep(0.01)
+
+    reply = await mesh.bus.core.request(subjects.user_api(key.account, "cancel"), encode(Cancel(task=key.task)))
+    steps = await mesh.steps(key)
+    following = await mesh.steps(await mesh.submit(tokens=2))
+
+    assert decode(reply.data, CancelOutcome).outcome == "cancelled"
+    end = await stored_end(mesh.bus, key)
+    assert isinstance(end, TaskCancelled)
+    assert end.shares[0].node == node.name
+    assert end.shares[0].chars == len(text_of(steps))
+    assert following[-1].state.outcome == "completed"
+
+
+async def test_cancel_of_a_waiting_task(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    key = await mesh.submit(model="promised")
+    while not await mesh.bus.log.read(key):
+        await asyncio.sleep(0.01)
+
+    reply = await mesh.bus.core.request(subjects.user_api(key.account, "cancel"), encode(Cancel(task=key.task)))
+
+    assert decode(reply.data, CancelOutcome).outcome == "cancelled"
+    assert (await mesh.steps(key))[-1].state.outcome == "cancelled"
+
+
+async def test_cancel_of_another_accounts_task_changes_nothing(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    await mesh.add_node(delay_ms=10)
+    key = await mesh.submit(tokens=30)
+
+    reply = await mesh.bus.core.request(subjects.user_api("stranger", "cancel"), encode(Cancel(task=key.task)))
+
+    assert decode(reply.data, CancelOutcome).outcome == "unknown"
+    assert (await mesh.steps(key))[-1].state.outcome == "completed"
+
+
+async def test_a_lost_node_ends_its_task_as_failed_with_the_reason(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    node = await mesh.add_node(delay_ms=20)
+    key = await mesh.submit(tokens=100_000)
+    while len(await mesh.bus.log.read(key)) < 4:
+        await asyncio.sleep(0.01)
+
+    await node.vanish()
+    steps = await mesh.steps(key)
+
+    end = await stored_end(mesh.bus, key)
+    assert isinstance(end, TaskFailed)
+    assert end.error.code == "node_lost"
+    assert end.shares[0].chars == len(text_of(steps))
+
+
+async def test_another_dispatcher_carries_on_when_one_dies(mesh: InProcessMesh):
+    first = await mesh.add_dispatcher("d1")
+    await mesh.add_node(delay_ms=10)
+    key = await mesh.submit(tokens=300)
+    while len(await mesh.bus.log.read(key)) < 4:
+        await asyncio.sleep(0.01)
+
+    await mesh.add_dispatcher("d2")
+    await first.vanish()
+    steps = await mesh.steps(key)
+
+    assert steps[-1].state.outcome == "completed"
+    assert steps[-1].state.tokens == 300
+    assert [step.state.n for step in steps] == list(range(1, len(steps) + 1))
+    assert steps[-1].state.attempt == 1

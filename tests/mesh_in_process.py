@@ -1,0 +1,189 @@
+"""A whole mesh in one test process: the real broker with the shipped rights, real services, real workers."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from gateway.dispatcher.service import Dispatcher
+from gateway.dispatcher.settings import DispatcherSettings
+from gateway.registry import Registry
+from gateway.roster_feed import RosterFeed
+from gateway.user_api import UserApi
+from mesh.address import Address
+from mesh.answer import Step, follow
+from mesh.broker import EmbeddedServer
+from mesh.broker_files import BrokerOptions
+from mesh.bus import Bus, BusOptions
+from mesh.link import Link, LinkOptions
+from mesh.provision import provision
+from nodes.announce import Announcer
+from nodes.engine import EngineSpec
+from nodes.engines import open_engine
+from nodes.status import StatusReporter
+from nodes.worker import Served, Worker
+from streams import subjects
+from streams.chat import Message, Sampling
+from streams.codec import encode
+from streams.events import TaskChunk, TaskSubmitted
+from streams.subjects import ServiceClass, TaskKey
+from streams.task_id import new_task_id
+from streams.tokens import Token, token
+from streams.topology import consumer_specs, stream_specs
+
+LIMIT_S = 30.0
+
+
+@dataclass(kw_only=True)
+class RunningNode:
+    """One worker with a synthetic engine, connected with the rights of a node."""
+
+    name: Token
+    link: Link
+    worker: Worker
+    status: StatusReporter
+    stack: AsyncExitStack
+
+    async def vanish(self) -> None:
+        """Leave without a word, as by a power cut."""
+        await self.stack.aclose()
+
+
+@dataclass(kw_only=True)
+class RunningDispatcher:
+    """One dispatcher with its registry, on a bus of its own."""
+
+    bus: Bus
+    feed: RosterFeed
+    registry: Registry
+    dispatcher: Dispatcher
+
+    async def stop(self) -> None:
+        """Stop in good order."""
+        await self.dispatcher.stop()
+        await self.registry.stop()
+        await self.feed.stop()
+        await self.bus.close()
+
+    async def vanish(self) -> None:
+        """Cut the bus first, so that nothing is handed back."""
+        await self.bus.close()
+
+
+@dataclass(kw_only=True)
+class InProcessMesh:
+    """Start with ``async with InProcessMesh(folder=tmp_path)``; then add dispatchers and nodes."""
+
+    folder: Path
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def __aenter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = BrokerOptions(data_dir=self.folder, listen=Address("127.0.0.1", 0), durability="process")
+        self.server = await self.stack.enter_async_context(EmbeddedServer(options))
+        self.bus = await self.new_bus("test")
+        await provision(self.bus.links, stream_specs(), consumer_specs())
+        await self.bus.feed.start()
+        self.user_api = UserApi(self.bus)
+        await self.user_api.start()
+        self.stack.push_async_callback(self.user_api.stop)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stack.aclose()
+
+    async def new_bus(self, name: str) -> Bus:
+        """Connect as a service."""
+        bus = await Bus.connect(
+            BusOptions(
+                servers=(self.server.url,),
+                name=name,
+                edge_seed=self.server.credentials.edge_service.seed_path,
+                core_seed=self.server.credentials.core_service.seed_path,
+            )
+        )
+        self.stack.push_async_callback(bus.close)
+        return bus
+
+    async def add_dispatcher(self, name: str = "d1", **settings: object) -> RunningDispatcher:
+        """Start a dispatcher with a registry."""
+        bus = await self.new_bus(name)
+        feed = RosterFeed(bus)
+        await feed.start()
+        registry = Registry(bus, feed)
+        await registry.start()
+        chosen = {"known_models": ("synthetic", "promised"), **settings}
+        dispatcher = Dispatcher(bus, feed, DispatcherSettings(**chosen), retention=timedelta(days=1))
+        await dispatcher.start()
+        running = RunningDispatcher(bus=bus, feed=feed, registry=registry, dispatcher=dispatcher)
+        self.stack.push_async_callback(running.stop)
+        return running
+
+    async def add_node(
+        self, name: str = "n1", *, slots: int = 4, delay_ms: float = 0, interval_s: float = 0.4
+    ) -> RunningNode:
+        """Start a node and wait until the registry has accepted it."""
+        node = token(name)
+        stack = AsyncExitStack()
+        self.stack.push_async_callback(stack.aclose)
+        engine = open_engine(EngineSpec(engine="synthetic", slots=slots, token_delay_ms=delay_ms))
+        replica = await engine.start()
+        stack.push_async_callback(engine.stop)
+        link = await Link.connect(
+            LinkOptions(
+                servers=(self.server.url,),
+                name=f"node:{name}",
+                inbox_prefix=subjects.node_inbox_prefix(node),
+                seed_file=self.server.credentials.node.seed_path,
+            )
+        )
+        worker = Worker(link, node, [Served(engine, replica)])
+        status = StatusReporter(link, node, worker, timedelta(seconds=interval_s))
+        await worker.listen()
+        announcer = Announcer(link, node, worker.replicas)
+        await announcer.listen()
+        running = asyncio.create_task(announcer.run())
+        stack.callback(running.cancel)
+        stack.push_async_callback(link.close)
+        status.start()
+        stack.callback(status.stop)
+        async with asyncio.timeout(LIMIT_S):
+            await announcer.accepted()
+        return RunningNode(name=node, link=link, worker=worker, status=status, stack=stack)
+
+    def key(self, account: str = "local") -> TaskKey:
+        """Name a new task."""
+        return TaskKey(token(account), new_task_id())
+
+    async def submit(
+        self,
+        key: TaskKey | None = None,
+        *,
+        model: str = "synthetic",
+        tokens: int = 10,
+        service_class: ServiceClass = "standard",
+        deadline_at_ms: int | None = None,
+        text: str = "hello",
+    ) -> TaskKey:
+        """Ask for an answer of ``tokens`` tokens."""
+        key = key or self.key()
+        asked = TaskSubmitted(
+            model=model,
+            messages=(Message(role="user", content=text),),
+            sampling=Sampling(max_tokens=tokens),
+            deadline_at_ms=deadline_at_ms,
+        )
+        await self.bus.edge.append(subjects.submitted(service_class, key), encode(asked))
+        return key
+
+    async def steps(self, key: TaskKey) -> list[Step]:
+        """Follow a task to its end and return every valid event."""
+        async with asyncio.timeout(LIMIT_S):
+            return [step async for steps in follow(self.bus.source, key) for step in steps]
+
+
+def text_of(steps: list[Step]) -> str:
+    """The answer that a reader has seen."""
+    return "".join(step.event.text for step in steps if isinstance(step.event, TaskChunk))
