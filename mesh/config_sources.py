@@ -63,26 +63,26 @@ def check_names(sources: Sources, sections: Sections) -> None:
     fields = [field for name, section in sections.items() for field in fields_of(section, name)]
     _check_variables(sources.env, fields)
     for table, content in sources.tables.items():
-        _check_known(f"[{table}]", table, sections, f"in {sources.file}")
+        _check_known("[{}]", table, sections, f"in {sources.file}")
         keys = [field.key for field in fields if field.section == table]
         for key in content:
-            _check_known(key, key, keys, f"in {sources.file} [{table}]")
+            _check_known("{}", key, keys, f"in {sources.file} [{table}]")
 
 
 def _check_variables(env: Mapping[str, str], fields: Iterable[SettingField]) -> None:
     known = {field.variable for field in fields} | _RESERVED
     for name in env:
         if not name.startswith(_RESERVED_PREFIX):
-            _check_known(name, name, known, "in the environment")
+            _check_known("{}", name, known, "in the environment")
 
 
-def _check_known(shown: str, name: str, known: Iterable[str], where: str) -> None:
+def _check_known(shape: str, name: str, known: Iterable[str], where: str) -> None:
     names = list(known)
     if name in names:
         return
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-    hint = f"did you mean {nearest[0]}?" if nearest else "there are no settings here"
-    raise SettingsError(f"unknown setting {shown} {where}: {hint} `ig3 config show` lists all")
+    hint = f"did you mean {shape.format(nearest[0])}?" if nearest else "there are no settings here"
+    raise SettingsError(f"unknown setting {shape.format(name)} {where}: {hint} `ig3 config show` lists all")
 
 
 def _path_from(variables: Mapping[str, str]) -> Path | None:
