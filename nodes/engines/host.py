@@ -20,3 +20,12 @@ def resident_bytes() -> int:
     """Return this process's resident memory, mapped pages of the model file included."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize()
+
+
+def available_bytes() -> int:
+    """Return the memory that can be used without swapping, page cache that may be dropped included; 0 if not told."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    return 0

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from nodes.engine import Piece
+from nodes.engines.answer_writer import AnswerWriter
 from nodes.engines.conversation import context_exceeded
-from nodes.errors import EngineError, EngineUnavailable, RequestRefused
-from streams.chat import FinishReason, Usage
+from nodes.errors import EngineError, RequestRefused
 
 if TYPE_CHECKING:
     from nodes.engines.conversation import Conversation
     from nodes.engines.lanes import PieceSink
-    from streams.chat import Sampling
+    from streams.chat import FinishReason, Sampling
 
 _Number = TypeVar("_Number", int, float)
 
@@ -45,7 +44,6 @@ class _Body(Struct, frozen=True, kw_only=True):
     seed: int | msgspec.UnsetType
     presence_penalty: float | msgspec.UnsetType
     frequency_penalty: float | msgspec.UnsetType
-    stop: tuple[str, ...]
     stream: bool = True
     stream_options: _StreamOptions = _StreamOptions()
     timings_per_token: bool = True
@@ -68,7 +66,6 @@ def chat_body(conversation: Conversation, sampling: Sampling) -> bytes:
         seed=msgspec.UNSET if sampling.seed is None else sampling.seed % _RANDOM_SEED,
         presence_penalty=_given(sampling.presence_penalty),
         frequency_penalty=_given(sampling.frequency_penalty),
-        stop=sampling.stop,
     )
     return msgspec.json.encode(body)
 
@@ -82,17 +79,15 @@ class _Choice(Struct, frozen=True):
     finish_reason: str | None = None
 
 
-class _PromptDetails(Struct, frozen=True):
-    cached_tokens: int = 0
-
-
 class _Usage(Struct, frozen=True):
     prompt_tokens: int
     completion_tokens: int
-    prompt_tokens_details: _PromptDetails = _PromptDetails()
 
 
 class _Timings(Struct, frozen=True):
+    """Counts so far; a character may take several tokens, so chunks are no measure."""
+
+    prompt_n: int = 0
     predicted_n: int = 0
 
 
@@ -114,11 +109,10 @@ class _Chunk(Struct, frozen=True):
 class AnswerReader:
     """Turns the chunks of one answer into pieces. `take` is llama-server's callback."""
 
-    def __init__(self, sink: PieceSink) -> None:
+    def __init__(self, sink: PieceSink, stops: tuple[str, ...]) -> None:
         self._sink = sink
-        self._tokens = 0
-        self._finish: FinishReason | None = None
-        self._complete = False
+        self._writer = AnswerWriter(stops)
+        self._finish: FinishReason = "stop"
         self._error: EngineError | None = None
 
     def take(self, chunk: bytes) -> bool:
@@ -132,7 +126,7 @@ class AnswerReader:
             self._error = e
         except Exception as e:
             self._error = EngineError(f"the engine sent what cannot be read: {e}")
-        return self._sink.closed or self._error is not None
+        return self._sink.closed or self._writer.finished or self._error is not None
 
     def check_complete(self) -> None:
         """Raise what `take` could not.
@@ -143,35 +137,28 @@ class AnswerReader:
         """
         if self._error is not None:
             raise self._error
-        if not self._complete and not self._sink.closed:
-            raise EngineUnavailable("the engine ended an answer without a reason")
+        if not self._writer.finished and not self._sink.closed:
+            raise EngineError("the engine ended an answer without a reason")
 
     def _read(self, chunk: _Chunk) -> None:
         if chunk.error is not None:
             raise _translated(chunk.error)
+        if chunk.timings is not None:
+            self._writer.prompt_tokens = chunk.timings.prompt_n
         for choice in chunk.choices:
             if choice.delta.content:
-                self._show(choice.delta.content, chunk.timings)
-            if choice.finish_reason is not None:
-                self._finish = "length" if choice.finish_reason == "length" else "stop"
-        if chunk.usage is not None:
-            self._end(chunk.usage)
+                self._add(choice.delta.content, chunk.timings.predicted_n if chunk.timings else 0)
+            if choice.finish_reason == "length":
+                self._finish = "length"
+        if chunk.usage is not None and not self._writer.finished:
+            self._writer.prompt_tokens = chunk.usage.prompt_tokens
+            self._add("", chunk.usage.completion_tokens, ends=self._finish)
 
-    def _show(self, text: str, timings: _Timings | None) -> None:
-        # A character may take several tokens, so the engine's own count is asked instead of counting chunks.
-        total = max(timings.predicted_n if timings else 0, self._tokens)
-        self._sink.put(Piece(text=text, tokens=total - self._tokens))
-        self._tokens = total
-
-    def _end(self, usage: _Usage) -> None:
-        total = Usage(
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cached_prompt_tokens=usage.prompt_tokens_details.cached_tokens,
-        )
-        rest = usage.completion_tokens - self._tokens
-        self._sink.put(Piece(text="", tokens=rest, finish_reason=self._finish or "stop", usage=total))
-        self._complete = True
+    def _add(self, text: str, total_tokens: int, *, ends: FinishReason | None = None) -> None:
+        new = max(0, total_tokens - self._writer.tokens)
+        piece = self._writer.add(text, tokens=new, ends=ends)
+        if piece is not None:
+            self._sink.put(piece)
 
 
 def _given(value: _Number | None) -> _Number | msgspec.UnsetType:

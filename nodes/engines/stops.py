@@ -1,4 +1,7 @@
-"""Stop strings, for engines whose binding does not look for them itself."""
+"""Stop strings, looked for here for every engine.
+
+llama-server can do it too, but loses what it held back when an answer reaches ``max_tokens`` meanwhile.
+"""
 
 from __future__ import annotations
 

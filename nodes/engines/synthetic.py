@@ -10,16 +10,16 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from nodes.engine import EngineLoad, Generate, Loading, Piece
+from nodes.engines.answer_writer import AnswerWriter
 from nodes.engines.conversation import Conversation, context_exceeded, conversation_of
-from nodes.engines.stops import StopFilter
 from nodes.errors import EngineUnavailable
-from streams.chat import Usage
 from streams.replica import Replica
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from nodes.engine import EngineSpec, OnLoading
+    from streams.chat import FinishReason
 
 MODEL_ID: Final = "synthetic"
 DEFAULT_TOKENS: Final = 50
@@ -100,36 +100,26 @@ class _Answer:
 
     def __init__(self, request: Generate, context_tokens: int) -> None:
         conversation = conversation_of(request)
-        self.prompt_tokens = max(1, sum(len(turn.content.split()) for turn in conversation.turns))
-        if self.prompt_tokens > context_tokens:
-            raise context_exceeded(self.prompt_tokens, context_tokens)
-        self.tokens = 0
-        self.finished = False
-        self._asked = request.sampling.max_tokens
-        self._wanted = self._asked or max(1, DEFAULT_TOKENS - conversation.begun.count(" "))
+        prompt_tokens = max(1, sum(len(turn.content.split()) for turn in conversation.turns))
+        if prompt_tokens > context_tokens:
+            raise context_exceeded(prompt_tokens, context_tokens)
+        self._ends: FinishReason = "length" if request.sampling.max_tokens else "stop"
+        self._wanted = request.sampling.max_tokens or max(1, DEFAULT_TOKENS - conversation.begun.count(" "))
         self._words = _words(conversation)
-        self._stops = StopFilter(request.sampling.stop)
-        self._shown_tokens = 0
+        self._writer = AnswerWriter(request.sampling.stop, prompt_tokens=prompt_tokens)
+
+    @property
+    def tokens(self) -> int:
+        return self._writer.tokens
+
+    @property
+    def finished(self) -> bool:
+        return self._writer.finished
 
     def step(self) -> Piece | None:
-        """Make one token; no piece comes of it while its text may begin a stop string."""
-        text = self._stops.push(next(self._words))
-        self.tokens += 1
-        if self._stops.hit or self.tokens == self._wanted:
-            return self._last(text + self._stops.rest())
-        if not text:
-            return None
-        new, self._shown_tokens = self.tokens - self._shown_tokens, self.tokens
-        return Piece(text=text, tokens=new)
-
-    def _last(self, text: str) -> Piece:
-        self.finished = True
-        return Piece(
-            text=text,
-            tokens=self.tokens - self._shown_tokens,
-            finish_reason="length" if self._asked and not self._stops.hit else "stop",
-            usage=Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.tokens),
-        )
+        """Make one token."""
+        last = self._writer.tokens + 1 == self._wanted
+        return self._writer.add(next(self._words), ends=self._ends if last else None)
 
 
 def _words(conversation: Conversation) -> Iterator[str]:

@@ -5,7 +5,6 @@ It is the default engine, because it comes as a prebuilt wheel.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from contextlib import aclosing
 from functools import partial
@@ -14,22 +13,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from nodes.engine import EngineLoad, Generate, Loading, Piece
 from nodes.engines.conversation import conversation_of
-from nodes.engines.host import compute_threads, resident_bytes
+from nodes.engines.host import compute_threads
 from nodes.engines.lanes import Lanes, PieceSink
 from nodes.engines.llama_server import AnswerReader, chat_body
-from nodes.engines.probe import measure
+from nodes.engines.startup import start_with_model
 from nodes.errors import EngineUnavailable, RequestRefused
-from nodes.model_file import ModelFile, find_model
-from streams.replica import Replica
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from nodes.engine import EngineSpec, OnLoading
+    from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
     from nodes.engines.conversation import Conversation
+    from nodes.model_file import ModelFile
     from streams.chat import Sampling
+    from streams.replica import Replica
 
 _SLOTS: Final = 4
 _BATCH_TOKENS: Final = 64
@@ -43,9 +41,7 @@ _BUSY: Final = re.compile(rb"^llamacpp:requests_(?:processing|deferred) (\d+)", 
 class XllamacppEngine:
     """One model in llama-server's engine.
 
-    ``memory_bytes`` of its replica is what this process grew by from before loading to after measuring, mapped pages of
-    the model included, and at least the size of the file. While the model loads the binding holds the interpreter, so
-    the event loop stands still and no progress inside that stage is known.
+    While the model loads the binding holds the interpreter, so the event loop stands still for that time.
     """
 
     def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
@@ -58,27 +54,7 @@ class XllamacppEngine:
 
     async def start(self) -> Replica:
         """Load the model and measure it."""
-        self._on_loading(Loading(stage="reading", fraction=0.0))
-        model = await asyncio.to_thread(find_model, self._spec.model, self._spec.model_id)
-        context_tokens = min(self._spec.context_tokens, model.header.context_tokens or self._spec.context_tokens)
-        self._on_loading(Loading(stage="loading", fraction=0.05))
-        before = resident_bytes()
-        self._server = await asyncio.to_thread(self._open, model, context_tokens)
-        self._on_loading(Loading(stage="measuring", fraction=0.7))
-        speed = await measure(self)
-        self._on_loading(Loading(stage="ready", fraction=1.0))
-        return Replica(
-            model=model.model_id,
-            engine="xllamacpp",
-            context_tokens=context_tokens,
-            slots=self._slots,
-            quantisation=model.header.quantisation,
-            parameters=model.header.parameters,
-            file_bytes=model.header.file_bytes,
-            memory_bytes=max(resident_bytes() - before, model.header.file_bytes),
-            tokens_per_s=speed.tokens_per_s,
-            prompt_tokens_per_s=speed.prompt_tokens_per_s,
-        )
+        return await start_with_model(self, "xllamacpp", self._spec, self._slots, self._load, self._on_loading)
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer; see `nodes.engine.Engine`."""
@@ -103,14 +79,14 @@ class XllamacppEngine:
         await self._lanes.stop()
         self._server = None  # its destructor ends the C++ threads
 
-    def _open(self, model: ModelFile, context_tokens: int) -> Any:
+    def _load(self, model: ModelFile, context_tokens: int) -> None:
         # The binding always opens llama-server's HTTP interface too: no password, any origin. It gets a socket file in
         # a folder of our own that is gone before this function returns, so nobody can ever connect.
         with TemporaryDirectory(prefix="ig3-") as folder:
             params = self._params(model, context_tokens)
             params.hostnames = [str(Path(folder) / "closed.sock")]
             try:
-                return self._binding.Server(params)
+                self._server = self._binding.Server(params)
             except (RuntimeError, ValueError, MemoryError) as e:
                 raise EngineUnavailable(
                     f"llama.cpp could not load {model.path}; its own message above says why ({e})"
@@ -141,7 +117,7 @@ class XllamacppEngine:
         server = self._server
         if server is None:
             raise EngineUnavailable("the engine was not started")
-        reader = AnswerReader(sink)
+        reader = AnswerReader(sink, sampling.stop)
         try:
             server.handle_chat_completions(chat_body(conversation, sampling), reader.take)
         except (ValueError, RuntimeError) as e:  # only while it reads the messages and applies the template

@@ -1,0 +1,46 @@
+"""Makes pieces out of tokens: counting, stop strings and the last piece, alike for every engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nodes.engine import Piece
+from nodes.engines.stops import StopFilter
+from streams.chat import Usage
+
+if TYPE_CHECKING:
+    from streams.chat import FinishReason
+
+
+class AnswerWriter:
+    """One answer: counts its tokens, keeps stop strings out of it and writes its last piece."""
+
+    def __init__(self, stops: tuple[str, ...], *, prompt_tokens: int = 0) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.tokens = 0
+        self.finished = False
+        """Whether the last piece was made."""
+        self._stops = StopFilter(stops)
+        self._shown_tokens = 0
+
+    def add(self, text: str, *, tokens: int = 1, ends: FinishReason | None = None) -> Piece | None:
+        """Take the text of ``tokens`` new tokens; ``ends`` says that they are the last and why.
+
+        No piece comes of a token without text, or whose text may begin a stop string; the next piece counts it.
+        """
+        self.tokens += tokens
+        shown = self._stops.push(text)
+        if self._stops.hit:
+            ends = "stop"
+        if ends is not None:
+            return self._last(shown + self._stops.rest(), ends)
+        return Piece(text=shown, tokens=self._newly_shown()) if shown else None
+
+    def _last(self, text: str, reason: FinishReason) -> Piece:
+        self.finished = True
+        usage = Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.tokens)
+        return Piece(text=text, tokens=self._newly_shown(), finish_reason=reason, usage=usage)
+
+    def _newly_shown(self) -> int:
+        new, self._shown_tokens = self.tokens - self._shown_tokens, self.tokens
+        return new
