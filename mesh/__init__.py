@@ -1,4 +1,35 @@
-"""Everything that touches the bus: the broker, connections, publishing, consuming, and the command `ig3`.
+"""Everything that touches the bus: the broker, connections, publishing, consuming, the client, and the command `ig3`.
 
-Import what you need from the modules themselves; this file stays empty so that `ig3 --help` stays quick.
+For applications: ``mesh.connect`` and ``mesh.connect_sync`` (see ``mesh.client``), with ``Message`` for conversations
+and the errors they raise. They are loaded when first used, so that `ig3 --help` stays quick.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mesh.client import connect
+    from mesh.client_sync import connect_sync
+    from mesh.errors import BusUnavailable, MeshError, TaskCancelledError, TaskFailedError, TaskRefused
+    from streams.chat import Message
+
+__all__ = [
+    "BusUnavailable",
+    "MeshError",
+    "Message",
+    "TaskCancelledError",
+    "TaskFailedError",
+    "TaskRefused",
+    "connect",
+    "connect_sync",
+]
+
+_HOMES: Final = {"connect": "mesh.client", "connect_sync": "mesh.client_sync", "Message": "streams.chat"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'mesh' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES.get(name, "mesh.errors")), name)

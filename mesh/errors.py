@@ -82,3 +82,23 @@ class TaskRefused(MeshError):
         super().__init__(message)
         self.code = code
         self.status = status
+
+
+class TaskFailedError(MeshError):
+    """The mesh took the task, and no whole answer will come. ``text`` is what was written until then."""
+
+    def __init__(self, message: str, *, task: str, code: str, status: int, text: str) -> None:
+        """Keep the machine-readable part beside the message; ``code`` and ``status`` are what HTTP would have given."""
+        super().__init__(message)
+        self.task = task
+        self.code = code
+        self.status = status
+        self.text = text
+
+
+class TaskCancelledError(TaskFailedError):
+    """Somebody cancelled the task before its answer was whole."""
+
+
+class ReplayError(MeshError):
+    """A stream cannot be replayed as asked."""

@@ -1,0 +1,251 @@
+"""A mesh whose dispatcher and node follow a script: real events, with fences, on a real broker with our nats.conf.
+
+What a client sees of a mesh is what stands in the streams, so tests of clients write exactly that, at their own pace.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from mesh.address import Address
+from mesh.broker import EmbeddedServer
+from mesh.broker_files import BrokerOptions
+from mesh.bus import Bus, BusOptions
+from mesh.client import ClientOptions
+from mesh.direct_client import Delivery
+from mesh.errors import BusError, FenceMismatch, SubjectTaken
+from mesh.headers import CONTENT_TYPE, header
+from mesh.link import Fence, Listener
+from mesh.provision import provision
+from mesh.work import Work, WorkQueue
+from streams import subjects
+from streams.chat import Usage
+from streams.codec import JSON_CONTENT_TYPE, decode, decode_task_event, encode, encode_json
+from streams.events import (
+    EndEvent,
+    Outcome,
+    TaskAssigned,
+    TaskCancelled,
+    TaskChunk,
+    TaskCompleted,
+    TaskEnded,
+    TaskError,
+    TaskEvent,
+    TaskFailed,
+    TaskSubmitted,
+)
+from streams.messages import Cancel, CancelOutcome, EventsPage, EventsRequest, Refusal, StoredEvent
+from streams.subjects import MESH, SERVICE_CLASSES, TaskKey
+from streams.task import fold
+from streams.task_id import parse_task_id
+from streams.tokens import Token
+from streams.topology import TASKS, consumer_name, consumer_specs, stream_specs
+
+NODE = Token("n1")
+WORDS = tuple(f"word{number} " for number in range(40))
+LOCAL = Token("local")
+
+
+class RestartableBroker:
+    """The broker of `ig3 broker`, always at the same address and on the same store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server = EmbeddedServer(BrokerOptions(data_dir=folder, listen=Address("127.0.0.1", 0)))
+
+    async def start(self) -> None:
+        await self.server.__aenter__()
+
+    async def stop(self) -> None:
+        """End it in good order; ``start`` brings it back."""
+        await self.server.__aexit__(None, None, None)
+        stopped = self.server
+        self.server = EmbeddedServer(BrokerOptions(data_dir=stopped._options.data_dir, listen=stopped.address))
+
+    async def kill(self) -> None:
+        """End it by SIGKILL; it is started again at once, as `ig3 broker` does."""
+        restarts = self.server.restarts
+        assert self.server.pid is not None
+        os.kill(self.server.pid, signal.SIGKILL)
+        while self.server.restarts == restarts or self.server.pid is None:
+            await asyncio.sleep(0.01)
+
+
+class ScriptedMesh:
+    """Answers every task with ``words``; tests steer it by its attributes."""
+
+    def __init__(self, folder: Path, broker: RestartableBroker) -> None:
+        self.folder = folder
+        self.broker = broker
+        self.url = broker.server.url
+        self.credentials = broker.server.credentials
+        self.words = WORDS
+        self.pause_after: int | None = None
+        """After this many chunks every answer waits for ``go``."""
+        self.go = asyncio.Event()
+        self.paused = asyncio.Event()
+        self.error: TaskError | None = None
+        """What every task fails with, once its words are written."""
+        self.page_size = 7
+        self.is_silent = False
+        """Whether no question of a user is answered."""
+        self.submitted: list[TaskSubmitted] = []
+        self.questions: list[str] = []
+        self._cancelled: set[str] = set()
+        self._running: set[asyncio.Task[None]] = set()
+        self._queues: list[WorkQueue] = []
+        self._listeners: list[Listener] = []
+
+    @property
+    def user(self) -> ClientOptions:
+        """How a user's client connects here."""
+        return ClientOptions(servers=(self.url,), account=LOCAL, seed_file=self.credentials.user.seed_path)
+
+    async def __aenter__(self) -> Self:
+        options = BusOptions(
+            servers=(self.url,),
+            name="scripted",
+            edge_seed=self.credentials.edge_service.seed_path,
+            core_seed=self.credentials.core_service.seed_path,
+        )
+        self.bus = await Bus.connect(options)
+        await provision(self.bus.links, stream_specs(), consumer_specs())
+        for service_class in SERVICE_CLASSES:
+            queue = WorkQueue(self.bus.edge, TASKS, consumer_name(service_class), self._on_work, window=16)
+            await queue.start()
+            self._queues.append(queue)
+        for verb, handler in (("events", self._on_events), ("cancel", self._on_cancel)):
+            self._listeners.append(await self.bus.edge.listen(subjects.user_api_all(verb), handler))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        for queue in self._queues:
+            await queue.stop()
+        await self.bus.close()
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    async def append(self, key: TaskKey, writer: Token, event: TaskEvent) -> None:
+        """Store an event behind what is there, whatever the broker goes through meanwhile."""
+        while True:
+            try:
+                stored = await self.bus.log.read(key)
+                if fold((one.writer, one.event) for one in stored).n >= event.n:
+                    return
+                fence = Fence(subjects.results_of(key), stored[-1].sequence if stored else 0)
+                await self.bus.edge.append(subjects.result(key, writer), encode(event), fence=fence)
+                return
+            except (BusError, FenceMismatch):
+                await asyncio.sleep(0.05)
+
+    async def end(self, key: TaskKey, n: int, end: EndEvent, outcome: Outcome, error: TaskError | None = None) -> None:
+        """Write the fact, then the marker."""
+        with contextlib.suppress(SubjectTaken):
+            await self.bus.core.append(subjects.ended(key), encode(end))
+        await self.append(key, MESH, TaskEnded(n=n, at_ms=0, outcome=outcome, error=error))
+
+    def _on_work(self, work: Work) -> None:
+        self._start(self._answer(work))
+
+    async def _answer(self, work: Work) -> None:
+        key = subjects.parse_submitted(work.subject).key
+        submitted = decode(work.data, TaskSubmitted, content_type=header(work.headers, CONTENT_TYPE))
+        self.submitted.append(submitted)
+        await self.append(key, MESH, TaskAssigned(n=1, at_ms=0, attempt=1, node=NODE, policy="script"))
+        n = 1
+        offset = 0
+        for number, word in enumerate(self.words, 1):
+            if key.task in self._cancelled:
+                break
+            n += 1
+            await self.append(key, NODE, self._chunk(n, offset, word, number))
+            offset += len(word)
+            if number == self.pause_after:
+                self.paused.set()
+                await self.go.wait()
+        await self._finish(key, submitted, n)
+        work.done()
+
+    def _chunk(self, n: int, offset: int, word: str, number: int) -> TaskChunk:
+        if number < len(self.words):
+            return TaskChunk(n=n, attempt=1, offset=offset, text=word, tokens=1)
+        usage = Usage(prompt_tokens=3, completion_tokens=number)
+        return TaskChunk(n=n, attempt=1, offset=offset, text=word, tokens=1, finish_reason="stop", usage=usage)
+
+    async def _finish(self, key: TaskKey, submitted: TaskSubmitted, n: int) -> None:
+        model = submitted.model
+        if key.task in self._cancelled:
+            cancelled = TaskCancelled(at_ms=0, model=model, final_n=n, reason="asked")
+            await self.end(key, n + 1, cancelled, "cancelled")
+        elif self.error is not None:
+            await self.end(
+                key, n + 1, TaskFailed(at_ms=0, model=model, final_n=n, error=self.error), "failed", self.error
+            )
+        else:
+            usage = Usage(prompt_tokens=3, completion_tokens=len(self.words))
+            completed = TaskCompleted(at_ms=0, model=model, final_n=n, finish_reason="stop", usage=usage, shares=())
+            await self.end(key, n + 1, completed, "completed")
+
+    # --- answering users -------------------------------------------------------------------------------------------
+
+    def _on_events(self, delivery: Delivery) -> None:
+        self.questions.append(delivery.subject)
+        if not self.is_silent:
+            self._start(self._page(delivery))
+
+    async def _page(self, delivery: Delivery) -> None:
+        account = subjects.parse_call(delivery.subject).caller
+        content_type = header(delivery.headers, CONTENT_TYPE)
+        request = decode(delivery.data, EventsRequest, content_type=content_type)
+        stored = await self.bus.log.read_bytes(TaskKey(account, parse_task_id(request.task)))
+        if not stored:
+            refusal = Refusal(code="task_not_found", message=f"there is no task {request.task}", status=404)
+            self.bus.edge.reply_to(delivery, encode(refusal))
+            return
+        wanted = [one for one in stored if decode_task_event(one.data).n > request.after]
+        as_json = content_type == JSON_CONTENT_TYPE
+        page = EventsPage(
+            task=request.task,
+            events=tuple(
+                StoredEvent(sequence=one.sequence, writer=one.writer, body=_body(one.data, as_json=as_json))
+                for one in wanted[: self.page_size]
+            ),
+            more=len(wanted) > self.page_size,
+        )
+        self.bus.edge.reply_to(delivery, encode_json(page) if as_json else encode(page))
+
+    def _on_cancel(self, delivery: Delivery) -> None:
+        request = decode(delivery.data, Cancel)
+        self._cancelled.add(request.task)
+        self.go.set()
+        self.bus.edge.reply_to(delivery, encode(CancelOutcome(task=request.task, outcome="cancelled")))
+
+    def _start(self, work: object) -> None:
+        assert asyncio.iscoroutine(work)
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+
+def _body(data: bytes, *, as_json: bool) -> msgspec.Raw:
+    return msgspec.Raw(encode_json(decode_task_event(data)) if as_json else data)
+
+
+@contextlib.asynccontextmanager
+async def scripted_mesh(folder: Path) -> AsyncIterator[ScriptedMesh]:
+    """Run a broker and a scripted mesh on it."""
+    broker = RestartableBroker(folder)
+    await broker.start()
+    try:
+        async with ScriptedMesh(folder, broker) as mesh:
+            yield mesh
+    finally:
+        await broker.stop()
