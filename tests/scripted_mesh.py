@@ -21,7 +21,7 @@ from mesh.client import ClientOptions
 from mesh.direct_client import Delivery
 from mesh.errors import BusError, FenceMismatch, SubjectTaken
 from mesh.headers import CONTENT_TYPE, header
-from mesh.link import Fence, Listener
+from mesh.link import Fence
 from mesh.provision import provision
 from mesh.work import Work, WorkQueue
 from streams import subjects
@@ -72,7 +72,8 @@ class RestartableBroker:
         restarts = self.server.restarts
         assert self.server.pid is not None
         os.kill(self.server.pid, signal.SIGKILL)
-        while self.server.restarts == restarts or self.server.pid is None:
+        # A process of somebody else: there is nothing to wait on but its number.
+        while self.server.restarts == restarts or self.server.pid is None:  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.01)
 
 
@@ -99,7 +100,6 @@ class ScriptedMesh:
         self._cancelled: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._queues: list[WorkQueue] = []
-        self._listeners: list[Listener] = []
 
     @property
     def user(self) -> ClientOptions:
@@ -119,8 +119,8 @@ class ScriptedMesh:
             queue = WorkQueue(self.bus.edge, TASKS, consumer_name(service_class), self._on_work, window=16)
             await queue.start()
             self._queues.append(queue)
-        for verb, handler in (("events", self._on_events), ("cancel", self._on_cancel)):
-            self._listeners.append(await self.bus.edge.listen(subjects.user_api_all(verb), handler))
+        await self.bus.edge.listen(subjects.user_api_all("events"), self._on_events)
+        await self.bus.edge.listen(subjects.user_api_all("cancel"), self._on_cancel)
         return self
 
     async def __aexit__(self, *_: object) -> None:
