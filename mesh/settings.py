@@ -70,6 +70,9 @@ class UpSettings(Struct, frozen=True, kw_only=True):
     """What ``ig3 up`` starts."""
 
     nodes: Annotated[int, Meta(ge=0, le=64, description="How many nodes to run on this machine.")] = 1
+    stop_timeout: Annotated[
+        timedelta, Meta(description="How long a process may take to stop before it is killed; more than it may drain.")
+    ] = timedelta(seconds=20)
 
 
 class MeshSettings(Struct, frozen=True, kw_only=True):

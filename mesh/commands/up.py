@@ -139,7 +139,8 @@ def _stages(up: UpSettings, mesh: MeshSettings) -> tuple[tuple[ChildSpec, ...], 
     logs = mesh.data_dir / "logs"
 
     def spec(name: str, command: str, **rest: Any) -> ChildSpec:
-        return ChildSpec(name=name, command=own_command(command), log_path=logs / f"{name}.log", **rest)
+        log_path = logs / f"{name}.log"
+        return ChildSpec(name=name, command=own_command(command), log_path=log_path, grace=up.stop_timeout, **rest)
 
     nodes = tuple(
         spec(f"node-{number}", "node", environment={"IG3_INSTANCE": str(number)}) for number in range(1, up.nodes + 1)

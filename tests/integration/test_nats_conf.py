@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.request import urlopen
 
-import nats
 import pytest
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
@@ -43,7 +42,7 @@ class Client:
     def __init__(self) -> None:
         self.refused: list[str] = []
         self.first_refusal = asyncio.Event()
-        self.nats: Nats
+        self.nats = Nats()
 
     async def _on_error(self, error: Exception) -> None:
         self.refused.append(str(error).lower())
@@ -52,7 +51,7 @@ class Client:
     @classmethod
     async def connect(cls, server: EmbeddedServer, who: Credential, inbox: str = "_INBOX") -> "Client":
         client = cls()
-        client.nats = await nats.connect(
+        await client.nats.connect(
             server.url, nkeys_seed=str(who.seed_path), inbox_prefix=inbox.encode(), error_cb=client._on_error
         )
         return client
