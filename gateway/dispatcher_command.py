@@ -17,6 +17,7 @@ from mesh.credentials import Credentials
 from mesh.process import run_process
 from mesh.readiness import announce_progress, announce_ready
 from mesh.settings import MeshSettings
+from mesh.telemetry import open_telemetry
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @settings_options(
-    mesh=only(MeshSettings, "nats", "data_dir", "results_streams", "retention", "log_level", "log_format"),
+    mesh=only(
+        MeshSettings, "nats", "data_dir", "results_streams", "retention", "otlp_endpoint", "log_level", "log_format"
+    ),
     dispatcher=DispatcherSettings,
 )
 def dispatcher(mesh: MeshSettings, dispatcher: DispatcherSettings) -> None:
@@ -54,12 +57,15 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
         core_seed=credentials.core_service.seed_path,
         results_streams=mesh.results_streams,
     )
+    telemetry = open_telemetry("ig3-dispatcher", otlp_endpoint=mesh.otlp_endpoint)
     async with await Bus.connect(options) as bus:
         feed = RosterFeed(bus)
-        parts = (feed, Registry(bus, feed), Dispatcher(bus, feed, settings, retention=mesh.retention))
+        dispatcher = Dispatcher(bus, feed, settings, retention=mesh.retention, telemetry=telemetry)
+        parts = (feed, Registry(bus, feed), dispatcher)
         for part in parts:
             await part.start()
         announce_ready(f"{options.name} takes tasks")
         await stop.wait()
         for part in reversed(parts):
             await part.stop()
+    telemetry.close()

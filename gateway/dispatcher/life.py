@@ -12,6 +12,15 @@ from gateway.dispatcher.placer import Ticket
 from gateway.dispatcher.scheduler import POLICY, Wish
 from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
 from mesh.headers import TRACEPARENT, header, header_block
+from mesh.metric_names import (
+    ATTRIBUTE_ATTEMPT,
+    ATTRIBUTE_CLASS,
+    ATTRIBUTE_MODEL,
+    ATTRIBUTE_OUTCOME,
+    ATTRIBUTE_TASK,
+    SPAN_DISPATCH,
+    TASKS_ENDED,
+)
 from streams import subjects
 from streams.codec import encode
 from streams.events import TaskAssigned, TaskError, TaskHalted, TaskQueued, TaskSubmitted
@@ -24,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.dispatcher.scheduler import Placement
     from gateway.dispatcher.settings import DispatcherSettings
     from mesh.bus import Bus
+    from mesh.telemetry import Telemetry
     from mesh.work import Work
     from streams.events import EndEvent
     from streams.subjects import ServiceClass, Submission
@@ -35,20 +45,34 @@ class TaskLife:
     """Sees one task to its end; ``run`` returns when it is acknowledged, or given up to another dispatcher."""
 
     def __init__(
-        self, bus: Bus, placer: Placer, settings: DispatcherSettings, name: str, work: Work, submission: Submission
+        self,
+        bus: Bus,
+        placer: Placer,
+        settings: DispatcherSettings,
+        name: str,
+        work: Work,
+        submission: Submission,
+        telemetry: Telemetry,
     ) -> None:
         """Take charge of ``work``, whose subject said ``submission``."""
         self.record = TaskRun(bus, submission.key)
         self.node: str | None = None
         self.assigned_at_s = 0.0
         self.orders_repeated = 0
+        self._telemetry = telemetry
+        self._span = telemetry.span(
+            SPAN_DISPATCH,
+            parent=header(work.headers, TRACEPARENT),
+            role="consumer",
+            attributes={ATTRIBUTE_TASK: submission.key.task, ATTRIBUTE_CLASS: submission.service_class},
+        )
         self.over = asyncio.Event()
         self._bus = bus
         self._placer = placer
         self._settings = settings
         self._name = name
         self._work = work
-        self._class: ServiceClass = submission.service_class
+        self.service_class: ServiceClass = submission.service_class
         self._refusers: set[str] = set()
         self._asked = TaskSubmitted(model=gate.UNREADABLE, messages=())
         self.deadline_at_ms = 0
@@ -69,8 +93,17 @@ class TaskLife:
             await ending.close(self.record, end)
         except Superseded as error:
             log.info("%s", error)
+            self._span.end("superseded")
             return
         self._work.done()
+        self._note_end(ending.end_of(end))
+
+    def _note_end(self, end: ending.End) -> None:
+        self._telemetry.add(TASKS_ENDED, 1, {ATTRIBUTE_OUTCOME: end.outcome})
+        self._span.note(ATTRIBUTE_MODEL, self._asked.model)
+        self._span.note(ATTRIBUTE_OUTCOME, end.outcome)
+        self._span.note(ATTRIBUTE_ATTEMPT, self.record.state.attempt)
+        self._span.end(None if end.error is None else end.error.code)
 
     # --- the way ---
 
@@ -126,7 +159,7 @@ class TaskLife:
     async def _place(self) -> Placement | Verdict:
         key = self.record.key
         wish = Wish(model=self._asked.model, avoid=frozenset(self._refusers))
-        ticket = Ticket(key.account, key.task, self._class, wish)
+        ticket = Ticket(key.account, key.task, self.service_class, wish)
         placement = self._placer.ask(ticket)
         if placement.node is not None:
             return placement
@@ -201,7 +234,7 @@ class TaskLife:
             prefix="".join(record.text),
             deadline_at_ms=self.deadline_at_ms,
         )
-        trace = header(self._work.headers, TRACEPARENT)
+        trace = self._span.traceparent
         self._bus.edge.send(
             subjects.node_inbox(node, "assign"),
             encode(order),

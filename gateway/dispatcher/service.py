@@ -18,6 +18,8 @@ from gateway.dispatcher.node_reports import NodeReports
 from gateway.dispatcher.placer import Placer
 from gateway.dispatcher.task_run import Verdict
 from mesh.errors import BusError
+from mesh.metric_names import ATTRIBUTE_CLASS, TASKS_HELD
+from mesh.telemetry import Telemetry
 from mesh.work import WorkQueue
 from streams import subjects
 from streams.errors import StreamsError
@@ -45,8 +47,17 @@ _REPORT_GRACE_S: Final = 5.0
 class Dispatcher:
     """Runs until stopped. ``start`` after the roster feed has started."""
 
-    def __init__(self, bus: Bus, feed: RosterFeed, settings: DispatcherSettings, *, retention: timedelta) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        feed: RosterFeed,
+        settings: DispatcherSettings,
+        *,
+        retention: timedelta,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         """Prepare; ``retention`` is how long the mesh keeps tasks: older ids are refused."""
+        self._telemetry = telemetry or Telemetry.off()
         self.lives: dict[str, TaskLife] = {}
         self.name = bus.options.name
         self._bus = bus
@@ -95,8 +106,9 @@ class Dispatcher:
         if submission.key.task in self.lives:
             # Delivered again because a keep-alive came late: the life that holds it goes on and ends it.
             return
-        life = TaskLife(self._bus, self._placer, self._settings, self.name, work, submission)
+        life = TaskLife(self._bus, self._placer, self._settings, self.name, work, submission, self._telemetry)
         self.lives[submission.key.task] = life
+        self._telemetry.add(TASKS_HELD, 1, {ATTRIBUTE_CLASS: submission.service_class})
         task = asyncio.create_task(self._live(life, work), name=f"task-{submission.key.task}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -114,6 +126,7 @@ class Dispatcher:
             work.hand_back()
         finally:
             self.lives.pop(life.record.key.task, None)
+            self._telemetry.add(TASKS_HELD, -1, {ATTRIBUTE_CLASS: life.service_class})
             life.over.set()
 
     def _check(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
