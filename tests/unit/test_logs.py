@@ -1,0 +1,61 @@
+"""Log lines: for people or machines, and never with a secret."""
+
+import json
+import logging
+
+import pytest
+
+from mesh.logs import make_formatter
+from mesh.nkey import new_user_seed
+
+JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+SEED = new_user_seed()
+
+
+def record(message: str, *arguments: object, error: BaseException | None = None) -> logging.LogRecord:
+    info = (type(error), error, error.__traceback__) if error is not None else None
+    return logging.LogRecord("mesh.x", logging.WARNING, __file__, 1, message, arguments, info)
+
+
+def test_a_text_line_says_when_how_bad_who_and_what() -> None:
+    line = make_formatter("node-1", "text").format(record("lost %s", "it"))
+    assert line.endswith(" WARNING node-1: lost it")
+
+
+def test_a_json_line_is_one_object_with_the_same() -> None:
+    line = make_formatter("gateway", "json").format(record("lost %s\nfor good", "it"))
+    assert "\n" not in line
+    said = json.loads(line)
+    assert said.pop("time").endswith("Z")
+    assert said == {"level": "warning", "process": "gateway", "logger": "mesh.x", "message": "lost it\nfor good"}
+
+
+def test_a_json_line_has_the_traceback_of_an_error() -> None:
+    try:
+        raise ValueError("broken")
+    except ValueError as error:
+        line = make_formatter("gateway", "json").format(record("oh", error=error))
+    assert "ValueError: broken" in json.loads(line)["error"]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        (f"seed {SEED} used", SEED),
+        (f"token={JWT}", JWT),
+        ("Authorization: Bearer abc.def-123=", "abc.def-123="),
+        ("connect to nats://me:hunter2@host:1", "hunter2"),
+    ],
+    ids=["seed", "token", "bearer", "password"],
+)
+def test_secrets_are_hidden(form: str, text: str, secret: str) -> None:
+    formatter = make_formatter("x", "json" if form == "json" else "text")
+    assert secret not in formatter.format(record("%s", text))
+    assert secret not in formatter.format(record("failed", error=ValueError(text)))
+    assert "****" in formatter.format(record("%s", text))
+
+
+def test_what_only_looks_like_a_secret_is_left_alone() -> None:
+    text = "nats://127.0.0.1:4222 UAIZ3QZPBX6MNUQVP2B2RSNGDBMP3REMZUVB4MG5D3AUC22Y2X3B22HA SUMMARY"
+    assert make_formatter("x", "text").format(record("%s", text)).endswith(text)
