@@ -1,0 +1,87 @@
+"""The application: which path goes where, and what every request passes on its way in and out."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from gateway.dispatcher.settings import DispatcherSettings
+from gateway.http.boundary import boundary, sign
+from gateway.http.chat import ChatCompletions
+from gateway.http.health import Health
+from gateway.http.models import Models
+from gateway.http.origin import OriginPolicy
+from gateway.http.site import SITE, Site
+from gateway.http.tasks import Tasks
+from gateway.http.wishes import Defaults
+from streams.tokens import Token
+
+if TYPE_CHECKING:
+    from gateway.http.site import KeepsRoster
+    from gateway.settings import GatewaySettings
+    from mesh.bus import Bus
+
+LOCAL: Final = Token("local")
+"""The account of a mesh that has no login yet."""
+
+
+def build_app(
+    bus: Bus,
+    roster_feed: KeepsRoster,
+    settings: GatewaySettings,
+    *,
+    account: Token = LOCAL,
+    retention: timedelta = timedelta(days=1),
+    tasks: DispatcherSettings | None = None,
+) -> web.Application:
+    """Make the application.
+
+    Args:
+        bus: connected, with its feed started.
+        roster_feed: started.
+        settings: how to serve.
+        account: whose tasks all requests are, until there is a login.
+        retention: how long the mesh keeps tasks; older ids are refused.
+        tasks: what the dispatchers go by too: the usual deadline, and models to wait for.
+    """
+    shared = tasks or DispatcherSettings()
+    site = Site(
+        bus,
+        roster_feed,
+        settings,
+        account=account,
+        defaults=Defaults(
+            urgency=settings.urgency,
+            on_disconnect=settings.on_disconnect,
+            deadline=shared.deadline,
+            retention=retention,
+        ),
+        known_models=shared.known_models,
+        policy=OriginPolicy(settings),
+    )
+    # The limit of request.read() itself; a body that says its size is refused before it is read.
+    app = web.Application(middlewares=[boundary(site)], client_max_size=settings.http_body_limit)
+    app[SITE] = site
+    app.on_response_prepare.append(sign)
+    app.on_shutdown.append(_on_shutdown)
+    _add_routes(app, site)
+    return app
+
+
+def _add_routes(app: web.Application, site: Site) -> None:
+    chat, models, tasks, health = ChatCompletions(site), Models(site), Tasks(site), Health(site)
+    app.router.add_post("/v1/chat/completions", chat.create)
+    app.router.add_get("/v1/models", models.list_all)
+    app.router.add_get("/v1/models/{model:.+}", models.show)
+    app.router.add_get("/v1/tasks/{task}", tasks.show)
+    app.router.add_get("/v1/tasks/{task}/events", tasks.events, allow_head=False)
+    app.router.add_post("/v1/tasks/{task}/cancel", tasks.cancel)
+    app.router.add_get("/healthz", health.alive)
+    app.router.add_get("/readyz", health.ready)
+
+
+async def _on_shutdown(app: web.Application) -> None:
+    app[SITE].is_stopping = True
+    await app[SITE].finish()

@@ -1,0 +1,109 @@
+"""What every request passes on its way in and every answer on its way out: one function each, no stack of layers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from gateway.http.errors import ApiError, from_exception, unexpected
+from gateway.http.site import REQUEST_ID_KEY, SITE, STARTED_KEY, TASK_KEY
+from gateway.http.wishes import REQUEST_ID, TASK, request_id
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
+    from gateway.http.site import Site
+
+log = logging.getLogger(__name__)
+
+PROCESSING_MS: Final = "openai-processing-ms"
+
+_FIRST_ERROR: Final = 400
+_CORS_REQUEST_HEADERS: Final = (
+    "authorization, content-type, last-event-id, x-request-id, "
+    "x-ig3-task, x-ig3-urgency, x-ig3-deadline-ms, x-ig3-on-disconnect"
+)
+_CORS_ANSWER_HEADERS: Final = f"{REQUEST_ID}, {TASK}, {PROCESSING_MS}"
+
+
+def boundary(site: Site) -> Middleware:
+    """Make the middleware that checks who asks, and that turns every error into an answer in OpenAI's shape."""
+
+    @web.middleware
+    async def pass_boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[REQUEST_ID_KEY] = request_id(request)
+        request[STARTED_KEY] = asyncio.get_running_loop().time()
+        try:
+            site.policy.check(request)
+            return _preflight(request, site) or await handler(request)
+        except web.HTTPException as error:
+            if error.status < _FIRST_ERROR:
+                raise
+            return _of_path(request, error).response()
+        except Exception as error:
+            return _answer(request, error).response()
+
+    return pass_boundary
+
+
+async def sign(request: web.Request, response: web.StreamResponse) -> None:
+    """Put on every answer what it belongs to, just before its head goes out."""
+    headers = response.headers
+    headers[REQUEST_ID] = request.get(REQUEST_ID_KEY) or request_id(request)
+    headers["Server"] = "ig3"
+    headers["X-Content-Type-Options"] = "nosniff"
+    started_s = request.get(STARTED_KEY)
+    if started_s is not None:
+        headers[PROCESSING_MS] = str(round((asyncio.get_running_loop().time() - started_s) * 1000))
+    task = request.get(TASK_KEY)
+    if task is not None:
+        headers[TASK] = task
+    if "Origin" in request.headers:
+        _allow_origin(request, response)
+
+
+def _allow_origin(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Vary"] = "Origin"
+    origin = request.app[SITE].policy.cors_origin(request)
+    if origin is not None:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = _CORS_ANSWER_HEADERS
+
+
+def _preflight(request: web.Request, site: Site) -> web.Response | None:
+    origin = site.policy.cors_origin(request) if request.method == "OPTIONS" else None
+    if origin is None or "Access-Control-Request-Method" not in request.headers:
+        return None
+    return web.Response(
+        status=204,
+        headers={
+            "Access-Control-Allow-Methods": "GET, POST",
+            "Access-Control-Allow-Headers": _CORS_REQUEST_HEADERS,
+            "Access-Control-Max-Age": "600",
+        },
+    )
+
+
+def _of_path(request: web.Request, error: web.HTTPException) -> ApiError:
+    place = f"{request.method} {request.path[:200]}"
+    if isinstance(error, web.HTTPNotFound):
+        return ApiError(404, f"Invalid URL ({place}).", code="unknown_url")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        message = f"Invalid method for URL ({place}): use {allowed}."
+        return ApiError(405, message, code="method_not_supported", headers={"Allow": allowed})
+    return from_exception(error) or unexpected()
+
+
+def _answer(request: web.Request, error: Exception) -> ApiError:
+    known = from_exception(error)
+    if known is not None:
+        return known
+    if request.writer.output_size > 0:
+        # An answer has begun: all that is left is to break the connection, which raising does.
+        raise error
+    log.error("request %s %s failed", request.method, request.path, exc_info=error)
+    return unexpected()

@@ -1,0 +1,166 @@
+"""What comes back from ``POST /v1/chat/completions``: OpenAI's objects, whole or as server-sent events."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway.http.errors import ApiError, from_end
+from streams.chat import FinishReason, Usage
+from streams.events import TaskChunk, TaskEnded, TaskQueued
+from streams.task_id import created_ms
+
+if TYPE_CHECKING:
+    from mesh.answer import Step
+    from streams.task import TaskState
+    from streams.tokens import Token
+
+FINGERPRINT: Final = f"fp_ig3_{metadata.version('ig3-edge-network').replace('.', '_')}"
+"""``system_fingerprint``: what software made the answer."""
+
+_FINGERPRINT_FIELD: Final = f'"system_fingerprint":"{FINGERPRINT}",'.encode()
+DONE: Final = b"data: [DONE]\n\n"
+
+
+class PromptDetails(Struct, frozen=True, kw_only=True):
+    """``usage.prompt_tokens_details``."""
+
+    cached_tokens: int
+    audio_tokens: int = 0
+
+
+class UsageObject(Struct, frozen=True, kw_only=True):
+    """OpenAI's ``usage``."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+
+
+class AnswerMessage(Struct, frozen=True, kw_only=True):
+    """The message of a whole answer."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """The one choice of a whole answer."""
+
+    index: int = 0
+    message: AnswerMessage
+    logprobs: None = None
+    finish_reason: FinishReason
+
+
+class ChatCompletion(Struct, frozen=True, kw_only=True):
+    """A whole answer."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: tuple[Choice, ...]
+    usage: UsageObject
+    system_fingerprint: str = FINGERPRINT
+
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def completion_id(task: Token) -> str:
+    """The id under which OpenAI's clients know a task."""
+    return f"chatcmpl-{task}"
+
+
+def whole_answer(task: Token, model: str, text: str, state: TaskState) -> bytes:
+    """Write a completed task's answer."""
+    choice = Choice(message=AnswerMessage(content=text), finish_reason=state.finish_reason or "stop")
+    completion = ChatCompletion(
+        id=completion_id(task),
+        created=created_ms(task) // 1000,
+        model=model,
+        choices=(choice,),
+        usage=usage_object(state),
+    )
+    return _encode(completion)
+
+
+def usage_object(state: TaskState) -> UsageObject:
+    """The usage of a completed task."""
+    usage = state.usage or Usage(prompt_tokens=0, completion_tokens=state.tokens)
+    return UsageObject(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.total_tokens,
+        prompt_tokens_details=PromptDetails(cached_tokens=usage.cached_prompt_tokens),
+    )
+
+
+class ChunkFrames:
+    """Writes one answer's server-sent events; what stays the same in each chunk is written once.
+
+    An event's ``id`` is the task's counter ``n``. Where several events come of one, only the last of them has it, so
+    that a client that goes on behind an id has had all before it.
+    """
+
+    def __init__(self, task: Token, model: str, *, include_usage: bool, after: int = 0) -> None:
+        """Prepare the parts that stay the same; ``after`` is the counter behind which the client goes on."""
+        head = b'data: {"id":"%b","object":"chat.completion.chunk","created":%d,"model":%b,%b"choices":[' % (
+            completion_id(task).encode(),
+            created_ms(task) // 1000,
+            _encode(model),
+            _FINGERPRINT_FIELD,
+        )
+        no_usage = b',"usage":null' if include_usage else b""
+        self._head = head
+        self._content = head + b'{"index":0,"delta":{"content":'
+        self._tail = b'},"logprobs":null,"finish_reason":null}]' + no_usage + b"}\n\n"
+        self._no_usage = no_usage
+        self._include_usage = include_usage
+        self._is_first = after == 0
+
+    def write(self, step: Step) -> bytes:
+        """Write what a client is told of one event: nothing at all of most markers."""
+        event = step.event
+        if isinstance(event, TaskChunk):
+            return self._chunk(event)
+        if isinstance(event, TaskQueued):
+            return b": queued position=%d reason=%b\n\n" % (event.position, _one_line(event.reason))
+        return self._end(event.n, step.state) if isinstance(event, TaskEnded) else b""
+
+    def failure(self, error: ApiError) -> bytes:
+        """Write the event that ends a stream whose answer does not come, in the shape that OpenAI's clients raise."""
+        return b"data: %b\n\n" % error.body()
+
+    def _chunk(self, chunk: TaskChunk) -> bytes:
+        if not chunk.text:
+            return b""
+        frame = b"id: %d\n%b%b%b" % (chunk.n, self._content, _encode(chunk.text), self._tail)
+        return self._role() + frame if self._is_first else frame
+
+    def _role(self) -> bytes:
+        self._is_first = False
+        return self._head + b'{"index":0,"delta":{"role":"assistant","content":"","refusal":null' + self._tail
+
+    def _end(self, n: int, state: TaskState) -> bytes:
+        if state.outcome != "completed":
+            return b"id: %d\n%b" % (n, self.failure(from_end(state)))
+        role = self._role() if self._is_first else b""
+        finish = _encode(state.finish_reason or "stop")
+        last = b'%b{"index":0,"delta":{},"logprobs":null,"finish_reason":%b}]%b}\n\n' % (
+            self._head,
+            finish,
+            self._no_usage,
+        )
+        usage = self._head + b'],"usage":' + _encode(usage_object(state)) + b"}\n\n" if self._include_usage else b""
+        return b"%b%b%bid: %d\n%b" % (role, last, usage, n, DONE)
+
+
+def _one_line(text: str) -> bytes:
+    return " ".join(text.split()).encode("utf-8", "replace")

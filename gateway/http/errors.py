@@ -1,0 +1,134 @@
+"""What a client can be told went wrong, in OpenAI's shape, and the one place where foreign errors become that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from gateway.errors import GatewayError
+from mesh.errors import BusError
+from streams.errors import StreamsError
+from streams.events import TaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from streams.messages import Refusal
+    from streams.task import TaskState
+
+CANCELLED_STATUS: Final = 499
+"""For a task that was cancelled: below 500 and no 408, 409 or 429, so that no client library tries again by itself."""
+
+_TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_SERVER_ERROR: Final = 500
+_LAST_STATUS: Final = 599
+
+_UNEXPLAINED: Final = {
+    "cancelled": TaskError(code="task_cancelled", message="The task was cancelled.", status=CANCELLED_STATUS),
+    "dead": TaskError(code="task_dead", message="The task was given up; the mesh gave no reason.", status=500),
+}
+_FAILED: Final = TaskError(code="task_failed", message="The task failed; the mesh gave no reason.", status=500)
+
+
+class ErrorDetail(Struct, frozen=True, kw_only=True):
+    """OpenAI's error object; clients read ``code`` and ``param``, people read ``message``."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(Struct, frozen=True, kw_only=True):
+    """The body of every answer that is an error, and the data of an SSE event that ends a stream with one."""
+
+    error: ErrorDetail
+
+
+class ApiError(GatewayError):
+    """An answer that is an error; the message goes to the client as it is, so it says what to do."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep what the answer is made of."""
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+        self.headers = headers or {}
+
+    def body(self) -> bytes:
+        """The JSON of this error."""
+        kind = _TYPES.get(self.status, "invalid_request_error" if self.status < _SERVER_ERROR else "server_error")
+        detail = ErrorDetail(message=self.message, type=kind, param=self.param, code=self.code)
+        return msgspec.json.encode(ErrorBody(error=detail))
+
+    def response(self) -> web.Response:
+        """The whole answer."""
+        return web.Response(
+            status=self.status, body=self.body(), headers={"Content-Type": "application/json", **self.headers}
+        )
+
+
+def from_task_error(error: TaskError) -> ApiError:
+    """What a task ended with, as an answer; a status that HTTP does not have becomes 500."""
+    status = error.status if CANCELLED_STATUS - 99 <= error.status <= _LAST_STATUS else _SERVER_ERROR
+    return ApiError(status, error.message, code=error.code, param=error.param)
+
+
+def from_end(state: TaskState) -> ApiError:
+    """What a client is told of a task that has ended without a whole answer."""
+    return from_task_error(state.error or _UNEXPLAINED.get(state.outcome or "", _FAILED))
+
+
+def from_refusal(refusal: Refusal) -> ApiError:
+    """A service's refusal, as an answer."""
+    return from_task_error(TaskError(code=refusal.code, message=refusal.message, status=refusal.status))
+
+
+def from_exception(error: Exception) -> ApiError | None:
+    """An answer for an error of our own or of aiohttp; None for what nobody foresaw."""
+    match error:
+        case ApiError():
+            return error
+        case web.HTTPException():
+            return _from_aiohttp(error)
+        case BusError():
+            return unavailable(f"The mesh cannot be reached now: {error}")
+        case StreamsError():
+            return ApiError(400, str(error), code="invalid_value")
+        case _:
+            return None
+
+
+def unavailable(message: str) -> ApiError:
+    """The mesh itself is in the way; the same request may succeed soon."""
+    return ApiError(503, message, code="mesh_unavailable", headers={"Retry-After": "1"})
+
+
+def unexpected() -> ApiError:
+    """For what nobody foresaw: the reason goes to the log, never to the client."""
+    return ApiError(500, "The gateway made a mistake; its log says which.", code="internal_error")
+
+
+def too_large(limit_bytes: int) -> ApiError:
+    """The body is over the limit."""
+    return ApiError(413, f"The request is larger than {limit_bytes} bytes.", code="request_too_large")
+
+
+def _from_aiohttp(error: web.HTTPException) -> ApiError:
+    allow = error.headers.get("Allow")
+    return ApiError(
+        error.status, error.text or error.reason, code=None, headers={} if allow is None else {"Allow": allow}
+    )

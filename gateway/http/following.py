@@ -1,0 +1,106 @@
+"""Following a task on behalf of a client: with patience for a bus that is away, and a look at the clock between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, Self
+
+from mesh.answer import Reader
+from mesh.errors import BusError
+
+if TYPE_CHECKING:
+    from mesh.answer import Step, TaskSource
+    from mesh.live import Watch
+    from streams.subjects import TaskKey
+    from streams.task import TaskState
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S: Final = 30.0
+"""How long the streams may be unreadable (a broker that restarts) before a client is told."""
+
+_PAUSE_S: Final = 0.25
+
+
+class Follower:
+    """One client's way through a task: every valid event once, in order, whatever happens to the bus meanwhile."""
+
+    def __init__(self, source: TaskSource, key: TaskKey, *, watch: Watch | None = None, after: int = 0) -> None:
+        """Begin to listen.
+
+        Args:
+            source: where to read.
+            key: which task.
+            watch: one that was opened before the task was submitted, which saves the first look into the stream.
+            after: the last counter that the client has.
+        """
+        self._source = source
+        self._key = key
+        self._reader = Reader(source, key)
+        self._watch = watch or source.watch(key)
+        self._is_current = watch is not None
+        self._handed_out = after
+
+    @property
+    def state(self) -> TaskState:
+        """What the task has become."""
+        return self._reader.state
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the end has been handed out; before the first look nobody knows."""
+        return self._reader.state.is_over
+
+    async def steps(self) -> list[Step]:
+        """Return what has happened since the last call; empty when about 2 s have passed without anything.
+
+        So the caller can see to its client now and then without a timer of its own. A bus that is away is no end:
+        reading again loses nothing.
+
+        Raises:
+            BusError: if the streams stay unreadable for longer than ``PATIENCE_S``.
+        """
+        if not self._is_current:
+            return self._fresh(await self._read_again())
+        try:
+            return self._fresh(await self._reader.take(self._watch))
+        except BusError as error:
+            log.warning("task %s cannot be read now: %s", self._key.task, error)
+            return self._fresh(await self._read_again())
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._watch.close()
+
+    def __enter__(self) -> Self:
+        """Listen inside a ``with`` block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Listen no more."""
+        self.close()
+
+    def _fresh(self, steps: list[Step]) -> list[Step]:
+        if steps and steps[0].state.n <= self._handed_out:
+            steps = [step for step in steps if step.state.n > self._handed_out]
+        if steps:
+            self._handed_out = steps[-1].state.n
+        return steps
+
+    async def _read_again(self) -> list[Step]:
+        # From the start, by a new reader: one that failed half-way has taken steps that it did not hand out.
+        loop = asyncio.get_running_loop()
+        give_up_at_s = loop.time() + PATIENCE_S
+        while True:
+            reader = Reader(self._source, self._key)
+            try:
+                steps = await reader.catch_up()
+            except BusError:
+                if loop.time() > give_up_at_s:
+                    raise
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                self._reader = reader
+                self._is_current = True
+                return steps

@@ -1,0 +1,72 @@
+"""``GET /v1/models`` and ``/v1/models/{id}``: what the mesh can serve now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from gateway.http.errors import ApiError
+
+if TYPE_CHECKING:
+    from gateway.http.site import Site
+    from streams.roster import ModelView
+
+_JSON: Final = {"Content-Type": "application/json"}
+
+
+class ModelObject(Struct, frozen=True, kw_only=True):
+    """OpenAI's model object, and what else the mesh knows of it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "ig3"
+    context_tokens: int
+    engine: str
+    quantisation: str | None
+    nodes: int
+    """How many nodes serve it now."""
+
+
+class ModelList(Struct, frozen=True, kw_only=True):
+    """OpenAI's list of models."""
+
+    object: Literal["list"] = "list"
+    data: tuple[ModelObject, ...]
+
+
+class Models:
+    """The handlers."""
+
+    def __init__(self, site: Site) -> None:
+        """Serve for ``site``."""
+        self._feed = site.roster_feed
+
+    async def list_all(self, _: web.Request) -> web.Response:
+        """Answer with every model that a live node serves."""
+        views = self._feed.roster.models(now_s=self._feed.now_s())
+        body = ModelList(data=tuple(_model_object(view) for view in views))
+        return web.Response(body=msgspec.json.encode(body), headers=_JSON)
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Answer with one model; its id may hold slashes."""
+        name = request.match_info["model"]
+        view = self._feed.roster.model(name, now_s=self._feed.now_s())
+        if view is None:
+            reason = "is served by no node now" if self._feed.roster.knows(name) else "does not exist"
+            raise ApiError(404, f"The model `{name[:256]}` {reason}.", code="model_not_found", param="model")
+        return web.Response(body=msgspec.json.encode(_model_object(view)), headers=_JSON)
+
+
+def _model_object(view: ModelView) -> ModelObject:
+    return ModelObject(
+        id=view.model,
+        created=view.created_ms // 1000,
+        context_tokens=view.context_tokens,
+        engine=view.engine,
+        quantisation=view.quantisation,
+        nodes=len(view.nodes),
+    )

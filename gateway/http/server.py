@@ -1,0 +1,145 @@
+"""Listening: the socket, one connection at a time, and a stop that lets running answers end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from typing import TYPE_CHECKING, Final, Self
+
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+
+from gateway.errors import GatewayError
+from gateway.http.errors import ApiError, unexpected
+from gateway.http.site import SITE
+from gateway.http.wishes import REQUEST_ID, request_id
+from mesh.address import Address, parse_address
+from mesh.port_owner import describe_owner
+
+if TYPE_CHECKING:
+    from gateway.settings import GatewaySettings
+
+log = logging.getLogger(__name__)
+
+_BACKLOG: Final = 1024
+_SEND_BUFFER: Final = 128 * 1024
+"""Bytes that the kernel keeps for a client that does not read; left to itself it keeps megabytes."""
+
+_LINGER_S: Final = 2.0
+"""How long to swallow the rest of a refused body, so that the client gets to read the refusal."""
+
+
+class PortInUse(GatewayError):
+    """Somebody else listens where HTTP should be served."""
+
+
+class HttpServer:
+    """An async context: inside it, the application is served."""
+
+    def __init__(self, app: web.Application, settings: GatewaySettings) -> None:
+        """Prepare; nothing listens before the context is entered."""
+        self._app = app
+        self._settings = settings
+        # aiohttp waits this long twice: for the request, then for its handler.
+        patience_s = settings.http_stop_timeout.total_seconds() / 2
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=patience_s)
+        self._server: asyncio.Server | None = None
+        self.address = parse_address(settings.http)
+
+    async def __aenter__(self) -> Self:
+        """Listen.
+
+        Raises:
+            PortInUse: if the port is taken.
+            GatewayError: if there is no such address on this machine.
+        """
+        await self._runner.setup()
+        try:
+            sock = _listen(self.address)
+        except BaseException:
+            await self._runner.cleanup()
+            raise
+        loop = asyncio.get_running_loop()
+        self.address = Address(self.address.host, sock.getsockname()[1])
+        self._server = await loop.create_server(self._connection, sock=sock, backlog=_BACKLOG)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Take no more connections, let running answers end for as long as the settings say, then close."""
+        self._app[SITE].is_stopping = True
+        if self._server is not None:
+            self._server.close()
+        await self._runner.cleanup()
+
+    def _connection(self) -> asyncio.Protocol:
+        server = self._runner.server
+        if server is None:
+            raise GatewayError("the HTTP server is not set up")
+        return _Connection(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # pyright: ignore[reportArgumentType] - aiohttp documents None as "no access log"
+            keepalive_timeout=self._settings.http_idle_timeout.total_seconds(),
+            lingering_time=_LINGER_S,
+        )
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's connection, with errors of the protocol itself in OpenAI's shape too."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what no handler could."""
+        if request.writer.output_size > 0:
+            log.error("an answer to %s broke off", request.remote, exc_info=exc)
+            raise ConnectionError("the answer has begun already")
+        if isinstance(exc, BadHttpMessage):
+            error = ApiError(431 if isinstance(exc, LineTooLong) else 400, _brief(exc.message), code="invalid_http")
+        else:
+            log.error("a request of %s failed with status %d: %s", request.remote, status, message, exc_info=exc)
+            error = unexpected()
+        response = error.response()
+        response.headers[REQUEST_ID] = request_id(request)
+        response.force_close()
+        return response
+
+
+def _brief(message: str) -> str:
+    first = message.strip().partition("\n")[0].rstrip(":")
+    return f"The request is not HTTP: {first[:200]}."
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit this from the socket that they came in by.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address.host, address.port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            sock.close()
+        raise _explain(address, error) from error
+    sock.setblocking(False)
+    return sock
+
+
+def _explain(address: Address, error: OSError) -> GatewayError:
+    if error.errno == errno.EADDRINUSE:
+        owner = describe_owner(address.port)
+        return PortInUse(f"{address} is taken by {owner}: stop it, or choose another address with --http HOST:PORT")
+    return GatewayError(f"cannot listen on {address}: {error.strerror or error}; choose another with --http HOST:PORT")

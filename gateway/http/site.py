@@ -1,0 +1,84 @@
+"""What all handlers of one gateway share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from aiohttp import web
+
+from gateway.bridge.submissions import Submissions
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Coroutine
+
+    from gateway.http.origin import OriginPolicy
+    from gateway.http.wishes import Defaults
+    from gateway.settings import GatewaySettings
+    from mesh.bus import Bus
+    from streams.roster import Roster
+    from streams.tokens import Token
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID_KEY: Final = web.RequestKey("request_id", str)
+TASK_KEY: Final = web.RequestKey("task", str)
+STARTED_KEY: Final = web.RequestKey("started_s", float)
+
+
+class KeepsRoster(Protocol):
+    """What ``gateway.roster_feed.RosterFeed`` is to the handlers."""
+
+    @property
+    def roster(self) -> Roster:
+        """Who can serve what."""
+        ...
+
+    def now_s(self) -> float:
+        """The clock that the roster is asked with."""
+        ...
+
+
+class Site:
+    """The bus, the roster, the settings, and what runs in the background for requests that are gone."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        roster_feed: KeepsRoster,
+        settings: GatewaySettings,
+        *,
+        account: Token,
+        defaults: Defaults,
+        known_models: Collection[str],
+        policy: OriginPolicy,
+    ) -> None:
+        """Gather; nothing starts here."""
+        self.bus = bus
+        self.roster_feed = roster_feed
+        self.settings = settings
+        self.account = account
+        self.defaults = defaults
+        self.policy = policy
+        self.submissions = Submissions(bus.edge)
+        self.is_stopping = False
+        self._known_models = frozenset(known_models)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def is_known(self, model: str) -> bool:
+        """Whether a task for the model is taken: it was announced once, or is expected."""
+        return self.roster_feed.roster.knows(model) or model in self._known_models
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that outlives its request."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def finish(self) -> None:
+        """Wait for what runs in the background."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+SITE: Final = web.AppKey("site", Site)
