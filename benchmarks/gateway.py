@@ -1,0 +1,121 @@
+"""The price of the mesh: gateway, dispatcher and nats-server against two floors, interleaved on one broker.
+
+``make bench`` runs it. Everything is synced to disk as shipped unless a line says otherwise; the engine is synthetic,
+so that only the mesh is measured. CPU is user and system time of gateway, dispatcher and nats-server together.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from statistics import median
+
+from benchmarks.load import Connection, Target, Timings, closed_loop, open_loop
+from benchmarks.measured import cost_of, resident_bytes
+from benchmarks.running_mesh import RunningMesh, running_floor, running_mesh
+
+ROUNDS = 5
+REQUESTS = 400
+STREAMS = 32
+STREAM_TOKENS = 100
+
+Load = Callable[[], Coroutine[object, object, Timings]]
+
+
+def main() -> None:
+    """Run all parts and print the figures."""
+    with running_mesh(durability="power") as mesh:
+        print(f"gateway memory at start: {resident_bytes(mesh.pids['gateway']) / 1e6:.0f} MB")
+        _compare_with_floors(mesh)
+        _throughput(mesh, "power")
+    with running_mesh(durability="process") as mesh:
+        _throughput(mesh, "process")
+    with running_mesh(durability="power", token_delay_ms=20) as mesh:
+        _streaming(mesh)
+        _first_token(mesh)
+        _memory_per_stream(mesh)
+
+
+def _compare_with_floors(mesh: RunningMesh) -> None:
+    with running_floor(mesh, publishes=0) as bare, running_floor(mesh, publishes=2) as stored:
+        runs = {
+            "floor: aiohttp + one NATS request": (bare[0], bare[1]),
+            "floor: the same + two stored events": (stored[0], stored[1]),
+            "gateway": (mesh.http_port, mesh.served_by),
+        }
+        figures: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+        for round_number in range(ROUNDS + 1):
+            for name, (port, pids) in runs.items():
+                target = Target(host="127.0.0.1", port=port)
+                timings, cpu_ms = _measure(
+                    pids, lambda target=target: closed_loop(target, connections=1, requests=REQUESTS)
+                )
+                if round_number:  # The first round warms up.
+                    figures[name].append((timings.p50_ms, cpu_ms))
+    print(f"\none connection, {ROUNDS} rounds of {REQUESTS} requests, interleaved")
+    base = median(cpu for _, cpu in figures["floor: the same + two stored events"])
+    for name, values in figures.items():
+        p50, cpu = median(value[0] for value in values), median(value[1] for value in values)
+        print(f"  {name:38} p50 {p50:6.2f} ms   CPU {cpu:5.2f} ms/request   {cpu / base:4.2f} x the stored floor")
+
+
+def _throughput(mesh: RunningMesh, durability: str) -> None:
+    target = Target(host="127.0.0.1", port=mesh.http_port)
+    rates: list[float] = []
+    costs: list[float] = []
+    for round_number in range(ROUNDS + 1):
+        timings, cpu_ms = _measure(mesh.served_by, lambda: closed_loop(target, connections=64, requests=REQUESTS * 4))
+        if round_number:
+            rates.append(timings.rate)
+            costs.append(cpu_ms)
+    print(
+        f"\n64 connections, durability {durability}: {median(rates):.0f} requests/s, CPU {median(costs):.2f} ms/request"
+    )
+
+
+def _streaming(mesh: RunningMesh) -> None:
+    target = Target(host="127.0.0.1", port=mesh.http_port, stream=True, max_tokens=STREAM_TOKENS)
+    costs: list[float] = []
+    for round_number in range(ROUNDS + 1):
+        before, started = cost_of(mesh.served_by).cpu_s, time.perf_counter()
+        timings = asyncio.run(closed_loop(target, connections=STREAMS, requests=STREAMS * 2))
+        spent_s = cost_of(mesh.served_by).cpu_s - before
+        if round_number:
+            costs.append(spent_s / (STREAMS * 2 * STREAM_TOKENS) * 1e6)
+        del started, timings
+    print(f"\n{STREAMS} streams of {STREAM_TOKENS} tokens, one each 20 ms: CPU {median(costs):.0f} us/token")
+
+
+def _first_token(mesh: RunningMesh) -> None:
+    target = Target(host="127.0.0.1", port=mesh.http_port, stream=True, max_tokens=5)
+    timings = asyncio.run(open_loop(target, per_s=50, seconds=20))
+    engine_ms = 20
+    added = [timings.first_token_ms(percent) - engine_ms for percent in (50, 99)]
+    print(f"\n50 requests/s: added time to first token p50 {added[0]:.1f} ms, p99 {added[1]:.1f} ms")
+
+
+def _memory_per_stream(mesh: RunningMesh) -> None:
+    count = 400
+    print(f"\n{count} open streams: {asyncio.run(_hold_streams(mesh, count)) / 1e3:.0f} KB each in the gateway")
+
+
+async def _hold_streams(mesh: RunningMesh, count: int) -> float:
+    target = Target(host="127.0.0.1", port=mesh.http_port, stream=True, max_tokens=600)
+    before = resident_bytes(mesh.pids["gateway"])
+    connections = [await Connection.open(target) for _ in range(count)]
+    asking = [asyncio.create_task(connection.ask(Timings())) for connection in connections]
+    await asyncio.sleep(5)
+    held = (resident_bytes(mesh.pids["gateway"]) - before) / count
+    await asyncio.gather(*asking)
+    return held
+
+
+def _measure(pids: list[int], load: Load) -> tuple[Timings, float]:
+    before = cost_of(pids).cpu_s
+    timings = asyncio.run(load())
+    if timings.failures:
+        raise RuntimeError(f"{timings.failures} requests failed")
+    return timings, (cost_of(pids).cpu_s - before) / len(timings.requests_s) * 1e3
+
+
+if __name__ == "__main__":
+    main()
