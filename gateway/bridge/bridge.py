@@ -25,6 +25,7 @@ SEND_BUFFER_BYTES: Final = 64 * 1024
 """What the kernel may hold for one reader; by default one that never reads pins megabytes."""
 
 _HEARTBEAT_S: Final = 20.0
+_CLOSE_ANSWER_S: Final = 2.0
 _HIGH_WATER_BYTES: Final = 64 * 1024
 
 
@@ -64,6 +65,7 @@ class Bridge:
         response = web.WebSocketResponse(
             protocols=tuple(FORMATS),
             heartbeat=_HEARTBEAT_S,
+            timeout=_CLOSE_ANSWER_S,
             max_msg_size=MAX_FRAME_BYTES,
             compress=False,
             decode_text=False,

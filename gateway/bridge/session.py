@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -11,7 +10,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from aiohttp import WSMsgType
 
 from gateway.bridge import close_codes
-from gateway.bridge.frames import Cancelled, CancelTask, ErrorFrame, FromGateway, Hello, Ping, Pong, Subscribe
+from gateway.bridge.frames import (
+    Cancelled,
+    CancelTask,
+    ErrorFrame,
+    FromGateway,
+    Hello,
+    Ping,
+    Pong,
+    Subscribe,
+    Unsubscribe,
+)
 from gateway.bridge.outbox import Outbox, SlowReader
 from gateway.bridge.subscriptions import MAX_SUBSCRIPTIONS, Subscriptions
 from gateway.bridge.topics import RequestRefused, task_key
@@ -114,9 +123,9 @@ class Session:
         try:
             await self._answer(frame)
         except RequestRefused as refusal:
-            self._tell(refusal.as_frame(frame.id))
+            self._tell(_refusal(frame, refusal.code, refusal))
         except BusError as error:
-            self._tell(ErrorFrame(code="bus_unavailable", message=str(error), id=frame.id))
+            self._tell(_refusal(frame, "bus_unavailable", error))
 
     async def _answer(self, frame: ClientFrame) -> None:
         match frame:
@@ -140,14 +149,25 @@ class Session:
         await self._client.socket.send_frame(data, self._client.wire.kind)
 
     async def _close(self, code: CloseCode | None) -> None:
-        """Send the close frame; a reader that does not take it in time loses the connection without one."""
+        """Send the close frame. A reader that does not take what was written before it loses the connection without."""
         try:
             async with asyncio.timeout(_CLOSE_S):
                 if code is not None:
                     await self._client.socket.close(code=code.code, message=code.meaning.encode())
         except TimeoutError:
-            with contextlib.suppress(OSError):
-                self._client.transport.abort()
+            log.info("a websocket reader took nothing any more, not even the close frame")
+        if self._client.transport.get_write_buffer_size():
+            self._client.transport.abort()
+
+
+def _refusal(frame: ClientFrame, code: str, error: Exception) -> ErrorFrame:
+    return ErrorFrame(
+        code=code,
+        message=str(error),
+        id=frame.id,
+        topic=frame.topic if isinstance(frame, Subscribe | Unsubscribe) else None,
+        task=None if isinstance(frame, Ping) else frame.task,
+    )
 
 
 def _hello(client: Client) -> Hello:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gateway.bridge.boards import Boards
-from gateway.bridge.frames import ErrorFrame
 from gateway.bridge.roster_topics import RosterTopics
 from gateway.bridge.submissions import Submissions
 from gateway.bridge.task_follower import FrameMemory
@@ -35,10 +34,6 @@ class RequestRefused(GatewayError):
         """Keep the machine-readable part beside the message."""
         super().__init__(message)
         self.code = code
-
-    def as_frame(self, request_id: int) -> ErrorFrame:
-        """Say it to the client."""
-        return ErrorFrame(code=self.code, message=str(self), id=request_id)
 
 
 def task_key(account: Token, text: str) -> TaskKey:

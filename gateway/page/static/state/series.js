@@ -1,0 +1,28 @@
+// What the plots show: one sample a second of the last three minutes.
+
+export const SAMPLES = 180;
+
+/** A series without samples yet: the time axis stands, the values are unknown. */
+export function emptySeries() {
+  return { at: [], tokensPerS: [], running: [], waiting: [] };
+}
+
+/**
+ * Add one sample; the oldest goes.
+ * @param {{atS: number, tokensPerS: number, running: number, waiting: number}} sample
+ */
+export function addSample(series, sample) {
+  const add = (values, value) => [...values.slice(-(SAMPLES - 1)), value];
+  return {
+    at: add(series.at, sample.atS),
+    tokensPerS: add(series.tokensPerS, sample.tokensPerS),
+    running: add(series.running, sample.running),
+    waiting: add(series.waiting, sample.waiting),
+  };
+}
+
+/** Tokens per second over the last few samples, so that the figure does not flicker. */
+export function smoothRate(series, samples = 3) {
+  const last = series.tokensPerS.slice(-samples);
+  return last.length ? last.reduce((sum, value) => sum + value, 0) / last.length : 0;
+}
