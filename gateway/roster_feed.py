@@ -13,7 +13,7 @@ from streams.codec import decode, decode_device_event, decode_model_event
 from streams.errors import StreamsError
 from streams.messages import NodeStatus
 from streams.roster import Roster
-from streams.tokens import token
+from streams.tokens import Token, token
 from streams.topology import DEVICES, MODELS
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class RosterFeed:
         await self.devices.start()
         await self.models.start()
         self._reports = await self._bus.edge.listen(subjects.STATUS_ALL, self._on_report)
+        for view in self.roster.nodes(now_s=self.now_s()):
+            self._ask_for_report(view.node)
 
     async def stop(self) -> None:
         """Stop following."""
@@ -68,6 +70,9 @@ class RosterFeed:
     def _on_model(self, _: int, subject: str, data: bytes) -> None:
         node = token(subject.split(".")[1])
         self.roster.apply_model(node, decode_model_event(data))
+        view = self.roster.node(node, now_s=self.now_s())
+        if self._reports is not None and view is not None and view.status is None:
+            self._ask_for_report(node)
         self._tell(node)
 
     def _on_device(self, _: int, subject: str, data: bytes) -> None:
@@ -84,6 +89,10 @@ class RosterFeed:
             return
         self.roster.apply_status(node, status, now_s=self.now_s())
         self._tell(node)
+
+    def _ask_for_report(self, node: Token) -> None:
+        # Its next heartbeat may be seconds away, and until it reports nothing is placed there.
+        self._bus.edge.send(subjects.node_inbox(node, "report"), b"")
 
     def _tell(self, node: str) -> None:
         for watcher in tuple(self._watchers):

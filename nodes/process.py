@@ -81,7 +81,7 @@ class NodeProcess:
         announcer = Announcer(link, self.node, worker.replicas)
         await worker.listen()
         await announcer.listen()
-        reporter.start()
+        await reporter.start()
         ready = asyncio.create_task(self._say_ready(announcer, served.replica))
         try:
             await _unless(stop, announcer.run())

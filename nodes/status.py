@@ -36,18 +36,21 @@ class StatusReporter:
         """Report on ``worker``; ``start`` begins."""
         worker.watch(self.changed)
         self._link = link
+        self._node = node
         self._subject = subjects.status(node)
         self._worker = worker
         self._interval_s = interval.total_seconds()
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due = float("inf")
         self._sent_at = float("-inf")
         self._rates = TokenRates(self._loop.time())
         self._running = False
 
-    def start(self) -> None:
-        """Begin with a first report."""
+    async def start(self) -> None:
+        """Begin with a first report; a service that has just started may ask for one out of turn."""
         self._running = True
+        await self._link.listen(subjects.node_inbox(self._node, "report"), lambda _: self.changed())
         self.changed()
 
     def stop(self) -> None:
@@ -59,17 +62,17 @@ class StatusReporter:
     def changed(self) -> None:
         """Report soon: at once, unless the last report was a moment ago."""
         due = max(self._loop.time(), self._sent_at + SHORTEST_GAP.total_seconds())
-        if self._running and (self._timer is None or self._timer.when() > due):
+        if self._running and self._due > due:
             self._schedule(due)
 
     def _schedule(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._due = due
         self._timer = self._loop.call_at(due, self._send)
 
     def _send(self) -> None:
         self._sent_at = self._loop.time()
-        self._timer = None
         self._schedule(self._sent_at + jittered_s(self._interval_s))
         rates = self._rates.update(self._sent_at, self._worker.tokens_by_model())
         report = NodeStatus(

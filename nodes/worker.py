@@ -201,7 +201,7 @@ class Worker:
         if isinstance(report, Finished):
             self._link.send(subjects.node_api(self._node, "finished"), encode(report))
         elif isinstance(report, Refused):
-            log.info("task %s: refused: %s (%s)", report.task, report.code, report.message)
+            log.debug("task %s: refused: %s (%s)", report.task, report.code, report.message)
             self._link.send(subjects.node_api(self._node, "refused"), encode(report))
 
 

@@ -116,7 +116,7 @@ def status(node: Token) -> str:
 STATUS_ALL: Final = "status.*"
 
 
-def node_inbox(node: Token, verb: Literal["assign", "stop", "registry"]) -> str:
+def node_inbox(node: Token, verb: Literal["assign", "stop", "registry", "report"]) -> str:
     """Where a node is told something."""
     return f"node.{node}.{verb}"
 

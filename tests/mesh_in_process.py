@@ -147,7 +147,7 @@ class InProcessMesh:
         running = asyncio.create_task(announcer.run())
         stack.callback(running.cancel)
         stack.push_async_callback(link.close)
-        status.start()
+        await status.start()
         stack.callback(status.stop)
         async with asyncio.timeout(LIMIT_S):
             await announcer.accepted()

@@ -180,7 +180,7 @@ async def test_status_follows_the_load(site: Site) -> None:
     worker = Worker(link, NODE, [Served(engine, await engine.start())])
     reporter = StatusReporter(link, NODE, worker, timedelta(milliseconds=300))
     await worker.listen()
-    reporter.start()
+    await reporter.start()
     await until(lambda: dispatcher.statuses)
     assert dispatcher.statuses[0].running == ()
 
