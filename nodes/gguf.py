@@ -22,6 +22,7 @@ _VERSIONS: Final = (2, 3)
 _MAX_KEY_BYTES: Final = 65_535
 _MAX_VALUES: Final = 65_536
 _MAX_TENSORS: Final = 1_000_000
+_MAX_ELEMENTS: Final = 10_000_000
 _MAX_DIMENSIONS: Final = 4
 _DEFAULT_ALIGNMENT: Final = 32
 _STRING: Final = 8
@@ -123,7 +124,7 @@ class _Reader:
 
     def _skip_array(self) -> None:
         kind = int(self.scalar("I"))
-        length = self.count("elements in one array", self.size)
+        length = self.count("elements in one array", min(self.size, _MAX_ELEMENTS))
         if kind in _SCALARS:
             self.skip(length * struct.calcsize(f"<{_SCALARS[kind]}"))
             return

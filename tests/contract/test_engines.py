@@ -17,9 +17,10 @@ from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Generate, Loading, P
 from nodes.engines import open_engine
 from nodes.errors import EngineUnavailable, RequestRefused
 from streams.chat import Message, Role, Sampling
+from tests.contract.waiting import eventually
+from tests.unit.gguf_files import tiny
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from streams.replica import Replica
@@ -41,6 +42,7 @@ CASES = [
     Case(EngineSpec(engine="xllamacpp", context_tokens=512, slots=2), DEFAULT_MODEL),
     Case(EngineSpec(engine="llama-cpp-python", context_tokens=512), DEFAULT_MODEL),
 ]
+WITH_MODEL = [case for case in CASES if case.has_model]
 STORY = "Tell me a long story about the sea."
 LONG = 400
 """Tokens of an answer that a test never waits for."""
@@ -92,11 +94,6 @@ async def pieces_of(engine: Engine, request: Generate) -> list[Piece]:
 
 def text_of(pieces: list[Piece]) -> str:
     return "".join(piece.text for piece in pieces)
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110  the engine's own state has no event to wait for
-        await asyncio.sleep(0.01)
 
 
 async def refusal_of(engine: Engine, request: Generate) -> RequestRefused:
@@ -374,10 +371,21 @@ async def test_stopping_ends_every_answer_and_leaves_nothing_running(case: Case)
     await engine.stop()
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.has_model], ids=lambda case: case.spec.engine)
+@pytest.mark.parametrize("case", WITH_MODEL, ids=lambda case: case.spec.engine)
 async def test_a_file_that_is_no_model_is_refused_before_it_is_loaded(case: Case, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(100))
     engine = open_engine(EngineSpec(engine=case.spec.engine, model=str(broken)))
     with pytest.raises(EngineUnavailable, match=r"broken\.gguf is no usable GGUF model"):
         await engine.start()
+
+
+@pytest.mark.parametrize("case", WITH_MODEL, ids=lambda case: case.spec.engine)
+async def test_a_sound_file_that_llama_cpp_cannot_load_makes_no_engine(case: Case, tmp_path: Path) -> None:
+    strange = tmp_path / "strange.gguf"
+    strange.write_bytes(tiny())
+    engine = open_engine(EngineSpec(engine=case.spec.engine, model=str(strange)))
+    with pytest.raises(EngineUnavailable, match=r"could not load .*strange\.gguf"):
+        await engine.start()
+    with pytest.raises(EngineUnavailable):
+        await pieces_of(engine, ask("hi"))
