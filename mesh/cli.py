@@ -17,7 +17,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         "Run one part of a mesh",
         (
             ("broker", "Run the NATS server with the streams of the mesh."),
-            ("dispatcher", "Place submitted tasks on nodes and see them to their end."),
+            ("dispatcher", "Place tasks on nodes and see each of them to its one end."),
             ("gateway", "Serve the OpenAI API, the websocket and the live page."),
             ("node", "Run a model on this machine and answer tasks."),
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 if TYPE_CHECKING:
     from mesh.child import ChildChange
@@ -25,14 +26,15 @@ class StartupDisplay:
         """Begin to draw; without a terminal there is nothing to draw."""
         if not self._screen.err.is_terminal:
             return
+        rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
         columns = (
             SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.fields[name]:<12}"),
-            BarColumn(bar_width=20),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.fields[name]}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=12, table_column=Column(min_width=12)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}", markup=False, table_column=rest),
         )
-        self._bars = Progress(*columns, console=self._screen.err)
+        self._bars = Progress(*columns, console=self._screen.err, expand=True)
         self._bars.start()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from msgspec import structs
 
 from mesh.child import ChildSpec, own_command
 from mesh.config_options import only, settings_options
@@ -54,7 +55,8 @@ def up(up: UpSettings, gateway: Struct, node: Struct, mesh: MeshSettings, given:
     async def main(stop: asyncio.Event) -> None:
         await Mesh(up, mesh, _variables(given), terminal()).run(stop)
 
-    run_process("up", mesh, main, fast_loop=False)
+    # What there is to say stands on the screen already; the processes log to their files.
+    run_process("up", structs.replace(mesh, log_level="warning"), main, fast_loop=False)
 
 
 class Mesh:

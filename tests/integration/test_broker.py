@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import nats
@@ -17,8 +17,7 @@ from mesh.address import Address
 from mesh.broker import EmbeddedServer
 from mesh.broker_files import BrokerOptions
 from mesh.errors import BrokerFailed, PortInUse, StoreInUse
-
-PATIENCE_S = 30.0
+from tests.processes import is_running, until
 
 OWNER = """
 import asyncio, sys
@@ -45,22 +44,6 @@ def options_in(folder: Path, port: int = 0) -> BrokerOptions:
 async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
     async with EmbeddedServer(options_in(tmp_path / "data")) as running:
         yield running
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 async def connect(server: EmbeddedServer) -> Nats:

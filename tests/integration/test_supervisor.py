@@ -14,8 +14,7 @@ import pytest
 from mesh.child import ChildChange, ChildSpec
 from mesh.errors import ChildFailed
 from mesh.supervisor import Supervisor
-
-PATIENCE_S = 30.0
+from tests.processes import PATIENCE_S, is_running, until
 
 # Says what it is busy with, then that it is ready, and lives until SIGTERM; each line of its log says what happened.
 SERVICE = """
@@ -79,21 +78,6 @@ async def three(spec: Make, told: Recorder) -> AsyncIterator[Supervisor]:
     await supervisor.start()
     yield supervisor
     await supervisor.stop()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 async def test_the_first_stage_is_ready_before_the_others_start(three: Supervisor, told: Recorder) -> None:
