@@ -100,8 +100,9 @@ class Attempt:
         try:
             return await self._write()
         finally:
-            generating.cancel()
-            await asyncio.wait((generating,))
+            if not generating.done():
+                generating.cancel()
+                await asyncio.wait((generating,))
 
     async def _generate(self) -> None:
         """Fill the outbox. Never raises: what goes wrong here is told to the writing side."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -162,14 +163,11 @@ class ChunkWriter:
         return Verdict.LOST
 
     async def _await_grant(self) -> None:
-        """Give the dispatcher a moment to hand the grant again, if a reconnect lost it; then try without."""
-        if self._granted_on == connection_number(self._link):
-            return
-        try:
-            async with asyncio.timeout(GRANT_WAIT_S):
-                await self._renewed.wait()
-        except TimeoutError:
-            self._granted_on = connection_number(self._link)
+        """Give the dispatcher a moment to hand the grant again, if a reconnect lost it; without one we ask again."""
+        if self._granted_on != connection_number(self._link):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GRANT_WAIT_S):
+                    await self._renewed.wait()
 
     async def _ask(self) -> Standing:
         """Ask until somebody answers: the attempt's deadline, or a stop, ends this from outside."""

@@ -1,5 +1,7 @@
 """A node's surroundings in the tests: a real broker, a played dispatcher, workers with the rights of a node."""
 
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from nodes.worker import Served, Worker
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.tokens import Token
-from tests.integration.worker.played_dispatcher import PlayedDispatcher
+from tests.integration.worker.played_dispatcher import PlayedDispatcher, until
 
 NODE = Token("node-1")
 
@@ -38,6 +40,19 @@ class Site:
         )
 
     @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[None]:
+        """The broker does nothing meanwhile: what it got is not answered, and nobody is disconnected."""
+        pid = self.server.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            # The signal stops one thread after the other.
+            await until(lambda: all(_is_stopped(thread) for thread in Path(f"/proc/{pid}/task").iterdir()))
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    @asynccontextmanager
     async def worker(self, *engines: Engine, url: str | None = None) -> AsyncIterator[Worker]:
         """A worker with the rights of a node and nothing more."""
         link = await self.connect_node(url)
@@ -50,6 +65,10 @@ class Site:
         finally:
             await worker.drain(timedelta(0))
             await link.close()
+
+
+def _is_stopped(thread: Path) -> bool:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def synthetic(*, slots: int = 64, token_delay_ms: float = 0.0) -> Engine:

@@ -1,8 +1,6 @@
 """What a node writes while it runs an attempt, and how attempts end."""
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import AsyncGenerator
 
@@ -50,10 +48,7 @@ async def test_what_comes_while_an_append_is_in_flight_becomes_one_chunk(site: S
     async with site.worker(engine):
         key = await site.dispatcher.place(model=MODEL)
         script = await engine.script(1)
-        pid = site.server.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        async with site.frozen():
             script.say("first ")
             await until(lambda: script.taken == 1)
             # A few turns of the loop, so that the first piece is on its way before the others come.
@@ -61,8 +56,6 @@ async def test_what_comes_while_an_append_is_in_flight_becomes_one_chunk(site: S
             script.say("second ", "third ", "fourth")
             script.end()
             await until(lambda: script.closed)
-        finally:
-            os.kill(pid, signal.SIGCONT)
         answer = await site.dispatcher.whole(key)
     assert [chunk.text for chunk in answer.chunks] == ["first ", "second third fourth"]
     assert [chunk.tokens for chunk in answer.chunks] == [1, 3]
@@ -86,10 +79,7 @@ async def test_an_engine_waits_while_the_stream_does_not_take_more(site: Site) -
     async with site.worker(engine):
         key = await site.dispatcher.place(model=MODEL)
         script = await engine.script(1)
-        pid = site.server.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        async with site.frozen():
             pieces = [f"{number:01023d} " for number in range(100)]
             script.say(*pieces)
             script.end()
@@ -98,8 +88,6 @@ async def test_an_engine_waits_while_the_stream_does_not_take_more(site: Site) -
             await until(lambda: script.taken >= PENDING_CHARS // 1024 - 1)
             await asyncio.sleep(0.2)
             assert script.taken <= most
-        finally:
-            os.kill(pid, signal.SIGCONT)
         answer = await site.dispatcher.whole(key)
     assert answer.text == "".join(pieces)
 

@@ -1,6 +1,5 @@
 """What a node does when it cannot know whether it wrote, or whether it still may."""
 
-import asyncio
 import os
 import signal
 
@@ -78,12 +77,27 @@ async def test_a_lost_connection_loses_the_grant_and_the_node_gets_it_again(site
         script.say("before ")
         await site.dispatcher.chunks_stored(key, 1)
         line.cut()
-        await asyncio.sleep(0)
         script.say("after")
         script.end()
         answer = await site.dispatcher.whole(key)
     assert answer.text == "before after"
     assert site.dispatcher.asks, "without a fresh grant the broker takes nothing"
+
+
+async def test_a_node_without_a_fresh_grant_asks_again(site: Site) -> None:
+    engine, dispatcher = ScriptedEngine(), site.dispatcher
+    dispatcher.hands_again = False
+    async with FaultyLine(site.server.url) as line, site.worker(engine, url=line.url):
+        key = await dispatcher.place(model=MODEL)
+        script = await engine.script(1)
+        script.say("before ")
+        await dispatcher.chunks_stored(key, 1)
+        line.cut()
+        script.say("after")
+        script.end()
+        await until(lambda: len(dispatcher.asks) == 2)
+        dispatcher.hands_again = True
+        assert (await dispatcher.whole(key)).text == "before after"
 
 
 async def test_a_chunk_whose_acknowledgement_was_lost_is_not_written_twice(site: Site) -> None:

@@ -204,3 +204,14 @@ async def test_status_follows_the_load(site: Site) -> None:
 
 def _status(dispatcher: PlayedDispatcher, fits: Callable[[Any], bool]) -> Callable[[], Any]:
     return lambda: next((status for status in dispatcher.statuses if fits(status)), None)
+
+
+async def test_a_service_that_has_just_started_gets_a_report_at_once(site: Site) -> None:
+    link = await site.connect_node()
+    reporter = StatusReporter(link, NODE, Worker(link, NODE, []), timedelta(hours=1))
+    await reporter.start()
+    await until(lambda: site.dispatcher.statuses)
+    site.dispatcher.link.send(subjects.node_inbox(NODE, "report"), b"")
+    await until(lambda: len(site.dispatcher.statuses) == 2)
+    reporter.stop()
+    await link.close()

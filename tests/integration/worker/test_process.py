@@ -75,8 +75,8 @@ async def test_the_command_is_ready_once_announced_and_ends_cleanly_on_sigterm(s
     os.close(writing)
     try:
         said = await asyncio.wait_for(asyncio.to_thread(_until_ready, reading), PATIENCE_S)
-        key = await site.dispatcher.place(sampling=Sampling(max_tokens=5))
-        assert (await site.dispatcher.whole(key)).state.tokens == 5
+        keys = [await site.dispatcher.place(sampling=Sampling(max_tokens=5)) for _ in range(16)]
+        assert [(await site.dispatcher.whole(key)).state.tokens for key in keys] == [5] * 16
         child.send_signal(signal.SIGTERM)
         _, errors = await asyncio.wait_for(child.communicate(), PATIENCE_S)
     finally:
