@@ -10,10 +10,14 @@ from msgspec import Struct
 
 from mesh.answer import ServiceSource
 from mesh.link import Link, LinkOptions
-from mesh.live import LiveFeed
+from mesh.live import LiveEvent, LiveFeed
 from mesh.task_log import TaskLog
+from streams import subjects
+from streams.codec import decode_end_event, encode
+from streams.task import closing
 
 if TYPE_CHECKING:
+    from mesh.direct_client import Delivery
     from streams.topology import Account
 
 
@@ -54,6 +58,17 @@ class Bus:
             await edge.close()
             raise
         return cls(options, edge, core)
+
+    async def follow(self) -> None:
+        """Begin to hear what is stored for tasks; a process that reads answers calls this once."""
+        await self.feed.start()
+        await self.core.listen(subjects.SETTLED_ALL, self._on_settled)
+
+    def _on_settled(self, delivery: Delivery) -> None:
+        # The end is a fact before its marker is stored, which takes one more sync: readers need not wait for that.
+        marker = closing(decode_end_event(delivery.data))
+        key = subjects.parse_ended(delivery.subject)
+        self.feed.put(key, LiveEvent(sequence=0, writer=subjects.MESH, data=encode(marker)))
 
     @property
     def links(self) -> dict[Account, Link]:

@@ -61,6 +61,11 @@ class LiveFeed:
         self._taps.append(handler)
         return lambda: self._taps.remove(handler)
 
+    def put(self, key: TaskKey, event: LiveEvent) -> None:
+        """Give the watchers of a task an event that came by another way."""
+        for watch in self._watches.get((key.account, key.task), ()):
+            watch.put(event)
+
     def forget(self, watch: Watch) -> None:
         """Drop a watch; ``Watch.close`` calls this."""
         of_task = self._watches.get((watch.key.account, watch.key.task), [])

@@ -138,7 +138,7 @@ class AttemptShare(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TaskCompleted(Event, frozen=True, kw_only=True, tag="task.completed.v1"):
-    """The answer is whole. ``final_n`` is the counter of its last chunk."""
+    """The answer is whole. ``final_n`` is the counter of its last chunk; the ``ended`` marker has the next one."""
 
     at_ms: int
     model: str
@@ -149,7 +149,7 @@ class TaskCompleted(Event, frozen=True, kw_only=True, tag="task.completed.v1"):
 
 
 class TaskFailed(Event, frozen=True, kw_only=True, tag="task.failed.v1"):
-    """No whole answer will come. ``shares`` says what was delivered before."""
+    """No whole answer will come. ``shares`` says what was delivered up to ``final_n``."""
 
     at_ms: int
     model: str
@@ -159,7 +159,7 @@ class TaskFailed(Event, frozen=True, kw_only=True, tag="task.failed.v1"):
 
 
 class TaskCancelled(Event, frozen=True, kw_only=True, tag="task.cancelled.v1"):
-    """The account no longer wanted the answer. ``shares`` says what was delivered before."""
+    """The account no longer wanted the answer. ``shares`` says what was delivered up to ``final_n``."""
 
     at_ms: int
     model: str

@@ -8,7 +8,7 @@ makes a stale writer stop; this rule makes one that does not stop harmless.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,12 +16,16 @@ from msgspec.structs import replace
 from streams.chat import FinishReason, Usage
 from streams.events import (
     AttemptShare,
+    EndEvent,
     Outcome,
     TaskAccepted,
     TaskAssigned,
+    TaskCancelled,
     TaskChunk,
+    TaskCompleted,
     TaskEnded,
     TaskError,
+    TaskFailed,
     TaskHalted,
     TaskQueued,
 )
@@ -31,6 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from streams.events import Marker, TaskEvent
+
+
+CLIENT_CLOSED_REQUEST: Final = 499
+"""The status of a cancelled task: nginx's code for a client that did not want to wait."""
 
 
 class Phase(StrEnum):
@@ -86,6 +94,15 @@ def advance(state: TaskState, writer: str, event: TaskEvent) -> TaskState | Reje
     if isinstance(event, TaskChunk):
         return _check_chunk(state, writer, event) or _add_chunk(state, event)
     return _check_marker(state, writer, event) or _mark(state, event)
+
+
+def closing(end: EndEvent) -> TaskEnded:
+    """Return the marker that follows from a terminal event: whoever knows the end need not wait for the marker."""
+    outcome: Outcome = _OUTCOMES[type(end)]
+    error = end.error if isinstance(end, TaskFailed) else None
+    if isinstance(end, TaskCancelled):
+        error = TaskError(code="cancelled", message=end.reason, status=CLIENT_CLOSED_REQUEST)
+    return TaskEnded(n=end.final_n + 1, at_ms=end.at_ms, outcome=outcome, error=error)
 
 
 def fold(events: Iterable[tuple[str, TaskEvent]], state: TaskState | None = None) -> TaskState:
@@ -198,6 +215,12 @@ def _halt(state: TaskState, marker: TaskHalted) -> TaskState:
 def _end(state: TaskState, marker: TaskEnded) -> TaskState:
     return replace(state, n=marker.n, phase=Phase.ENDED, outcome=marker.outcome, error=marker.error)
 
+
+_OUTCOMES: Final[dict[type[EndEvent], Outcome]] = {
+    TaskCompleted: "completed",
+    TaskFailed: "failed",
+    TaskCancelled: "cancelled",
+}
 
 _OPEN = frozenset({Phase.SUBMITTED, Phase.WAITING, Phase.RUNNING, Phase.WRITTEN, Phase.HALTED})
 

@@ -85,7 +85,7 @@ class InProcessMesh:
         self.server = await self.stack.enter_async_context(EmbeddedServer(options))
         self.bus = await self.new_bus("test")
         await provision(self.bus.links, stream_specs(), consumer_specs())
-        await self.bus.feed.start()
+        await self.bus.follow()
         self.user_api = UserApi(self.bus)
         await self.user_api.start()
         self.stack.push_async_callback(self.user_api.stop)

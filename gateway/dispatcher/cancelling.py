@@ -16,6 +16,7 @@ from streams import subjects
 from streams.codec import decode, encode
 from streams.messages import Cancel, CancelOutcome
 from streams.subjects import SERVICE_CLASSES, TaskKey
+from streams.task import closing
 from streams.task_id import parse_task_id
 from streams.tokens import token
 from streams.topology import TASKS
@@ -81,7 +82,7 @@ class Cancelling:
 
     async def _outcome(self, key: TaskKey) -> CancelOutcome:
         end = await ending.stored_end(self._bus, key)
-        return CancelOutcome(task=key.task, outcome="unknown" if end is None else ending.end_of(end).outcome)
+        return CancelOutcome(task=key.task, outcome="unknown" if end is None else closing(end).outcome)
 
     async def _end_unowned(self, key: TaskKey, request: Cancel) -> CancelOutcome:
         """End a task that no dispatcher holds: it waits in the queue, its dispatcher has died, or it is over."""

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from mesh.errors import BusError, PublishUnknown, SubjectTaken
 from streams import subjects
 from streams.codec import decode_end_event, encode
-from streams.events import TaskCancelled, TaskCompleted, TaskEnded, TaskError, TaskFailed
+from streams.events import TaskCancelled, TaskCompleted, TaskFailed
+from streams.task import closing
 from streams.topology import ENDED
 
 if TYPE_CHECKING:
     from gateway.dispatcher.task_run import TaskRun
     from mesh.bus import Bus
-    from streams.events import EndEvent, Outcome
+    from streams.events import EndEvent, TaskError
     from streams.subjects import TaskKey
     from streams.task import TaskState
 
 _TRIES: Final = 8
 _PAUSE_S: Final = 0.2
-
-
-class End(NamedTuple):
-    """How a task ended, as its readers are told."""
-
-    outcome: Outcome
-    error: TaskError | None
 
 
 async def stored_end(bus: Bus, key: TaskKey) -> EndEvent | None:
@@ -67,20 +63,8 @@ async def close(run: TaskRun, event: EndEvent) -> None:
         Superseded: if another dispatcher does it.
         BusError: if the stream cannot be written for too long.
     """
-    end = end_of(event)
     if not run.state.is_over:
-        await run.write(lambda n: TaskEnded(n=n, at_ms=now_ms(), outcome=end.outcome, error=end.error))
-
-
-def end_of(event: EndEvent) -> End:
-    """Say a terminal event in the words of the marker."""
-    match event:
-        case TaskCompleted():
-            return End("completed", None)
-        case TaskFailed():
-            return End("failed", event.error)
-        case TaskCancelled():
-            return End("cancelled", TaskError(code="cancelled", message=event.reason, status=499))
+        await run.write(lambda n: replace(closing(event), n=n))
 
 
 def completed(state: TaskState, model: str) -> TaskCompleted | None:

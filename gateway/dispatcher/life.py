@@ -25,7 +25,7 @@ from streams import subjects
 from streams.codec import encode
 from streams.events import TaskAssigned, TaskError, TaskHalted, TaskQueued, TaskSubmitted
 from streams.messages import Assign, Stop
-from streams.task import Phase
+from streams.task import Phase, closing
 from streams.tokens import Token
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mesh.bus import Bus
     from mesh.telemetry import Telemetry
     from mesh.work import Work
-    from streams.events import EndEvent
+    from streams.events import EndEvent, TaskEnded
     from streams.subjects import ServiceClass, Submission
 
 log = logging.getLogger(__name__)
@@ -96,9 +96,9 @@ class TaskLife:
             self._span.end("superseded")
             return
         self._work.done()
-        self._note_end(ending.end_of(end))
+        self._note_end(closing(end))
 
-    def _note_end(self, end: ending.End) -> None:
+    def _note_end(self, end: TaskEnded) -> None:
         self._telemetry.add(TASKS_ENDED, 1, {ATTRIBUTE_OUTCOME: end.outcome})
         self._span.note(ATTRIBUTE_MODEL, self._asked.model)
         self._span.note(ATTRIBUTE_OUTCOME, end.outcome)
