@@ -178,15 +178,27 @@ def test_a_lost_attempt_of_a_node_stays_void_when_the_same_node_is_chosen_again(
     assert accepted(state, "node-a", chunk(6, attempt=2)).chars == 12
 
 
-@given(histories(), st.sampled_from(EVERYBODY), st.sampled_from(TaskEvent.__args__), st.data())
-def test_no_event_whatever_counts_after_the_end(
-    history: History, writer: str, kind: type[TaskEvent], data: st.DataObject
-) -> None:
+@pytest.mark.parametrize("kind", TaskEvent.__args__)
+@given(history=histories(), data=st.data())
+def test_no_event_whatever_counts_after_the_end(kind: type[TaskEvent], history: History, data: st.DataObject) -> None:
     state = fold(history.events)
     over = state if state.is_over else fold(history.end().events)
     event = data.draw(structs(kind))
-    for n in (event.n, over.n, over.n + 1):
-        assert isinstance(advance(over, writer, replace(event, n=n)), Rejection)
+    for writer in EVERYBODY:
+        for n in (event.n, over.n, over.n + 1):
+            assert isinstance(advance(over, writer, replace(event, n=n)), Rejection)
+
+
+def test_a_task_is_halted_once() -> None:
+    halted = running().halt()
+    marker = replace(halted.events[-1][1], n=halted.next_n)
+    assert advance(fold(halted.events), MESH, marker) is Rejection.OUT_OF_PHASE
+
+
+def test_words_stored_before_their_assignment_never_count() -> None:
+    early = chunk(6, attempt=2, text="rubbish")
+    history = [*running().events, ("node-b", early), running().assign("node-b").events[-1]]
+    assert fold(history) == fold(running().assign("node-b").events)
 
 
 # --- what disturbs a reader changes nothing ----------------------------------------------------------------------
