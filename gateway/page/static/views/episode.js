@@ -1,0 +1,113 @@
+import * as format from "./format.js";
+import { html } from "./html.js";
+
+/** What was asked: the first line of every story. */
+export function Submitted({ task }) {
+  return html`
+    <${Entry} kind="submitted" title="Submitted" writer="client" at=${format.clock(task.created_ms)}>
+      ${task.prompt && html`<p class="said">${task.prompt}</p>`}
+    <//>
+  `;
+}
+
+/** The chunks of one attempt that follow each other. */
+export function Chunks({ episode }) {
+  const many = episode.lastN > episode.firstN;
+  const range = many ? `${episode.firstN}–${episode.lastN}` : episode.firstN;
+  const title = `${format.plural(episode.tokens, "token")} in ${format.plural(episode.lastN - episode.firstN + 1, "chunk")}`;
+  return html`
+    <${Entry} kind="chunks" n=${range} title=${title} writer=${episode.writer}>
+      <p class="said" data-testid="answer">${episode.text}</p>
+      ${episode.finish && html`<p class="detail">Finish reason <b>${episode.finish}</b>${usage(episode.usage)}</p>`}
+    <//>
+  `;
+}
+
+export function Marker({ episode, sinceMs }) {
+  const { event } = episode;
+  const { kind, title, body } = describe(event);
+  return html`
+    <${Entry} kind=${kind} n=${episode.firstN} title=${title} writer=${episode.writer} at=${format.offset(event.at_ms - sinceMs)}>${body}<//>
+  `;
+}
+
+function Entry({ kind, n, title, writer, at, children }) {
+  return html`
+    <li class="entry" data-kind=${kind} data-testid=${`entry-${kind}`}>
+      <span class="entry-n">${n ?? ""}</span>
+      <div class="entry-body">
+        <p class="entry-title">
+          <b>${title}</b>
+          <span class="aside">by ${writer === "mesh" ? "the dispatcher" : writer}</span>
+          ${at && html`<time>${at}</time>`}
+        </p>
+        ${children}
+      </div>
+    </li>
+  `;
+}
+
+function describe(event) {
+  switch (event.type) {
+    case "task.accepted.v1":
+      return { kind: "accepted", title: "Accepted", body: null };
+    case "task.queued.v1":
+      return { kind: "queued", title: "Queued", body: queued(event) };
+    case "task.assigned.v1":
+      return { kind: "assigned", title: `Assigned to ${event.node}`, body: html`<${Placement} event=${event} />` };
+    case "task.halted.v1":
+      return { kind: "halted", title: "Halted", body: html`<p class="detail">${event.reason}</p>` };
+    case "task.ended.v1":
+      return { kind: event.outcome, title: `Ended: ${event.outcome}`, body: ended(event) };
+    default:
+      return { kind: "other", title: event.type, body: html`<pre>${JSON.stringify(event, null, 2)}</pre>` };
+  }
+}
+
+function queued(event) {
+  const before = event.position === 0 ? "Next in line" : `${format.plural(event.position, "task")} before it`;
+  return html`<p class="detail">${before}: ${event.reason}</p>`;
+}
+
+function ended(event) {
+  return event.error && html`<p class="detail">${event.error.message} <span class="mono">${event.error.code}</span></p>`;
+}
+
+/** Why this node: every candidate with its score, or with the reason why it was passed over. */
+function Placement({ event }) {
+  const candidates = [...(event.candidates ?? [])].sort((a, b) => (b.score ?? -Infinity) - (a.score ?? -Infinity));
+  const best = Math.max(...candidates.map((candidate) => Math.abs(candidate.score ?? 0)), Number.MIN_VALUE);
+  return html`
+    <p class="detail">
+      Attempt ${event.attempt}, policy <b>${event.policy}</b>${event.offset > 0 && html`, goes on after ${format.plural(event.offset, "character")}`}
+    </p>
+    <table class="candidates">
+      <caption class="unseen">Candidates</caption>
+      <thead class="unseen"><tr><th>Node</th><th>Score</th></tr></thead>
+      <tbody>
+        ${candidates.map(
+          (candidate) => html`
+            <tr data-chosen=${candidate.node === event.node}>
+              <th scope="row">${candidate.node}</th>
+              <td>${candidate.rejected ?? html`<${Score} score=${candidate.score} best=${best} />`}</td>
+            </tr>
+          `,
+        )}
+      </tbody>
+    </table>
+  `;
+}
+
+function Score({ score, best }) {
+  return html`
+    <span class="score">
+      <meter min="0" max=${best} value=${Math.abs(score)}></meter>
+      <span class="number">${score.toFixed(2)}</span>
+    </span>
+  `;
+}
+
+function usage(tokens) {
+  if (!tokens) return "";
+  return html`, ${format.count(tokens.prompt_tokens)} prompt and ${format.count(tokens.completion_tokens)} completion tokens`;
+}

@@ -1,0 +1,5 @@
+// JSX without a build step: tagged templates, bound to Preact.
+import htm from "htm";
+import { h } from "preact";
+
+export const html = htm.bind(h);
