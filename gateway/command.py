@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import click
 
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
-from mesh.bus import BusOptions
+from gateway.user_api import UserApi
+from mesh.bus import Bus, BusOptions
 from mesh.config_options import only, settings_options
 from mesh.credentials import Credentials
 from mesh.process import run_process
+from mesh.readiness import announce_progress, announce_ready
 from mesh.settings import MeshSettings
+from mesh.telemetry import open_telemetry
+from streams.tokens import token
 
 if TYPE_CHECKING:
     import asyncio
+
+    from gateway.http.metrics_page import MetricsPage
 
 
 @click.command()
@@ -52,27 +60,43 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
     # Loaded here, so that `ig3 gateway --help` does not wait for aiohttp.
     from gateway.http.app import build_app
     from gateway.http.server import HttpServer
-    from gateway.roster_feed import RosterFeed
-    from gateway.user_api import UserApi
-    from mesh.bus import Bus
-    from mesh.readiness import announce_progress, announce_ready
-    from streams.tokens import token
 
     announce_progress("connecting to the bus")
-    async with await Bus.connect(_bus_options(mesh)) as bus:
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(await Bus.connect(_bus_options(mesh)))
         feed, user_api = RosterFeed(bus), UserApi(bus)
-        await bus.feed.start()
-        await feed.start()
-        await user_api.start()
-        app = build_app(bus, feed, settings, account=token(mesh.account), retention=mesh.retention, tasks=tasks)
-        async with HttpServer(app, settings) as server:
-            # What is loaded now stays: a collector that never walks it again pauses streams for less long.
-            gc.collect()
-            gc.freeze()
-            announce_ready(server.address.http_url, url=server.address.http_url)
-            await stop.wait()
-        await user_api.stop()
-        await feed.stop()
+        await bus.follow()
+        for part in (feed, user_api):
+            await part.start()
+            stack.push_async_callback(part.stop)
+        metrics = _metrics_page(mesh)
+        readers = () if metrics is None else (metrics.reader,)
+        telemetry = open_telemetry("ig3-gateway", otlp_endpoint=mesh.otlp_endpoint, metric_readers=readers)
+        stack.callback(telemetry.close)
+        app = build_app(
+            bus,
+            feed,
+            settings,
+            account=token(mesh.account),
+            retention=mesh.retention,
+            tasks=tasks,
+            telemetry=telemetry,
+            metrics=metrics,
+        )
+        server = await stack.enter_async_context(HttpServer(app, settings))
+        # What is loaded now stays: a collector that never walks it again pauses streams for less long.
+        gc.collect()
+        gc.freeze()
+        announce_ready(server.address.http_url, url=server.address.http_url)
+        await stop.wait()
+
+
+def _metrics_page(mesh: MeshSettings) -> MetricsPage | None:
+    if not mesh.metrics:
+        return None
+    from gateway.http.metrics_page import MetricsPage
+
+    return MetricsPage()
 
 
 def _bus_options(mesh: MeshSettings) -> BusOptions:
