@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,15 +15,15 @@ _LOCAL, _STATE, _INODE = 1, 3, 9
 
 
 def port_is_taken(address: Address) -> bool:
-    """Whether binding to the address fails because somebody is there; port 0 is always free."""
+    """Whether somebody listens there; port 0 is always free, and an address that cannot be had is not taken."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address.host, address.port))
             probe.listen(1)
-        except OSError:
-            return True
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
     return False
 
 

@@ -65,6 +65,7 @@ async def _serve(mesh: MeshSettings, stop: asyncio.Event) -> None:
         findings = await _establish(mesh, server)
         made = sum(finding.action is not Action.SAME for finding in findings)
         detail = f"{server.url}, {len(findings)} streams and consumers ({made} new or changed)"
+        click.echo(server.url)
         announce_ready(detail, url=server.url)
         await stop.wait()
 

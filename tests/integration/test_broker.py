@@ -140,6 +140,18 @@ async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         await EmbeddedServer(options_in(tmp_path)).__aenter__()
 
 
+async def test_an_address_that_this_machine_does_not_have_is_told(tmp_path: Path) -> None:
+    elsewhere = BrokerOptions(data_dir=tmp_path, listen=Address("203.0.113.1", 4222))
+    with pytest.raises(BrokerFailed, match="cannot assign requested address"):
+        await EmbeddedServer(elsewhere).__aenter__()
+
+
+async def test_a_data_folder_that_is_no_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(BrokerFailed, match="cannot use the data folder"):
+        await EmbeddedServer(options_in(tmp_path / "data")).__aenter__()
+
+
 @pytest.mark.parametrize("name", ["with space", "quote'and\"quote", "dollar$HOME", "back\\slash", "ümläut", "#hash;"])
 async def test_any_folder_name_will_do(tmp_path: Path, name: str) -> None:
     async with EmbeddedServer(options_in(tmp_path / name)):

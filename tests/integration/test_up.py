@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -26,11 +27,15 @@ class Up:
         self.ready = ready
         self.folder = folder
 
-    def ask(self, text: str = "Hello", max_tokens: int = 5) -> str:
-        body = {"model": "synthetic", "max_tokens": max_tokens, "messages": [{"role": "user", "content": text}]}
+    def open(self, **wishes: object) -> HTTPResponse:
+        """Ask for a chat completion; the answer is still to be read."""
+        body = {"model": "synthetic", "messages": [{"role": "user", "content": "Hello"}], **wishes}
         headers = {"content-type": "application/json"}
         request = Request(f"{self.ready.url}/v1/chat/completions", json.dumps(body).encode(), headers)
-        with urlopen(request, timeout=PATIENCE_S) as answer:
+        return urlopen(request, timeout=PATIENCE_S)
+
+    def ask(self, max_tokens: int = 5) -> str:
+        with self.open(max_tokens=max_tokens) as answer:
             return json.load(answer)["choices"][0]["message"]["content"]
 
     def family(self) -> dict[int, str]:
@@ -51,12 +56,12 @@ def arguments_for(folder: Path, *arguments: str) -> list[str]:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[Up]:
+def running(folder: Path, *arguments: str, **variables: str) -> Iterator[Up]:
     read_end, write_end = os.pipe()
     process = subprocess.Popen(
         arguments_for(folder, *arguments),
         cwd=folder.parent,
-        env={**os.environ, "IG3_READY_FD": str(write_end)},
+        env={**os.environ, **variables, "IG3_READY_FD": str(write_end)},
         pass_fds=(write_end,),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -135,6 +140,18 @@ def test_nothing_runs_after_it_was_stopped(tmp_path: Path, how: signal.Signals) 
         family = up.family()
         assert up.stop(how) == 0
         assert [pid for pid in family if is_running(pid)] == []
+
+
+def test_a_second_ctrl_c_does_not_wait_for_running_answers(tmp_path: Path) -> None:
+    patient = {"IG3_STOP_TIMEOUT": "1h", "IG3_HTTP_STOP_TIMEOUT": "1h", "IG3_DRAIN": "1h"}
+    with running(tmp_path / "data", "--token-delay-ms", "50000", **patient) as up:
+        family = up.family()
+        with up.open(max_tokens=1000, stream=True):
+            up.process.send_signal(signal.SIGINT)
+            assert up.process.stdout is not None
+            assert any("Stopping" in line for line in up.process.stdout)
+            assert up.stop(signal.SIGINT) == 0
+        wait_until(lambda: not any(is_running(pid) for pid in family))
 
 
 def test_nothing_runs_after_it_was_killed_and_it_can_be_started_again_at_once(tmp_path: Path) -> None:
