@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from nodes.engines.conversation import conversation_of
 from nodes.engines.lanes import Lanes, PieceSink
-from nodes.engines.llama_model import LlamaModel
+from nodes.engines.llama_model import LlamaModel, import_binding
 from nodes.engines.startup import start_with_model
 from nodes.errors import EngineUnavailable
 
@@ -34,6 +34,7 @@ class LlamaCppPythonEngine:
     def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
         self._spec = spec
         self._on_loading = on_loading
+        import_binding("llama_cpp")
         self._lanes = Lanes(_SLOTS)
         self._model: LlamaModel | None = None
 

@@ -50,7 +50,7 @@ class LlamaModel:
     """A loaded model. Not thread-safe: one answer after the other."""
 
     def __init__(self, path: Path, context_tokens: int, threads: int | None) -> None:
-        self._api = _import_binding("llama_cpp")
+        self._api = import_binding("llama_cpp")
         self._context_tokens = context_tokens
         complaints = _quieten(self._api)
         count = compute_threads(threads)
@@ -119,7 +119,7 @@ class LlamaModel:
 
     def _chat_template(self) -> Any:
         self._bos = self._token_text(self._llama.token_bos())
-        formats = _import_binding("llama_cpp.llama_chat_format")
+        formats = import_binding("llama_cpp.llama_chat_format")
         return formats.Jinja2ChatFormatter(
             template=self._llama.metadata.get("tokenizer.chat_template", _CHATML),
             bos_token=self._bos,
@@ -147,10 +147,15 @@ def _chosen(sampling: Sampling) -> dict[str, float]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _import_binding(module: str) -> Any:
+def import_binding(module: str) -> Any:
+    """Import a module of the binding.
+
+    Raises:
+        EngineUnavailable: it is not installed, or its shared library does not fit this machine.
+    """
     try:
         return import_module(module)
-    except (ImportError, OSError, RuntimeError) as e:  # the last two: its shared library does not fit this machine
+    except (ImportError, OSError, RuntimeError) as e:
         raise EngineUnavailable(
             f"engine llama-cpp-python is not usable here ({e}): `make llamacpp` compiles and installs it"
         ) from e

@@ -372,6 +372,14 @@ async def test_stopping_ends_every_answer_and_leaves_nothing_running(case: Case)
 
 
 @pytest.mark.parametrize("case", WITH_MODEL, ids=lambda case: case.spec.engine)
+async def test_loading_and_measuring_is_silent(case: Case, capfd: pytest.CaptureFixture[str]) -> None:
+    running = await start(case)
+    await running.engine.stop()
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+@pytest.mark.parametrize("case", WITH_MODEL, ids=lambda case: case.spec.engine)
 async def test_a_file_that_is_no_model_is_refused_before_it_is_loaded(case: Case, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(100))

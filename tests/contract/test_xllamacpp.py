@@ -22,8 +22,6 @@ from tests.contract.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import pytest
-
 STORY = Generate(
     messages=(Message(role="user", content="Tell me a long story."),), sampling=Sampling(max_tokens=200, temperature=0)
 )
@@ -81,14 +79,6 @@ async def test_loading_leaves_the_signals_to_the_process() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
     assert caught == [signal.SIGINT, signal.SIGTERM]
-
-
-async def test_it_loads_and_answers_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
-    engine = XllamacppEngine(EngineSpec(context_tokens=512, slots=2), lambda _: None)
-    await engine.start()
-    await engine.stop()
-    captured = capfd.readouterr()
-    assert (captured.out, captured.err) == ("", "")
 
 
 async def test_the_engine_below_is_idle_after_a_cancel(engine: XllamacppEngine) -> None:

