@@ -1,6 +1,7 @@
 """The catalogue as a whole: what every event and message has in common."""
 
 import re
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 from streams.events import CATALOGUE, AnyEvent, Event, TaskAccepted
 from streams.messages import ALL_MESSAGES, Wire
 
+EVENTS_PAGE = Path(__file__).parents[2] / "docs/events.md"
 EVERYTHING = (*CATALOGUE, *ALL_MESSAGES)
 
 
@@ -58,3 +60,8 @@ def test_an_event_cannot_be_changed() -> None:
     with pytest.raises(AttributeError, match="immutable"):
         event.n = 2  # pyright: ignore[reportAttributeAccessIssue]  # that this is refused is the point
     assert msgspec.structs.asdict(event) == {"n": 1, "at_ms": 0}
+
+
+def test_the_page_for_people_names_every_event_and_message_and_no_other() -> None:
+    named = set(re.findall(r"`([a-z_.]+\.v[0-9]+)`", EVENTS_PAGE.read_text()))
+    assert named == {tag_of(kind) for kind in EVERYTHING}

@@ -121,7 +121,7 @@ class TaskMachine(RuleBasedStateMachine):
 
 
 TestTaskMachine = TaskMachine.TestCase
-TestTaskMachine.settings = settings(max_examples=150, stateful_step_count=40)
+TestTaskMachine.settings = settings(max_examples=100, stateful_step_count=40)
 
 
 def step(mesh: Mesh, chance: random.Random) -> None:
