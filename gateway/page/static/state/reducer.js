@@ -117,10 +117,11 @@ function takeSample(state, nowMs) {
   const tasks = Object.values(state.tasks ?? {});
   const seconds = state.sampledAtMs ? (nowMs - state.sampledAtMs) / 1000 : 1;
   const sample = {
-    atS: nowMs / 1000,
     tokensPerS: state.tokensSinceSample / Math.max(seconds, 0.001),
     running: tasks.filter(isRunning).length,
     waiting: tasks.filter(isWaiting).length,
   };
-  return { ...state, tokensSinceSample: 0, sampledAtMs: nowMs, series: addSample(state.series, sample) };
+  // Without a connection nothing is known, which is not the same as nothing going on.
+  const known = state.connection.phase === "live" ? sample : { tokensPerS: null, running: null, waiting: null };
+  return { ...state, tokensSinceSample: 0, sampledAtMs: nowMs, series: addSample(state.series, { atS: nowMs / 1000, ...known }) };
 }

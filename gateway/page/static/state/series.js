@@ -9,7 +9,7 @@ export function emptySeries() {
 
 /**
  * Add one sample; the oldest goes.
- * @param {{atS: number, tokensPerS: number, running: number, waiting: number}} sample
+ * @param {{atS: number, tokensPerS: number | null, running: number | null, waiting: number | null}} sample null: not known then
  */
 export function addSample(series, sample) {
   const add = (values, value) => [...values.slice(-(SAMPLES - 1)), value];
@@ -21,8 +21,9 @@ export function addSample(series, sample) {
   };
 }
 
-/** Tokens per second over the last few samples, so that the figure does not flicker. */
+/** Tokens per second over the last few samples, so that the figure does not flicker; null if that is unknown now. */
 export function smoothRate(series, samples = 3) {
-  const last = series.tokensPerS.slice(-samples);
-  return last.length ? last.reduce((sum, value) => sum + value, 0) / last.length : 0;
+  const last = series.tokensPerS.slice(-samples).filter((value) => value !== null);
+  const unknown = last.length === 0 || series.tokensPerS.at(-1) === null;
+  return unknown ? null : last.reduce((sum, value) => sum + value, 0) / last.length;
 }

@@ -1,3 +1,4 @@
+import { Bar } from "./bar.js";
 import * as format from "./format.js";
 import { html } from "./html.js";
 
@@ -101,7 +102,7 @@ function Placement({ event }) {
 function Score({ score, best }) {
   return html`
     <span class="score">
-      <meter min="0" max=${best} value=${Math.abs(score)}></meter>
+      <${Bar} value=${Math.abs(score)} of=${best} label="score" />
       <span class="number">${score.toFixed(2)}</span>
     </span>
   `;

@@ -1,3 +1,4 @@
+import { Bar } from "./bar.js";
 import * as format from "./format.js";
 import { html } from "./html.js";
 
@@ -54,14 +55,14 @@ function ReplicaLine({ replica, load, live }) {
       <${Slots} busy=${busy} slots=${replica.slots} />
       <span class="number">${busy}/${replica.slots} <small>busy</small></span>
       <span class="number">${live && speed > 0 ? format.rate(speed) : "–"} <small>tok/s</small></span>
-      <span class="number wide">${replica.tokens_per_s ? format.rate(replica.tokens_per_s) : "–"} <small>tok/s alone</small></span>
-      <span class="number wide">${replica.memory_bytes ? format.bytes(replica.memory_bytes) : "–"}</span>
+      <span class="number wide">${replica.tokens_per_s ? format.rate(replica.tokens_per_s) : "–"} <small>tok/s at start</small></span>
+      <span class="number wide">${replica.memory_bytes && format.bytes(replica.memory_bytes)}</span>
     </div>
   `;
 }
 
 function Slots({ busy, slots }) {
-  if (slots > CELLS_AT_MOST) return html`<meter class="slots" min="0" max=${slots} value=${busy} aria-label="slots in use"></meter>`;
+  if (slots > CELLS_AT_MOST) return html`<${Bar} value=${busy} of=${slots} label=${`${busy} of ${slots} slots in use`} />`;
   const cells = Array.from({ length: slots }, (_, index) => html`<i data-busy=${index < busy}></i>`);
   return html`<span class="slots" role="img" aria-label=${`${busy} of ${slots} slots in use`}>${cells}</span>`;
 }

@@ -14,7 +14,7 @@ export function Throughput({ series }) {
     <figure class="plot panel">
       <figcaption>
         <h2>Throughput</h2>
-        <p class="figure"><b data-testid="tokens-per-s">${format.rate(rate)}</b> tokens/s</p>
+        <p class="figure"><b data-testid="tokens-per-s">${known(rate, format.rate)}</b> tokens/s</p>
       </figcaption>
       <${Plot} at=${series.at} lines=${[series.tokensPerS]} colours=${["accent"]} label="Tokens per second, the last three minutes" />
     </figure>
@@ -22,18 +22,20 @@ export function Throughput({ series }) {
 }
 
 export function Queue({ series }) {
-  const running = series.running.at(-1) ?? 0;
-  const waiting = series.waiting.at(-1) ?? 0;
   return html`
     <figure class="plot panel">
       <figcaption>
         <h2>Queue</h2>
-        <p class="figure" data-kind="wait"><b data-testid="waiting">${format.count(waiting)}</b> waiting</p>
-        <p class="figure" data-kind="run"><b data-testid="running">${format.count(running)}</b> running</p>
+        <p class="figure" data-kind="wait"><b data-testid="waiting">${known(series.waiting.at(-1), format.count)}</b> waiting</p>
+        <p class="figure" data-kind="run"><b data-testid="running">${known(series.running.at(-1), format.count)}</b> running</p>
       </figcaption>
       <${Plot} at=${series.at} lines=${[series.running, series.waiting]} colours=${["run", "wait"]} stepped label="Tasks running and waiting, the last three minutes" />
     </figure>
   `;
+}
+
+function known(value, write) {
+  return value === null || value === undefined ? "–" : write(value);
 }
 
 /** A plot of the last three minutes. uPlot draws it on a canvas, so it is told of every change by hand. */
@@ -70,7 +72,7 @@ function options(width, colours, stepped) {
   return {
     width,
     height: HEIGHT,
-    padding: [8, 4, 0, 0],
+    padding: [8, 14, 0, 0],
     legend: { show: false },
     cursor: { show: false },
     scales: {

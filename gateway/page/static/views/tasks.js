@@ -13,12 +13,13 @@ export function Tasks({ tasks, opened }) {
   const [shown, setShown] = useState(FIRST_SHOWN);
   const all = Object.values(tasks ?? {}).sort(byUrgency);
   const running = all.filter(isRunning).length;
+  const waiting = all.filter(isWaiting).length;
   useTicking(all.some((task) => !isOver(task)));
   return html`
     <section class="panel" aria-labelledby="tasks-title">
       <div class="panel-head">
         <h2 id="tasks-title" tabindex="-1">Tasks</h2>
-        ${all.length > 0 && html`<p class="aside">${format.plural(running, "running", "running")} of the last ${all.length}</p>`}
+        ${all.length > 0 && html`<p class="aside">${running} running, ${waiting} waiting, ${all.length - running - waiting} ended</p>`}
       </div>
       ${tasks && all.length === 0 && html`<${NoTask} />`}
       <ul class="rows" data-testid="tasks">
@@ -70,14 +71,14 @@ function Line({ task, state }) {
   return html`<${Tail} task=${task} />`;
 }
 
-/** The end of the answer, with what came last lit for a moment; what is older runs out to the left. */
+/** The end of the answer: what is older runs out to the left, and what has just arrived is lit for a moment. */
 function Tail({ task }) {
   const text = task.tail.replace(/\s+/g, " ");
-  const fresh = isRunning(task) ? (task.fresh ?? "").replace(/\s+/g, " ") : "";
+  const fresh = (isRunning(task) ? task.fresh : "").replace(/\s+/g, " ");
   const before = fresh && text.endsWith(fresh) ? text.slice(0, -fresh.length) : text;
   return html`
     <span class="task-line tail" data-testid="tail">
-      <span>${before}${fresh && html`<span class="fresh" key=${task.n}>${fresh}</span>`}</span>
+      <bdi dir="ltr">${before}${fresh && html`<span class="fresh" key=${task.n}>${fresh}</span>`}</bdi>
     </span>
   `;
 }

@@ -3,7 +3,8 @@
 const GATEWAY_STOPPING = 1012;
 const FRAME_TOO_BIG = 1009;
 const FIRST_MS = 400;
-const LONGEST_MS = 8000;
+const GROWTH = 1.6;
+const LONGEST_MS = 6000;
 
 /** Whether connecting again would only end the same way. */
 export function isFinal(code) {
@@ -18,6 +19,6 @@ export function isFinal(code) {
  */
 export function pauseMs(code, failures, random = Math.random()) {
   if (code === GATEWAY_STOPPING && failures === 0) return 100 + 300 * random;
-  const ceiling = Math.min(LONGEST_MS, FIRST_MS * 2 ** failures);
+  const ceiling = Math.min(LONGEST_MS, FIRST_MS * GROWTH ** failures);
   return ceiling * (0.5 + 0.5 * random);
 }
