@@ -201,7 +201,7 @@ def _from_node(verb: subjects.NodeVerb, kind: type[Any], answer: type[Any] | Non
         description=_doc(kind),
         senders=(Sender("node", (kind,)),),
         receivers=("service",),
-        reply=None if answer is None else Reply("node_inbox", (answer,)),
+        reply=None if answer is None else Reply("node_inbox", (answer, messages.Refusal)),
     )
 
 
@@ -249,7 +249,7 @@ def _inboxes() -> tuple[Channel, ...]:
             address=_address(f"{subjects.node_inbox_prefix(_NODE)}.{{reply}}"),
             account="EDGE",
             description=_doc(subjects.node_inbox_prefix),
-            senders=(Sender("service", (messages.Announced, messages.Standing)),),
+            senders=(Sender("service", (messages.Announced, messages.Standing, messages.Refusal)),),
             receivers=("node",),
         ),
         Channel(

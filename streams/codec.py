@@ -43,13 +43,18 @@ def _decoder(kind: Any, *, as_json: bool) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(kind).decode if as_json else msgspec.msgpack.Decoder(kind).decode
 
 
+def is_json(content_type: str | None) -> bool:
+    """Whether a ``Content-Type`` header says JSON; parameters and case do not matter."""
+    return content_type is not None and content_type.split(";")[0].strip().lower() == JSON_CONTENT_TYPE
+
+
 def decode(data: bytes, kind: type[T], *, content_type: str | None = None) -> T:
     """Read one value of type ``kind``.
 
     Raises:
         UndecodableEvent: if the bytes are not that; the message names the field.
     """
-    as_json = content_type is not None and content_type.split(";")[0].strip().lower() == JSON_CONTENT_TYPE
+    as_json = is_json(content_type)
     try:
         value: T = _decoder(kind, as_json=as_json)(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
