@@ -14,7 +14,7 @@ from streams import subjects
 from streams.chat import Message, Sampling
 from streams.codec import encode
 from streams.events import TaskChunk
-from streams.messages import Assign, Refused
+from streams.messages import Announced, Assign, Refused
 from streams.replica import Replica
 from streams.subjects import MESH
 from streams.tokens import Token
@@ -68,34 +68,38 @@ async def test_an_ended_attempt_that_is_handed_again_reports_again_and_runs_no_m
     assert len(engine.scripts) == 1
 
 
+@pytest.mark.parametrize("reply", ["", "billing.local", "another node's", "another task's"])
+async def test_an_order_that_grants_something_else_is_not_obeyed(site: Site, reply: str) -> None:
+    dispatcher = site.dispatcher
+    key, other = dispatcher.new_task(), dispatcher.new_task()
+    grants = {"another node's": subjects.result(key, Token("node-2")), "another task's": subjects.result(other, NODE)}
+    order = Assign(
+        account=key.account,
+        task=key.task,
+        attempt=1,
+        next_n=1,
+        last_sequence=0,
+        model="synthetic",
+        messages=(Message(role="user", content="x"),),
+        sampling=Sampling(),
+        dispatcher="d",
+    )
+    async with site.worker(synthetic()):
+        dispatcher.link.send(subjects.node_inbox(NODE, "assign"), encode(order), reply=grants.get(reply, reply))
+        # Twice, so that what the order could have begun has had its time.
+        for _ in range(2):
+            await dispatcher.whole(await dispatcher.place(sampling=Sampling(max_tokens=60)))
+        assert [(await dispatcher.answer(task)).stored for task in (key, other)] == [0, 0]
+
+
 async def test_garbage_on_the_node_s_subjects_does_not_stop_it(site: Site) -> None:
     dispatcher = site.dispatcher
     async with site.worker(synthetic()):
-        key = dispatcher.new_task()
-        assign = Assign(
-            account="local",
-            task=key.task,
-            attempt=1,
-            next_n=2,
-            last_sequence=0,
-            model="synthetic",
-            messages=(Message(role="user", content="x"),),
-            sampling=Sampling(),
-            dispatcher="d",
-        )
-        inbox = subjects.node_inbox(NODE, "assign")
-        for data, reply in [
-            (b"", ""),
-            (b"\xc1 not msgpack", ""),
-            (encode(assign), ""),
-            (encode(assign), subjects.result(key, Token("another-node"))),
-            (encode(assign), "billing.local"),
-        ]:
-            dispatcher.link.send(inbox, data, reply=reply)
-        dispatcher.link.send(subjects.node_inbox(NODE, "stop"), b"\xff")
+        for inbox in (subjects.node_inbox(NODE, "assign"), subjects.node_inbox(NODE, "stop")):
+            for data in (b"", b"\xff", b"\xc1 not msgpack", b"{}", encode(Announced(accepted=True))):
+                dispatcher.link.send(inbox, data)
         after = await dispatcher.place(sampling=Sampling(max_tokens=3))
         assert (await dispatcher.whole(after)).state.tokens == 3
-        assert (await dispatcher.answer(key)).stored == 0
 
 
 async def test_a_node_may_write_what_it_was_handed_and_nothing_else(site: Site) -> None:
