@@ -16,9 +16,10 @@ from gateway.bridge.bridge import Bridge
 from gateway.page import routes as page_routes
 from gateway.roster_feed import RosterFeed
 from mesh.bus import Bus
-from streams.tokens import Token, token
+from streams.tokens import Token
 
 LIMIT_S = 30.0
+LOCAL = Token("local")
 
 Frame = dict[str, Any]
 
@@ -37,7 +38,10 @@ class BridgeServer:
     @asynccontextmanager
     async def connect(self, wire: str | None = "ig3.v1.json", **options: Any) -> AsyncIterator["Socket"]:
         protocols = () if wire is None else (wire,)
-        async with ClientSession() as session, session.ws_connect(f"{self.url}/ws", protocols=protocols, **options) as ws:
+        async with (
+            ClientSession() as session,
+            session.ws_connect(f"{self.url}/ws", protocols=protocols, **options) as ws,
+        ):
             yield Socket(ws)
 
 
@@ -90,7 +94,7 @@ class Socket:
 
 
 @asynccontextmanager
-async def serve_bridge(bus: Bus, account: Token = token("local"), port: int = 0) -> AsyncIterator[BridgeServer]:
+async def serve_bridge(bus: Bus, account: Token = LOCAL, port: int = 0) -> AsyncIterator[BridgeServer]:
     feed = RosterFeed(bus)
     await feed.start()
     app = web.Application()

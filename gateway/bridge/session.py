@@ -91,6 +91,7 @@ class Session:
         try:
             await half
         except SlowReader:
+            log.info("a websocket reader took too little for too long and is sent away")
             self.end(close_codes.SLOW_READER)
         except ConnectionError:
             pass
