@@ -33,7 +33,7 @@ class RunningMesh:
 
 
 @contextlib.contextmanager
-def running_mesh(*, durability: str, token_delay_ms: float = 0.0, slots: int = 512) -> Iterator[RunningMesh]:
+def running_mesh(*, durability: str, token_delay_ms: float = 0.0, slots: int = 256) -> Iterator[RunningMesh]:
     """Start ``ig3 up`` with the synthetic engine on free ports, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="ig3-bench-") as folder, contextlib.ExitStack() as stack:
         data = Path(folder) / "mesh"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesh.errors import BusError
 from mesh.headers import CONTENT_TYPE, header, header_block
-from streams.codec import JSON_CONTENT_TYPE, decode, encode, encode_json
+from streams.codec import JSON_CONTENT_TYPE, decode, encode, encode_json, is_json
 from streams.errors import StreamsError
 from streams.messages import Refusal
 
@@ -78,7 +78,7 @@ class Desk:
         answer = await _result(delivery, kind, serve, content_type)
         if answer is None:
             return
-        if content_type == JSON_CONTENT_TYPE:
+        if is_json(content_type):
             self._link.reply_to(delivery, encode_json(answer), header_block((CONTENT_TYPE, JSON_CONTENT_TYPE)))
         else:
             self._link.reply_to(delivery, encode(answer))

@@ -10,7 +10,7 @@ from gateway.requests import Desk
 from mesh.headers import CONTENT_TYPE, header
 from mesh.task_log import Stored
 from streams import subjects
-from streams.codec import JSON_CONTENT_TYPE, encode, encode_json
+from streams.codec import encode, encode_json, is_json
 from streams.messages import EventsPage, EventsRequest, Refusal, StoredEvent
 from streams.subjects import TaskKey
 from streams.task import Rejection, TaskState, advance
@@ -46,7 +46,7 @@ class UserApi:
     async def _events(self, delivery: Delivery, request: EventsRequest) -> EventsPage | Refusal:
         key = TaskKey(subjects.parse_call(delivery.subject).caller, parse_task_id(request.task))
         stored = await self._bus.log.read(key)
-        as_json = header(delivery.headers, CONTENT_TYPE) == JSON_CONTENT_TYPE
+        as_json = is_json(header(delivery.headers, CONTENT_TYPE))
         return page_of(key, stored, after=request.after, as_json=as_json)
 
 

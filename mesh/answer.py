@@ -95,11 +95,22 @@ class Reader:
         if self._missed:
             steps += await self.catch_up()
             steps += self._apply(arrived)
+        if self._missed:
+            steps += await self._start_over()
         return steps
+
+    async def _start_over(self) -> list[Step]:
+        """Fold the whole log once more: where a writer broke the rule, only the order of the stream can tell."""
+        reached = self.state.n
+        self.state, self._sequence = TaskState(), 0
+        return [step for step in await self.catch_up() if step.state.n > reached]
 
     def _apply(self, events: Iterable[LiveEvent]) -> Iterator[Step]:
         self._missed = False
         for sequence, writer, data in events:
+            if 0 < sequence <= self._sequence:
+                # Its turn in the stream is over: what did not count then does not count now.
+                continue
             try:
                 event = decode_task_event(data)
             except UndecodableEvent:
