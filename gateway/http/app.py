@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from gateway.bridge import routes as bridge_routes
+from gateway.bridge.bridge import Bridge
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.http.boundary import boundary, sign
 from gateway.http.chat import ChatCompletions
@@ -16,10 +18,13 @@ from gateway.http.origin import OriginPolicy
 from gateway.http.site import SITE, Site
 from gateway.http.tasks import Tasks
 from gateway.http.wishes import Defaults
+from gateway.page import routes as page_routes
+from mesh.telemetry import Telemetry
 from streams.tokens import Token
 
 if TYPE_CHECKING:
-    from gateway.http.site import KeepsRoster
+    from gateway.http.metrics_page import MetricsPage
+    from gateway.roster_feed import RosterFeed
     from gateway.settings import GatewaySettings
     from mesh.bus import Bus
 
@@ -29,12 +34,14 @@ LOCAL: Final = Token("local")
 
 def build_app(
     bus: Bus,
-    roster_feed: KeepsRoster,
+    roster_feed: RosterFeed,
     settings: GatewaySettings,
     *,
     account: Token = LOCAL,
     retention: timedelta = timedelta(days=1),
     tasks: DispatcherSettings | None = None,
+    telemetry: Telemetry | None = None,
+    metrics: MetricsPage | None = None,
 ) -> web.Application:
     """Make the application.
 
@@ -45,6 +52,8 @@ def build_app(
         account: whose tasks all requests are, until there is a login.
         retention: how long the mesh keeps tasks; older ids are refused.
         tasks: what the dispatchers go by too: the usual deadline, and models to wait for.
+        telemetry: what to record; nothing, if not given.
+        metrics: the page of what was counted, if it is shown.
     """
     shared = tasks or DispatcherSettings()
     site = Site(
@@ -60,6 +69,7 @@ def build_app(
         ),
         known_models=shared.known_models,
         policy=OriginPolicy(settings),
+        telemetry=telemetry or Telemetry.off(),
     )
     # The limit of request.read() itself; a body that says its size is refused before it is read.
     app = web.Application(middlewares=[boundary(site)], client_max_size=settings.http_body_limit)
@@ -67,6 +77,10 @@ def build_app(
     app.on_response_prepare.append(sign)
     app.on_shutdown.append(_on_shutdown)
     _add_routes(app, site)
+    bridge_routes.add_routes(app, Bridge(bus, roster_feed, account))
+    page_routes.add_routes(app)
+    if metrics is not None:
+        app.router.add_get("/metrics", metrics.show)
     return app
 
 

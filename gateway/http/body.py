@@ -44,5 +44,5 @@ def _check_type(content_type: str | None) -> None:
         return
     kind = content_type.partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        message = f"The body must be JSON, not {kind[:100]}: send the header Content-Type: application/json."
+        message = f"The body must be JSON, not {kind[:100]!r}: send the header Content-Type: application/json."
         raise ApiError(415, message, code="unsupported_media_type")

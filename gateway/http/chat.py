@@ -14,6 +14,7 @@ from gateway.http.chat_request import read_chat_request
 from gateway.http.errors import ApiError, from_end, unavailable
 from gateway.http.event_stream import EventStream
 from gateway.http.following import Follower
+from gateway.http.measuring import Measure
 from gateway.http.site import TASK_KEY
 from gateway.http.submitting import submit
 from gateway.http.task_calls import cancel_quietly
@@ -21,6 +22,7 @@ from gateway.http.wishes import read_wishes
 from mesh.errors import BusError
 from streams.events import TaskChunk
 from streams.subjects import TaskKey
+from streams.task import TaskState
 from streams.task_id import new_task_id
 
 if TYPE_CHECKING:
@@ -53,40 +55,63 @@ class ChatCompletions:
         wishes = read_wishes(request, asked.service_tier, site.defaults)
         key = TaskKey(site.account, wishes.task or new_task_id())
         request[TASK_KEY] = key.task
-        task = asked.submission(wishes.deadline_at_ms)
-        submitted = await submit(site.bus, key, task, wishes.urgency, may_exist=wishes.task is not None)
-        after = wishes.after if asked.stream else 0
-        exchange = _Exchange(site, request, key, asked, wishes)
-        with Follower(site.bus.source, key, watch=submitted.watch, after=after) as follower:
-            return await (exchange.stream(follower) if asked.stream else exchange.whole(follower))
+        measure = Measure(site.telemetry, request, task=key.task, model=asked.model)
+        exchange = _Exchange(site, request, key, asked, wishes, measure)
+        try:
+            answer = await exchange.run()
+        except BaseException:
+            measure.end(exchange.state, failed=True)
+            raise
+        measure.end(exchange.state)
+        return answer
 
 
 class _Exchange:
     """One request and its task."""
 
-    def __init__(self, site: Site, request: web.Request, key: TaskKey, asked: ChatRequest, wishes: Wishes) -> None:
+    def __init__(
+        self, site: Site, request: web.Request, key: TaskKey, asked: ChatRequest, wishes: Wishes, measure: Measure
+    ) -> None:
         self._site = site
         self._request = request
         self._key = key
         self._asked = asked
         self._wishes = wishes
+        self._measure = measure
+        self.state = TaskState()
 
-    async def whole(self, follower: Follower) -> web.Response:
+    async def run(self) -> web.StreamResponse:
+        """Submit the task and answer."""
+        task, wishes = self._asked.submission(self._wishes.deadline_at_ms), self._wishes
+        watch = await submit(
+            self._site.bus,
+            self._key,
+            task,
+            wishes.urgency,
+            headers=self._measure.bus_headers,
+            may_exist=wishes.task is not None,
+        )
+        after = wishes.after if self._asked.stream else 0
+        with Follower(self._site.bus.source, self._key, watch=watch, after=after) as follower:
+            return await (self._stream(follower) if self._asked.stream else self._whole(follower))
+
+    async def _whole(self, follower: Follower) -> web.Response:
         """Wait for the end and answer with all of it."""
         texts: list[str] = []
         while not follower.is_over:
-            steps = await follower.steps()
+            steps = await self._next(follower)
             texts += [step.event.text for step in steps if isinstance(step.event, TaskChunk)]
             if self._request.transport is None:
-                return self._hung_up()
+                self._hung_up()
+                return web.Response(status=499)
             if not steps:
                 self._check_clock()
-        if follower.state.outcome != "completed":
-            raise from_end(follower.state)
-        body = whole_answer(self._key.task, self._asked.model, "".join(texts), follower.state)
+        if self.state.outcome != "completed":
+            raise from_end(self.state)
+        body = whole_answer(self._key.task, self._asked.model, "".join(texts), self.state)
         return web.Response(body=body, headers={"Content-Type": "application/json"})
 
-    async def stream(self, follower: Follower) -> web.StreamResponse:
+    async def _stream(self, follower: Follower) -> web.StreamResponse:
         """Send the answer as it is written."""
         stream = EventStream(self._request, self._site.settings.sse_keep_alive)
         frames = ChunkFrames(
@@ -104,10 +129,10 @@ class _Exchange:
     async def _pass_on(self, follower: Follower, stream: EventStream, frames: ChunkFrames) -> None:
         try:
             while not follower.is_over:
-                steps = await follower.steps()
+                steps = await self._next(follower)
+                if not stream.is_open and _has_failed(self.state):
+                    raise from_end(self.state)
                 data = b"".join([frames.write(step) for step in steps])
-                if not stream.is_open and _has_failed(steps):
-                    raise from_end(follower.state)
                 if data:
                     await stream.send(data)
                 elif not steps:
@@ -117,6 +142,13 @@ class _Exchange:
         except ConnectionError:
             self._hung_up()
             raise
+
+    async def _next(self, follower: Follower) -> list[Step]:
+        steps = await follower.steps()
+        self.state = follower.state
+        if self.state.chars:
+            self._measure.first_token()
+        return steps
 
     async def _idle(self, stream: EventStream) -> None:
         self._check_clock()
@@ -130,14 +162,13 @@ class _Exchange:
             message = f"The mesh does not answer; GET /v1/tasks/{self._key.task} shows whether it still does."
             raise ApiError(504, message, code="deadline_exceeded")
 
-    def _hung_up(self) -> web.Response:
+    def _hung_up(self) -> None:
         if self._wishes.on_disconnect == "cancel" and not self._site.is_stopping:
             self._site.spawn(cancel_quietly(self._site.bus, self._key, "the client hung up"))
-        return web.Response(status=499)
 
 
-def _has_failed(steps: list[Step]) -> bool:
-    return bool(steps) and steps[-1].state.is_over and steps[-1].state.outcome != "completed"
+def _has_failed(state: TaskState) -> bool:
+    return state.is_over and state.outcome != "completed"
 
 
 def _as_api_error(error: ApiError | BusError) -> ApiError:

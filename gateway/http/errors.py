@@ -71,7 +71,8 @@ class ApiError(GatewayError):
     def body(self) -> bytes:
         """The JSON of this error."""
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < _SERVER_ERROR else "server_error")
-        detail = ErrorDetail(message=self.message, type=kind, param=self.param, code=self.code)
+        param = None if self.param is None else _sendable(self.param)
+        detail = ErrorDetail(message=_sendable(self.message), type=kind, param=param, code=self.code)
         return msgspec.json.encode(ErrorBody(error=detail))
 
     def response(self) -> web.Response:
@@ -125,6 +126,11 @@ def unexpected() -> ApiError:
 def too_large(limit_bytes: int) -> ApiError:
     """The body is over the limit."""
     return ApiError(413, f"The request is larger than {limit_bytes} bytes.", code="request_too_large")
+
+
+def _sendable(text: str) -> str:
+    # What a message quotes of a request may hold half a surrogate pair, which no JSON can.
+    return text.encode("utf-8", "replace").decode()
 
 
 def _from_aiohttp(error: web.HTTPException) -> ApiError:

@@ -42,11 +42,10 @@ def explain(
         unsupported_values: fields of which only some values work here.
     """
     if not isinstance(error, msgspec.ValidationError):
-        # The reason may quote the body, and a lone surrogate there could not be sent back.
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        message = f"We could not parse the JSON body of your request: {_printable(reason)}."
+        message = f"We could not parse the JSON body of your request: {reason}."
         return ApiError(400, message, code="invalid_json")
-    place = _PLACE.match(_printable(str(error)))
+    place = _PLACE.match(str(error))
     what, param = (place["what"], place["param"] or "") if place else (str(error), "")
     missing = _MISSING.match(what)
     if missing is not None:
@@ -86,7 +85,3 @@ def _fields(param: str) -> set[str]:
 def _kinds(expected: str) -> str:
     names = [_KINDS.get(name.strip(), name.strip()) for name in expected.split("|")]
     return " or ".join(name for name in names if name != "null") or "null"
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()

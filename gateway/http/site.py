@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from gateway.http.origin import OriginPolicy
     from gateway.http.wishes import Defaults
+    from gateway.roster_feed import RosterFeed
     from gateway.settings import GatewaySettings
     from mesh.bus import Bus
-    from streams.roster import Roster
+    from mesh.telemetry import Telemetry
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)
@@ -27,32 +28,20 @@ TASK_KEY: Final = web.RequestKey("task", str)
 STARTED_KEY: Final = web.RequestKey("started_s", float)
 
 
-class KeepsRoster(Protocol):
-    """What ``gateway.roster_feed.RosterFeed`` is to the handlers."""
-
-    @property
-    def roster(self) -> Roster:
-        """Who can serve what."""
-        ...
-
-    def now_s(self) -> float:
-        """The clock that the roster is asked with."""
-        ...
-
-
 class Site:
     """The bus, the roster, the settings, and what runs in the background for requests that are gone."""
 
     def __init__(
         self,
         bus: Bus,
-        roster_feed: KeepsRoster,
+        roster_feed: RosterFeed,
         settings: GatewaySettings,
         *,
         account: Token,
         defaults: Defaults,
         known_models: Collection[str],
         policy: OriginPolicy,
+        telemetry: Telemetry,
     ) -> None:
         """Gather; nothing starts here."""
         self.bus = bus
@@ -61,6 +50,7 @@ class Site:
         self.account = account
         self.defaults = defaults
         self.policy = policy
+        self.telemetry = telemetry
         self.submissions = Submissions(bus.edge)
         self.is_stopping = False
         self._known_models = frozenset(known_models)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from gateway.http.errors import ApiError, too_large, unavailable
 from mesh.errors import PublishRefused, PublishUnknown, SubjectTaken
@@ -21,18 +21,15 @@ INPUT_LIMIT: Final = 512 * 1024
 _ROOM_FOR_HEADERS: Final = 1024
 _TRIES: Final = 3
 
-
-class Submitted(NamedTuple):
-    """A task that is on its stream. ``watch`` has seen all of it, unless it was there before."""
-
-    key: TaskKey
-    watch: Watch | None
+Headers = tuple[tuple[str, str], ...]
 
 
 async def submit(
-    bus: Bus, key: TaskKey, task: TaskSubmitted, service_class: ServiceClass, *, may_exist: bool
-) -> Submitted:
+    bus: Bus, key: TaskKey, task: TaskSubmitted, service_class: ServiceClass, *, headers: Headers = (), may_exist: bool
+) -> Watch | None:
     """Submit a task; with ``may_exist``, one that is on its stream already is taken as submitted.
+
+    Returns a watch that has seen all that happens to it, or None if it was there before.
 
     Raises:
         ApiError: 413 if it is too large for the bus, 503 if it cannot be stored now.
@@ -43,23 +40,23 @@ async def submit(
         raise too_large(limit)
     watch = bus.feed.watch(key)
     try:
-        await _append(bus, subjects.submitted(service_class, key), data)
+        await _append(bus, subjects.submitted(service_class, key), data, headers)
     except SubjectTaken:
         if may_exist:
             watch.close()
-            return Submitted(key, None)
+            return None
         # Ours, from a try whose acknowledgement was lost: nobody else can have had this id.
     except BaseException:
         watch.close()
         raise
-    return Submitted(key, watch)
+    return watch
 
 
-async def _append(bus: Bus, subject: str, data: bytes) -> None:
+async def _append(bus: Bus, subject: str, data: bytes, headers: Headers) -> None:
     # A lost acknowledgement is a question: the subject takes one message only, so asking again is safe.
     for _ in range(_TRIES):
         try:
-            await bus.edge.append(subject, data)
+            await bus.edge.append(subject, data, headers=headers)
         except PublishUnknown:
             continue
         except SubjectTaken:

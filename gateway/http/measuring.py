@@ -1,0 +1,82 @@
+"""What is measured of each chat request: a span of its trace, and OpenTelemetry's GenAI metrics."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Final
+
+from mesh.headers import TRACEPARENT
+from mesh.metric_names import (
+    ATTRIBUTE_COUNTED,
+    ATTRIBUTE_MODEL,
+    ATTRIBUTE_OPERATION,
+    ATTRIBUTE_OUTCOME,
+    ATTRIBUTE_TASK,
+    OPEN_STREAMS,
+    REQUEST_DURATION,
+    SPAN_REQUEST,
+    TIME_PER_OUTPUT_TOKEN,
+    TIME_TO_FIRST_TOKEN,
+    TOKEN_USAGE,
+)
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from mesh.telemetry import Telemetry
+    from streams.chat import Usage
+    from streams.task import TaskState
+
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Measure:
+    """One request's clock. Times are on ``time.monotonic``."""
+
+    def __init__(self, telemetry: Telemetry, request: web.Request, *, task: str, model: str) -> None:
+        """Start the clock; the client's ``traceparent`` is continued."""
+        given = request.headers.get(TRACEPARENT)
+        self._telemetry = telemetry
+        self._about = {ATTRIBUTE_OPERATION: SPAN_REQUEST, ATTRIBUTE_MODEL: model}
+        self._span = telemetry.span(
+            SPAN_REQUEST,
+            parent=given if given is not None and _TRACEPARENT.fullmatch(given) else None,
+            role="server",
+            attributes={**self._about, ATTRIBUTE_TASK: task},
+        )
+        self._started_s = time.monotonic()
+        self._first_token_s: float | None = None
+        telemetry.add(OPEN_STREAMS, 1)
+
+    @property
+    def bus_headers(self) -> tuple[tuple[str, str], ...]:
+        """What the task carries along, so that whoever serves it continues the trace."""
+        traceparent = self._span.traceparent
+        return () if traceparent is None else ((TRACEPARENT, traceparent),)
+
+    def first_token(self) -> None:
+        """Note that there is text; only the first call counts."""
+        if self._first_token_s is None:
+            self._first_token_s = time.monotonic()
+
+    def end(self, state: TaskState, *, failed: bool = False) -> None:
+        """Stop the clock: ``state`` is what the client saw of the task, ``failed`` that it got an error instead."""
+        telemetry, now_s = self._telemetry, time.monotonic()
+        telemetry.add(OPEN_STREAMS, -1)
+        outcome = state.outcome or ("unavailable" if failed else "left")
+        telemetry.record(REQUEST_DURATION, now_s - self._started_s, {**self._about, ATTRIBUTE_OUTCOME: outcome})
+        if self._first_token_s is not None:
+            telemetry.record(TIME_TO_FIRST_TOKEN, self._first_token_s - self._started_s, self._about)
+        if state.usage is not None:
+            self._record_usage(state.usage, now_s)
+        self._span.note(ATTRIBUTE_OUTCOME, outcome)
+        self._span.end(None if outcome == "completed" else outcome)
+
+    def _record_usage(self, usage: Usage, now_s: float) -> None:
+        record = self._telemetry.record
+        record(TOKEN_USAGE, usage.prompt_tokens, {**self._about, ATTRIBUTE_COUNTED: "input"})
+        record(TOKEN_USAGE, usage.completion_tokens, {**self._about, ATTRIBUTE_COUNTED: "output"})
+        if self._first_token_s is not None and usage.completion_tokens > 1:
+            per_token_s = (now_s - self._first_token_s) / (usage.completion_tokens - 1)
+            record(TIME_PER_OUTPUT_TOKEN, per_token_s, self._about)

@@ -1,0 +1,25 @@
+"""``/metrics``: what this process has counted, for Prometheus. Imported only where metrics are on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricReader
+
+
+class MetricsPage:
+    """A registry of its own, so that two gateways in one process do not mix; hand ``reader`` to ``open_telemetry``."""
+
+    def __init__(self) -> None:
+        """Start with nothing counted."""
+        self._registry = CollectorRegistry()
+        self.reader: MetricReader = PrometheusMetricReader(registry=self._registry)
+
+    async def show(self, _: web.Request) -> web.Response:
+        """Answer in Prometheus' text format."""
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,97 @@
+"""OpenAI's own Python client against the gateway: what it sends is served, what it gets back is what it expects."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from tests.http_gateway import MODEL, HttpGateway, serve_http
+from tests.mesh_in_process import InProcessMesh
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:
+    async with InProcessMesh(folder=tmp_path / "mesh") as running:
+        await running.add_dispatcher()
+        yield running
+
+
+@pytest.fixture
+async def gateway(mesh: InProcessMesh) -> AsyncIterator[HttpGateway]:
+    await mesh.add_node(interval_s=5)
+    async with serve_http(mesh.bus) as serving:
+        await serving.until_served()
+        yield serving
+
+
+@pytest.fixture
+async def client(gateway: HttpGateway) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as connected:
+        yield connected
+
+
+async def test_a_plain_answer(client: openai.AsyncOpenAI) -> None:
+    answer = await client.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": "hello"}], max_tokens=7
+    )
+    choice = answer.choices[0]
+    assert len((choice.message.content or "").split()) == 7
+    assert (choice.message.role, choice.finish_reason, choice.index) == ("assistant", "length", 0)
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (1, 7, 8)
+    assert answer.id.startswith("chatcmpl-")
+    assert answer._request_id is not None
+
+
+async def test_a_stream_says_the_same_as_the_plain_answer(client: openai.AsyncOpenAI) -> None:
+    plain = await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hello"}])
+    stream = await client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": "hello"}],
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    chunks = [chunk async for chunk in stream]
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == plain.choices[0].message.content
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert chunks[-2].choices[0].finish_reason == "stop"
+    assert chunks[-1].usage == plain.usage
+    assert all(chunk.usage is None for chunk in chunks[:-1])
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+async def test_the_clients_stream_helper_puts_the_answer_together(client: openai.AsyncOpenAI) -> None:
+    async with client.chat.completions.stream(
+        model=MODEL, messages=[{"role": "user", "content": "hello"}]
+    ) as stream:
+        whole = await stream.get_final_completion()
+    assert len((whole.choices[0].message.content or "").split()) == 50
+
+
+async def test_models(client: openai.AsyncOpenAI) -> None:
+    listed = [model async for model in client.models.list()]
+    assert [(model.id, model.owned_by) for model in listed] == [(MODEL, "ig3")]
+    assert (await client.models.retrieve(MODEL)).id == MODEL
+
+
+async def test_an_unknown_model_is_the_clients_not_found_error(client: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        await client.chat.completions.create(model="nope", messages=[{"role": "user", "content": "hello"}])
+    assert caught.value.code == "model_not_found"
+    assert caught.value.request_id is not None
+
+
+async def test_a_bad_request_is_an_error_in_a_stream_too(client: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(model=MODEL, messages=[], stream=True)
+    assert caught.value.param == "messages"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_prompt_that_does_not_fit_is_a_bad_request(client: openai.AsyncOpenAI, stream: bool) -> None:
+    long = "word " * 5000
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": long}], stream=stream)
+    assert caught.value.code == "context_length_exceeded"
