@@ -37,6 +37,10 @@ async def _unreachable(_: Msg) -> None:
     """Stand in for nats-py's own callback: direct subscriptions never reach it."""
 
 
+def _nothing() -> None:
+    """Stand in for ``on_drop`` until somebody sets it."""
+
+
 class DirectClient(Client):
     """A nats-py client whose ``listen`` subscriptions bypass the queue and whose ``send`` is synchronous."""
 
@@ -45,6 +49,7 @@ class DirectClient(Client):
         super().__init__()
         self._direct: dict[int, Handler] = {}
         self.is_leaving = False
+        self.on_drop: Callable[[], None] = _nothing
 
     async def leave(self) -> None:
         """Send what is queued and disconnect for good."""

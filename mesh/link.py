@@ -133,6 +133,7 @@ class Link:
         client = DirectClient()
         await _dial(client, options)
         link = cls(client, options)
+        client.on_drop = link._on_drop
         await client.listen(f"{link._inbox}.*", link._on_reply)
         link._sweeper = asyncio.create_task(link._sweep(), name=f"link-sweep-{options.name}")
         return link
@@ -257,6 +258,11 @@ class Link:
         if waiting is not None:
             waiting.take(delivery)
 
+    def _on_drop(self) -> None:
+        # Their answers are lost with the connection: nobody need wait for the time-out to ask again.
+        for waiting in tuple(self._waiting.values()):
+            waiting.fail(RequestTimedOut("the connection was lost; whether it was served is unknown"))
+
     async def _sweep(self) -> None:
         # One timer for all: a timer per request costs more than the request's own bookkeeping.
         while True:
@@ -311,6 +317,7 @@ async def _dial(client: DirectClient, options: LinkOptions) -> None:
     async def on_drop() -> None:
         if not client.is_leaving:
             log.warning("connection %s lost, reconnecting", options.name)
+        client.on_drop()
 
     try:
         async with asyncio.timeout(options.connect_timeout.total_seconds()):

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from mesh.errors import BusUnavailable
+from mesh.metric_names import ATTRIBUTE_TOKENS
 from nodes.chunk_writer import ChunkWriter, Grant, Verdict
 from nodes.engine import Generate
 from nodes.errors import EngineError, EngineUnavailable, RequestRefused
@@ -20,6 +21,7 @@ from streams.messages import Finished, Refused
 
 if TYPE_CHECKING:
     from mesh.link import Link
+    from mesh.telemetry import Span
     from nodes.engine import Engine
     from streams.messages import Assign
     from streams.subjects import TaskKey
@@ -37,8 +39,11 @@ Report = Finished | Refused
 class Attempt:
     """One attempt at one task on this node. Cancel its ``run`` to stop it: nothing more is generated or written."""
 
-    def __init__(self, *, link: Link, node: Token, engine: Engine, assign: Assign, key: TaskKey, subject: str) -> None:
-        """Prepare to run ``assign``, whose reply subject was ``subject``."""
+    def __init__(
+        self, *, link: Link, node: Token, engine: Engine, assign: Assign, key: TaskKey, subject: str, span: Span
+    ) -> None:
+        """Prepare to run ``assign``, whose reply subject was ``subject``; ``span`` is ended with the run."""
+        self._span = span
         self._engine = engine
         self._assign = assign
         self._key = key
@@ -70,6 +75,19 @@ class Attempt:
 
     async def run(self) -> Report | None:
         """Generate and write until the last chunk is stored; None where the dispatcher has ended the attempt itself."""
+        report: Report | None = None
+        try:
+            report = await self._run()
+        finally:
+            self._span.note(ATTRIBUTE_TOKENS, self.tokens)
+            self._span.end(None if isinstance(report, Finished) else self._why(report))
+        return report
+
+    @staticmethod
+    def _why(report: Refused | None) -> str:
+        return "stopped" if report is None else report.code
+
+    async def _run(self) -> Report | None:
         try:
             async with asyncio.timeout(self._time_left_s()):
                 return await self._generate_and_write()

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@settings_options(node=NodeSettings, mesh=only(MeshSettings, "nats", "data_dir", "log_level", "log_format"))
+@settings_options(
+    node=NodeSettings, mesh=only(MeshSettings, "nats", "data_dir", "otlp_endpoint", "log_level", "log_format")
+)
 def node(node: NodeSettings, mesh: MeshSettings) -> None:
     """Run a model on this machine and answer tasks.
 

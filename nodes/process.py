@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from mesh.credentials import Credentials
 from mesh.link import Link, LinkOptions
 from mesh.readiness import announce_progress, announce_ready
+from mesh.telemetry import open_telemetry
 from nodes.announce import Announcer
 from nodes.engines import open_engine
 from nodes.node_id import node_id
@@ -51,6 +52,7 @@ class NodeProcess:
         self._settings = settings
         self._on_fraction = on_fraction
         self.node: Token = node_id(settings.id, mesh.data_dir, instance=settings.instance)
+        self._telemetry = open_telemetry("ig3-node", otlp_endpoint=mesh.otlp_endpoint)
         self._options = LinkOptions(
             servers=mesh.nats_urls,
             name=f"node:{self.node}",
@@ -66,6 +68,7 @@ class NodeProcess:
             EngineError: if the model cannot be loaded.
         """
         async with AsyncExitStack() as stack:
+            stack.callback(self._telemetry.close)
             announce_progress("connecting")
             link = await Link.connect(self._options)
             stack.push_async_callback(link.close)
@@ -76,7 +79,7 @@ class NodeProcess:
                 await self._serve(link, Served(engine, replica), stop)
 
     async def _serve(self, link: Link, served: Served, stop: asyncio.Event) -> None:
-        worker = Worker(link, self.node, (served,))
+        worker = Worker(link, self.node, (served,), self._telemetry)
         reporter = StatusReporter(link, self.node, worker, self._settings.heartbeat)
         announcer = Announcer(link, self.node, worker.replicas)
         await worker.listen()

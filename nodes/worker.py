@@ -11,6 +11,15 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from mesh.headers import TRACEPARENT, header
+from mesh.metric_names import (
+    ATTRIBUTE_ATTEMPT,
+    ATTRIBUTE_MODEL,
+    ATTRIBUTE_NODE,
+    ATTRIBUTE_TASK,
+    SPAN_GENERATE,
+)
+from mesh.telemetry import Telemetry
 from nodes.admission import Objection, Occupancy, objection_to
 from nodes.attempt import Attempt
 from streams import subjects
@@ -27,6 +36,7 @@ if TYPE_CHECKING:
 
     from mesh.direct_client import Delivery
     from mesh.link import Link
+    from mesh.telemetry import Span
     from nodes.attempt import Report
     from nodes.engine import Engine
     from streams.messages import Replica
@@ -52,8 +62,9 @@ class _Run(NamedTuple):
 class Worker:
     """Runs what is assigned to one node."""
 
-    def __init__(self, link: Link, node: Token, served: Iterable[Served]) -> None:
+    def __init__(self, link: Link, node: Token, served: Iterable[Served], telemetry: Telemetry | None = None) -> None:
         """Serve ``served`` as ``node``, once ``listen`` was called."""
+        self._telemetry = telemetry or Telemetry.off()
         self._link = link
         self._node = node
         self._served = {entry.replica.model: entry for entry in served}
@@ -130,13 +141,13 @@ class Worker:
         if delivery.reply != subjects.result(key, self._node):
             log.warning("task %s: ignored an assignment that grants %r", key.task, delivery.reply)
             return
-        self._take(assign, key, delivery.reply)
+        self._take(assign, key, delivery)
 
-    def _take(self, assign: Assign, key: TaskKey, subject: str) -> None:
+    def _take(self, assign: Assign, key: TaskKey, delivery: Delivery) -> None:
         run = self._runs.get(key.task)
         if run is not None and run.attempt.number >= assign.attempt:
             if run.attempt.number == assign.attempt:
-                run.attempt.renew(assign, subject)
+                run.attempt.renew(assign, delivery.reply)
             return
         if (key.task, assign.attempt) in self._ended:
             self._report(self._ended[key.task, assign.attempt])
@@ -146,11 +157,18 @@ class Worker:
         if objection is not None:
             self._report(_refusal(assign, objection))
             return
-        self._start(assign, key, subject, run)
+        self._start(assign, key, delivery, run)
 
-    def _start(self, assign: Assign, key: TaskKey, subject: str, superseded: _Run | None) -> None:
-        engine = self._served[assign.model].engine
-        attempt = Attempt(link=self._link, node=self._node, engine=engine, assign=assign, key=key, subject=subject)
+    def _start(self, assign: Assign, key: TaskKey, delivery: Delivery, superseded: _Run | None) -> None:
+        attempt = Attempt(
+            link=self._link,
+            node=self._node,
+            engine=self._served[assign.model].engine,
+            assign=assign,
+            key=key,
+            subject=delivery.reply,
+            span=self._span(assign, delivery),
+        )
         if superseded is not None:
             superseded.doing.cancel()
         run = attempt.run() if superseded is None else _run_after(superseded.doing, attempt)
@@ -160,6 +178,18 @@ class Worker:
         self._busy[attempt.model] += 1
         doing.add_done_callback(lambda done: self._on_end(attempt, done))
         self._changed()
+
+    def _span(self, assign: Assign, delivery: Delivery) -> Span:
+        return self._telemetry.span(
+            SPAN_GENERATE,
+            parent=header(delivery.headers, TRACEPARENT),
+            attributes={
+                ATTRIBUTE_TASK: assign.task,
+                ATTRIBUTE_ATTEMPT: assign.attempt,
+                ATTRIBUTE_NODE: self._node,
+                ATTRIBUTE_MODEL: assign.model,
+            },
+        )
 
     def _on_end(self, attempt: Attempt, done: asyncio.Task[Report | None]) -> None:
         self._open.discard(done)
