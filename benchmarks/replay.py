@@ -93,9 +93,8 @@ async def run(events: int, folder: Path) -> None:
         await fill(link, TAIL, tasks=10)
         tail = await measure(link, store)
         size = sum(path.stat().st_size for path in (folder / "snapshots").iterdir()) / 1e6
-        print(
-            f"from the snapshot at {tail.loaded_sequence:,} and {TAIL:,} more: {tail.wall_s:.2f} s, {size:.1f} MB on disk"
-        )
+        begin = f"from the snapshot at {tail.loaded_sequence:,} and {TAIL:,} more:"
+        print(f"{begin} {tail.wall_s:.2f} s, {size:.1f} MB on disk")
         await link.close()
 
 

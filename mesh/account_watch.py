@@ -13,21 +13,23 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from msgspec import Struct
 
+from mesh.answer import Reader
 from mesh.headers import SEQUENCE, header
-from mesh.live import LiveEvent
+from mesh.live import LiveEvent, Watch
 from streams import subjects
 from streams.codec import decode_task_event
 from streams.errors import UndecodableEvent
-from streams.task import Rejection, TaskState, advance
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from mesh.answer import Step
     from mesh.direct_client import Delivery
     from mesh.live import LiveFeed
     from mesh.user_source import UserSource
     from streams.events import TaskEvent
     from streams.subjects import TaskKey
+    from streams.task import TaskState
 
 _INBOX_LIMIT: Final = 8192
 _TICK_S: Final = 1.0
@@ -44,11 +46,12 @@ class AccountStep(NamedTuple):
 
 
 class _Open(Struct):
-    """A task that has not ended: what it is, from which stream sequence on it is told, and when it last moved."""
+    """A task that has not ended: who folds it, when it last moved, and whether anything was told of it."""
 
-    state: TaskState
-    since_sequence: int
+    reader: Reader
+    inbox: Watch
     moved_at: float
+    is_new: bool = True
 
 
 class AccountWatch:
@@ -56,6 +59,7 @@ class AccountWatch:
 
     def __init__(self, feed: LiveFeed, source: UserSource) -> None:
         """Begin to listen."""
+        self._feed = feed
         self._source = source
         self._arrived: deque[Delivery] = deque(maxlen=_INBOX_LIMIT)
         self._ready: deque[AccountStep] = deque()
@@ -118,45 +122,38 @@ class AccountWatch:
 
     async def _take(self, delivery: Delivery) -> None:
         origin = subjects.parse_result(delivery.subject)
-        sequence = int(header(delivery.headers, SEQUENCE) or 0)
-        live = LiveEvent(sequence, origin.writer, delivery.data)
-        if origin.key not in self._open:
-            self._open[origin.key] = _Open(TaskState(), sequence, self._loop.time())
-        if self._apply(origin.key, live) is Rejection.GAP:
-            await self._catch_up(origin.key)
-            self._apply(origin.key, live)
-        self._forget_if_done(origin.key)
+        live = LiveEvent(int(header(delivery.headers, SEQUENCE) or 0), origin.writer, delivery.data)
+        task = self._open.get(origin.key) or self._begin(origin.key)
+        task.inbox.put(live)
+        steps = await task.reader.take(task.inbox)
+        self._tell(origin.key, task, _from(live, steps) if task.is_new else steps)
+
+    def _begin(self, key: TaskKey) -> _Open:
+        task = _Open(Reader(self._source, key), Watch(self._feed, key), self._loop.time())
+        self._open[key] = task
+        return task
 
     async def _look_after_silent(self) -> None:
         key, task = next(iter(self._open.items()), (None, None))
         if key is None or task is None or task.moved_at > self._loop.time() - _SILENT_S:
             return
-        await self._catch_up(key)
+        self._tell(key, task, await task.reader.catch_up())
+
+    def _tell(self, key: TaskKey, task: _Open, steps: list[Step]) -> None:
+        self._ready += (AccountStep(key.task, step.event, step.writer, step.state) for step in steps)
+        task.is_new = False
         task.moved_at = self._loop.time()
         self._open.move_to_end(key)
-        self._forget_if_done(key)
-
-    async def _catch_up(self, key: TaskKey) -> None:
-        for stored in await self._source.fetch(key, after_n=self._open[key].state.n, after_sequence=0):
-            self._apply(key, stored)
-
-    def _apply(self, key: TaskKey, live: LiveEvent) -> Rejection | None:
-        task = self._open[key]
-        try:
-            event = decode_task_event(live.data)
-        except UndecodableEvent:
-            return None
-        outcome = advance(task.state, live.writer, event)
-        if isinstance(outcome, Rejection):
-            return outcome
-        task.state = outcome
-        task.moved_at = self._loop.time()
-        self._open.move_to_end(key)
-        if live.sequence >= task.since_sequence:
-            self._ready.append(AccountStep(key.task, event, live.writer, outcome))
-        return None
-
-    def _forget_if_done(self, key: TaskKey) -> None:
-        # Nothing counts yet: what arrived was forged.
-        if self._open[key].state.is_over or self._open[key].state.n == 0:
+        # Where nothing counts yet, what arrived was forged.
+        if task.reader.state.is_over or task.reader.state.n == 0:
             del self._open[key]
+
+
+def _from(live: LiveEvent, steps: list[Step]) -> list[Step]:
+    """Leave out what had happened before the first live event: it was caught up on only to judge that one."""
+    try:
+        first = decode_task_event(live.data)
+    except UndecodableEvent:
+        return []
+    found = (index for index, step in enumerate(steps) if (step.writer, step.event) == (live.writer, first))
+    return steps[next(found, len(steps)) :]

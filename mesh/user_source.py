@@ -35,6 +35,7 @@ _ASK_TIMEOUT: Final = timedelta(seconds=2)
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 1.0
 _NOT_FOUND: Final = 404
+_SERVER_ERROR: Final = 500
 
 _events_reply: Final = msgspec.msgpack.Decoder(EventsPage | Refusal)
 _cancel_reply: Final = msgspec.msgpack.Decoder(CancelOutcome | Refusal)
@@ -79,7 +80,7 @@ class UserCalls:
                 return _checked(reply, answer.data)
             except (NoResponders, RequestTimedOut) as error:
                 if loop.time() >= give_up_at:
-                    raise BusUnavailable(f"nobody answers on {subject}: does a dispatcher run?") from error
+                    raise BusUnavailable(f"nobody answers on {subject} ({error}): does a dispatcher run?") from error
                 log.debug("%s: %s; asking again", subject, error)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -138,6 +139,9 @@ def _checked(reply: msgspec.msgpack.Decoder[T | Refusal], data: bytes) -> T:
     except msgspec.DecodeError as error:
         raise RequestTimedOut(f"the answer cannot be read: {error}") from error
     if isinstance(answer, Refusal):
+        if answer.status >= _SERVER_ERROR:
+            # The mesh cannot say now, which is no answer either.
+            raise RequestTimedOut(answer.message)
         raise TaskRefused(answer.message, code=answer.code, status=answer.status)
     return answer
 
