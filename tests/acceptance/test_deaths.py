@@ -1,0 +1,246 @@
+"""Every part as a process of its own, several of each, and some of them killed while answers stream.
+
+The answers are compared with the log of the mesh: what its streams hold, read past all services.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from mesh.bus import Bus, BusOptions
+from mesh.credentials import Credentials
+from streams import subjects
+from streams.codec import decode_end_event
+from streams.events import TaskChunk, TaskCompleted, TaskEnded, TaskFailed
+from streams.subjects import TaskKey
+from streams.task import TaskState, advance, fold
+from streams.tokens import token
+from streams.topology import ENDED
+from tests.http_gateway import Json, Sse, sse_events
+from tests.processes import PATIENCE_S, descendants, until
+from tests.running_mesh import SYNTHETIC, Parts, running_parts
+
+pytestmark = pytest.mark.timeout(240)
+
+TOKENS = 80
+ANSWERS = 8
+POLL_S = 0.1
+GATEWAYS = ("gateway-a", "gateway-b")
+DISPATCHERS = ("dispatcher-a", "dispatcher-b")
+NODES = ("node-a", "node-b")
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    """A mesh of seven processes, each started by itself."""
+    with running_parts(tmp_path_factory.mktemp("parts")) as running:
+        for name in DISPATCHERS:
+            running.start(name)
+        for name in NODES:
+            start_node(running, name)
+        for name in GATEWAYS:
+            running.start(name, "--http", "127.0.0.1:0")
+        running.ready(*DISPATCHERS, *NODES, *GATEWAYS)
+        yield running
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[ClientSession]:
+    async with ClientSession(timeout=ClientTimeout(total=PATIENCE_S)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def bus(parts: Parts) -> AsyncIterator[Bus]:
+    """The streams themselves."""
+    credentials = Credentials.load(parts.place.data_dir)
+    options = BusOptions(
+        servers=(f"nats://{parts.place.nats}",),
+        name="test",
+        edge_seed=credentials.edge_service.seed_path,
+        core_seed=credentials.core_service.seed_path,
+    )
+    async with await Bus.connect(options) as connected:
+        yield connected
+
+
+@dataclass
+class Answer:
+    """One answer as its reader has it: the text by counter, over every connection that it took."""
+
+    gateway: str
+    task: str = ""
+    events: list[Sse] = field(default_factory=list[Sse])
+
+    @property
+    def last(self) -> str:
+        return next((event.id for event in reversed(self.events) if event.id), "0")
+
+    @property
+    def ids(self) -> list[int]:
+        return [int(event.id) for event in self.events if event.id]
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.events) and self.events[-1].data == "[DONE]"
+
+    @property
+    def text(self) -> str:
+        return "".join(_text(event.json) for event in self.events if event.data not in (None, "[DONE]"))
+
+    async def read(self, session: ClientSession, url: str, question: str) -> None:
+        """Ask, or go on behind what was read already, until the end or until the connection breaks."""
+        body = {
+            "model": SYNTHETIC,
+            "messages": [{"role": "user", "content": question}],
+            "max_tokens": TOKENS,
+            "stream": True,
+        }
+        headers = {"x-ig3-task": self.task, "Last-Event-ID": self.last} if self.task else {}
+        async with session.post(f"{url}/v1/chat/completions", json=body, headers=headers) as response:
+            assert response.status == 200, await response.text()
+            self.task = response.headers["x-ig3-task"]
+            async for event in sse_events(response):
+                self.events.append(event)
+
+
+async def test_no_death_of_ours_costs_a_word(parts: Parts, session: ClientSession, bus: Bus) -> None:
+    answers = [Answer(GATEWAYS[number % 2]) for number in range(ANSWERS)]
+    readers = [
+        asyncio.create_task(answer.read(session, parts.urls[answer.gateway], f"question {number}"))
+        for number, answer in enumerate(answers)
+    ]
+    await until(lambda: all(len(answer.ids) > 5 for answer in answers))
+    parts.running["dispatcher-a"].kill()
+    parts.running["gateway-a"].kill()
+    broken = [type(end) for end in await asyncio.gather(*readers, return_exceptions=True) if end is not None]
+
+    assert all(issubclass(kind, ClientError) for kind in broken)
+    assert [answer.gateway for answer in answers if not answer.is_whole] == ["gateway-a"] * (ANSWERS // 2)
+    for number, answer in enumerate(answers):
+        if not answer.is_whole:
+            await answer.read(session, parts.urls["gateway-b"], f"question {number}")
+    for answer in answers:
+        assert answer.is_whole
+        assert answer.ids == sorted(set(answer.ids))
+        assert answer.text == await written(bus, answer.task)
+        assert len(answer.text.split()) == TOKENS
+        assert isinstance(await only_end(bus, answer.task), TaskCompleted)
+    start_again(parts, "dispatcher-a", "gateway-a")
+
+
+async def test_what_nobody_reads_is_finished_all_the_same(parts: Parts, session: ClientSession, bus: Bus) -> None:
+    """Both dispatchers die, one after the other, so every task changes hands at least once."""
+    answers = [Answer("gateway-a") for _ in range(ANSWERS)]
+    readers = [asyncio.create_task(answer.read(session, parts.urls["gateway-a"], "hello")) for answer in answers]
+    await until(lambda: all(answer.ids for answer in answers))
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
+    for name in DISPATCHERS:
+        parts.running[name].kill()
+        start_again(parts, name)
+    for answer in answers:
+        assert isinstance(await only_end(bus, answer.task), TaskCompleted)
+        assert len((await written(bus, answer.task)).split()) == TOKENS
+
+
+async def test_a_lost_node_ends_its_tasks_and_no_others(parts: Parts, session: ClientSession, bus: Bus) -> None:
+    answers = [Answer("gateway-a") for _ in range(ANSWERS)]
+    readers = [asyncio.create_task(answer.read(session, parts.urls["gateway-a"], "hello")) for answer in answers]
+    await until(lambda: all(len(answer.ids) > 2 for answer in answers))
+    nodes = [(await summary(session, parts, answer.task))["node"] for answer in answers]
+    assert set(nodes) == set(NODES)
+    parts.running["node-a"].kill()
+    await asyncio.gather(*readers)
+    for node, answer in zip(nodes, answers, strict=True):
+        end = await only_end(bus, answer.task)
+        if node == "node-b":
+            assert isinstance(end, TaskCompleted)
+            continue
+        assert isinstance(end, TaskFailed)
+        assert end.error.code == "node_lost"
+        assert "node-a" in end.error.message
+        assert answer.events[-1].json["error"]["code"] == "node_lost"
+        assert answer.text == await written(bus, answer.task)
+    start_node(parts, "node-a")
+    parts.ready("node-a")
+
+
+@pytest.mark.parametrize("victim", ["nats-server", "broker"])
+async def test_a_broker_that_dies_costs_no_word_either(
+    parts: Parts, session: ClientSession, bus: Bus, victim: str
+) -> None:
+    answers = [Answer(GATEWAYS[number % 2]) for number in range(ANSWERS)]
+    readers = [
+        asyncio.create_task(answer.read(session, parts.urls[answer.gateway], f"question {number}"))
+        for number, answer in enumerate(answers)
+    ]
+    await until(lambda: all(len(answer.ids) > 5 for answer in answers))
+    broker = parts.running["broker"]
+    if victim == "broker":
+        broker.kill()
+        parts.start_broker()
+    else:
+        # The broker starts its server again by itself.
+        (server,) = (pid for pid, name in descendants(broker.pid).items() if name == victim)
+        os.kill(server, signal.SIGKILL)
+    await asyncio.gather(*readers)
+    for answer in answers:
+        assert answer.is_whole
+        assert answer.text == await written(bus, answer.task)
+        assert len(answer.text.split()) == TOKENS
+        assert isinstance(await only_end(bus, answer.task), TaskCompleted)
+
+
+def start_node(parts: Parts, name: str) -> None:
+    parts.start(name, "--engine", "synthetic", "--token-delay-ms", "50", "--id", name, "--heartbeat", "1s")
+
+
+def start_again(parts: Parts, *names: str) -> None:
+    for name in names:
+        parts.start(name, *(["--http", "127.0.0.1:0"] if name in GATEWAYS else []))
+    parts.ready(*names)
+
+
+async def summary(session: ClientSession, parts: Parts, task: str) -> Json:
+    async with session.get(f"{parts.urls['gateway-b']}/v1/tasks/{task}") as response:
+        return await response.json()
+
+
+async def written(bus: Bus, task: str) -> str:
+    """The answer as the stream holds it: what counts of it."""
+    state, text = TaskState(), ""
+    for _, writer, event in await bus.log.read(key_of(task)):
+        following = advance(state, writer, event)
+        if isinstance(following, TaskState):
+            state = following
+            text += event.text if isinstance(event, TaskChunk) else ""
+    return text
+
+
+async def only_end(bus: Bus, task: str) -> object:
+    """Wait for the task's end, which must be one in CORE and one marker on its stream; returns the fact."""
+    key = key_of(task)
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            stored = await bus.log.read(key)
+            if fold((writer, event) for _, writer, event in stored).is_over:
+                break
+            await asyncio.sleep(POLL_S)
+    assert [type(event) for _, _, event in stored].count(TaskEnded) == 1
+    fact = await bus.core.request(f"$JS.API.DIRECT.GET.{ENDED}.{subjects.ended(key)}", b"")
+    return decode_end_event(fact.data)
+
+
+def key_of(task: str) -> TaskKey:
+    return TaskKey(token("local"), token(task))
+
+
+def _text(chunk: Json) -> str:
+    return chunk["choices"][0]["delta"].get("content", "") if chunk.get("choices") else ""
