@@ -85,7 +85,9 @@ class ApiError(GatewayError):
 def from_task_error(error: TaskError) -> ApiError:
     """What a task ended with, as an answer; a status that HTTP does not have becomes 500."""
     status = error.status if CANCELLED_STATUS - 99 <= error.status <= _LAST_STATUS else _SERVER_ERROR
-    return ApiError(status, error.message, code=error.code, param=error.param)
+    # Only a node can count tokens, and it knows nothing of HTTP's parameters.
+    param = "messages" if error.code == "context_length_exceeded" else error.param
+    return ApiError(status, error.message, code=error.code, param=param)
 
 
 def from_end(state: TaskState) -> ApiError:

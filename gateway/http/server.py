@@ -109,7 +109,7 @@ class _Connection(web.RequestHandler):
             log.error("a request of %s failed with status %d: %s", request.remote, status, message, exc_info=exc)
             error = unexpected()
         response = error.response()
-        response.headers[REQUEST_ID] = request_id(request)
+        response.headers.update({REQUEST_ID: request_id(request), "Server": "ig3"})
         response.force_close()
         return response
 

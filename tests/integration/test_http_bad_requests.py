@@ -1,0 +1,313 @@
+"""Every malformed request gets the right 4xx in OpenAI's shape, and none of them becomes a task."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+
+from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, serve_http
+from tests.mesh_in_process import InProcessMesh
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CHAT = "/v1/chat/completions"
+LIMIT = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bad:
+    """A request and what is said of it."""
+
+    name: str
+    body: object = None
+    raw: bytes | None = None
+    status: int = 400
+    code: str | None = "invalid_value"
+    param: str | None = None
+    method: str = "POST"
+    path: str = CHAT
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> bytes:
+        if self.raw is not None:
+            return self.raw
+        return b"" if self.body is None else json.dumps(self.body).encode()
+
+    @property
+    def streamed(self) -> bytes:
+        """The same request for a stream, where it is one that could be."""
+        if not isinstance(self.body, dict) or self.body.keys() & {"stream", "stream_options"}:
+            return self.bytes
+        return json.dumps({**self.body, "stream": True}).encode()
+
+
+def message(**fields: object) -> object:
+    return chat(messages=[fields])
+
+
+OK = json.dumps(chat())[1:-1]
+UNSUPPORTED = "unsupported_parameter"
+
+BODIES = [
+    Bad(name="empty", raw=b"", code="invalid_json"),
+    Bad(name="no json", raw=b"hello", code="invalid_json"),
+    Bad(name="half a json", raw=b'{"model": "synth', code="invalid_json"),
+    Bad(name="two jsons", raw=b"{%b} {}" % OK.encode(), code="invalid_json"),
+    Bad(name="an array", raw=b"[]", code="invalid_type"),
+    Bad(name="null", raw=b"null", code="invalid_type"),
+    Bad(name="not utf-8", raw=b'{"model": "\xff\xfe"}', code="invalid_json"),
+    Bad(name="half a surrogate pair", raw=b'{"model": "\\ud800"}', code="invalid_json"),
+    Bad(name="a byte order mark", raw="\ufeff{}".encode(), code="invalid_json"),
+    Bad(name="nested for ever", raw=b'{"x":' + b"[" * 50_000, code="invalid_json"),
+    Bad(name="NaN", raw=b'{%b,"temperature":NaN}' % OK.encode(), code="invalid_json"),
+    Bad(name="Infinity", raw=b'{%b,"temperature":Infinity}' % OK.encode(), code="invalid_json"),
+    Bad(name="a number out of range", raw=b'{%b,"temperature":1e999}' % OK.encode(), param="temperature"),
+    Bad(name="nothing", body={}, code="missing_required_parameter", param="model"),
+    Bad(name="no messages", body={"model": MODEL}, code="missing_required_parameter", param="messages"),
+    Bad(name="model of a wrong type", body=chat(model=5), code="invalid_type", param="model"),
+    Bad(name="empty model", body=chat(model=""), param="model"),
+    Bad(name="endless model", body=chat(model="x" * 300), param="model"),
+    Bad(name="unknown model", body=chat(model="gpt-99"), status=404, code="model_not_found", param="model"),
+    Bad(name="model with a wildcard", body=chat(model="*"), status=404, code="model_not_found", param="model"),
+    Bad(name="model as a subject", body=chat(model="a.b >"), status=404, code="model_not_found", param="model"),
+    Bad(name="empty messages", body=chat(messages=[]), param="messages"),
+    Bad(name="messages as text", body=chat(messages="hello"), code="invalid_type", param="messages"),
+    Bad(name="a message as text", body=chat(messages=["hello"]), code="invalid_type", param="messages[0]"),
+    Bad(name="no role", body=message(content="x"), code="missing_required_parameter", param="messages[0].role"),
+    Bad(name="bad role", body=message(role="robot", content="x"), param="messages[0].role"),
+    Bad(name="tool role", body=message(role="tool", content="x"), param="messages[0].role"),
+    Bad(name="no content", body=message(role="user"), code="missing_required_parameter", param="messages[0].content"),
+    Bad(name="null content", body=message(role="user", content=None), code="invalid_type", param="messages[0].content"),
+    Bad(
+        name="an image",
+        body=message(role="user", content=[{"type": "image_url", "image_url": {"url": "x"}}]),
+        code="unsupported_value",
+        param="messages[0].content[0].type",
+    ),
+    Bad(
+        name="a tool call",
+        body=message(role="assistant", content="x", tool_calls=[{}]),
+        code=UNSUPPORTED,
+        param="messages[0].tool_calls",
+    ),
+    Bad(name="hot", body=chat(temperature=2.1), param="temperature"),
+    Bad(name="cold", body=chat(temperature=-0.1), param="temperature"),
+    Bad(name="temperature as text", body=chat(temperature="1"), code="invalid_type", param="temperature"),
+    Bad(name="top_p of nothing", body=chat(top_p=0), param="top_p"),
+    Bad(name="no tokens", body=chat(max_tokens=0), param="max_tokens"),
+    Bad(name="half a token", body=chat(max_tokens=1.5), code="invalid_type", param="max_tokens"),
+    Bad(name="too many tokens", body=chat(max_completion_tokens=10**30), param="max_completion_tokens"),
+    Bad(name="a seed of 128 bits", body=chat(seed=2**127), param="seed"),
+    Bad(name="five stops", body=chat(stop=["a", "b", "c", "d", "e"]), param="stop"),
+    Bad(name="an empty stop", body=chat(stop=[""]), param="stop[0]"),
+    Bad(name="penalty", body=chat(presence_penalty=3), param="presence_penalty"),
+    Bad(name="stream as text", body=chat(stream="yes"), code="invalid_type", param="stream"),
+    Bad(name="stream options alone", body=chat(stream_options={"include_usage": True}), param="stream_options"),
+    Bad(name="two choices", body=chat(n=2), code="unsupported_value", param="n"),
+    Bad(name="no choice", body=chat(n=0), code="unsupported_value", param="n"),
+    Bad(name="logprobs", body=chat(logprobs=True), code=UNSUPPORTED, param="logprobs"),
+    Bad(name="top logprobs", body=chat(top_logprobs=2), code=UNSUPPORTED, param="top_logprobs"),
+    Bad(name="logit bias", body=chat(logit_bias={"5": 1}), code=UNSUPPORTED, param="logit_bias"),
+    Bad(name="tools", body=chat(tools=[{"type": "function"}]), code=UNSUPPORTED, param="tools"),
+    Bad(name="tool choice", body=chat(tool_choice="required"), code=UNSUPPORTED, param="tool_choice"),
+    Bad(name="functions", body=chat(functions=[{"name": "f"}]), code=UNSUPPORTED, param="functions"),
+    Bad(name="audio", body=chat(audio={"voice": "x"}), code=UNSUPPORTED, param="audio"),
+    Bad(
+        name="json schema",
+        body=chat(response_format={"type": "json_schema", "json_schema": {}}),
+        code="unsupported_value",
+        param="response_format.type",
+    ),
+    Bad(name="service tier", body=chat(service_tier="gold"), param="service_tier"),
+]
+
+LONG = chat(messages=[{"role": "user", "content": "word " * 3000}])
+
+REQUESTS = [
+    Bad(name="too large", raw=b" " * (LIMIT + 1), status=413, code="request_too_large"),
+    Bad(
+        name="a form",
+        raw=b"model=x",
+        status=415,
+        code="unsupported_media_type",
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    ),
+    Bad(name="text", raw=b"{}", status=415, code="unsupported_media_type", headers={"Content-Type": "text/plain"}),
+    Bad(name="no gzip", raw=b"hello", code="invalid_body", headers={"Content-Encoding": "gzip"}),
+    Bad(name="too long for the context", body=LONG, code="context_length_exceeded", param="messages"),
+    Bad(
+        name="too long for it, streamed",
+        body={**LONG, "stream": True},
+        code="context_length_exceeded",
+        param="messages",
+    ),
+    Bad(name="urgency", body=chat(), headers={"x-ig3-urgency": "now"}, param="x-ig3-urgency"),
+    Bad(name="deadline of nothing", body=chat(), headers={"x-ig3-deadline-ms": "0"}, param="x-ig3-deadline-ms"),
+    Bad(name="deadline as a word", body=chat(), headers={"x-ig3-deadline-ms": "soon"}, param="x-ig3-deadline-ms"),
+    Bad(name="deadline in a year", body=chat(), headers={"x-ig3-deadline-ms": "9" * 15}, param="x-ig3-deadline-ms"),
+    Bad(name="on disconnect", body=chat(), headers={"x-ig3-on-disconnect": "cry"}, param="x-ig3-on-disconnect"),
+    Bad(name="task id", body=chat(), headers={"x-ig3-task": "mine"}, param="x-ig3-task"),
+    Bad(name="task id of 1970", body=chat(), headers={"x-ig3-task": f"{0:012x}7{1:03x}8{1:015x}"}, param="x-ig3-task"),
+    Bad(name="unknown path", path="/v1/nothing", status=404, code="unknown_url"),
+    Bad(name="odd method", method="PROPFIND", path="/v1/nothing", status=404, code="unknown_url"),
+    Bad(name="unknown method", method="BREW", code="invalid_http"),
+    Bad(name="a path that is no text", method="GET", path="/v1/%ff%fe", status=404, code="unknown_url"),
+    Bad(name="wrong method", method="GET", status=405, code="method_not_supported"),
+    Bad(name="deleting", method="DELETE", status=405, code="method_not_supported"),
+    Bad(name="posting models", path="/v1/models", status=405, code="method_not_supported"),
+    Bad(
+        name="model that is not there",
+        method="GET",
+        path="/v1/models/no/such",
+        status=404,
+        code="model_not_found",
+        param="model",
+    ),
+    Bad(name="no task id", method="GET", path="/v1/tasks/5", status=404, code="task_not_found", param="task"),
+    Bad(
+        name="unknown task",
+        method="GET",
+        path="/v1/tasks/01a20aa4b4ad762789471226aa882777",
+        status=404,
+        code="task_not_found",
+        param="task",
+    ),
+    Bad(
+        name="events of an unknown task",
+        method="GET",
+        path="/v1/tasks/01a20aa4b4ad762789471226aa882777/events",
+        status=404,
+        code="task_not_found",
+        param="task",
+    ),
+    Bad(
+        name="cancel of an unknown task",
+        path="/v1/tasks/01a20aa4b4ad762789471226aa882777/cancel",
+        status=404,
+        code="task_not_found",
+        param="task",
+    ),
+    Bad(
+        name="events after a word",
+        method="GET",
+        path="/v1/tasks/01a20aa4b4ad762789471226aa882777/events?after=x",
+        param="after",
+    ),
+    Bad(
+        name="events after a minus",
+        method="GET",
+        path="/v1/tasks/01a20aa4b4ad762789471226aa882777/events",
+        headers={"Last-Event-ID": "-1"},
+        param="Last-Event-ID",
+    ),
+]
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HttpGateway]:
+    async with InProcessMesh(folder=tmp_path_factory.mktemp("mesh") / "data") as mesh:
+        await mesh.add_dispatcher()
+        await mesh.add_node(interval_s=5)
+        async with serve_http(mesh.bus, http_body_limit=LIMIT) as serving:
+            await serving.until_served()
+            yield serving
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("bad", BODIES, ids=lambda bad: bad.name)
+async def test_a_bad_body(gateway: HttpGateway, bad: Bad, stream: bool) -> None:
+    await check(gateway, bad, bad.streamed if stream else bad.bytes)
+
+
+@pytest.mark.parametrize("bad", REQUESTS, ids=lambda bad: bad.name)
+async def test_a_bad_request(gateway: HttpGateway, bad: Bad) -> None:
+    await check(gateway, bad, bad.bytes)
+
+
+async def check(gateway: HttpGateway, bad: Bad, raw: bytes) -> None:
+    headers = {"Content-Type": "application/json", **bad.headers}
+    url = f"{gateway.url}{bad.path}"
+    async with gateway.session.request(bad.method, url, data=raw, headers=headers) as response:
+        text = await response.text()
+    assert response.headers["Content-Type"] == "application/json", text
+    assert response.headers["x-request-id"].startswith("req_")
+    error = json.loads(text)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert (response.status, error["code"], error["param"]) == (bad.status, bad.code, bad.param), text
+    assert error["type"] == "invalid_request_error"
+    assert len(error["message"]) > 10
+
+
+async def test_a_refused_request_is_never_submitted(gateway: HttpGateway) -> None:
+    submitted: list[str] = []
+    listener = await gateway.bus.edge.listen("tasks.>", lambda delivery: submitted.append(delivery.subject))
+    for bad in BODIES:
+        await check(gateway, bad, bad.bytes)
+    # What was sent before this answer would have been heard before it.
+    await gateway.bus.edge.request("$JS.API.INFO", b"")
+    await listener.close()
+    assert submitted == []
+
+
+async def test_a_wrong_method_is_told_which_ones_work(gateway: HttpGateway) -> None:
+    async with gateway.session.put(f"{gateway.url}{CHAT}") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "POST")
+
+
+async def test_a_body_without_a_length_is_limited_too(gateway: HttpGateway) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b" " * LIMIT
+
+    headers = {"Content-Type": "application/json"}
+    async with gateway.session.post(f"{gateway.url}{CHAT}", data=endless(), headers=headers) as response:
+        assert (response.status, (await response.json())["error"]["code"]) == (413, "request_too_large")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"hello\r\n\r\n", 400),
+        (b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+        (b"GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % (b"x" * 9000), 431),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: %b\r\n\r\n" % (b"x" * 9000), 431),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n", 400),
+    ],
+)
+async def test_what_is_not_http(gateway: HttpGateway, sent: bytes, status: int) -> None:
+    head, body = await exchange(gateway, sent)
+    assert head.startswith((f"HTTP/1.0 {status} ".encode(), f"HTTP/1.1 {status} ".encode())), head
+    assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+    assert b"\r\nx-request-id: " in head
+    assert b"\r\nServer: ig3\r\n" in head
+
+
+async def exchange(gateway: HttpGateway, sent: bytes) -> tuple[bytes, bytes]:
+    address = urlsplit(gateway.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(sent)
+    async with asyncio.timeout(LIMIT_S):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+        body = await reader.readexactly(int(length.partition(b":")[2]))
+    writer.close()
+    await writer.wait_closed()
+    return head, body
+
+
+async def test_the_gateway_still_serves_after_all_of_this(gateway: HttpGateway) -> None:
+    response = await gateway.ask()
+    assert response.status == 200, await response.text()
+
+
+async def test_there_are_enough_cases() -> None:
+    assert len(BODIES) + len(REQUESTS) >= 40
+    assert len({bad.name for bad in (*BODIES, *REQUESTS)}) == len(BODIES) + len(REQUESTS)
