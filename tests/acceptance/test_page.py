@@ -118,7 +118,7 @@ async def test_a_task_is_cancelled_from_its_history(visit: Visit) -> None:
 async def test_stop_ends_the_task_and_not_only_the_reading(visit: Visit) -> None:
     await visit.ask("Shall I stop?")
     await visit.until("() => document.querySelector('.answer .text')?.textContent.length > 5")
-    await visit.page.get_by_role("button", name="Stop").click()
+    await visit.page.get_by_role("button", name="Stop", exact=True).click()
 
     await expect(visit.page.get_by_test_id("answer-turn")).to_have_attribute("data-state", "stopped")
     task = visit.task("Shall I stop?")
