@@ -1,0 +1,201 @@
+"""The page's pure modules, run in the browser: its folds must agree with those of the mesh."""
+
+import itertools
+import json
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+from aiohttp import web
+from playwright.async_api import Browser, Page
+
+from gateway.bridge.close_codes import CLOSE_CODES
+from gateway.page import routes
+from streams.chat import Usage
+from streams.events import (
+    TaskAccepted,
+    TaskAssigned,
+    TaskChunk,
+    TaskEnded,
+    TaskError,
+    TaskEvent,
+    TaskHalted,
+    TaskQueued,
+)
+from streams.subjects import MESH
+from streams.task import TaskState, fold
+
+pytestmark = pytest.mark.timeout(180)
+
+TASK = "01a20a9fb8247faf9e4c062b8de01035"
+
+STORIES: dict[str, list[TaskEvent]] = {
+    "queued, then moved to another node in mid-answer": [
+        TaskAccepted(n=1, at_ms=1),
+        TaskQueued(n=2, at_ms=2, position=3, reason="busy"),
+        TaskAssigned(n=3, at_ms=3, attempt=1, node="a", policy="p"),
+        TaskChunk(n=4, attempt=1, offset=0, text="mörk 海 🌊 ", tokens=3),
+        TaskAssigned(n=5, at_ms=4, attempt=2, node="b", policy="p", offset=9),
+        TaskChunk(
+            n=6,
+            attempt=2,
+            offset=9,
+            text="end",
+            tokens=1,
+            finish_reason="stop",
+            usage=Usage(prompt_tokens=1, completion_tokens=4),
+        ),
+        TaskEnded(n=7, at_ms=5, outcome="completed"),
+    ],
+    "cancelled while it ran": [
+        TaskAssigned(n=1, at_ms=3, attempt=1, node="a", policy="p"),
+        TaskChunk(n=2, attempt=1, offset=0, text="some", tokens=1),
+        TaskHalted(n=3, at_ms=4, reason="cancelled by the client"),
+        TaskEnded(n=4, at_ms=5, outcome="cancelled"),
+    ],
+    "refused": [
+        TaskEnded(n=1, at_ms=5, outcome="failed", error=TaskError(code="model_not_found", message="no", status=404)),
+    ],
+}
+
+
+@pytest.fixture
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    app = web.Application()
+    routes.add_routes(app)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    opened = await browser.new_page()
+    await opened.goto(f"http://127.0.0.1:{runner.addresses[0][1]}/page/vendor/VENDORED.md")
+    yield opened
+    await opened.close()
+    await runner.cleanup()
+
+
+def writer_of(event: TaskEvent, node: str | None) -> str:
+    return node or "" if isinstance(event, TaskChunk) else MESH
+
+
+def as_frame(events: list[TaskEvent], topic: str = "tasks") -> dict:
+    items = [{"task": TASK, "writer": "w", "event": json.loads(msgspec.json.encode(event))} for event in events]
+    return {"type": "events", "topic": topic, "events": items, "nowMs": 1000}
+
+
+@pytest.mark.parametrize("story", STORIES)
+async def test_a_task_becomes_on_the_page_what_it_becomes_in_the_mesh(page: Page, story: str) -> None:
+    advance = """async ([events, id]) => {
+        const { advance, unknownTask } = await import("/page/state/task.js");
+        const steps = [];
+        let task = unknownTask(id);
+        for (const event of events) steps.push(task = advance(task, event, 0));
+        return steps;
+    }"""
+    events = STORIES[story]
+    shown = await page.evaluate(advance, [[item["event"] for item in as_frame(events)["events"]], TASK])
+
+    state = TaskState()
+    for event, task in zip(events, shown, strict=True):
+        state = fold([(writer_of(event, state.node), event)], state)
+        assert state.n == event.n
+        assert (task["n"], task["phase"], task["tokens"], task["chars"]) == (
+            state.n,
+            state.phase,
+            state.tokens,
+            state.chars,
+        )
+        assert (task.get("node"), task.get("outcome")) == (state.node, state.outcome)
+        assert (task.get("position"), task.get("reason")) == (state.position, state.reason)
+
+
+async def test_an_event_that_comes_twice_counts_once(page: Page) -> None:
+    reduce = """async ([frames, task]) => {
+        const { initialState, reduce } = await import("/page/state/reducer.js");
+        const opened = reduce(initialState(), { type: "page.open", task });
+        return frames.reduce(reduce, opened);
+    }"""
+    events = STORIES["queued, then moved to another node in mid-answer"]
+    frames = [as_frame(events[:4], topic) for topic in ("task", "tasks")]
+    frames += [as_frame(events[2:], topic) for topic in ("task", "tasks")]
+
+    state = await page.evaluate(reduce, [frames, TASK])
+
+    assert state["opened"]["text"] == "mörk 海 🌊 end"
+    assert [item["event"]["n"] for item in state["opened"]["events"]] == [1, 2, 3, 4, 5, 6, 7]
+    assert state["tasks"][TASK]["tokens"] == state["tokensSinceSample"] == 4
+
+
+async def test_a_snapshot_replaces_what_was_known(page: Page) -> None:
+    reduce = """async (frames) => {
+        const { initialState, reduce } = await import("/page/state/reducer.js");
+        return Object.keys(frames.reduce(reduce, initialState()).tasks);
+    }"""
+    view = {"task": TASK, "created_ms": 1, "model": "m", "prompt": "p", "n": 0, "phase": "submitted"}
+    other = {**view, "task": TASK.replace("01a2", "01a3")}
+    frames = [{"type": "tasks", "tasks": [view], "reset": True}, {"type": "tasks", "tasks": [other], "reset": True}]
+
+    assert await page.evaluate(reduce, frames) == [other["task"]]
+
+
+async def test_chunks_that_follow_each_other_are_one_episode_of_the_story(page: Page) -> None:
+    tell = """async (happened) => {
+        const { episodes } = await import("/page/state/episodes.js");
+        return episodes(happened).map(({ kind, firstN, lastN, text }) => [kind, firstN, lastN, text ?? null]);
+    }"""
+    chunks = [TaskChunk(n=n, attempt=1, offset=0, text=f"{n} ", tokens=1) for n in (2, 3, 4)]
+    story = [
+        TaskAssigned(n=1, at_ms=0, attempt=1, node="a", policy="p"),
+        *chunks,
+        TaskEnded(n=5, at_ms=0, outcome="dead"),
+    ]
+
+    assert await page.evaluate(tell, as_frame(story)["events"]) == [
+        ["marker", 1, 1, None],
+        ["chunks", 2, 4, "2 3 4 "],
+        ["marker", 5, 5, None],
+    ]
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [5, 6, 7], list(range(1, 60))])
+async def test_server_sent_events_are_read_from_pieces_of_any_size(page: Page, cuts: list[int]) -> None:
+    body = (
+        ': hello\n\nid: 2\ndata: {"a": "mörk"}\n\ndata: one\ndata: two\r\n\r\ndata: [DONE]\n\nid: 9\ndata: cut'.encode()
+    )
+    edges = [0, *cuts, len(body)]
+    pieces = [list(body[start:stop]) for start, stop in itertools.pairwise(edges)]
+    read = """async (pieces) => {
+        const { serverSentEvents } = await import("/page/wire/events.js");
+        const body = new ReadableStream({
+            start(controller) {
+                for (const piece of pieces) controller.enqueue(new Uint8Array(piece));
+                controller.close();
+            },
+        });
+        const events = [];
+        for await (const event of serverSentEvents(body)) events.push([event.id, event.data]);
+        return events;
+    }"""
+
+    assert await page.evaluate(read, pieces) == [["2", '{"a": "mörk"}'], ["", "one\ntwo"], ["", "[DONE]"]]
+
+
+async def test_the_page_comes_back_exactly_where_the_close_code_says_so(page: Page) -> None:
+    finals = """async (codes) => {
+        const { isFinal } = await import("/page/wire/backoff.js");
+        return codes.map(isFinal);
+    }"""
+    codes = [*CLOSE_CODES]
+    assert await page.evaluate(finals, [code.code for code in codes]) == [code.come_back == "never" for code in codes]
+    assert await page.evaluate(finals, [1000, 1001, 1006]) == [False, False, False]
+
+
+async def test_pauses_grow_up_to_a_limit_and_are_short_after_a_planned_stop(page: Page) -> None:
+    pauses = """async (cases) => {
+        const { pauseMs } = await import("/page/wire/backoff.js");
+        return cases.map(([code, failures, random]) => pauseMs(code, failures, random));
+    }"""
+    growing = await page.evaluate(pauses, [[1006, failures, 1] for failures in range(20)])
+    assert growing == sorted(growing)
+    assert growing[0] < growing[3] < growing[-1] <= 10_000
+    [planned, failed_again] = await page.evaluate(pauses, [[1012, 0, 0.99], [1012, 5, 0.99]])
+    assert planned < 500 < failed_again
