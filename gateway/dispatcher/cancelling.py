@@ -64,6 +64,9 @@ class Cancelling:
         life = self._life_of(key)
         if life is not None:
             return await self._end_life(life, request)
+        # Looked up first: of a task that is over, or was never there, no dispatcher would say a word.
+        if await ending.stored_end(self._bus, key) is not None or not await self._was_submitted(key):
+            return await self._outcome(key)
         try:
             reply = await self._bus.core.request(f"{_OWNER}.{key.account}", encode(request), timeout=_OWNER_TIMEOUT)
         except (NoResponders, RequestTimedOut):
@@ -85,16 +88,15 @@ class Cancelling:
         return CancelOutcome(task=key.task, outcome="unknown" if end is None else closing(end).outcome)
 
     async def _end_unowned(self, key: TaskKey, request: Cancel) -> CancelOutcome:
-        """End a task that no dispatcher holds: it waits in the queue, its dispatcher has died, or it is over."""
-        if await ending.stored_end(self._bus, key) is None and await self._was_submitted(key):
-            run = TaskRun(self._bus, key)
-            await run.read()
-            end = await ending.settle(self._bus, key, ending.cancelled(run.state, UNREADABLE, request.reason))
-            try:
-                await ending.close(run, end)
-            except Superseded as error:
-                log.info("%s", error)
-        return await self._outcome(key)
+        """End a task that no dispatcher holds: it waits in the queue, or its dispatcher has died."""
+        run = TaskRun(self._bus, key)
+        await run.read()
+        end = await ending.settle(self._bus, key, ending.cancelled(run.state, UNREADABLE, request.reason))
+        try:
+            await ending.close(run, end)
+        except Superseded as error:
+            log.info("%s", error)
+        return CancelOutcome(task=key.task, outcome=closing(end).outcome)
 
     async def _was_submitted(self, key: TaskKey) -> bool:
         asked = (
