@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from mesh.credentials import Credentials
 from mesh.readiness import Ready, read_announcement
 from tests.processes import PATIENCE_S
 
@@ -29,6 +28,7 @@ SMALL_MODEL = "smollm2-135m-instruct"
 SYNTHETIC = "synthetic"
 
 _TAIL_BYTES = 3000
+NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,9 @@ class Place:
         here = {"IG3_DATA_DIR": str(self.data_dir), "IG3_NATS": self.nats, "IG3_HTTP": self.http}
         return {**clean, **here, "COLUMNS": "120"}
 
-    def run(self, *command: str | Path, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str | Path, cwd: Path | None = None, variables: Mapping[str, str] = NONE
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, as from a shell that knows where the mesh is."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return subprocess.run(
@@ -66,7 +68,7 @@ class Place:
 
     def ig3(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run `ig3` to its end, whatever its exit status."""
-        return self.run(IG3, *arguments, **variables)
+        return self.run(IG3, *arguments, variables=variables)
 
     def ok(self, *arguments: str, **variables: str) -> str:
         """Run `ig3`, which must succeed, and return what it wrote to standard output."""
@@ -83,7 +85,15 @@ class Place:
 class Running:
     """One `ig3` process, with a process group of its own. A context manager stops it."""
 
-    def __init__(self, name: str, command: list[str], place: Place, *, cwd: Path | None = None, **variables: str):
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        place: Place,
+        *,
+        cwd: Path | None = None,
+        variables: Mapping[str, str] = NONE,
+    ) -> None:
         self.name = name
         self.place = place
         place.folder.mkdir(parents=True, exist_ok=True)
@@ -176,7 +186,7 @@ def running_up(
     *arguments: str,
     command: tuple[str, ...] = (str(IG3), "up"),
     cwd: Path | None = None,
-    **variables: str,
+    variables: Mapping[str, str] = NONE,
 ) -> Iterator[RunningMesh]:
     """Run `ig3 up` in an empty folder, or one of an earlier run, and stop it at the end.
 
@@ -188,7 +198,7 @@ def running_up(
         variables: settings.
     """
     asked = Place(folder=folder)
-    with Running("up", [*command, *arguments], asked, cwd=cwd, **variables) as up:
+    with Running("up", [*command, *arguments], asked, cwd=cwd, variables=variables) as up:
         ready = up.ready()
         place = replace(asked, http=urlsplit(ready.url).netloc, nats=_nats_of(up))
         yield RunningMesh(up=up, place=place, models=ready.models)
@@ -205,7 +215,7 @@ class Parts:
     def start(self, name: str, *arguments: str, **variables: str) -> Running:
         """Start `ig3 <part>`, where `name` is `node`, `node-b` and so on; `ready` waits for it."""
         command = [str(IG3), name.partition("-")[0], *arguments]
-        self.running[name] = Running(name, command, self.place, **variables)
+        self.running[name] = Running(name, command, self.place, variables=variables)
         return self.running[name]
 
     def ready(self, *names: str) -> None:
@@ -234,11 +244,6 @@ def running_parts(folder: Path) -> Iterator[Parts]:
         yield parts
     finally:
         parts.stop()
-
-
-def seeds(place: Place) -> Credentials:
-    """The credentials of a mesh, for a test that looks at its streams."""
-    return Credentials.load(place.data_dir)
 
 
 def _nats_of(up: Running) -> str:
