@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -71,6 +71,15 @@ class HttpGateway:
     async def get(self, path: str, **headers: str) -> ClientResponse:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.session.get(f"{self.url}{path}", headers=named)
+
+
+async def until(check: Callable[[], Awaitable[bool]]) -> None:
+    """Ask again and again until the answer is yes."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            if await check():
+                return
+            await asyncio.sleep(0.01)
 
 
 def chat(**fields: object) -> Json:

@@ -27,7 +27,7 @@ _SERVER_ERROR: Final = 500
 _LAST_STATUS: Final = 599
 
 _UNEXPLAINED: Final = {
-    "cancelled": TaskError(code="task_cancelled", message="The task was cancelled.", status=CANCELLED_STATUS),
+    "cancelled": TaskError(code="cancelled", message="The task was cancelled.", status=CANCELLED_STATUS),
     "dead": TaskError(code="task_dead", message="The task was given up; the mesh gave no reason.", status=500),
 }
 _FAILED: Final = TaskError(code="task_failed", message="The task failed; the mesh gave no reason.", status=500)

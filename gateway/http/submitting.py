@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from gateway.http.errors import ApiError, too_large, unavailable
@@ -20,6 +21,7 @@ INPUT_LIMIT: Final = 512 * 1024
 
 _ROOM_FOR_HEADERS: Final = 1024
 _TRIES: Final = 3
+APPEND_TIMEOUT: Final = timedelta(seconds=5)
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -56,7 +58,7 @@ async def _append(bus: Bus, subject: str, data: bytes, headers: Headers) -> None
     # A lost acknowledgement is a question: the subject takes one message only, so asking again is safe.
     for _ in range(_TRIES):
         try:
-            await bus.edge.append(subject, data, headers=headers)
+            await bus.edge.append(subject, data, headers=headers, timeout=APPEND_TIMEOUT)
         except PublishUnknown:
             continue
         except SubjectTaken:

@@ -33,7 +33,7 @@ class Bad:
     headers: dict[str, str] = field(default_factory=dict)
 
     @property
-    def bytes(self) -> bytes:
+    def sent(self) -> bytes:
         if self.raw is not None:
             return self.raw
         return b"" if self.body is None else json.dumps(self.body).encode()
@@ -42,7 +42,7 @@ class Bad:
     def streamed(self) -> bytes:
         """The same request for a stream, where it is one that could be."""
         if not isinstance(self.body, dict) or self.body.keys() & {"stream", "stream_options"}:
-            return self.bytes
+            return self.sent
         return json.dumps({**self.body, "stream": True}).encode()
 
 
@@ -221,12 +221,12 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Htt
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 @pytest.mark.parametrize("bad", BODIES, ids=lambda bad: bad.name)
 async def test_a_bad_body(gateway: HttpGateway, bad: Bad, stream: bool) -> None:
-    await check(gateway, bad, bad.streamed if stream else bad.bytes)
+    await check(gateway, bad, bad.streamed if stream else bad.sent)
 
 
 @pytest.mark.parametrize("bad", REQUESTS, ids=lambda bad: bad.name)
 async def test_a_bad_request(gateway: HttpGateway, bad: Bad) -> None:
-    await check(gateway, bad, bad.bytes)
+    await check(gateway, bad, bad.sent)
 
 
 async def check(gateway: HttpGateway, bad: Bad, raw: bytes) -> None:
@@ -247,7 +247,7 @@ async def test_a_refused_request_is_never_submitted(gateway: HttpGateway) -> Non
     submitted: list[str] = []
     listener = await gateway.bus.edge.listen("tasks.>", lambda delivery: submitted.append(delivery.subject))
     for bad in BODIES:
-        await check(gateway, bad, bad.bytes)
+        await check(gateway, bad, bad.sent)
     # What was sent before this answer would have been heard before it.
     await gateway.bus.edge.request("$JS.API.INFO", b"")
     await listener.close()

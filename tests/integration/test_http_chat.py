@@ -231,7 +231,7 @@ async def test_a_queued_task_says_so_and_why(mesh: ScriptedMesh, gateway: HttpGa
         assert (await anext(events)).comments == ["queued position=3 reason=no slot is free"]
     ended = TaskEnded(n=2, at_ms=0, outcome="cancelled")
     await mesh.bus.edge.append(subjects.result(key, MESH), encode(ended))
-    assert [event.json["error"]["code"] async for event in events] == ["task_cancelled"]
+    assert [event.json["error"]["code"] async for event in events] == ["cancelled"]
 
 
 async def test_a_repeat_of_a_task_id_gets_the_stored_answer(mesh: ScriptedMesh, gateway: HttpGateway) -> None:

@@ -63,9 +63,7 @@ async def test_a_stream_says_the_same_as_the_plain_answer(client: openai.AsyncOp
 
 
 async def test_the_clients_stream_helper_puts_the_answer_together(client: openai.AsyncOpenAI) -> None:
-    async with client.chat.completions.stream(
-        model=MODEL, messages=[{"role": "user", "content": "hello"}]
-    ) as stream:
+    async with client.chat.completions.stream(model=MODEL, messages=[{"role": "user", "content": "hello"}]) as stream:
         whole = await stream.get_final_completion()
     assert len((whole.choices[0].message.content or "").split()) == 50
 
