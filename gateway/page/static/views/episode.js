@@ -1,3 +1,5 @@
+import { useEffect, useRef } from "preact/hooks";
+
 import { Bar } from "./bar.js";
 import * as format from "./format.js";
 import { html } from "./html.js";
@@ -13,12 +15,16 @@ export function Submitted({ task }) {
 
 /** The chunks of one attempt that follow each other. */
 export function Chunks({ episode }) {
+  const text = useRef(null);
+  useEffect(() => {
+    if (!episode.finish) text.current.scrollTop = text.current.scrollHeight;
+  }, [episode.lastN]);
   const many = episode.lastN > episode.firstN;
   const range = many ? `${episode.firstN}–${episode.lastN}` : episode.firstN;
   const title = `${format.plural(episode.tokens, "token")} in ${format.plural(episode.lastN - episode.firstN + 1, "chunk")}`;
   return html`
     <${Entry} kind="chunks" n=${range} title=${title} writer=${episode.writer}>
-      <p class="said" data-testid="answer">${episode.text}</p>
+      <p class="said" data-testid="answer" ref=${text}>${episode.text}</p>
       ${episode.finish && html`<p class="detail">Finish reason <b>${episode.finish}</b>${usage(episode.usage)}</p>`}
     <//>
   `;

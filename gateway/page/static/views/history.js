@@ -17,15 +17,18 @@ export function History({ opened, known, socket }) {
   const title = useRef(null);
   const task = { ...(known ?? {}), ...opened.view, model: known?.model ?? "", prompt: known?.prompt ?? "" };
   const state = isOver(task) ? task.outcome : isWaiting(task) ? "waiting" : "running";
-  useEffect(() => title.current.focus(), []);
+  useEffect(() => {
+    title.current.focus();
+    return () => document.getElementById(`task-${opened.task}`)?.focus();
+  }, []);
   useEscape(closeTask);
   return html`
-    <aside class="history" role="dialog" aria-labelledby="history-title" data-testid="history">
-      <header class="history-head">
+    <section class="history" role="dialog" aria-labelledby="history-title" data-testid="history">
+      <div class="history-head">
         <${Mark} state=${state} />
         <h2 id="history-title" ref=${title} tabindex="-1">${task.prompt || "Task"}</h2>
         <button class="quiet" aria-label="Close the history" onClick=${closeTask}>${cross}</button>
-      </header>
+      </div>
       <${Facts} task=${task} state=${state} />
       <div class="history-acts">
         <${CopyButton} text=${opened.task} label="Copy id" />
@@ -39,7 +42,7 @@ export function History({ opened, known, socket }) {
         ${episodes(opened.events).map((episode) => html`<${Episode} key=${episode.firstN} episode=${episode} sinceMs=${task.created_ms} />`)}
       </ol>
       ${!opened.done && !opened.error && html`<p class="following"><span class="dot" aria-hidden="true"></span>following</p>`}
-    </aside>
+    </section>
   `;
 }
 
@@ -53,7 +56,7 @@ function Facts({ task, state }) {
     ["Model", task.model || "–"],
     ["Node", task.node ?? "–"],
     ["Tokens", format.count(task.tokens)],
-    ["Lasted", isOver(task) ? format.duration(task.ended_ms - task.created_ms) : "–"],
+    [isOver(task) ? "Lasted" : "Since", isOver(task) ? format.duration(task.ended_ms - task.created_ms) : format.clock(task.created_ms)],
   ];
   return html`
     <dl class="facts">

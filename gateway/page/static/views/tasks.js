@@ -50,7 +50,7 @@ function Task({ task, opened }) {
   const state = isOver(task) ? task.outcome : isWaiting(task) ? "waiting" : "running";
   return html`
     <li>
-      <button class="task" data-state=${state} data-testid=${`task-${task.task}`} aria-expanded=${opened} onClick=${() => openTask(task.task)}>
+      <button class="task" id=${`task-${task.task}`} data-state=${state} data-testid=${`task-${task.task}`} aria-expanded=${opened} onClick=${() => openTask(task.task)}>
         <${Mark} state=${state} />
         <span class="task-prompt">${task.prompt || html`<span class="mono">${task.task}</span>`}</span>
         <span class="task-facts">
