@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_EVENTS_PER_FRAME: Final = 128
+EVENTS_PER_FRAME: Final = 128
 _REMEMBERED_FRAMES: Final = 1024
 _RETRY_S: Final = 1.0
 
@@ -54,8 +54,8 @@ async def send_task(source: TaskSource, key: TaskKey, after: int, outbox: Outbox
     while True:
         try:
             async for steps in follow(source, key, after=position):
-                for start in range(0, len(steps), _EVENTS_PER_FRAME):
-                    batch = steps[start : start + _EVENTS_PER_FRAME]
+                for start in range(0, len(steps), EVENTS_PER_FRAME):
+                    batch = steps[start : start + EVENTS_PER_FRAME]
                     await outbox.put(memory.frame(key, batch))
                     position = batch[-1].state.n
         except BusError as error:
