@@ -310,29 +310,53 @@ def _sequence_of(subject: str, answer: Delivery) -> int:
     raise PublishRefused(f"{subject}: {ack.error.description} ({ack.error.err_code})")
 
 
+class _Complaints:
+    """What nats-py complains about. While the bus is away it repeats itself at each try: then once is enough."""
+
+    def __init__(self, client: DirectClient, name: str) -> None:
+        self._client = client
+        self._name = name
+        self._said: dict[str, None] = {}
+
+    def __str__(self) -> str:
+        return "; ".join(self._said)
+
+    async def on_error(self, error: Exception) -> None:
+        text = str(error) or type(error).__name__
+        if self._client.is_connected or text not in self._said:
+            log.warning("connection %s: %s", self._name, text)
+        if not self._client.is_connected:
+            self._said[text] = None
+
+    async def on_drop(self) -> None:
+        if not self._client.is_leaving:
+            log.warning("connection %s lost, reconnecting", self._name)
+        self._client.on_drop()
+
+    async def on_return(self) -> None:
+        self._said.clear()
+        log.info("connection %s is back", self._name)
+
+
 async def _dial(client: DirectClient, options: LinkOptions) -> None:
-    async def on_error(error: Exception) -> None:
-        log.warning("connection %s: %s", options.name, error)
-
-    async def on_drop() -> None:
-        if not client.is_leaving:
-            log.warning("connection %s lost, reconnecting", options.name)
-        client.on_drop()
-
+    complaints = _Complaints(client, options.name)
+    timeout_s = options.connect_timeout.total_seconds()
     try:
-        async with asyncio.timeout(options.connect_timeout.total_seconds()):
+        async with asyncio.timeout(timeout_s):
             await client.connect(
                 servers=list(options.servers),
                 name=options.name,
                 inbox_prefix=options.inbox_prefix.encode(),
                 nkeys_seed=str(options.seed_file) if options.seed_file else None,
-                error_cb=on_error,
-                disconnected_cb=on_drop,
+                error_cb=complaints.on_error,
+                disconnected_cb=complaints.on_drop,
+                reconnected_cb=complaints.on_return,
                 allow_reconnect=True,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=_RECONNECT_WAIT_S,  # pyright: ignore[reportArgumentType] - used as seconds to sleep, so a float will do
                 skip_subject_validation=True,
             )
     except Exception as error:
-        await client.close()
-        raise BusUnavailable(f"cannot reach the bus at {', '.join(options.servers)}: {error or 'time-out'}") from error
+        await client.leave()
+        reason = str(error) or str(complaints) or f"no answer within {timeout_s:g} s"
+        raise BusUnavailable(f"cannot reach the bus at {', '.join(options.servers)}: {reason}") from error
