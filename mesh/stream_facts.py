@@ -95,6 +95,12 @@ class _Info(Struct):
     error: _Error | None = None
 
 
+class _Names(Struct):
+    total: int = 0
+    streams: list[str] | None = None
+
+
+_names: Final = msgspec.json.Decoder(_Names)
 _info: Final = msgspec.json.Decoder(_Info)
 
 
@@ -133,6 +139,22 @@ async def stream_facts(
                 raise BusError(f"stream {stream} has no leader: are enough servers of the cluster up?")
             was_empty = is_empty
         await asyncio.sleep(_PAUSE_S)
+
+
+async def stream_names(link: Link) -> list[str]:
+    """Return the names of all streams in the connection's account, sorted.
+
+    Raises:
+        BusError: if the broker does not answer.
+    """
+    names: list[str] = []
+    while True:
+        query = json.dumps({"offset": len(names)}).encode()
+        page = _names.decode((await link.request("$JS.API.STREAM.NAMES", query)).data)
+        found = page.streams or []
+        names += found
+        if not found or len(names) >= page.total:
+            return sorted(names)
 
 
 async def message_at(link: Link, stream: str, sequence: int) -> Recorded | None:

@@ -1,0 +1,117 @@
+"""``ig3 streams``: the broker's streams as they are, against what they should be."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from mesh.config_options import only, settings_options
+from mesh.operator_bus import run_on_bus
+from mesh.provision import Action, check, provision
+from mesh.settings import MeshSettings
+from mesh.stream_facts import stream_facts, stream_names
+from mesh.tables import Column, print_table, show_size, show_time
+from mesh.terminal import terminal
+from streams.topology import consumer_specs
+
+if TYPE_CHECKING:
+    from mesh.bus import Bus
+    from mesh.provision import Finding
+    from mesh.stream_facts import StreamFacts
+    from mesh.terminal import Terminal
+    from streams.topology import Account
+
+_SHAPE: Final = only(MeshSettings, "nats", "data_dir", "results_streams", "replicas", "retention", "ended_retention")
+_WORDS: Final = {
+    Action.SAME: ("as it should be", "green"),
+    Action.MISSING: ("missing", "red"),
+    Action.DRIFTED: ("differs", "yellow"),
+    Action.CREATED: ("created", "green"),
+    Action.UPDATED: ("updated", "green"),
+}
+
+
+_EXAMPLES: Final = """\b
+Examples:
+  ig3 streams check        # exit status 1 if anything is missing or differs
+  ig3 streams provision    # make it so; never deletes data
+  ig3 streams list         # what each stream holds
+"""
+
+
+@click.group(epilog=_EXAMPLES)
+def streams() -> None:
+    """Compare the broker's streams with what they should be."""
+
+
+@streams.command(name="check")
+@settings_options(mesh=_SHAPE)
+def check_streams(mesh: MeshSettings) -> None:
+    """Say what is missing and what differs.
+
+    Shows each stream and consumer and changes nothing. The exit status is 1 if anything is missing or differs.
+    """
+    findings: list[Finding] = []
+
+    async def work(bus: Bus) -> None:
+        findings.extend(await check(bus.links, mesh.streams, consumer_specs()))
+
+    run_on_bus(mesh, "streams", work)
+    _print_findings(terminal(), findings)
+    if any(finding.action is not Action.SAME for finding in findings):
+        terminal().err.print("`ig3 streams provision` makes it so, without deleting data.", markup=False)
+        sys.exit(1)
+
+
+@streams.command(name="provision")
+@settings_options(mesh=_SHAPE)
+def provision_streams(mesh: MeshSettings) -> None:
+    """Create what is missing, update what differs.
+
+    What could only be changed by losing data is refused.
+    """
+    findings: list[Finding] = []
+
+    async def work(bus: Bus) -> None:
+        findings.extend(await provision(bus.links, mesh.streams, consumer_specs()))
+
+    run_on_bus(mesh, "streams", work)
+    _print_findings(terminal(), findings)
+
+
+@streams.command(name="list")
+@settings_options(mesh=only(MeshSettings, "nats", "data_dir"))
+def list_streams(mesh: MeshSettings) -> None:
+    """Show what each stream of the broker holds."""
+    found: list[tuple[Account, StreamFacts]] = []
+
+    async def work(bus: Bus) -> None:
+        for account, link in bus.links.items():
+            found.extend([(account, await stream_facts(link, name)) for name in await stream_names(link)])
+
+    run_on_bus(mesh, "streams", work)
+    _print_streams(terminal(), found)
+
+
+def _print_findings(screen: Terminal, findings: list[Finding]) -> None:
+    columns = (Column("STREAM/CONSUMER"), Column("STATE"), Column("DIFFERENCE (is -> should be)"))
+    rows = [(finding.name, _WORDS[finding.action], "; ".join(finding.differences)) for finding in findings]
+    print_table(screen, columns, rows)
+
+
+def _print_streams(screen: Terminal, found: list[tuple[Account, StreamFacts]]) -> None:
+    columns = (
+        *(Column("STREAM"), Column("ACCOUNT"), Column("MESSAGES", right=True), Column("SIZE", right=True)),
+        *(Column("SEQUENCES", right=True), Column("FIRST"), Column("LAST")),
+    )
+    rows = [
+        (
+            *(facts.name, account, f"{facts.messages:,}", show_size(facts.size_bytes)),
+            *(f"{facts.first_sequence}-{facts.last_sequence}" if facts.messages else "", show_time(facts.first_at)),
+            show_time(facts.last_at),
+        )
+        for account, facts in found
+    ]
+    print_table(screen, columns, rows)
