@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -26,9 +26,15 @@ if TYPE_CHECKING:
     import asyncio
 
     from gateway.http.metrics_page import MetricsPage
+_EXAMPLES: Final = """\b
+Examples:
+  ig3 gateway --http :9090              # a second gateway on this machine
+  ig3 gateway --nats 10.0.0.5:4222      # on another machine than the broker
+  ig3 gateway --on-disconnect cancel    # do not finish what nobody waits for
+"""
 
 
-@click.command()
+@click.command(epilog=_EXAMPLES)
 @settings_options(
     mesh=only(
         MeshSettings,

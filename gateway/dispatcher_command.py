@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -21,9 +21,15 @@ from mesh.telemetry import open_telemetry
 
 if TYPE_CHECKING:
     import asyncio
+_EXAMPLES: Final = """\b
+Examples:
+  ig3 dispatcher                         # one more, to share the work of those that run
+  ig3 dispatcher --nats 10.0.0.5:4222    # on another machine than the broker
+  ig3 dispatcher --deadline 2m           # give up sooner on tasks that say no time
+"""
 
 
-@click.command()
+@click.command(epilog=_EXAMPLES)
 @settings_options(
     mesh=only(
         MeshSettings, "nats", "data_dir", "results_streams", "retention", "otlp_endpoint", "log_level", "log_format"

@@ -42,6 +42,13 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
 )
 """What ``ig3 --help`` says, so that it need not load the commands; a test compares it with the commands' own help."""
 
+_EXAMPLES: Final = """\b
+Examples:
+  ig3 up                             # a whole mesh on this machine, with a small model
+  ig3 chat "Why is the sky blue?"    # ask it, from another terminal
+  ig3 explain last                   # why the answer came from where it came
+"""
+
 _OUR_PACKAGES: Final = frozenset({"streams", "mesh", "nodes", "gateway"})
 
 
@@ -81,7 +88,11 @@ class Commands(click.Group):
                 formatter.write_dl([(name, one.get_short_help_str() if one else "") for name, one in others])
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EXAMPLES,
+)
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),

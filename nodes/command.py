@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,9 +16,15 @@ from nodes.settings import NodeSettings
 
 if TYPE_CHECKING:
     import asyncio
+_EXAMPLES: Final = """\b
+Examples:
+  ig3 node --nats 10.0.0.5:4222                    # the small model, for a mesh on another machine
+  ig3 node --model ~/models/qwen.gguf --slots 2    # another model, two answers at once
+  ig3 node --engine llama-cpp-python               # with your own build of llama.cpp
+"""
 
 
-@click.command()
+@click.command(epilog=_EXAMPLES)
 @settings_options(
     node=NodeSettings, mesh=only(MeshSettings, "nats", "data_dir", "otlp_endpoint", "log_level", "log_format")
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     import asyncio
 
     from mesh.provision import Finding
+_EXAMPLES: Final = """\b
+Examples:
+  ig3 broker                         # on loopback, in .ig3
+  ig3 broker --nats 10.0.0.5:4222    # for nodes on other machines of a trusted network
+  ig3 broker --env-only              # prepare for a nats-server of your own
+"""
 
 
-@click.command()
+@click.command(epilog=_EXAMPLES)
 @click.option(
     "--env-only",
     is_flag=True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 import msgspec
 from msgspec import Struct
@@ -11,6 +13,13 @@ from mesh.config_options import read_sources
 from mesh.config_sources import Sources, installed_sections
 from mesh.settings import DEFAULT, resolve
 from mesh.terminal import Terminal, terminal
+
+_EXAMPLES: Final = """\b
+Examples:
+  ig3 config show                   # all settings, and where each comes from
+  IG3_HTTP=:9090 ig3 config show    # try what a variable does
+  ig3 config show --json            # for programs
+"""
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -23,7 +32,7 @@ class Row(Struct, frozen=True, kw_only=True):
     variable: str
 
 
-@click.group()
+@click.group(epilog=_EXAMPLES)
 def config() -> None:
     """Show the settings that hold and where each comes from."""
 

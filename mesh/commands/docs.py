@@ -13,9 +13,15 @@ from streams.asyncapi import asyncapi_json
 
 ASYNCAPI_FILE: Final = Path("docs/asyncapi.json")
 """Where the committed copy of the AsyncAPI document lies, seen from the root of the repository."""
+_EXAMPLES: Final = """\b
+Examples:
+  ig3 docs asyncapi --output docs/asyncapi.json    # every event and message on the bus
+  ig3 docs asyncapi --check                        # is the committed copy what the code says?
+  ig3 docs config                                  # the page of all settings
+"""
 
 
-@click.group()
+@click.group(epilog=_EXAMPLES)
 def docs() -> None:
     """Write the documents that are made from the code."""
 

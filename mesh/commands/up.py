@@ -33,9 +33,16 @@ if TYPE_CHECKING:
 
 _SECTIONS: Final = installed_sections()
 """Flags of the other packages' settings are found by name: ``mesh`` imports neither of them."""
+_EXAMPLES: Final = """\b
+Examples:
+  ig3 up                                                # the small model, on this machine only
+  ig3 up --model ~/models/qwen.gguf                     # another model
+  ig3 up --nodes 2 --slots 8                            # two nodes, eight answers at once on each
+  ig3 up --http :9090 --nats :5222 --data-dir /tmp/b    # beside a mesh that runs already
+"""
 
 
-@click.command()
+@click.command(epilog=_EXAMPLES)
 @settings_options(
     "given",
     up=UpSettings,
