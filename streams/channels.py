@@ -95,6 +95,7 @@ _MARKERS: Final[Kinds] = (
     events.TaskEnded,
 )
 _ENDS: Final[Kinds] = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled)
+_UNREADABLE: Final[Kinds] = (events.SubmissionUnreadable,)
 _MODEL_EVENTS: Final[Kinds] = (events.ModelAnnounced, events.ModelWithdrawn)
 _DEVICE_EVENTS: Final[Kinds] = (events.DeviceRegistered, events.DeviceLost, events.DeviceReturned)
 
@@ -137,6 +138,15 @@ def _stored() -> tuple[Channel, ...]:
             senders=(Sender("service", _ENDS),),
             receivers=("service",),
             stream=topology.ENDED,
+        ),
+        Channel(
+            name="unreadable",
+            address=subjects.UNREADABLE_SUBMISSION,
+            account="CORE",
+            description=_doc(events.SubmissionUnreadable),
+            senders=(Sender("service", _UNREADABLE),),
+            receivers=("service",),
+            stream=topology.UNREADABLE,
         ),
         Channel(
             name="models",

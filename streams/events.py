@@ -168,6 +168,19 @@ class TaskCancelled(Event, frozen=True, kw_only=True, tag="task.cancelled.v1"):
     shares: tuple[AttemptShare, ...] = ()
 
 
+# --- UNREADABLE: what no task can be made of -----------------------------------------------------------------------
+
+
+class SubmissionUnreadable(Event, frozen=True, kw_only=True, tag="submission.unreadable.v1"):
+    """Somebody submitted under a subject that names no task, so that there is no id to answer to."""
+
+    at_ms: int
+    subject: str
+    reason: str
+    body_base64: str
+    """What was submitted, which may be any bytes."""
+
+
 # --- MODELS and DEVICES: who can do what -------------------------------------------------------------------------
 
 
@@ -225,7 +238,7 @@ EndEvent = TaskCompleted | TaskFailed | TaskCancelled
 ModelEvent = ModelAnnounced | ModelWithdrawn
 DeviceEvent = DeviceRegistered | DeviceLost | DeviceReturned
 
-AnyEvent = TaskSubmitted | TaskEvent | EndEvent | ModelEvent | DeviceEvent
+AnyEvent = TaskSubmitted | TaskEvent | EndEvent | SubmissionUnreadable | ModelEvent | DeviceEvent
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
     TaskSubmitted,
@@ -238,6 +251,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     TaskCompleted,
     TaskFailed,
     TaskCancelled,
+    SubmissionUnreadable,
     ModelAnnounced,
     ModelWithdrawn,
     DeviceRegistered,

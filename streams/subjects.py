@@ -97,6 +97,9 @@ def model(node: Token, name: str) -> str:
     return f"models.{node}.{encode_name(name)}"
 
 
+UNREADABLE_SUBMISSION: Final = "unreadable.submission"
+"""Where submissions are kept that name no task."""
+
 DeviceKind = Literal["registered", "lost", "returned"]
 
 

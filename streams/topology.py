@@ -59,6 +59,7 @@ class Retention(Struct, frozen=True, kw_only=True):
 
 TASKS: Final = "TASKS"
 ENDED: Final = "ENDED"
+UNREADABLE: Final = "UNREADABLE"
 MODELS: Final = "MODELS"
 DEVICES: Final = "DEVICES"
 BILLING: Final = "BILLING"
@@ -87,7 +88,7 @@ def stream_specs(
     """
     kept = retention or Retention()
     edge = (_tasks(kept, replicas), *_results(results_streams, kept, replicas))
-    return (*edge, _ended(kept, replicas), *_registers(replicas))
+    return (*edge, _ended(kept, replicas), _unreadable(kept, replicas), *_registers(replicas))
 
 
 def consumer_name(service_class: ServiceClass) -> str:
@@ -115,7 +116,8 @@ def _tasks(kept: Retention, replicas: int) -> StreamSpec:
     return StreamSpec(
         name=TASKS,
         account="EDGE",
-        subjects=("tasks.*.*.*.*.submitted",),
+        # A class that nobody serves is refused by the broker, instead of waiting for ever.
+        subjects=tuple(f"tasks.{service_class}.*.*.*.submitted" for service_class in SERVICE_CLASSES),
         description="What was asked: one message per task, ever.",
         max_age=kept.content,
         one_per_subject=True,
@@ -152,6 +154,17 @@ def _ended(kept: Retention, replicas: int) -> StreamSpec:
         max_age=kept.ends,
         one_per_subject=True,
         republish=Republish("ended.>", "settled.>"),
+        replicas=replicas,
+    )
+
+
+def _unreadable(kept: Retention, replicas: int) -> StreamSpec:
+    return StreamSpec(
+        name=UNREADABLE,
+        account="CORE",
+        subjects=("unreadable.*",),
+        description="What was published and could not even be answered: kept for whoever looks for the fault.",
+        max_age=kept.ends,
         replicas=replicas,
     )
 

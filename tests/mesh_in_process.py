@@ -178,6 +178,13 @@ class InProcessMesh:
         await self.bus.edge.append(subjects.submitted(service_class, key), encode(asked))
         return key
 
+    async def reached(self, key: TaskKey, n: int) -> None:
+        """Wait until a task has come to counter ``n``."""
+        async with asyncio.timeout(LIMIT_S):
+            async for steps in follow(self.bus.source, key):
+                if steps[-1].state.n >= n:
+                    return
+
     async def steps(self, key: TaskKey) -> list[Step]:
         """Follow a task to its end and return every valid event."""
         async with asyncio.timeout(LIMIT_S):

@@ -6,6 +6,7 @@ Any number of dispatchers share the work; each holds its tasks un-acked, so a de
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
@@ -17,18 +18,19 @@ from gateway.dispatcher.life import TaskLife
 from gateway.dispatcher.node_reports import NodeReports
 from gateway.dispatcher.placer import Placer
 from gateway.dispatcher.task_run import Verdict
-from mesh.errors import BusError
+from mesh.errors import BusError, PublishRefused
 from mesh.metric_names import ATTRIBUTE_CLASS, TASKS_HELD
 from mesh.telemetry import Telemetry
 from mesh.work import WorkQueue
 from streams import subjects
+from streams.codec import encode
 from streams.errors import StreamsError
-from streams.events import TaskError, TaskSubmitted
+from streams.events import SubmissionUnreadable, TaskError, TaskSubmitted
 from streams.tokens import Token
 from streams.topology import TASKS, consumer_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
     from datetime import timedelta
 
     from gateway.dispatcher.settings import DispatcherSettings
@@ -99,9 +101,7 @@ class Dispatcher:
         try:
             submission = subjects.parse_submitted(work.subject)
         except StreamsError as error:
-            # No id to answer to: keep the reason in the log, and the queue moving.
-            log.error("a submission on %s cannot be served: %s", work.subject, error)
-            work.done()
+            self._spawn(self._keep_unreadable(work, error))
             return
         if submission.key.task in self.lives:
             # Delivered again because a keep-alive came late: the life that holds it goes on and ends it.
@@ -109,9 +109,26 @@ class Dispatcher:
         life = TaskLife(self._bus, self._placer, self._settings, self.name, work, submission, self._telemetry)
         self.lives[submission.key.task] = life
         self._telemetry.add(TASKS_HELD, 1, {ATTRIBUTE_CLASS: submission.service_class})
-        task = asyncio.create_task(self._live(life, work), name=f"task-{submission.key.task}")
+        self._spawn(self._live(life, work))
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _keep_unreadable(self, work: Work, error: StreamsError) -> None:
+        """Keep what has no id that could be answered, and the queue moving."""
+        log.error("a submission on %s cannot be served: %s", work.subject, error)
+        body = base64.b64encode(work.data).decode()
+        event = SubmissionUnreadable(at_ms=now_ms(), subject=work.subject, reason=str(error), body_base64=body)
+        try:
+            await self._bus.core.append(subjects.UNREADABLE_SUBMISSION, encode(event))
+        except PublishRefused:
+            log.exception("it could not be kept either")
+        except BusError:
+            work.hand_back()
+            return
+        work.done()
 
     async def _live(self, life: TaskLife, work: Work) -> None:
         try:

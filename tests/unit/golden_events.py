@@ -18,6 +18,7 @@ from streams.events import (
     Event,
     ModelAnnounced,
     ModelWithdrawn,
+    SubmissionUnreadable,
     TaskAccepted,
     TaskAssigned,
     TaskCancelled,
@@ -138,6 +139,15 @@ ENDED = {
     "task.cancelled.v1.minimal": TaskCancelled(at_ms=_AT_MS, model=_MODEL, final_n=0, reason="deadline"),
 }
 
+UNREADABLE = {
+    "submission.unreadable.v1": SubmissionUnreadable(
+        at_ms=_AT_MS,
+        subject="tasks.standard.0.local.no-id.submitted",
+        reason="no task id",
+        body_base64="AP9hbnkgYnl0ZXM=",
+    ),
+}
+
 REGISTERS = {
     "model.announced.v1": ModelAnnounced(
         at_ms=_AT_MS,
@@ -164,7 +174,7 @@ REGISTERS = {
     "device.returned.v1": DeviceReturned(at_ms=_AT_MS, node="node-a"),
 }
 
-GOLDEN: dict[str, Event] = {**SUBMITTED, **RESULTS, **ENDED, **REGISTERS}
+GOLDEN: dict[str, Event] = {**SUBMITTED, **RESULTS, **ENDED, **UNREADABLE, **REGISTERS}
 
 
 def golden_file(name: str, folder: Path = FOLDER) -> Path:

@@ -1,12 +1,25 @@
 """The life of a task through real dispatchers and workers."""
 
 import asyncio
+import base64
+
+import pytest
 
 from gateway.dispatcher.ending import stored_end
+from mesh.errors import PublishRefused
 from streams import subjects
 from streams.codec import decode, encode, encode_json
-from streams.events import TaskAssigned, TaskCancelled, TaskCompleted, TaskEnded, TaskFailed, TaskQueued
+from streams.events import (
+    SubmissionUnreadable,
+    TaskAssigned,
+    TaskCancelled,
+    TaskCompleted,
+    TaskEnded,
+    TaskFailed,
+    TaskQueued,
+)
 from streams.messages import Cancel, CancelOutcome
+from streams.topology import UNREADABLE
 from tests.mesh_in_process import InProcessMesh, text_of
 
 
@@ -48,8 +61,7 @@ async def test_without_a_node_a_task_is_queued_with_position_and_reason_until_on
     await mesh.add_dispatcher()
     first = await mesh.submit()
     second = await mesh.submit()
-    while not await mesh.bus.log.read(second):
-        await asyncio.sleep(0.01)
+    await mesh.reached(second, 1)
 
     queued = [(await mesh.bus.log.read(key))[0].event for key in (first, second)]
     await mesh.add_node()
@@ -101,6 +113,25 @@ async def test_an_unreadable_submission_fails_with_the_reason_and_the_queue_move
     assert "model" in ends[0].error.message
 
 
+async def test_a_submission_that_names_no_task_is_kept_and_the_queue_moves_on(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    await mesh.add_node()
+    subject = "tasks.standard.0.local.no-task-id.submitted"
+    await mesh.bus.edge.append(subject, b"any bytes")
+
+    good = await mesh.steps(await mesh.submit())
+
+    kept = await mesh.bus.core.request(f"$JS.API.DIRECT.GET.{UNREADABLE}.{subjects.UNREADABLE_SUBMISSION}", b"")
+    event = decode(kept.data, SubmissionUnreadable)
+    assert (event.subject, base64.b64decode(event.body_base64)) == (subject, b"any bytes")
+    assert good[-1].state.outcome == "completed"
+
+
+async def test_a_class_that_nobody_serves_is_refused_by_the_broker(mesh: InProcessMesh):
+    with pytest.raises(PublishRefused):
+        await mesh.bus.edge.append(f"tasks.someday.0.local.{mesh.key().task}.submitted", b"")
+
+
 async def test_a_json_submission_is_served(mesh: InProcessMesh):
     await mesh.add_dispatcher()
     await mesh.add_node()
@@ -122,8 +153,7 @@ async def test_cancel_while_writing_ends_the_task_and_frees_the_node(mesh: InPro
     await mesh.add_dispatcher()
     node = await mesh.add_node(slots=1, delay_ms=20)
     key = await mesh.submit(tokens=10_000)
-    while len(await mesh.bus.log.read(key)) < 4:
-        await asyncio.sleep(0.01)
+    await mesh.reached(key, 4)
 
     reply = await mesh.bus.core.request(subjects.user_api(key.account, "cancel"), encode(Cancel(task=key.task)))
     steps = await mesh.steps(key)
@@ -140,8 +170,7 @@ async def test_cancel_while_writing_ends_the_task_and_frees_the_node(mesh: InPro
 async def test_cancel_of_a_waiting_task(mesh: InProcessMesh):
     await mesh.add_dispatcher()
     key = await mesh.submit(model="promised")
-    while not await mesh.bus.log.read(key):
-        await asyncio.sleep(0.01)
+    await mesh.reached(key, 1)
 
     reply = await mesh.bus.core.request(subjects.user_api(key.account, "cancel"), encode(Cancel(task=key.task)))
 
@@ -164,8 +193,7 @@ async def test_a_lost_node_ends_its_task_as_failed_with_the_reason(mesh: InProce
     await mesh.add_dispatcher()
     node = await mesh.add_node(delay_ms=20)
     key = await mesh.submit(tokens=100_000)
-    while len(await mesh.bus.log.read(key)) < 4:
-        await asyncio.sleep(0.01)
+    await mesh.reached(key, 4)
 
     await node.vanish()
     steps = await mesh.steps(key)
@@ -180,8 +208,7 @@ async def test_another_dispatcher_carries_on_when_one_dies(mesh: InProcessMesh):
     first = await mesh.add_dispatcher("d1")
     await mesh.add_node(delay_ms=10)
     key = await mesh.submit(tokens=300)
-    while len(await mesh.bus.log.read(key)) < 4:
-        await asyncio.sleep(0.01)
+    await mesh.reached(key, 4)
 
     await mesh.add_dispatcher("d2")
     await first.vanish()
