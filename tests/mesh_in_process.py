@@ -19,6 +19,7 @@ from mesh.broker_files import BrokerOptions
 from mesh.bus import Bus, BusOptions
 from mesh.link import Link, LinkOptions
 from mesh.provision import provision
+from mesh.telemetry import Telemetry
 from nodes.announce import Announcer
 from nodes.engine import EngineSpec
 from nodes.engines import open_engine
@@ -78,6 +79,7 @@ class InProcessMesh:
 
     folder: Path
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    telemetry: Telemetry = field(default_factory=Telemetry.off)
 
     async def __aenter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,9 @@ class InProcessMesh:
         registry = Registry(bus, feed)
         await registry.start()
         chosen = {"known_models": ("synthetic", "promised"), **settings}
-        dispatcher = Dispatcher(bus, feed, DispatcherSettings(**chosen), retention=timedelta(days=1))
+        dispatcher = Dispatcher(
+            bus, feed, DispatcherSettings(**chosen), retention=timedelta(days=1), telemetry=self.telemetry
+        )
         await dispatcher.start()
         running = RunningDispatcher(bus=bus, feed=feed, registry=registry, dispatcher=dispatcher)
         self.stack.push_async_callback(running.stop)
@@ -139,7 +143,7 @@ class InProcessMesh:
                 seed_file=self.server.credentials.node.seed_path,
             )
         )
-        worker = Worker(link, node, [Served(engine, replica)])
+        worker = Worker(link, node, [Served(engine, replica)], self.telemetry)
         status = StatusReporter(link, node, worker, timedelta(seconds=interval_s))
         await worker.listen()
         announcer = Announcer(link, node, worker.replicas)
