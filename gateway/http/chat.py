@@ -55,7 +55,7 @@ class ChatCompletions:
         wishes = read_wishes(request, asked.service_tier, site.defaults)
         key = TaskKey(site.account, wishes.task or new_task_id())
         request[TASK_KEY] = key.task
-        measure = Measure(site.telemetry, request, task=key.task, model=asked.model)
+        measure = Measure(site, request, task=key.task, model=asked.model)
         exchange = _Exchange(site, request, key, asked, wishes, measure)
         try:
             answer = await exchange.run()
@@ -134,6 +134,8 @@ class _Exchange:
                     raise from_end(self.state)
                 data = b"".join([frames.write(step) for step in steps])
                 if data:
+                    if self.state.chars:
+                        self._measure.first_token()
                     await stream.send(data)
                 elif not steps:
                     await self._idle(stream)
@@ -146,8 +148,6 @@ class _Exchange:
     async def _next(self, follower: Follower) -> list[Step]:
         steps = await follower.steps()
         self.state = follower.state
-        if self.state.chars:
-            self._measure.first_token()
         return steps
 
     async def _idle(self, stream: EventStream) -> None:

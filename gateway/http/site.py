@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from gateway.bridge.submissions import Submissions
+from gateway.http.measuring import OpenAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine
@@ -51,6 +52,7 @@ class Site:
         self.defaults = defaults
         self.policy = policy
         self.telemetry = telemetry
+        self.open_answers = OpenAnswers(telemetry)
         self.submissions = Submissions(bus.edge)
         self.is_stopping = False
         self._known_models = frozenset(known_models)
@@ -67,7 +69,8 @@ class Site:
         task.add_done_callback(self._tasks.discard)
 
     async def finish(self) -> None:
-        """Wait for what runs in the background."""
+        """Wait for what runs in the background, and tell what was not told yet."""
+        self.open_answers.tell()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 

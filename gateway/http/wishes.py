@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import time
-import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, get_args
 
@@ -30,6 +31,10 @@ ON_DISCONNECT: Final = "x-ig3-on-disconnect"
 LAST_EVENT_ID: Final = "Last-Event-ID"
 
 LONGEST_DEADLINE: Final = timedelta(hours=24)
+
+_PROCESS: Final = os.urandom(8).hex()
+_NUMBERS: Final = itertools.count(1)
+"""A random half and a counted one: as unique as all random, at a tenth of the price."""
 
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _COUNTER: Final = re.compile(r"[0-9]{1,18}")
@@ -78,7 +83,7 @@ def request_id(request: web.BaseRequest) -> str:
     given = request.headers.get(REQUEST_ID)
     if given is not None and _SANE_ID.fullmatch(given):
         return given
-    return f"req_{uuid.uuid4().hex}"
+    return f"req_{_PROCESS}{next(_NUMBERS):012x}"
 
 
 def task_in_path(request: web.Request) -> Token:

@@ -112,14 +112,35 @@ async def test_metrics_count_what_was_served(mesh: InProcessMesh) -> None:
     async with serve_http(mesh.bus, telemetry=telemetry, metrics=page) as gateway:
         await gateway.ask({"max_tokens": 5})
         await read_sse(await gateway.ask({"max_tokens": 5, "stream": True}))
-        text = await (await gateway.get("/metrics")).text()
-    telemetry.close()
-    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    served = {name.partition("{")[0]: float(value) for name, value in lines.items()}
-    assert served["gen_ai_server_request_duration_seconds_count"] == 2
-    assert served["gen_ai_server_time_to_first_token_seconds_count"] == 2
-    assert served["gen_ai_client_token_usage_sum"] == 10
-    assert served["ig3_gateway_open_streams"] == 0
+        served = await metrics_of(gateway)
+        assert served["gen_ai_server_request_duration_seconds_count"] == 2
+        assert served["gen_ai_server_time_to_first_token_seconds_count"] == 1
+        assert served["gen_ai_client_token_usage_sum"] == 10
+
+
+async def test_metrics_count_answers_that_are_being_read(tmp_path: Path) -> None:
+    page = MetricsPage()
+    telemetry = open_telemetry("gateway", otlp_endpoint=None, metric_readers=(page.reader,))
+    async with scripted_mesh(tmp_path) as mesh:
+        await mesh.bus.feed.start()
+        mesh.pause_after = 1
+        async with serve_http(mesh.bus, telemetry=telemetry, metrics=page) as gateway:
+            response = await gateway.ask({"stream": True})
+            await until(lambda: has_open(gateway, 1))
+            mesh.go.set()
+            await read_sse(response)
+            await until(lambda: has_open(gateway, 0))
+
+
+async def has_open(gateway: HttpGateway, count: int) -> bool:
+    return (await metrics_of(gateway)).get("ig3_gateway_open_streams") == count
+
+
+async def metrics_of(gateway: HttpGateway) -> dict[str, float]:
+    """The last value of each metric, whatever its labels."""
+    text = await (await gateway.get("/metrics")).text()
+    lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+    return {name.partition("{")[0]: float(value) for name, value in lines}
 
 
 async def test_without_metrics_there_is_no_such_page(gateway: HttpGateway) -> None:
