@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesh.settings import MeshSettings
@@ -26,7 +29,17 @@ def hints(announced: Mapping[str, Ready], mesh: MeshSettings) -> list[tuple[str,
         "messages": [{"role": "user", "content": "Why is the sky blue?"}],
     }
     curl = f"curl -N {url}/v1/chat/completions -H 'content-type: application/json' \\\n    -d '{json.dumps(body)}'"
-    return [("page", f"{url}/"), ("curl", curl), ("chat", f"{_settings_for_others(announced, mesh)}ig3 chat")]
+    chat = f"{_settings_for_others(announced, mesh)}{_program()} chat"
+    return [("page", f"{url}/"), ("curl", curl), ("chat", chat)]
+
+
+def _program() -> str:
+    """How another shell in the same folder calls this ``ig3``: by its name only where the shell would find it."""
+    ours = Path(sys.executable).with_name("ig3")
+    found = shutil.which("ig3")
+    if found is not None and Path(found).resolve() == ours.resolve():
+        return "ig3"
+    return shlex.quote(str(ours.relative_to(Path.cwd()) if ours.is_relative_to(Path.cwd()) else ours))
 
 
 def _settings_for_others(announced: Mapping[str, Ready], mesh: MeshSettings) -> str:
