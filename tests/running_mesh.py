@@ -28,6 +28,7 @@ SMALL_MODEL = "smollm2-135m-instruct"
 SYNTHETIC = "synthetic"
 
 _TAIL_BYTES = 3000
+_OF_OTHERS = ("IG3_", "MAKE", "MFLAGS", "PYTEST_")
 NONE: Mapping[str, str] = {}
 
 
@@ -47,7 +48,7 @@ class Place:
     @property
     def variables(self) -> dict[str, str]:
         """What another shell needs to find this mesh, without a word of the shell that runs the tests."""
-        clean = {name: text for name, text in os.environ.items() if not name.startswith("IG3_")}
+        clean = {name: text for name, text in os.environ.items() if not name.startswith(_OF_OTHERS)}
         here = {"IG3_DATA_DIR": str(self.data_dir), "IG3_NATS": self.nats, "IG3_HTTP": self.http}
         return {**clean, **here, "COLUMNS": "120"}
 
@@ -248,9 +249,9 @@ def running_parts(folder: Path) -> Iterator[Parts]:
 
 def _nats_of(up: Running) -> str:
     """Where the broker of `ig3 up` listens, as it tells its user."""
-    found = re.search(r"^broker +ready: nats://([^ ,]+),", up.output, re.MULTILINE)
-    assert found is not None, f"it does not say where the broker listens:\n{up.output}"
-    return found[1]
+    found = re.findall(r"^broker +ready: nats://([^ ,]+),", up.output, re.MULTILINE)
+    assert found, f"it does not say where the broker listens:\n{up.output}"
+    return found[-1]
 
 
 def _tail(path: Path) -> str:
