@@ -1,0 +1,49 @@
+"""The page about the HTTP API names what there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.http import wishes
+from gateway.http.chat_request import UNSUPPORTED, UNSUPPORTED_VALUES, ChatRequest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "http.md").read_text()
+SOURCES = [path.read_text() for path in sorted((ROOT / "gateway" / "http").glob("*.py"))]
+
+
+@pytest.mark.parametrize("name", sorted({*ChatRequest.__struct_fields__} | UNSUPPORTED | UNSUPPORTED_VALUES))
+def test_every_parameter_is_named(name: str) -> None:
+    assert f"`{name}" in PAGE
+
+
+@pytest.mark.parametrize(
+    "header",
+    [wishes.REQUEST_ID, wishes.TASK, wishes.URGENCY, wishes.DEADLINE, wishes.ON_DISCONNECT, wishes.LAST_EVENT_ID],
+)
+def test_every_header_is_named(header: str) -> None:
+    assert f"`{header}`" in PAGE
+
+
+def test_every_code_of_an_error_is_named() -> None:
+    codes = {code for source in SOURCES for code in re.findall(r'code="(\w+)"', source)}
+    assert len(codes) > 20
+    assert {code for code in codes if f"`{code}`" not in PAGE} == {"task_dead", "task_failed"}
+
+
+def test_every_path_is_named() -> None:
+    paths = {path for source in SOURCES for path in re.findall(r'add_(?:get|post)\("([^"]+)"', source)}
+    assert len(paths) >= 9
+    assert {path for path in paths if path.replace("{model:.+}", "{model}") not in PAGE} == set()
+
+
+def test_every_setting_that_it_names_exists() -> None:
+    from gateway.dispatcher.settings import DispatcherSettings
+    from gateway.settings import GatewaySettings
+    from mesh.settings import MeshSettings
+
+    sections = (GatewaySettings, DispatcherSettings, MeshSettings)
+    fields = {field for section in sections for field in section.__struct_fields__}
+    named = {flag.replace("-", "_") for flag in re.findall(r"--(http[a-z-]*)", PAGE)}
+    assert named | {"deadline", "urgency", "on_disconnect", "known_models", "sse_keep_alive", "metrics"} <= fields
