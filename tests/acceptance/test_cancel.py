@@ -76,6 +76,18 @@ async def test_cancelled_over_http(session: ClientSession) -> None:
     assert 0 < told["shares"][0]["tokens"] < LONG
 
 
+async def test_cancelled_on_the_command_line(synthetic: RunningMesh, session: ClientSession) -> None:
+    async with await ask(session) as answer:
+        await read_some(answer)
+        task = answer.headers["x-ig3-task"]
+        said = await asyncio.to_thread(synthetic.place.ok, "tasks", "cancel", task)
+        assert said.split() == [task, "cancelled"]
+        rest = [event async for event in sse_events(answer)]
+    assert rest[-1].json["error"]["message"] == "cancelled by ig3 tasks cancel"
+    again = await asyncio.to_thread(synthetic.place.ok, "tasks", "cancel", task)
+    assert again == said
+
+
 async def test_a_plain_answer_that_is_cancelled_is_an_error_that_nobody_retries(session: ClientSession) -> None:
     task = new_task_id()
     asking = asyncio.create_task(ask(session, {"x-ig3-task": task}, stream=False))
