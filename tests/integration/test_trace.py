@@ -1,4 +1,4 @@
-"""One trace goes from the HTTP request through the dispatcher to the node; metrics have the names of the conventions."""
+"""One trace goes from the HTTP request to the node; metrics have the names of the conventions."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
