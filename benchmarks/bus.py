@@ -3,10 +3,12 @@
 import asyncio
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import nats
 import uvloop
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from mesh.direct_client import Delivery
@@ -34,7 +36,7 @@ async def main(url: str) -> None:
     await client.close()
 
 
-async def _nats_py_appends(client: nats.NATS) -> float:
+async def _nats_py_appends(client: Client) -> float:
     stream = client.jetstream()
     return await _rate(lambda: stream.publish("bench.a", BODY))
 
@@ -43,7 +45,7 @@ async def _link_appends(link: Link) -> float:
     return await _rate(lambda: link.append("bench.b", BODY))
 
 
-async def _rate(append: object) -> float:
+async def _rate(append: Callable[[], Awaitable[object]]) -> float:
     left = iter(range(APPENDS))
 
     async def worker() -> None:
@@ -55,7 +57,7 @@ async def _rate(append: object) -> float:
     return APPENDS / (time.perf_counter() - started)
 
 
-async def _nats_py_delivery(client: nats.NATS) -> float:
+async def _nats_py_delivery(client: Client) -> float:
     arrived, done = 0, asyncio.Event()
 
     async def on_message(_: Msg) -> None:

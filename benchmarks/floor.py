@@ -12,6 +12,7 @@ import sys
 import nats
 import uvloop
 from aiohttp import web
+from nats.aio.msg import Msg
 
 STREAM = "FLOOR"
 
@@ -23,7 +24,7 @@ async def main(url: str, seed: str, port: int, publishes: int) -> None:
     if publishes:
         await stream.add_stream(name=STREAM, subjects=["floor.>"])
 
-    async def reply(message: nats.aio.msg.Msg) -> None:
+    async def reply(message: Msg) -> None:
         await message.respond(b'{"text": "hello"}')
 
     await replier.subscribe("bench.floor", cb=reply)

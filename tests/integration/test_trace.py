@@ -82,8 +82,10 @@ async def test_every_step_continues_the_clients_trace(mesh: InProcessMesh, colle
     assert dispatch.parent is not None
     assert generate.parent is not None
     assert f"{chat_span.parent.span_id:016x}" == CLIENT_SPAN
-    assert dispatch.parent.span_id == chat_span.get_span_context().span_id
-    assert generate.parent.span_id == dispatch.get_span_context().span_id
+    assert chat_span.context is not None
+    assert dispatch.context is not None
+    assert dispatch.parent.span_id == chat_span.context.span_id
+    assert generate.parent.span_id == dispatch.context.span_id
     assert dict(generate.attributes or {})["gen_ai.usage.output_tokens"] == 5
 
 
@@ -109,5 +111,6 @@ async def test_a_mesh_that_records_nothing_still_passes_the_context_on(tmp_path:
         await mesh.add_node()
         await ask(mesh, Telemetry.off())
 
-    generate = collector.spans()["generate"]
-    assert f"{generate.get_span_context().trace_id:032x}" == CLIENT_TRACE
+    context = collector.spans()["generate"].context
+    assert context is not None
+    assert f"{context.trace_id:032x}" == CLIENT_TRACE

@@ -19,6 +19,7 @@ from streams.events import (
     TaskQueued,
 )
 from streams.messages import Cancel, CancelOutcome
+from streams.tokens import token
 from streams.topology import UNREADABLE
 from tests.mesh_in_process import InProcessMesh, text_of
 
@@ -32,7 +33,8 @@ async def test_a_task_is_assigned_written_and_ended_once(mesh: InProcessMesh):
 
     assert isinstance(steps[0].event, TaskAssigned)
     assert steps[0].event.candidates[0].score is not None
-    assert steps[-1].event == TaskEnded(n=steps[-1].state.n, at_ms=steps[-1].event.at_ms, outcome="completed")
+    assert isinstance(steps[-1].event, TaskEnded)
+    assert steps[-1].event.outcome == "completed"
     assert [step.state.n for step in steps] == list(range(1, len(steps) + 1))
     end = await stored_end(mesh.bus, key)
     assert isinstance(end, TaskCompleted)
@@ -67,9 +69,8 @@ async def test_without_a_node_a_task_is_queued_with_position_and_reason_until_on
     await mesh.add_node()
     answers = [await mesh.steps(key) for key in (first, second)]
 
-    assert all(isinstance(event, TaskQueued) for event in queued)
-    assert [event.position for event in queued] == [0, 1]
-    assert "no node serves this model" in queued[0].reason
+    told = [(event.position, event.reason) for event in queued if isinstance(event, TaskQueued)]
+    assert told == [(0, "no node serves this model"), (1, "no node serves this model")]
     assert [steps[-1].state.outcome for steps in answers] == ["completed", "completed"]
 
 
@@ -183,7 +184,7 @@ async def test_cancel_of_another_accounts_task_changes_nothing(mesh: InProcessMe
     await mesh.add_node(delay_ms=10)
     key = await mesh.submit(tokens=30)
 
-    reply = await mesh.bus.core.request(subjects.user_api("stranger", "cancel"), encode(Cancel(task=key.task)))
+    reply = await mesh.bus.core.request(subjects.user_api(token("stranger"), "cancel"), encode(Cancel(task=key.task)))
 
     assert decode(reply.data, CancelOutcome).outcome == "unknown"
     assert (await mesh.steps(key))[-1].state.outcome == "completed"
