@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from mesh.bus import Bus, BusOptions
 from mesh.credentials import Credentials
+from mesh.logs import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -38,6 +40,14 @@ async def open_bus(mesh: MeshSettings, command: str) -> Bus:
     )
 
 
+def quiet_logging(mesh: MeshSettings) -> None:
+    """Log nothing of what a person is told anyway, unless the settings ask for all of it (``log_level = "debug"``)."""
+    if mesh.log_level == "debug":
+        configure_logging("ig3", mesh)
+    else:
+        logging.getLogger().setLevel(logging.ERROR)
+
+
 def run_on_bus(mesh: MeshSettings, command: str, work: Callable[[Bus], Coroutine[Any, Any, None]]) -> None:
     """Run ``work`` with a bus and close that again. Ctrl-C ends it without a word."""
 
@@ -45,11 +55,12 @@ def run_on_bus(mesh: MeshSettings, command: str, work: Callable[[Bus], Coroutine
         async with await open_bus(mesh, command) as bus:
             await work(bus)
 
-    run_quietly(main)
+    run_quietly(mesh, main)
 
 
-def run_quietly(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def run_quietly(mesh: MeshSettings, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a command's coroutine; Ctrl-C ends it without a word."""
+    quiet_logging(mesh)
     try:
         asyncio.run(main())
     except KeyboardInterrupt:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from msgspec import Struct
 
 from mesh.headers import CONTENT_TYPE, header
-from streams.codec import decode, decode_device_event, decode_end_event, decode_model_event, decode_task_event
+from streams.codec import decode
 from streams.errors import UndecodableEvent
-from streams.events import TaskSubmitted
+from streams.events import AnyEvent, TaskSubmitted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mesh.stream_facts import Recorded
-    from streams.events import AnyEvent
 
 
 class EventLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,27 +29,21 @@ class EventLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     raw: bytes = b""
 
 
-_DECODERS: Final[dict[str, Callable[[bytes], AnyEvent]]] = {
-    "results": decode_task_event,
-    "ended": decode_end_event,
-    "models": decode_model_event,
-    "devices": decode_device_event,
-}
+_any_event: Final = msgspec.msgpack.Decoder(AnyEvent)
 
 
 def event_of(recorded: Recorded) -> AnyEvent:
-    """Read a stored message as the event that its subject promises.
+    """Read a stored message as an event of the catalogue.
 
     Raises:
         UndecodableEvent: if it is none.
     """
-    family = recorded.subject.partition(".")[0]
-    if family == "tasks":
+    if recorded.subject.startswith("tasks."):
         return decode(recorded.data, TaskSubmitted, content_type=header(recorded.headers, CONTENT_TYPE))
-    decoder = _DECODERS.get(family)
-    if decoder is None:
-        raise UndecodableEvent(f"nobody knows what stands on {family}.>")
-    return decoder(recorded.data)
+    try:
+        return _any_event.decode(recorded.data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UndecodableEvent(f"not an event of the catalogue: {error}") from error
 
 
 def event_line(stream: str, recorded: Recorded) -> EventLine:

@@ -28,7 +28,7 @@ from streams.events import (
 )
 from streams.subjects import MESH, SERVICE_CLASSES, ServiceClass, TaskKey
 from streams.task import closing
-from streams.task_id import bucket_of
+from streams.task_id import bucket_of, parse_task_id
 from streams.tokens import Token
 from streams.topology import ENDED, TASKS, results_stream
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
     from mesh.bus import Bus
     from mesh.stream_facts import Recorded
+
+LAST: Final = "last"
+"""What a person writes for the task that was submitted last."""
 
 _PAGE: Final = 200
 _WAIT_S: Final = 5.0
@@ -101,6 +104,21 @@ async def latest(bus: Bus, *, account: Token | None = None) -> AsyncIterator[Sub
             if submitted is not None and account in {None, submitted.key.account}:
                 yield submitted
         below = first
+
+
+async def look_up(bus: Bus, name: str) -> Submitted:
+    """Return the submission of the task that a person names: by its id, or the latest one by ``last``.
+
+    Raises:
+        InvalidTaskId: if it is neither.
+        TaskRefused: if there is no such task (any more).
+        BusError: if the broker does not answer.
+    """
+    if name != LAST:
+        return await find(bus, parse_task_id(name))
+    async for submitted in latest(bus):
+        return submitted
+    raise TaskRefused("no task was ever submitted here; `ig3 chat` makes one", code="task_not_found", status=_NOT_FOUND)
 
 
 async def find(bus: Bus, task: Token) -> Submitted:

@@ -103,7 +103,7 @@ class _Teller:
         self._chunks.append(one)
         if self.first_text_at is None and chunk.text:
             self.first_text_at = one.at
-            yield Line(one.at - self._begun, "first text: the time to first token, stored", "green")
+            yield Line(one.at - self._begun, "first text (time to first token)", "green")
 
 
 def _question(submitted: Submitted) -> Iterator[Line]:

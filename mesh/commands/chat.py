@@ -15,6 +15,7 @@ from mesh.client import SubmitOptions, options_of
 from mesh.client_sync import SyncClient
 from mesh.config_options import only, settings_options
 from mesh.errors import MeshError
+from mesh.operator_bus import quiet_logging
 from mesh.settings import MeshSettings
 from mesh.terminal import terminal
 
@@ -58,6 +59,7 @@ def chat(
 
     With a QUESTION, prints one answer and ends; "-" stands for standard input. Ctrl-C cancels the running answer.
     """
+    quiet_logging(mesh)
     screen = terminal()
     known = asyncio.run(announced_models(mesh))
     options = SubmitOptions(max_tokens=max_tokens, temperature=temperature, seed=seed)

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mesh.config_options import only, settings_options
-from mesh.errors import TaskRefused
 from mesh.operator_bus import run_on_bus
 from mesh.settings import MeshSettings
-from mesh.task_records import ended, find, history, latest
+from mesh.task_records import LAST, ended, history, look_up
 from mesh.task_story import tell
 from mesh.terminal import terminal
-from streams.task_id import parse_task_id
 
 if TYPE_CHECKING:
     from mesh.bus import Bus
@@ -23,35 +21,27 @@ if TYPE_CHECKING:
 
 _EXAMPLES: Final = """\b
 Examples:
-  ig3 explain              # the latest task
+  ig3 explain last         # the latest task; `last` may be left out
   ig3 explain 0199a5...    # `ig3 tasks` and the header x-ig3-task have the id
 """
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("task", metavar="[TASK]", required=False)
+@click.argument("task", metavar="[ID|last]", default=LAST)
 @settings_options(mesh=only(MeshSettings, "nats", "data_dir"))
-def explain(mesh: MeshSettings, task: str | None) -> None:
+def explain(mesh: MeshSettings, task: str) -> None:
     """Show why a task went where it went.
 
     Tells the story of a task from what is stored: when it was submitted, how long it waited and why, which nodes were
-    considered with their scores or the reason why not, the time to its first token, its speed, and its end. Without
-    TASK, the latest one.
+    considered with their scores or the reason why not, the time to its first token, its speed, and its end.
     """
-    key = None if task is None else parse_task_id(task)
 
     async def work(bus: Bus) -> None:
-        submitted = await _latest(bus) if key is None else await find(bus, key)
+        submitted = await look_up(bus, task)
         story = tell(submitted, await history(bus, submitted.key), await ended(bus, submitted.key))
         _print(terminal(), submitted, story)
 
     run_on_bus(mesh, "explain", work)
-
-
-async def _latest(bus: Bus) -> Submitted:
-    async for submitted in latest(bus):
-        return submitted
-    raise TaskRefused("no task was ever submitted here; `ig3 chat` makes one", code="task_not_found", status=404)
 
 
 def _print(screen: Terminal, submitted: Submitted, story: list[Line]) -> None:

@@ -20,7 +20,7 @@ from mesh.operator_bus import run_on_bus, run_quietly
 from mesh.quantities import parse_duration
 from mesh.settings import MeshSettings
 from mesh.tables import Column, print_table, show_duration, show_time
-from mesh.task_records import Standing, find, latest, standing
+from mesh.task_records import LAST, Standing, latest, look_up, standing
 from mesh.terminal import terminal
 from streams.events import TaskChunk
 from streams.subjects import SERVICE_CLASSES, ServiceClass
@@ -47,7 +47,7 @@ Examples:
   ig3 tasks                              # the latest tasks of all accounts
   ig3 tasks list --running               # those that have not ended
   ig3 tasks submit "Why is the sky blue?" --urgency batch
-  ig3 tasks show 0199a5... --follow      # its answer, so far and on
+  ig3 tasks show last --follow           # its answer, so far and on
   ig3 tasks cancel 0199a5...
 """
 
@@ -129,7 +129,7 @@ def submit(
 
 
 @tasks.command()
-@click.argument("task", metavar="ID")
+@click.argument("task", metavar="[ID|last]", default=LAST)
 @click.option("--follow", "-f", "on", is_flag=True, help="Go on until the answer is complete.")
 @settings_options(mesh=_PLACE)
 def show(mesh: MeshSettings, task: str, on: bool) -> None:
@@ -137,11 +137,10 @@ def show(mesh: MeshSettings, task: str, on: bool) -> None:
 
     What has become of the task goes to standard error. `ig3 explain` tells its whole story.
     """
-    key = parse_task_id(task)
     ends: list[TaskState] = []
 
     async def work(bus: Bus) -> None:
-        submitted = await find(bus, key)
+        submitted = await look_up(bus, task)
         ends.append(await (_print_on(bus, submitted) if on else _print_so_far(bus, submitted)))
 
     run_on_bus(mesh, "tasks", work)
@@ -173,7 +172,7 @@ def _run_as_user(mesh: MeshSettings, work: Callable[[Client], Coroutine[Any, Any
         async with await open_client(options_of(mesh)) as client:
             await work(client)
 
-    run_quietly(main)
+    run_quietly(mesh, main)
 
 
 def _duration(text: str) -> timedelta:
