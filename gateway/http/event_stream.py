@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -26,8 +26,7 @@ class EventStream:
         """Prepare; nothing goes out yet."""
         self._request = request
         self._keep_alive_s = keep_alive.total_seconds()
-        self._now_s = asyncio.get_running_loop().time
-        self._sent_at_s = self._now_s()
+        self._sent_at_s = time.monotonic()
         self.response: web.StreamResponse | None = None
 
     @property
@@ -38,7 +37,7 @@ class EventStream:
     @property
     def quiet_s(self) -> float:
         """For how long nothing has been sent."""
-        return self._now_s() - self._sent_at_s
+        return time.monotonic() - self._sent_at_s
 
     async def send(self, data: bytes) -> None:
         """Send events, waiting while the client takes nothing.
@@ -50,7 +49,7 @@ class EventStream:
             self.response = web.StreamResponse(headers=_HEADERS)
             await self.response.prepare(self._request)
         await self.response.write(data)
-        self._sent_at_s = self._now_s()
+        self._sent_at_s = time.monotonic()
 
     async def keep_alive(self) -> None:
         """Send a comment if nothing was sent for long, so that no proxy takes the connection for dead.

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import resource
 import socket
 from typing import TYPE_CHECKING, Final, Self
 
@@ -57,6 +58,7 @@ class HttpServer:
             GatewayError: if there is no such address on this machine.
         """
         await self._runner.setup()
+        _allow_many_connections()
         try:
             sock = _listen(self.address)
         except BaseException:
@@ -117,6 +119,13 @@ class _Connection(web.RequestHandler):
 def _brief(message: str) -> str:
     first = message.strip().partition("\n")[0].rstrip(":")
     return f"The request is not HTTP: {first[:200]}."
+
+
+def _allow_many_connections() -> None:
+    """Raise this process's limit of open files to what it may have: the usual 1024 would be that many streams."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(address: Address) -> socket.socket:

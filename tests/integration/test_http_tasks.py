@@ -1,6 +1,8 @@
 """Tasks over HTTP: what one has become, its events from any gateway, cancelling it, and what a hang-up means."""
 
 import asyncio
+import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from streams.events import TaskEvent
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token
-from tests.http_gateway import LIMIT_S, HttpGateway, read_sse, serve_http, sse_events, until
+from tests.http_gateway import LIMIT_S, HttpGateway, Sse, chat, read_sse, serve_http, sse_events, text_of, until
 from tests.mesh_in_process import InProcessMesh
 
 SLOW_MS = 20
@@ -174,3 +176,26 @@ async def test_a_task_of_another_account_is_not_known(mesh: InProcessMesh, gatew
     for path in ("", "/events"):
         assert (await gateway.get(f"/v1/tasks/{key.task}{path}")).status == 404
     assert (await gateway.post(f"/v1/tasks/{key.task}/cancel", None)).status == 404
+
+
+async def test_a_client_that_reads_late_gets_every_word(mesh: InProcessMesh) -> None:
+    await mesh.add_node(interval_s=5, delay_ms=0.2)
+    async with serve_http(mesh.bus) as gateway:
+        await gateway.until_served()
+        plain = await (await gateway.ask({"max_tokens": 3000})).json()
+        task = new_task_id()
+        with socket.create_connection(("127.0.0.1", gateway.server.address.port)) as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            raw.setblocking(False)
+            body = json.dumps(chat(max_tokens=3000, stream=True)).encode()
+            head = f"POST /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nx-ig3-task: {task}\r\n"
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(raw, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            await ended(mesh, task)
+            received = b""
+            async with asyncio.timeout(LIMIT_S):
+                while part := await loop.sock_recv(raw, 65536):
+                    received += part
+    events = [Sse(data=line[6:]) for line in received.decode().splitlines() if line.startswith("data: ")]
+    assert events[-1].data == "[DONE]"
+    assert text_of(events) == plain["choices"][0]["message"]["content"]
