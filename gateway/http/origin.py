@@ -73,15 +73,6 @@ class OriginPolicy:
             raise _foreign_page()
 
 
-def check_origin(request: web.BaseRequest, settings: GatewaySettings) -> None:
-    """Refuse what a foreign page may have sent; ``OriginPolicy`` keeps what this reads anew each time.
-
-    Raises:
-        ApiError: 400 without a host, 421 for a foreign host, 403 for a foreign origin.
-    """
-    OriginPolicy(settings).check(request)
-
-
 def _foreign_page() -> ApiError:
     message = "Pages of other sites may not use this gateway. Who runs it can add origins: --http-origins."
     return ApiError(403, message, code="foreign_origin")
