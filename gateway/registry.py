@@ -25,6 +25,7 @@ from streams.events import (
 )
 from streams.messages import Announce, Announced
 from streams.subjects import MESH
+from streams.tokens import Token
 
 if TYPE_CHECKING:
     from gateway.roster_feed import RosterFeed
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from mesh.direct_client import Delivery
     from streams.events import DeviceEvent, ModelEvent
     from streams.roster import NodeView
-    from streams.tokens import Token
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Registry:
         self._bus = bus
         self._feed = feed
         self._desk = Desk(bus.edge)
+        self._unsubscribe = feed.subscribe(self._on_report)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -56,15 +57,25 @@ class Registry:
         await self._desk.serve(announce, Announce, self._announce, queue=_QUEUE, inbox_of=subjects.inbox_of_node_call)
         self._task = asyncio.create_task(self._watch(), name="registry-watch")
         for view in self._feed.roster.nodes(now_s=self._feed.now_s()):
-            self._bus.edge.send(subjects.node_inbox(view.node, "registry"), b"")
+            self._ask_to_announce(view.node)
 
     async def stop(self) -> None:
         """Serve no more."""
+        self._unsubscribe()
         await self._desk.stop()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+    def _on_report(self, name: str) -> None:
+        """A node that was given up but reports is here after all: have it announce itself, which brings it back."""
+        view = self._feed.roster.node(Token(name), now_s=self._feed.now_s())
+        if view is not None and view.is_lost and view.reports_now(self._feed.now_s()):
+            self._ask_to_announce(view.node)
+
+    def _ask_to_announce(self, node: Token) -> None:
+        self._bus.edge.send(subjects.node_inbox(node, "registry"), b"")
 
     async def _announce(self, delivery: Delivery, claim: Announce) -> Announced:
         node = subjects.parse_call(delivery.subject).caller

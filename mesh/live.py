@@ -40,6 +40,7 @@ class LiveFeed:
         self._watches: dict[tuple[str, str], list[Watch]] = {}
         self._taps: list[Callable[[Delivery], None]] = []
         self._listener: Listener | None = None
+        self.loop = asyncio.get_running_loop()
 
     async def start(self) -> None:
         """Subscribe."""
@@ -104,7 +105,8 @@ class Watch:
     async def take(self, wait_s: float) -> list[LiveEvent]:
         """Return all that has arrived, waiting up to ``wait_s`` for the first; empty when nothing came."""
         if not self._arrived:
-            loop = asyncio.get_running_loop()
+            # Kept, not asked for: on Python 3.11 get_running_loop is a system call, and this is the hot path.
+            loop = self._feed.loop
             self._waiter = loop.create_future()
             timer = loop.call_later(wait_s, _release, self._waiter)
             try:

@@ -56,6 +56,10 @@ class Work:
         """Never deliver it again."""
         self._queue.settle(self, b"+ACK")
 
+    def forget(self) -> None:
+        """Neither keep it alive nor settle it: somebody else does, or it comes again after the consumer's wait."""
+        self._queue.forget(self)
+
     def hand_back(self, delay: timedelta | None = None) -> None:
         """Deliver it again, to anybody, after ``delay``."""
         options = b"" if delay is None else b' {"delay": %d}' % _nanoseconds(delay)
@@ -101,6 +105,11 @@ class WorkQueue:
         for work in tuple(self._held):
             work.hand_back()
         self._held.clear()
+
+    def forget(self, work: Work) -> None:
+        """Let go of a message; ``Work`` calls this."""
+        self._held.discard(work)
+        self._pull()
 
     def settle(self, work: Work, verdict: bytes) -> None:
         """Tell the broker what became of a message; ``Work`` calls this."""

@@ -35,6 +35,12 @@ class NodeView(Struct, frozen=True, kw_only=True):
     heard_at_s: float | None
     """When its last report came, on the clock that the roster is asked with."""
 
+    def reports_now(self, now_s: float) -> bool:
+        """Whether its last report is recent, whatever the log says of it."""
+        if self.status is None or self.heard_at_s is None:
+            return False
+        return now_s - self.heard_at_s <= MISSED_REPORTS * self.status.interval_s
+
     def load_of(self, model: str) -> ReplicaLoad | None:
         """What the node last reported of one of its replicas."""
         if self.status is None:

@@ -1,6 +1,7 @@
 """A whole mesh in one test process: the real broker with the shipped rights, real services, real workers."""
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -32,7 +33,7 @@ from streams.events import TaskChunk, TaskSubmitted
 from streams.subjects import ServiceClass, TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token, token
-from streams.topology import consumer_specs, stream_specs
+from streams.topology import TASKS, consumer_name, consumer_specs, stream_specs
 
 LIMIT_S = 30.0
 
@@ -181,6 +182,16 @@ class InProcessMesh:
         )
         await self.bus.edge.append(subjects.submitted(service_class, key), encode(asked))
         return key
+
+    async def all_acknowledged(self, service_class: ServiceClass) -> None:
+        """Wait until no message of a class is handed out and not settled."""
+        subject = f"$JS.API.CONSUMER.INFO.{TASKS}.{consumer_name(service_class)}"
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                info = json.loads((await self.bus.edge.request(subject, b"")).data)
+                if info["num_ack_pending"] == 0 and info["num_pending"] == 0:
+                    return
+                await asyncio.sleep(0.05)
 
     async def reached(self, key: TaskKey, n: int) -> None:
         """Wait until a task has come to counter ``n``."""

@@ -94,6 +94,7 @@ class TaskLife:
         except Superseded as error:
             log.info("%s", error)
             self._span.end("superseded")
+            self._work.forget()
             return
         self._work.done()
         self._note_end(closing(end))

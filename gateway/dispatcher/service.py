@@ -104,7 +104,9 @@ class Dispatcher:
             self._spawn(self._keep_unreadable(work, error))
             return
         if submission.key.task in self.lives:
-            # Delivered again because a keep-alive came late: the life that holds it goes on and ends it.
+            # Delivered again because a keep-alive came late, or submitted again under another class: the life that
+            # there is goes on and ends the task. If this is another message, it comes again and finds the end.
+            work.forget()
             return
         life = TaskLife(self._bus, self._placer, self._settings, self.name, work, submission, self._telemetry)
         self.lives[submission.key.task] = life

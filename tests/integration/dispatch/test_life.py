@@ -10,6 +10,7 @@ from mesh.errors import PublishRefused
 from streams import subjects
 from streams.codec import decode, encode, encode_json
 from streams.events import (
+    DeviceLost,
     SubmissionUnreadable,
     TaskAssigned,
     TaskCancelled,
@@ -219,3 +220,27 @@ async def test_another_dispatcher_carries_on_when_one_dies(mesh: InProcessMesh):
     assert steps[-1].state.tokens == 300
     assert [step.state.n for step in steps] == list(range(1, len(steps) + 1))
     assert steps[-1].state.attempt == 1
+
+
+async def test_a_task_submitted_under_two_classes_is_answered_once_and_leaves_the_queue(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    await mesh.add_node(delay_ms=5)
+    key = await mesh.submit(tokens=20, service_class="standard")
+    await mesh.submit(key, tokens=20, service_class="batch")
+
+    steps = await mesh.steps(key)
+
+    assert steps[-1].state.outcome == "completed"
+    assert steps[-1].state.tokens == 20
+    await mesh.all_acknowledged("batch")
+
+
+async def test_a_node_that_was_given_up_by_mistake_comes_back_by_reporting(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    node = await mesh.add_node()
+    lost = DeviceLost(at_ms=1, node=node.name, reason="by mistake")
+    await mesh.bus.core.append(subjects.device(node.name, "lost"), encode(lost))
+
+    steps = await mesh.steps(await mesh.submit())
+
+    assert steps[-1].state.outcome == "completed"
