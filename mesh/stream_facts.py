@@ -31,7 +31,6 @@ _NOT_FOUND: Final = 404
 _STREAM_NOT_FOUND: Final = 10059
 _TIME_STAMP: Final = "Nats-Time-Stamp"
 _MICROSECOND_DIGITS: Final = 6
-_SECOND_NS: Final = 1_000_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -60,8 +59,8 @@ class Recorded(NamedTuple):
 
     @property
     def at(self) -> datetime:
-        """When the broker stored it."""
-        return datetime.fromtimestamp(self.stored_ns / _SECOND_NS, UTC)
+        """When the broker stored it, to the microsecond, never later than it was."""
+        return _EPOCH + timedelta(microseconds=self.stored_ns // 1000)
 
 
 class _State(Struct):

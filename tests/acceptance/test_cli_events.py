@@ -1,0 +1,138 @@
+"""`ig3 events` and `ig3 streams`: what is stored, as JSON lines, and whether the broker is as it should be."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes import PATIENCE_S
+from tests.running_mesh import IG3, Parts, RunningMesh, running_parts
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def replayed(mesh: RunningMesh, *arguments: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in mesh.place.ok("events", "replay", *arguments).splitlines()]
+
+
+def types(events: list[dict[str, Any]]) -> list[str]:
+    return [event["event"]["type"] for event in events]
+
+
+@pytest.fixture(scope="module")
+def task(synthetic: RunningMesh) -> str:
+    """A task that has ended."""
+    done = synthetic.place.ok("tasks", "submit", "hello", "--max-tokens", "5").strip()
+    synthetic.place.ok("tasks", "show", done, "--follow")
+    return done
+
+
+def test_all_that_is_stored_about_a_task(synthetic: RunningMesh, task: str) -> None:
+    events = replayed(synthetic, "--task", task, "--no-chunks")
+    assert types(events) == ["task.submitted.v1", "task.assigned.v1", "task.ended.v1", "task.completed.v1"]
+    assert [event["stream"][:7] for event in events] == ["TASKS", "RESULTS", "RESULTS", "ENDED"]
+    times = [datetime.fromisoformat(event["time"]) for event in events]
+    assert times[0] < times[1] < times[3]
+    texts = [event["event"]["text"] for event in replayed(synthetic, "--task", task) if "text" in event["event"]]
+    assert "".join(texts) == synthetic.place.ok("tasks", "show", task).rstrip("\n")
+
+
+def test_from_a_sequence_a_time_and_at_most_so_many(synthetic: RunningMesh, task: str) -> None:
+    everything = replayed(synthetic, "TASKS")
+    assert [event["sequence"] for event in everything] == list(range(1, len(everything) + 1))
+    assert replayed(synthetic, "TASKS", "--after", str(len(everything) - 1)) == everything[-1:]
+    assert replayed(synthetic, "TASKS", "--since", everything[-1]["time"])[-1:] == everything[-1:]
+    assert replayed(synthetic, "TASKS", "--since", "0s") == []
+    assert replayed(synthetic, "TASKS", "--limit", "1") == everything[:1]
+    assert replayed(synthetic, "--account", "nobody") == []
+
+
+def test_a_stream_of_another_kind(synthetic: RunningMesh, task: str) -> None:
+    assert set(types(replayed(synthetic, "MODELS", "DEVICES"))) >= {"model.announced.v1", "device.registered.v1"}
+
+
+def test_a_reader_that_leaves_is_no_error(synthetic: RunningMesh, task: str) -> None:
+    done = synthetic.place.run("bash", "-c", f"{IG3} events replay | head -n 1")
+    assert done.stdout.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_the_tail_follows_until_ctrl_c(synthetic: RunningMesh) -> None:
+    tail = subprocess.Popen(
+        [IG3, "events", "tail", "--account", "local", "--no-chunks"],
+        env=synthetic.place.variables,
+        cwd=synthetic.place.folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert tail.stdout is not None
+    seen: list[str] = []
+    # It says nothing when it begins to listen, so tasks are sent until one is seen from its start.
+    while "task.completed.v1" not in seen:
+        sent = synthetic.place.ok("tasks", "submit", "hello", "--max-tokens", "2").strip()
+        synthetic.place.ok("tasks", "show", sent, "--follow")
+        if not seen:
+            seen += types([json.loads(tail.stdout.readline())])
+        seen += types([json.loads(tail.stdout.readline()) for _ in range(3)])
+    tail.send_signal(signal.SIGINT)
+    tail.communicate(timeout=PATIENCE_S)
+    assert tail.returncode == 130
+    assert "task.chunk.v1" not in seen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("NOPE",), "there is no stream NOPE: there are TASKS, RESULTS_0"),
+        (("--since", "yesterday"), "--since 'yesterday' is no time"),
+        (("--since", "1m", "--after", "1"), "--after and --since both say where to begin"),
+        (("--follow", "--limit", "1"), "--limit ends a replay"),
+        (("--task", "x"), "'x' is not a task id"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_mistakes_are_one_line_and_status_1(synthetic: RunningMesh, arguments: tuple[str, ...], problem: str) -> None:
+    done = synthetic.place.ig3("events", "replay", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"ig3: {problem}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_streams_of_a_mesh_are_as_they_should_be(synthetic: RunningMesh) -> None:
+    header, *rows = synthetic.place.ok("streams", "check").splitlines()
+    assert header.split()[0] == "STREAM/CONSUMER"
+    assert {row.partition("  ")[2].strip() for row in rows} == {"as it should be"}
+    assert {"TASKS", "RESULTS_3", "ENDED", "TASKS/dispatch-batch"} < {row.split()[0] for row in rows}
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Parts]:
+    """A broker alone, whose streams a test may change."""
+    with running_parts(tmp_path) as parts:
+        yield parts
+
+
+def test_drift_is_shown_and_ends_with_status_1_until_it_is_mended(parts: Parts) -> None:
+    place = parts.place
+    assert place.ig3("streams", "check").returncode == 0
+    wanted = {"IG3_RETENTION": "12h"}
+    checked = place.ig3("streams", "check", **wanted)
+    assert checked.returncode == 1
+    row = next(row for row in checked.stdout.splitlines() if row.startswith("TASKS "))
+    assert row.split()[1:] == ["differs", "max_age:", "86400000000000", "->", "43200000000000"]
+    assert "updated" in place.ok("streams", "provision", **wanted)
+    assert place.ig3("streams", "check", **wanted).returncode == 0
+
+
+def test_what_streams_hold(synthetic: RunningMesh, task: str) -> None:
+    header, *rows = synthetic.place.ok("streams", "list").splitlines()
+    assert header.split() == ["STREAM", "ACCOUNT", "MESSAGES", "SIZE", "SEQUENCES", "FIRST", "LAST"]
+    held = {row.split()[0]: row.split() for row in rows}
+    assert held["TASKS"][1] == "EDGE"
+    assert int(held["TASKS"][2]) == len(replayed(synthetic, "TASKS"))
+    assert held["ENDED"][1] == "CORE"
