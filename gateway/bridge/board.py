@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Final
 
 from gateway.bridge.audience import Audience
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from mesh.direct_client import Delivery
     from mesh.link import Listener
     from mesh.live import Watch
+
+log = logging.getLogger(__name__)
 
 SHOWN: Final = 100
 """Tasks that a board keeps; the oldest that have ended go first."""
@@ -149,7 +152,12 @@ class Board:
     def _spawn(self, entry: BoardEntry, watch: Watch | None) -> None:
         follower = asyncio.create_task(self._follow(entry, watch), name=f"board-{entry.key.task}")
         self._followers[entry.key.task] = follower
-        follower.add_done_callback(lambda _: self._followers.pop(entry.key.task, None))
+        follower.add_done_callback(lambda done: self._on_follower_done(entry, done))
+
+    def _on_follower_done(self, entry: BoardEntry, follower: asyncio.Task[None]) -> None:
+        self._followers.pop(entry.key.task, None)
+        if not follower.cancelled() and (error := follower.exception()) is not None:
+            log.error("task %s is no longer followed", entry.key.task, exc_info=error)
 
     async def _follow(self, entry: BoardEntry, watch: Watch | None) -> None:
         try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
 
 from gateway.bridge import close_codes
+from gateway.bridge.audience import Audience
+from gateway.bridge.frames import BusState
 from gateway.bridge.session import MAX_FRAME_BYTES, Client, Session
 from gateway.bridge.topics import Topics
 from gateway.bridge.wire import FORMATS, JSON
@@ -26,6 +27,7 @@ SEND_BUFFER_BYTES: Final = 64 * 1024
 
 _HEARTBEAT_S: Final = 20.0
 _CLOSE_ANSWER_S: Final = 2.0
+_LOOK_AT_BUS_S: Final = 0.5
 _HIGH_WATER_BYTES: Final = 64 * 1024
 
 
@@ -37,21 +39,23 @@ class Bridge:
         self._topics = Topics(bus, roster_feed)
         self._account = account
         self._sessions: set[Session] = set()
-        self._roster_task: asyncio.Task[None] | None = None
+        self._everybody = Audience()
+        self._work: list[asyncio.Task[None]] = []
+        self._bus = bus
 
     async def start(self) -> None:
-        """Begin to tell changes of the roster."""
-        self._roster_task = asyncio.create_task(self._topics.roster.run(), name="bridge-roster")
+        """Begin to tell changes of the roster and of the bus."""
+        self._work.append(asyncio.create_task(self._topics.roster.run(), name="bridge-roster"))
+        self._work.append(asyncio.create_task(self._watch_bus(), name="bridge-bus"))
 
     async def close(self) -> None:
         """End all connections with the code that says "come back at once", and stop."""
         for session in tuple(self._sessions):
             session.end(close_codes.STOPPING)
         await self._topics.boards.close()
-        if self._roster_task is not None:
-            self._roster_task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._roster_task
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Turn a request into a connection and serve it to its end.
@@ -78,10 +82,19 @@ class Bridge:
 
     async def _run(self, session: Session) -> None:
         self._sessions.add(session)
+        self._everybody.add(session.outbox)
         try:
             await session.run()
         finally:
             self._sessions.discard(session)
+            self._everybody.remove(session.outbox)
+
+    async def _watch_bus(self) -> None:
+        while True:
+            if self._bus.is_connected != self._topics.bus_connected:
+                self._topics.bus_connected = self._bus.is_connected
+                self._everybody.tell(BusState(connected=self._bus.is_connected))
+            await asyncio.sleep(_LOOK_AT_BUS_S)
 
 
 def _wanted_format(request: web.Request) -> Format:

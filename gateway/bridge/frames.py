@@ -73,6 +73,13 @@ class Hello(FromGateway, frozen=True, kw_only=True, tag="hello"):
     now_ms: int
     max_frame_bytes: int
     max_subscriptions: int
+    bus_connected: bool
+
+
+class BusState(FromGateway, frozen=True, kw_only=True, tag="bus"):
+    """Whether the gateway reaches the broker: sent when that changes."""
+
+    connected: bool
 
 
 class Subscribed(FromGateway, frozen=True, kw_only=True, tag="subscribed"):
@@ -204,12 +211,24 @@ class Models(FromGateway, frozen=True, kw_only=True, tag="models"):
 
 
 GatewayFrame = (
-    Hello | Subscribed | Unsubscribed | Pong | Cancelled | ErrorFrame | Events | TaskOver | Tasks | Nodes | Models
+    Hello
+    | BusState
+    | Subscribed
+    | Unsubscribed
+    | Pong
+    | Cancelled
+    | ErrorFrame
+    | Events
+    | TaskOver
+    | Tasks
+    | Nodes
+    | Models
 )
 
 CLIENT_FRAMES: Final[tuple[type[FromClient], ...]] = (Subscribe, Unsubscribe, CancelTask, Ping)
 GATEWAY_FRAMES: Final[tuple[type[FromGateway], ...]] = (
     Hello,
+    BusState,
     Subscribed,
     Unsubscribed,
     Pong,

@@ -68,6 +68,11 @@ class Session:
         self._over: asyncio.Future[CloseCode | None] = asyncio.get_running_loop().create_future()
         self._bad_frames = 0
 
+    @property
+    def outbox(self) -> Outbox:
+        """Where frames for this connection go."""
+        return self._outbox
+
     def end(self, code: CloseCode | None) -> None:
         """Make ``run`` close the connection and return; only the first reason counts."""
         if not self._over.done():
@@ -75,7 +80,7 @@ class Session:
 
     async def run(self) -> None:
         """Serve until either side closes."""
-        self._tell(_hello(self._client))
+        self._tell(self._hello())
         work = [asyncio.create_task(self._until_it_stops(part)) for part in (self._outbox.run(), self._read())]
         try:
             code = await self._over
@@ -146,6 +151,16 @@ class Session:
     def _tell(self, frame: FromGateway) -> None:
         self._outbox.offer(Encoded(frame))
 
+    def _hello(self) -> Hello:
+        return Hello(
+            protocol=self._client.wire.subprotocol,
+            account=self._client.account,
+            now_ms=_now_ms(),
+            max_frame_bytes=MAX_FRAME_BYTES,
+            max_subscriptions=MAX_SUBSCRIPTIONS,
+            bus_connected=self._topics.bus_connected,
+        )
+
     async def _write(self, data: bytes) -> None:
         await self._client.socket.send_frame(data, self._client.wire.kind)
 
@@ -168,16 +183,6 @@ def _refusal(frame: ClientFrame, code: str, error: Exception) -> ErrorFrame:
         id=frame.id,
         topic=frame.topic if isinstance(frame, Subscribe | Unsubscribe) else None,
         task=None if isinstance(frame, Ping) else frame.task,
-    )
-
-
-def _hello(client: Client) -> Hello:
-    return Hello(
-        protocol=client.wire.subprotocol,
-        account=client.account,
-        now_ms=_now_ms(),
-        max_frame_bytes=MAX_FRAME_BYTES,
-        max_subscriptions=MAX_SUBSCRIPTIONS,
     )
 
 

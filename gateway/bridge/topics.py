@@ -54,6 +54,8 @@ class Topics:
     def __init__(self, bus: Bus, roster_feed: RosterFeed) -> None:
         """Read through ``bus``; ``roster_feed`` is started by its owner."""
         self._bus = bus
+        self.bus_connected = True
+        """What connections were told last of the bus; ``Bridge`` keeps it."""
         self.source = bus.source
         self.frames = FrameMemory()
         self.submissions = Submissions(bus.edge)

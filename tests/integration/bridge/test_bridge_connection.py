@@ -216,6 +216,22 @@ async def test_a_reader_that_only_pauses_loses_nothing(mesh: InProcessMesh, brid
     assert list(events) == list(range(1, n + 1))
 
 
+async def test_everybody_is_told_when_the_broker_goes_away_and_when_it_is_back(
+    mesh: InProcessMesh, bridge: BridgeServer
+):
+    async with bridge.connect() as early:
+        assert (await early.receive())["bus_connected"] is True
+        await mesh.server.__aexit__(None, None, None)
+        assert (await early.until_type("bus"))["connected"] is False
+        async with bridge.connect() as late:
+            assert (await late.receive())["bus_connected"] is False
+            await late.send(type="subscribe", id=1, topic="tasks")
+            assert (await late.until_type("error"))["code"] == "bus_unavailable"
+            await mesh.server.__aenter__()
+            for client in (early, late):
+                assert (await client.until_type("bus"))["connected"] is True
+
+
 async def test_a_failure_inside_ends_the_connection_with_its_code(
     bridge: BridgeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):

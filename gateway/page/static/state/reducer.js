@@ -9,6 +9,7 @@ export function initialState() {
   return {
     connection: { phase: "connecting" },
     account: "",
+    busConnected: true,
     nodes: null, // null until the gateway has said what there is
     models: null,
     tasks: null,
@@ -24,7 +25,9 @@ export function initialState() {
 export function reduce(state, action) {
   switch (action.type) {
     case "hello":
-      return { ...state, account: action.account, notice: "" };
+      return { ...state, account: action.account, busConnected: action.bus_connected, notice: "" };
+    case "bus":
+      return { ...state, busConnected: action.connected };
     case "nodes":
       return { ...state, nodes: takeNodes(state.nodes, action) };
     case "models":
@@ -110,7 +113,7 @@ function takeError(state, frame) {
   if (opened?.task === frame.task && frame.topic === "task" && !frame.still_subscribed) {
     return { ...state, opened: { ...opened, error: frame.message } };
   }
-  return { ...state, notice: frame.message };
+  return frame.still_subscribed ? state : { ...state, notice: frame.message };
 }
 
 function takeSample(state, nowMs) {

@@ -13,6 +13,7 @@ export function Header({ state }) {
       </h1>
       ${state.account && html`<span class="top-fact">account <b>${state.account}</b></span>`}
       ${state.nodes && html`<span class="top-fact">${live} ${live === 1 ? "node" : "nodes"} live</span>`}
+      ${!state.busConnected && html`<span class="notice" role="status">The gateway cannot reach the broker; it keeps trying</span>`}
       ${state.notice && html`<span class="notice" role="status">${state.notice}</span>`}
       <span class="spring"></span>
       <${ConnectionState} connection=${state.connection} />

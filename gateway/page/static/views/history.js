@@ -19,7 +19,7 @@ export function History({ opened, known, socket }) {
   const state = isOver(task) ? task.outcome : isWaiting(task) ? "waiting" : "running";
   useEffect(() => {
     title.current.focus();
-    return () => document.getElementById(`task-${opened.task}`)?.focus();
+    return () => document.getElementById(`task-${opened.task}`)?.focus({ preventScroll: true });
   }, []);
   useEscape(closeTask);
   return html`

@@ -23,7 +23,7 @@ export function Nodes({ nodes }) {
 function NoNode() {
   return html`
     <div class="empty">
-      <p><b>No node yet.</b> Start one on this machine, or on any other that reaches the broker (4222 is its usual port):</p>
+      <p><b>No node yet.</b> Start one on this machine, or on any other that reaches the broker (usually at port 4222) and has its nodes’ credential:</p>
       <pre><code>ig3 node --nats ${location.hostname}:4222</code></pre>
       <p>What is asked meanwhile waits in the queue.</p>
     </div>

@@ -73,14 +73,19 @@ function Line({ task, state }) {
 
 /** The end of the answer: what is older runs out to the left, and what has just arrived is lit for a moment. */
 function Tail({ task }) {
-  const text = task.tail.replace(/\s+/g, " ");
-  const fresh = (isRunning(task) ? task.fresh : "").replace(/\s+/g, " ");
+  const text = oneLine(task.tail);
+  const fresh = isRunning(task) ? oneLine(task.fresh) : "";
   const before = fresh && text.endsWith(fresh) ? text.slice(0, -fresh.length) : text;
   return html`
     <span class="task-line tail" data-testid="tail">
       <bdi dir="ltr">${before}${fresh && html`<span class="fresh" key=${task.n}>${fresh}</span>`}</bdi>
     </span>
   `;
+}
+
+/** On one line, and without a space at its end, which would stand at its beginning in a box that runs to the left. */
+function oneLine(text) {
+  return text.replace(/\s+/g, " ").trimEnd();
 }
 
 export function waitingFor(task) {
