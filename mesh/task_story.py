@@ -97,13 +97,17 @@ class _Teller:
         reason = f"; finish reason: {finish}" if finish else ""
         count = "1 chunk" if len(self._chunks) == 1 else f"{len(self._chunks)} chunks"
         self._chunks = []
-        yield Line(last.at - self._begun, f"wrote {count} with {tokens} tokens{speed}{reason}")
+        yield Line(last.at - self._begun, f"wrote {count} with {_tokens(tokens)}{speed}{reason}")
 
     def _write(self, one: Happened, chunk: TaskChunk) -> Iterator[Line]:
         self._chunks.append(one)
         if self.first_text_at is None and chunk.text:
             self.first_text_at = one.at
             yield Line(one.at - self._begun, "first text (time to first token)", "green")
+
+
+def _tokens(count: int) -> str:
+    return "1 token" if count == 1 else f"{count} tokens"
 
 
 def _question(submitted: Submitted) -> Iterator[Line]:
@@ -173,7 +177,7 @@ def _fact(end: Ended, submitted_at: datetime, teller: _Teller) -> Iterator[Line]
             yield Line(after, f"cancelled: {end.event.reason}", "bold yellow")
     for share in end.event.shares:
         yield Line(
-            None, f"attempt {share.attempt} on {share.node}: {share.chars} characters, {share.tokens} tokens", "dim"
+            None, f"attempt {share.attempt} on {share.node}: {share.chars} characters, {_tokens(share.tokens)}", "dim"
         )
     if not teller.state.is_over:
         yield Line(None, "readers have not been told yet", "yellow")
