@@ -198,6 +198,31 @@ async def test_a_broker_that_dies_costs_no_word_either(
         assert isinstance(await only_end(bus, answer.task), TaskCompleted)
 
 
+async def test_restarting_one_part_after_the_other_is_not_noticed(
+    parts: Parts, session: ClientSession, bus: Bus
+) -> None:
+    """Asked to stop, each part ends what it is doing or hands it on: no connection breaks, no task fails."""
+    answers = [Answer(GATEWAYS[number % 2]) for number in range(ANSWERS)]
+    readers = [
+        asyncio.create_task(answer.read(session, parts.urls[answer.gateway], f"question {number}"))
+        for number, answer in enumerate(answers)
+    ]
+    await until(lambda: all(len(answer.ids) > 5 for answer in answers))
+    leaving = [parts.running[name] for name in ("gateway-a", "node-a", "dispatcher-a")]
+    for part in leaving:
+        part.process.send_signal(signal.SIGTERM)
+    await asyncio.gather(*readers)
+    assert [await asyncio.to_thread(part.process.wait, PATIENCE_S) for part in leaving] == [0, 0, 0]
+    for answer in answers:
+        assert answer.is_whole
+        assert answer.text == await written(bus, answer.task)
+        assert len(answer.text.split()) == TOKENS
+        assert isinstance(await only_end(bus, answer.task), TaskCompleted)
+    start_node(parts, "node-a")
+    start_again(parts, "gateway-a", "dispatcher-a")
+    parts.ready("node-a")
+
+
 def start_node(parts: Parts, name: str) -> None:
     parts.start(name, "--engine", "synthetic", "--token-delay-ms", "50", "--id", name, "--heartbeat", "1s")
 

@@ -47,7 +47,9 @@ def blocks() -> list[Block]:
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
     """What the first block starts."""
-    with running_up(tmp_path_factory.mktemp("readme"), command=("make", "up"), cwd=ROOT) as running:
+    # A small context ends every answer soon: the page bounds the length of some of them by nothing.
+    bounded = {"IG3_CONTEXT": "256"}
+    with running_up(tmp_path_factory.mktemp("readme"), command=("make", "up"), cwd=ROOT, variables=bounded) as running:
         yield running
 
 
@@ -94,6 +96,14 @@ def test_the_page_names_the_model_and_the_files_that_there_are(mesh: RunningMesh
     linked = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if not target.startswith("http")]
     assert linked
     assert [target for target in linked if not (ROOT / target).exists()] == []
+
+
+def test_every_example_is_run_by_a_test() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests/acceptance").glob("test_*.py"))
+    # websocket.js is what websocket.html loads.
+    examples = [path.name for path in (ROOT / "examples").iterdir() if path.suffix in {".py", ".html"}]
+    assert len(examples) >= 4
+    assert [name for name in examples if name not in tests] == []
 
 
 def test_ctrl_c_stops_what_make_up_started(mesh: RunningMesh) -> None:
