@@ -87,10 +87,9 @@ class Registry:
         return Announced(accepted=True)
 
     async def _note_presence(self, node: Token, known: NodeView | None, software: str) -> None:
-        if known is None or (known.status is None and not known.replicas and not known.is_lost):
-            await self._write_device(
-                node, "registered", DeviceRegistered(at_ms=_now_ms(), node=node, software=software)
-            )
+        if known is None or not known.is_registered:
+            registered = DeviceRegistered(at_ms=_now_ms(), node=node, software=software)
+            await self._write_device(node, "registered", registered)
         elif known.is_lost:
             await self._write_device(node, "returned", DeviceReturned(at_ms=_now_ms(), node=node))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Raw
 
 from gateway.requests import Desk
+from gateway.submissions import Submissions
 from mesh.headers import CONTENT_TYPE, header
 from mesh.task_log import Stored
 from streams import subjects
@@ -31,6 +32,7 @@ class UserApi:
         """Prepare."""
         self._bus = bus
         self._desk = Desk(bus.edge)
+        self._submissions = Submissions(bus.edge)
 
     async def start(self) -> None:
         """Begin to serve."""
@@ -46,6 +48,9 @@ class UserApi:
     async def _events(self, delivery: Delivery, request: EventsRequest) -> EventsPage | Refusal:
         key = TaskKey(subjects.parse_call(delivery.subject).caller, parse_task_id(request.task))
         stored = await self._bus.log.read(key)
+        if not stored and not await self._submissions.exists(key):
+            # Without this, whoever follows a task that is not there would wait for ever.
+            return Refusal(code="task_not_found", message=f"There is no task {key.task} here.", status=404)
         as_json = is_json(header(delivery.headers, CONTENT_TYPE))
         return page_of(key, stored, after=request.after, as_json=as_json)
 

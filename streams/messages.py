@@ -46,7 +46,8 @@ class Wire(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="typ
 class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     """Work for a node. The reply subject of the message is the results subject: the right to write there.
 
-    ``next_n`` and ``last_sequence`` are where the first chunk goes; ``prefix`` is text already published.
+    ``next_n`` and ``last_sequence`` are where the first chunk goes; ``prefix`` is text already published,
+    of ``prefix_tokens`` tokens: they count in ``sampling.max_tokens`` and in the usage of the whole answer.
     """
 
     account: str
@@ -59,6 +60,7 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     sampling: Sampling
     dispatcher: str
     prefix: str = ""
+    prefix_tokens: Count = 0
     deadline_at_ms: int | None = None
 
 

@@ -30,6 +30,8 @@ class NodeView(Struct, frozen=True, kw_only=True):
     replicas: tuple[Replica, ...]
     status: NodeStatus | None
     is_live: bool
+    is_registered: bool
+    """Whether the log says that it was seen before."""
     is_lost: bool
     """Whether the log says that it left and did not return."""
     heard_at_s: float | None
@@ -71,6 +73,7 @@ class _Node:
         self.replicas: dict[str, Replica] = {}
         self.status: NodeStatus | None = None
         self.heard_at_s: float | None = None
+        self.is_registered = False
         self.is_lost = False
 
     def is_live(self, now_s: float) -> bool:
@@ -84,6 +87,7 @@ class _Node:
             replicas=tuple(self.replicas.values()),
             status=self.status,
             is_live=self.is_live(now_s),
+            is_registered=self.is_registered,
             is_lost=self.is_lost,
             heard_at_s=self.heard_at_s,
         )
@@ -108,7 +112,9 @@ class Roster:
 
     def apply_device(self, node: Token, event: DeviceEvent) -> None:
         """Fold one event of DEVICES. A lost node is not live until an event says that it returned."""
-        self._node(node).is_lost = isinstance(event, DeviceLost)
+        kept = self._node(node)
+        kept.is_registered = True
+        kept.is_lost = isinstance(event, DeviceLost)
 
     def apply_status(self, node: Token, status: NodeStatus, *, now_s: float) -> None:
         """Take a report of a node. What the log says is lost stays lost until the log says that it returned."""

@@ -110,6 +110,19 @@ class InProcessMesh:
         self.stack.push_async_callback(bus.close)
         return bus
 
+    async def connect_user(self, account: str = "local") -> Link:
+        """Connect with the rights of a user."""
+        link = await Link.connect(
+            LinkOptions(
+                servers=(self.server.url,),
+                name="user",
+                inbox_prefix=subjects.user_inbox_prefix(token(account)),
+                seed_file=self.server.credentials.user.seed_path,
+            )
+        )
+        self.stack.push_async_callback(link.close)
+        return link
+
     async def add_dispatcher(self, name: str = "d1", **settings: object) -> RunningDispatcher:
         """Start a dispatcher with a registry."""
         bus = await self.new_bus(name)

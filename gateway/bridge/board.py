@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.bridge.outbox import Outbox
-    from gateway.bridge.submissions import Submission, Submissions
+    from gateway.submissions import Submission, Submissions
     from mesh.answer import Step
     from mesh.bus import Bus
     from mesh.direct_client import Delivery

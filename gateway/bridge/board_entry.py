@@ -10,7 +10,7 @@ from streams.task import TaskState
 from streams.task_id import created_ms
 
 if TYPE_CHECKING:
-    from gateway.bridge.submissions import Submission
+    from gateway.submissions import Submission
     from mesh.answer import Step
     from streams.subjects import TaskKey
 

@@ -9,7 +9,7 @@ from gateway.bridge.board import Board
 
 if TYPE_CHECKING:
     from gateway.bridge.outbox import Outbox
-    from gateway.bridge.submissions import Submissions
+    from gateway.submissions import Submissions
     from mesh.bus import Bus
     from streams.tokens import Token
 

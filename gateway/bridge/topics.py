@@ -8,9 +8,9 @@ import msgspec
 
 from gateway.bridge.boards import Boards
 from gateway.bridge.roster_topics import RosterTopics
-from gateway.bridge.submissions import Submissions
 from gateway.bridge.task_follower import FrameMemory
 from gateway.errors import GatewayError
+from gateway.submissions import Submissions
 from streams import subjects
 from streams.codec import encode
 from streams.errors import InvalidTaskId

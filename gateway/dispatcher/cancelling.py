@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -11,15 +10,15 @@ from gateway.dispatcher import ending
 from gateway.dispatcher.gate import UNREADABLE
 from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
 from gateway.requests import Desk
+from gateway.submissions import Submissions
 from mesh.errors import NoResponders, RequestTimedOut
 from streams import subjects
 from streams.codec import decode, encode
 from streams.messages import Cancel, CancelOutcome
-from streams.subjects import SERVICE_CLASSES, TaskKey
+from streams.subjects import TaskKey
 from streams.task import closing
 from streams.task_id import parse_task_id
 from streams.tokens import token
-from streams.topology import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +43,7 @@ class Cancelling:
         """Prepare; ``lives`` are this dispatcher's tasks by id."""
         self._bus = bus
         self._lives = lives
+        self._submissions = Submissions(bus.edge)
         self._edge = Desk(bus.edge)
         self._core = Desk(bus.core)
 
@@ -65,7 +65,7 @@ class Cancelling:
         if life is not None:
             return await self._end_life(life, request)
         # Looked up first: of a task that is over, or was never there, no dispatcher would say a word.
-        if await ending.stored_end(self._bus, key) is not None or not await self._was_submitted(key):
+        if await ending.stored_end(self._bus, key) is not None or not await self._submissions.exists(key):
             return await self._outcome(key)
         try:
             reply = await self._bus.core.request(f"{_OWNER}.{key.account}", encode(request), timeout=_OWNER_TIMEOUT)
@@ -97,13 +97,6 @@ class Cancelling:
         except Superseded as error:
             log.info("%s", error)
         return CancelOutcome(task=key.task, outcome=closing(end).outcome)
-
-    async def _was_submitted(self, key: TaskKey) -> bool:
-        asked = (
-            self._bus.edge.request(f"$JS.API.DIRECT.GET.{TASKS}.{subjects.submitted(name, key)}", b"")
-            for name in SERVICE_CLASSES
-        )
-        return any(found.data for found in await asyncio.gather(*asked))
 
     def _life_of(self, key: TaskKey) -> TaskLife | None:
         life = self._lives.get(key.task)

@@ -233,6 +233,7 @@ class TaskLife:
             sampling=self._asked.sampling,
             dispatcher=self._name,
             prefix="".join(record.text),
+            prefix_tokens=record.state.tokens,
             deadline_at_ms=self.deadline_at_ms,
         )
         trace = self._span.traceparent

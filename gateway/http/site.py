@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from gateway.bridge.submissions import Submissions
 from gateway.http.measuring import OpenAnswers
+from gateway.submissions import Submissions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine

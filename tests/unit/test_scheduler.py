@@ -19,6 +19,7 @@ def node(
         replicas=(Replica(model="m", engine="e", context_tokens=100, slots=slots, tokens_per_s=speed),),
         status=NodeStatus(at_ms=1, interval_s=5, draining=draining),
         is_live=live,
+        is_registered=True,
         is_lost=False,
         heard_at_s=0.0,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 
 import pytest
 
@@ -19,9 +20,9 @@ from streams.events import (
     TaskFailed,
     TaskQueued,
 )
-from streams.messages import Cancel, CancelOutcome
+from streams.messages import Cancel, CancelOutcome, EventsRequest, Refusal
 from streams.tokens import token
-from streams.topology import UNREADABLE
+from streams.topology import DEVICES, UNREADABLE
 from tests.mesh_in_process import InProcessMesh, text_of
 
 
@@ -244,3 +245,26 @@ async def test_a_node_that_was_given_up_by_mistake_comes_back_by_reporting(mesh:
     steps = await mesh.steps(await mesh.submit())
 
     assert steps[-1].state.outcome == "completed"
+
+
+async def test_catching_up_with_a_task_that_is_not_there_says_so(mesh: InProcessMesh):
+    link = await mesh.connect_user()
+    subject = subjects.user_api(token("local"), "events")
+
+    reply = await link.request(subject, encode(EventsRequest(task=mesh.key().task)))
+
+    assert decode(reply.data, Refusal).status == 404
+
+
+async def test_a_new_device_is_registered_once(mesh: InProcessMesh):
+    running = await mesh.add_dispatcher()
+    node = await mesh.add_node()
+    mesh.bus.edge.send(subjects.node_inbox(node.name, "registry"), b"")
+    await mesh.steps(await mesh.submit())
+
+    view = running.feed.roster.node(node.name, now_s=running.feed.now_s())
+    info = await mesh.bus.core.request(f"$JS.API.STREAM.INFO.{DEVICES}", b"")
+
+    assert view is not None
+    assert view.is_registered
+    assert json.loads(info.data)["state"]["messages"] == 1

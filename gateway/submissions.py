@@ -56,8 +56,19 @@ class Submissions:
         Raises:
             BusError: if the stream cannot be read now.
         """
+        return next(iter(_readable(await self._stored(key))), None)
+
+    async def exists(self, key: TaskKey) -> bool:
+        """Whether anything was submitted under a key, readable or not.
+
+        Raises:
+            BusError: if the stream cannot be read now.
+        """
+        return bool(await self._stored(key))
+
+    async def _stored(self, key: TaskKey) -> tuple[Delivery, ...]:
         pattern = f"tasks.*.{bucket_of(key.task)}.{key.account}.{key.task}.submitted"
-        return next(iter(_readable(await self._get({"multi_last": [pattern], "batch": 1}))), None)
+        return await self._get({"multi_last": [pattern], "batch": 1})
 
     async def recent(self, account: Token, limit: int) -> list[Submission]:
         """Return up to ``limit`` of the account's latest submissions, oldest first.
