@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from mesh.errors import BusUnavailable
 from mesh.metric_names import ATTRIBUTE_TOKENS
 from nodes.chunk_writer import ChunkWriter, Grant, Verdict
-from nodes.engine import Generate
+from nodes.continuation import Continuation
 from nodes.errors import EngineError, EngineUnavailable, RequestRefused
 from nodes.outbox import Outbox
 from streams.messages import Finished, Refused
@@ -133,10 +133,10 @@ class Attempt:
             self._outbox.fail(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
 
     async def _pump(self) -> None:
-        assign, outbox = self._assign, self._outbox
-        request = Generate(messages=assign.messages, sampling=assign.sampling, prefix=assign.prefix)
-        async with aclosing(self._engine.generate(request)) as pieces:
-            async for piece in pieces:
+        outbox, rest = self._outbox, Continuation(self._assign)
+        async with aclosing(self._engine.generate(rest.request)) as pieces:
+            async for own in pieces:
+                piece = rest.fit(own)
                 self.tokens += piece.tokens
                 outbox.put(piece)
                 if piece.finish_reason is not None:

@@ -100,13 +100,15 @@ class _Answer:
 
     def __init__(self, request: Generate, context_tokens: int) -> None:
         conversation = conversation_of(request)
+        # What was published is prompt too, but does not count against the context: any length can be asked for.
         prompt_tokens = max(1, sum(len(turn.content.split()) for turn in conversation.turns))
         if prompt_tokens > context_tokens:
             raise context_exceeded(prompt_tokens, context_tokens)
         self._ends: FinishReason = "length" if request.sampling.max_tokens else "stop"
         self._wanted = request.sampling.max_tokens or max(1, DEFAULT_TOKENS - conversation.begun.count(" "))
         self._words = _words(conversation)
-        self._writer = AnswerWriter(request.sampling.stop, prompt_tokens=prompt_tokens)
+        begun_tokens = len(conversation.begun.split())
+        self._writer = AnswerWriter(request.sampling.stop, prompt_tokens=prompt_tokens + begun_tokens)
 
     @property
     def tokens(self) -> int:

@@ -112,6 +112,7 @@ class PlayedDispatcher:
             sampling=sampling or Sampling(),
             dispatcher=ME,
             prefix=answer.text,
+            prefix_tokens=answer.state.tokens,
             deadline_at_ms=deadline_at_ms,
         )
         self.assigned[key.task] = assign

@@ -140,6 +140,41 @@ async def test_a_newer_attempt_replaces_the_older_one_on_the_same_node(site: Sit
     assert [share.chars for share in answer.state.shares] == [11, 7]
 
 
+async def test_an_answer_in_two_attempts_is_one_answer_to_its_user(site: Site) -> None:
+    engine = synthetic(token_delay_ms=5)
+    async with site.worker(engine):
+        key = await site.dispatcher.place(content="tell me", sampling=Sampling(max_tokens=40))
+        await site.dispatcher.chunks_stored(key, 5)
+        await site.dispatcher.place(content="tell me", sampling=Sampling(max_tokens=40), key=key)
+        answer = await site.dispatcher.whole(key)
+        assert answer.text == await text_of(engine, "tell me", 40)
+    assert answer.state.tokens == 40
+    assert answer.state.usage == Usage(prompt_tokens=2, completion_tokens=40)
+    assert answer.state.finish_reason == "length"
+    assert len(answer.state.shares) == 2
+    assert sum(share.tokens for share in answer.state.shares) == 40
+
+
+async def test_an_answer_whose_last_words_are_published_only_needs_its_end(site: Site) -> None:
+    engine = ScriptedEngine()
+    sampling = Sampling(max_tokens=3)
+    async with site.worker(engine):
+        key = await site.dispatcher.place(model=MODEL, sampling=sampling)
+        first = await engine.script(1)
+        for count, text in enumerate(("one ", "two ", "three"), start=1):
+            first.say(text)
+            await site.dispatcher.chunks_stored(key, count)
+        await site.dispatcher.place(model=MODEL, sampling=sampling, key=key)
+        second = await engine.script(2)
+        assert second.request.sampling.max_tokens == 1
+        second.say(" four")
+        second.end(" and more")
+        answer = await site.dispatcher.whole(key)
+    assert answer.text == "one two three"
+    assert answer.state.usage == Usage(prompt_tokens=0, completion_tokens=3)
+    assert (answer.state.tokens, answer.state.finish_reason) == (3, "length")
+
+
 @pytest.mark.parametrize(
     ("error", "code", "status"),
     [
