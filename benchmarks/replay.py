@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from mesh.address import Address
-from mesh.broker import EmbeddedServer
-from mesh.broker_files import BrokerOptions
-from mesh.link import Link, LinkOptions
-from mesh.replay import replay
-from mesh.snapshots import SnapshotStore
+from mesh.broker.files import BrokerOptions
+from mesh.broker.server import EmbeddedServer
+from mesh.bus.link import Link, LinkOptions
+from mesh.config.address import Address
+from mesh.history.replay import replay
+from mesh.history.snapshots import SnapshotStore
 from streams.codec import decode_task_event, encode
 from streams.events import TaskChunk
 

@@ -13,13 +13,13 @@ from gateway.dispatcher.settings import DispatcherSettings
 from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
 from gateway.user_api import UserApi
-from mesh.bus import Bus, BusOptions
-from mesh.config_options import only, settings_options
-from mesh.credentials import Credentials
-from mesh.process import run_process
-from mesh.readiness import announce_progress, announce_ready
-from mesh.settings import MeshSettings
-from mesh.telemetry import open_telemetry
+from mesh.broker.credentials import Credentials
+from mesh.bus.service_bus import Bus, BusOptions
+from mesh.config.options import only, settings_options
+from mesh.config.settings import MeshSettings
+from mesh.processes.process import run_process
+from mesh.processes.readiness import announce_progress, announce_ready
+from mesh.telemetry.telemetry import open_telemetry
 from streams.tokens import token
 
 if TYPE_CHECKING:

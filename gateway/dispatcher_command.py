@@ -11,13 +11,13 @@ from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
-from mesh.bus import Bus, BusOptions
-from mesh.config_options import only, settings_options
-from mesh.credentials import Credentials
-from mesh.process import run_process
-from mesh.readiness import announce_progress, announce_ready
-from mesh.settings import MeshSettings
-from mesh.telemetry import open_telemetry
+from mesh.broker.credentials import Credentials
+from mesh.bus.service_bus import Bus, BusOptions
+from mesh.config.options import only, settings_options
+from mesh.config.settings import MeshSettings
+from mesh.processes.process import run_process
+from mesh.processes.readiness import announce_progress, announce_ready
+from mesh.telemetry.telemetry import open_telemetry
 
 if TYPE_CHECKING:
     import asyncio

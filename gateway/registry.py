@@ -29,8 +29,8 @@ from streams.tokens import Token
 
 if TYPE_CHECKING:
     from gateway.roster_feed import RosterFeed
-    from mesh.bus import Bus
-    from mesh.direct_client import Delivery
+    from mesh.bus.direct_client import Delivery
+    from mesh.bus.service_bus import Bus
     from streams.events import DeviceEvent, ModelEvent
     from streams.roster import NodeView
 

@@ -11,15 +11,15 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mesh.bus.headers import CONTENT_TYPE, header, header_block
 from mesh.errors import BusError
-from mesh.headers import CONTENT_TYPE, header, header_block
 from streams.codec import JSON_CONTENT_TYPE, decode, encode, encode_json, is_json
 from streams.errors import StreamsError
 from streams.messages import Refusal
 
 if TYPE_CHECKING:
-    from mesh.direct_client import Delivery
-    from mesh.link import Link, Listener
+    from mesh.bus.direct_client import Delivery
+    from mesh.bus.link import Link, Listener
     from streams.messages import Wire
 
 log = logging.getLogger(__name__)

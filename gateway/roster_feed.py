@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mesh.tail import StreamTail
+from mesh.history.tail import StreamTail
 from streams import subjects
 from streams.codec import decode, decode_device_event, decode_model_event
 from streams.errors import StreamsError
@@ -17,9 +17,9 @@ from streams.tokens import Token, token
 from streams.topology import DEVICES, MODELS
 
 if TYPE_CHECKING:
-    from mesh.bus import Bus
-    from mesh.direct_client import Delivery
-    from mesh.link import Listener
+    from mesh.bus.direct_client import Delivery
+    from mesh.bus.link import Listener
+    from mesh.bus.service_bus import Bus
 
 log = logging.getLogger(__name__)
 

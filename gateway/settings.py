@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from mesh.address import parse_address
+from mesh.config.address import parse_address
 from streams.subjects import ServiceClass
 
 OnDisconnect = Literal["continue", "cancel"]

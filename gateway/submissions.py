@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from mesh.bus.headers import CONTENT_TYPE, SEQUENCE, STREAM_SUBJECT, header, status_code
 from mesh.errors import BusError
-from mesh.headers import CONTENT_TYPE, SEQUENCE, STREAM_SUBJECT, header, status_code
 from streams import subjects
 from streams.codec import decode
 from streams.errors import StreamsError
@@ -17,8 +17,8 @@ from streams.topology import TASKS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mesh.direct_client import Delivery
-    from mesh.link import Link
+    from mesh.bus.direct_client import Delivery
+    from mesh.bus.link import Link
     from streams.subjects import TaskKey
     from streams.tokens import Token
 

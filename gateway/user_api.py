@@ -8,8 +8,8 @@ from msgspec import Raw
 
 from gateway.requests import Desk
 from gateway.submissions import Submissions
-from mesh.headers import CONTENT_TYPE, header
-from mesh.task_log import Stored
+from mesh.bus.headers import CONTENT_TYPE, header
+from mesh.bus.task_log import Stored
 from streams import subjects
 from streams.codec import encode, encode_json, is_json
 from streams.messages import EventsPage, EventsRequest, Refusal, StoredEvent
@@ -18,8 +18,8 @@ from streams.task import Rejection, TaskState, advance
 from streams.task_id import parse_task_id
 
 if TYPE_CHECKING:
-    from mesh.bus import Bus
-    from mesh.direct_client import Delivery
+    from mesh.bus.direct_client import Delivery
+    from mesh.bus.service_bus import Bus
 
 _QUEUE: Final = "gateways"
 _PAGE: Final = 256

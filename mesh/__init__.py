@@ -1,7 +1,7 @@
 """Everything that touches the bus: the broker, connections, publishing, consuming, the client, and the command `ig3`.
 
-For applications: ``mesh.connect`` and ``mesh.connect_sync`` (see ``mesh.client``), with ``Message`` for conversations
-and the errors they raise. They are loaded when first used, so that `ig3 --help` stays quick.
+For applications: ``mesh.connect`` and ``mesh.connect_sync`` (see ``mesh.client.client``), with ``Message`` for
+conversations and the errors they raise. They are loaded when first used, so that `ig3 --help` stays quick.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from mesh.client import connect
-    from mesh.client_sync import connect_sync
+    from mesh.client.client import connect
+    from mesh.client.sync import connect_sync
     from mesh.errors import BusUnavailable, MeshError, TaskCancelledError, TaskFailedError, TaskRefused
     from streams.chat import Message
 
@@ -26,7 +26,7 @@ __all__ = [
     "connect_sync",
 ]
 
-_HOMES: Final = {"connect": "mesh.client", "connect_sync": "mesh.client_sync", "Message": "streams.chat"}
+_HOMES: Final = {"connect": "mesh.client.client", "connect_sync": "mesh.client.sync", "Message": "streams.chat"}
 
 
 def __getattr__(name: str) -> object:

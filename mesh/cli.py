@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from mesh.terminal import Invocation
+from mesh.processes.terminal import Invocation
 
 SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
     ("Run a mesh", (("up", "Run a whole mesh on this machine: broker, dispatcher, gateway and nodes."),)),

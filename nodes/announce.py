@@ -18,8 +18,8 @@ from streams.errors import UndecodableEvent
 from streams.messages import Announce, Announced
 
 if TYPE_CHECKING:
-    from mesh.direct_client import Delivery
-    from mesh.link import Link, Listener
+    from mesh.bus.direct_client import Delivery
+    from mesh.bus.link import Link, Listener
     from streams.replica import Replica
     from streams.tokens import Token
 

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from mesh.errors import BusUnavailable
-from mesh.metric_names import ATTRIBUTE_TOKENS
+from mesh.telemetry.names import ATTRIBUTE_TOKENS
 from nodes.chunk_writer import ChunkWriter, Grant, Verdict
 from nodes.continuation import Continuation
 from nodes.errors import EngineError, EngineUnavailable, RequestRefused
@@ -20,8 +20,8 @@ from nodes.outbox import Outbox
 from streams.messages import Finished, Refused
 
 if TYPE_CHECKING:
-    from mesh.link import Link
-    from mesh.telemetry import Span
+    from mesh.bus.link import Link
+    from mesh.telemetry.telemetry import Span
     from nodes.engine import Engine
     from streams.messages import Assign
     from streams.subjects import TaskKey

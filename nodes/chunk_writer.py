@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from mesh.bus.link import Fence
 from mesh.errors import FenceMismatch, NoResponders, PublishRefused, PublishUnknown, RequestTimedOut
-from mesh.link import Fence
 from nodes.pauses import pause_s
 from streams import subjects
 from streams.codec import decode, encode
@@ -26,7 +26,7 @@ from streams.messages import Ask, Standing
 from streams.subjects import TaskKey
 
 if TYPE_CHECKING:
-    from mesh.link import Link
+    from mesh.bus.link import Link
     from nodes.outbox import Batch
     from streams.tokens import Token
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mesh.config_options import only, settings_options
-from mesh.process import run_process
-from mesh.settings import MeshSettings
-from mesh.terminal import terminal
+from mesh.config.options import only, settings_options
+from mesh.config.settings import MeshSettings
+from mesh.processes.process import run_process
+from mesh.processes.terminal import terminal
 from nodes.process import NodeProcess
 from nodes.settings import NodeSettings
 

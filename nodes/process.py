@@ -7,10 +7,10 @@ import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from mesh.credentials import Credentials
-from mesh.link import Link, LinkOptions
-from mesh.readiness import announce_progress, announce_ready
-from mesh.telemetry import open_telemetry
+from mesh.broker.credentials import Credentials
+from mesh.bus.link import Link, LinkOptions
+from mesh.processes.readiness import announce_progress, announce_ready
+from mesh.telemetry.telemetry import open_telemetry
 from nodes.announce import Announcer
 from nodes.engines import open_engine
 from nodes.node_id import node_id
@@ -21,7 +21,7 @@ from streams import subjects
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from mesh.settings import MeshSettings
+    from mesh.config.settings import MeshSettings
     from nodes.engine import Loading
     from nodes.settings import NodeSettings
     from streams.replica import Replica

@@ -17,7 +17,7 @@ from streams.messages import NodeStatus
 if TYPE_CHECKING:
     from collections import Counter
 
-    from mesh.link import Link
+    from mesh.bus.link import Link
     from nodes.worker import Worker
     from streams.tokens import Token
 

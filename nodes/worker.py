@@ -11,15 +11,15 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mesh.headers import TRACEPARENT, header
-from mesh.metric_names import (
+from mesh.bus.headers import TRACEPARENT, header
+from mesh.telemetry.names import (
     ATTRIBUTE_ATTEMPT,
     ATTRIBUTE_MODEL,
     ATTRIBUTE_NODE,
     ATTRIBUTE_TASK,
     SPAN_GENERATE,
 )
-from mesh.telemetry import Telemetry
+from mesh.telemetry.telemetry import Telemetry
 from nodes.admission import Objection, Occupancy, objection_to
 from nodes.attempt import Attempt
 from streams import subjects
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import timedelta
 
-    from mesh.direct_client import Delivery
-    from mesh.link import Link
-    from mesh.telemetry import Span
+    from mesh.bus.direct_client import Delivery
+    from mesh.bus.link import Link
+    from mesh.telemetry.telemetry import Span
     from nodes.attempt import Report
     from nodes.engine import Engine
     from streams.messages import Replica

@@ -15,7 +15,7 @@ from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.page import routes as page_routes
 from gateway.roster_feed import RosterFeed
-from mesh.bus import Bus
+from mesh.bus.service_bus import Bus
 from streams.tokens import Token
 
 LIMIT_S = 30.0

@@ -16,8 +16,8 @@ from gateway.http.metrics_page import MetricsPage
 from gateway.http.server import HttpServer
 from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
-from mesh.bus import Bus
-from mesh.telemetry import Telemetry
+from mesh.bus.service_bus import Bus
+from mesh.telemetry.telemetry import Telemetry
 
 LIMIT_S = 30.0
 MODEL = "synthetic"

@@ -13,14 +13,14 @@ from gateway.dispatcher.settings import DispatcherSettings
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
 from gateway.user_api import UserApi
-from mesh.address import Address
-from mesh.answer import Step, follow
-from mesh.broker import EmbeddedServer
-from mesh.broker_files import BrokerOptions
-from mesh.bus import Bus, BusOptions
-from mesh.link import Link, LinkOptions
-from mesh.provision import provision
-from mesh.telemetry import Telemetry
+from mesh.broker.files import BrokerOptions
+from mesh.broker.server import EmbeddedServer
+from mesh.bus.answer import Step, follow
+from mesh.bus.link import Link, LinkOptions
+from mesh.bus.provision import provision
+from mesh.bus.service_bus import Bus, BusOptions
+from mesh.config.address import Address
+from mesh.telemetry.telemetry import Telemetry
 from nodes.announce import Announcer
 from nodes.engine import EngineSpec
 from nodes.engines import open_engine

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from mesh.readiness import Ready, read_announcement
+from mesh.processes.readiness import Ready, read_announcement
 from tests.processes import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]

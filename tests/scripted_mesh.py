@@ -13,17 +13,17 @@ from typing import Self
 
 import msgspec
 
-from mesh.address import Address
-from mesh.broker import EmbeddedServer
-from mesh.broker_files import BrokerOptions
-from mesh.bus import Bus, BusOptions
-from mesh.client import ClientOptions
-from mesh.direct_client import Delivery
+from mesh.broker.files import BrokerOptions
+from mesh.broker.server import EmbeddedServer
+from mesh.bus.direct_client import Delivery
+from mesh.bus.headers import CONTENT_TYPE, header
+from mesh.bus.link import Fence
+from mesh.bus.provision import provision
+from mesh.bus.service_bus import Bus, BusOptions
+from mesh.bus.work import Work, WorkQueue
+from mesh.client.client import ClientOptions
+from mesh.config.address import Address
 from mesh.errors import BusError, FenceMismatch, SubjectTaken
-from mesh.headers import CONTENT_TYPE, header
-from mesh.link import Fence
-from mesh.provision import provision
-from mesh.work import Work, WorkQueue
 from streams import subjects
 from streams.chat import Usage
 from streams.codec import JSON_CONTENT_TYPE, decode, decode_task_event, encode, encode_json

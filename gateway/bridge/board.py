@@ -14,7 +14,7 @@ from gateway.bridge.audience import Audience
 from gateway.bridge.board_entry import BoardEntry
 from gateway.bridge.frames import Events, TaskHappening, Tasks
 from gateway.bridge.wire import Encoded
-from mesh.answer import Reader, follow
+from mesh.bus.answer import Reader, follow
 from mesh.errors import BusError
 from streams import subjects
 from streams.errors import StreamsError
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from gateway.bridge.outbox import Outbox
     from gateway.submissions import Submission, Submissions
-    from mesh.answer import Step
-    from mesh.bus import Bus
-    from mesh.direct_client import Delivery
-    from mesh.link import Listener
-    from mesh.live import Watch
+    from mesh.bus.answer import Step
+    from mesh.bus.direct_client import Delivery
+    from mesh.bus.link import Listener
+    from mesh.bus.live import Watch
+    from mesh.bus.service_bus import Bus
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from streams.task_id import created_ms
 
 if TYPE_CHECKING:
     from gateway.submissions import Submission
-    from mesh.answer import Step
+    from mesh.bus.answer import Step
     from streams.subjects import TaskKey
 
 TAIL_CHARS: Final = 240

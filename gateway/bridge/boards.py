@@ -10,7 +10,7 @@ from gateway.bridge.board import Board
 if TYPE_CHECKING:
     from gateway.bridge.outbox import Outbox
     from gateway.submissions import Submissions
-    from mesh.bus import Bus
+    from mesh.bus.service_bus import Bus
     from streams.tokens import Token
 
 

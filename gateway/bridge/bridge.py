@@ -18,7 +18,7 @@ from gateway.bridge.wire import FORMATS, JSON
 if TYPE_CHECKING:
     from gateway.bridge.wire import Format
     from gateway.roster_feed import RosterFeed
-    from mesh.bus import Bus
+    from mesh.bus.service_bus import Bus
     from streams.tokens import Token
 
 MAX_CONNECTIONS: Final = 10_000

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.bridge.frames import ErrorFrame, Events, TaskHappening, TaskOver
 from gateway.bridge.wire import Encoded
-from mesh.answer import follow
+from mesh.bus.answer import follow
 from mesh.errors import BusError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.bridge.outbox import Outbox
-    from mesh.answer import Step, TaskSource
+    from mesh.bus.answer import Step, TaskSource
     from streams.subjects import TaskKey
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from streams.task_id import parse_task_id
 
 if TYPE_CHECKING:
     from gateway.roster_feed import RosterFeed
-    from mesh.bus import Bus
+    from mesh.bus.service_bus import Bus
     from streams.tokens import Token
 
 

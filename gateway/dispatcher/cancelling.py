@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.dispatcher.life import TaskLife
-    from mesh.bus import Bus
-    from mesh.direct_client import Delivery
+    from mesh.bus.direct_client import Delivery
+    from mesh.bus.service_bus import Bus
 
 log = logging.getLogger(__name__)
 

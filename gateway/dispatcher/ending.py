@@ -17,7 +17,7 @@ from streams.topology import ENDED
 
 if TYPE_CHECKING:
     from gateway.dispatcher.task_run import TaskRun
-    from mesh.bus import Bus
+    from mesh.bus.service_bus import Bus
     from streams.events import EndEvent, TaskError
     from streams.subjects import TaskKey
     from streams.task import TaskState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mesh.headers import CONTENT_TYPE, header
+from mesh.bus.headers import CONTENT_TYPE, header
 from streams.codec import decode
 from streams.errors import InvalidTaskId, UndecodableEvent
 from streams.events import TaskError, TaskSubmitted
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from mesh.work import Work
+    from mesh.bus.work import Work
     from streams.tokens import Token
 
 UNREADABLE: Final = "unknown"

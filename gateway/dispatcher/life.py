@@ -11,8 +11,8 @@ from gateway.dispatcher.ending import now_ms
 from gateway.dispatcher.placer import Ticket
 from gateway.dispatcher.scheduler import POLICY, Wish
 from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
-from mesh.headers import TRACEPARENT, header, header_block
-from mesh.metric_names import (
+from mesh.bus.headers import TRACEPARENT, header, header_block
+from mesh.telemetry.names import (
     ATTRIBUTE_ATTEMPT,
     ATTRIBUTE_CLASS,
     ATTRIBUTE_MODEL,
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from gateway.dispatcher.placer import Placer
     from gateway.dispatcher.scheduler import Placement
     from gateway.dispatcher.settings import DispatcherSettings
-    from mesh.bus import Bus
-    from mesh.telemetry import Telemetry
-    from mesh.work import Work
+    from mesh.bus.service_bus import Bus
+    from mesh.bus.work import Work
+    from mesh.telemetry.telemetry import Telemetry
     from streams.events import EndEvent, TaskEnded
     from streams.subjects import ServiceClass, Submission
 

@@ -18,10 +18,10 @@ from gateway.dispatcher.life import TaskLife
 from gateway.dispatcher.node_reports import NodeReports
 from gateway.dispatcher.placer import Placer
 from gateway.dispatcher.task_run import Verdict
+from mesh.bus.work import WorkQueue
 from mesh.errors import BusError, PublishRefused
-from mesh.metric_names import ATTRIBUTE_CLASS, TASKS_HELD
-from mesh.telemetry import Telemetry
-from mesh.work import WorkQueue
+from mesh.telemetry.names import ATTRIBUTE_CLASS, TASKS_HELD
+from mesh.telemetry.telemetry import Telemetry
 from streams import subjects
 from streams.codec import encode
 from streams.errors import StreamsError
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from gateway.dispatcher.settings import DispatcherSettings
     from gateway.roster_feed import RosterFeed
-    from mesh.bus import Bus
-    from mesh.work import Work
+    from mesh.bus.service_bus import Bus
+    from mesh.bus.work import Work
     from streams.roster import NodeView
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from msgspec import Struct
 
 from gateway.errors import GatewayError
+from mesh.bus.link import Fence
 from mesh.errors import BusError, FenceMismatch, PublishUnknown
-from mesh.link import Fence
 from streams import subjects
 from streams.codec import encode
 from streams.events import TaskChunk, TaskError
@@ -19,8 +19,8 @@ from streams.task import Rejection, TaskState, advance
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mesh.bus import Bus
-    from mesh.task_log import Stored
+    from mesh.bus.service_bus import Bus
+    from mesh.bus.task_log import Stored
     from streams.events import Marker
     from streams.subjects import TaskKey
 

@@ -19,14 +19,14 @@ from gateway.http.site import SITE, Site
 from gateway.http.tasks import Tasks
 from gateway.http.wishes import Defaults
 from gateway.page import routes as page_routes
-from mesh.telemetry import Telemetry
+from mesh.telemetry.telemetry import Telemetry
 from streams.tokens import Token
 
 if TYPE_CHECKING:
     from gateway.http.metrics_page import MetricsPage
     from gateway.roster_feed import RosterFeed
     from gateway.settings import GatewaySettings
-    from mesh.bus import Bus
+    from mesh.bus.service_bus import Bus
 
 LOCAL: Final = Token("local")
 """The account of a mesh that has no login yet."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.http.chat_request import ChatRequest
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
-    from mesh.answer import Step
+    from mesh.bus.answer import Step
 
 HOLD_S: Final = 5.0
 """How long a stream waits with its head for the first words, so that a task that fails at once is a proper 4xx."""

@@ -14,7 +14,7 @@ from streams.events import TaskChunk, TaskEnded, TaskQueued
 from streams.task_id import created_ms
 
 if TYPE_CHECKING:
-    from mesh.answer import Step
+    from mesh.bus.answer import Step
     from streams.task import TaskState
     from streams.tokens import Token
 

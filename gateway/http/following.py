@@ -6,12 +6,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, Self
 
-from mesh.answer import Reader
+from mesh.bus.answer import Reader
 from mesh.errors import BusError
 
 if TYPE_CHECKING:
-    from mesh.answer import Step, TaskSource
-    from mesh.live import Watch
+    from mesh.bus.answer import Step, TaskSource
+    from mesh.bus.live import Watch
     from streams.subjects import TaskKey
     from streams.task import TaskState
 

@@ -15,7 +15,7 @@ from mesh.errors import BusError
 
 if TYPE_CHECKING:
     from gateway.http.site import Site
-    from mesh.link import Link
+    from mesh.bus.link import Link
 
 _JSON: Final = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 _ALIVE: Final = b'{"status":"ok"}'

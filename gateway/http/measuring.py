@@ -7,8 +7,8 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
-from mesh.headers import TRACEPARENT
-from mesh.metric_names import (
+from mesh.bus.headers import TRACEPARENT
+from mesh.telemetry.names import (
     ATTRIBUTE_COUNTED,
     ATTRIBUTE_MODEL,
     ATTRIBUTE_OPERATION,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.http.site import Site
-    from mesh.telemetry import Telemetry
+    from mesh.telemetry.telemetry import Telemetry
     from streams.chat import Usage
     from streams.task import TaskState
 

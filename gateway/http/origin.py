@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from gateway.http.errors import ApiError
-from mesh.address import parse_address
+from mesh.config.address import parse_address
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -17,8 +17,8 @@ from gateway.errors import GatewayError
 from gateway.http.errors import ApiError, unexpected
 from gateway.http.site import SITE
 from gateway.http.wishes import REQUEST_ID, request_id
-from mesh.address import Address, parse_address
-from mesh.port_owner import describe_owner
+from mesh.broker.port_owner import describe_owner
+from mesh.config.address import Address, parse_address
 
 if TYPE_CHECKING:
     from gateway.settings import GatewaySettings

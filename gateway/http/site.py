@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from gateway.http.wishes import Defaults
     from gateway.roster_feed import RosterFeed
     from gateway.settings import GatewaySettings
-    from mesh.bus import Bus
-    from mesh.telemetry import Telemetry
+    from mesh.bus.service_bus import Bus
+    from mesh.telemetry.telemetry import Telemetry
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from streams import subjects
 from streams.codec import encode
 
 if TYPE_CHECKING:
-    from mesh.bus import Bus
-    from mesh.live import Watch
+    from mesh.bus.live import Watch
+    from mesh.bus.service_bus import Bus
     from streams.events import TaskSubmitted
     from streams.subjects import ServiceClass, TaskKey
 

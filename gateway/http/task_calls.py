@@ -14,7 +14,7 @@ from streams.codec import encode
 from streams.messages import Cancel, CancelOutcome, Refusal
 
 if TYPE_CHECKING:
-    from mesh.bus import Bus
+    from mesh.bus.service_bus import Bus
     from streams.subjects import TaskKey
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from gateway.http.following import Follower
 from gateway.http.site import TASK_KEY
 from gateway.http.task_calls import cancel
 from gateway.http.wishes import last_event_id, task_in_path, unknown_task
-from mesh.answer import Reader
+from mesh.bus.answer import Reader
 from mesh.errors import BusError
 from streams.chat import FinishReason
 from streams.events import AttemptShare, Outcome, TaskError
@@ -26,7 +26,7 @@ from streams.task_id import created_ms
 
 if TYPE_CHECKING:
     from gateway.http.site import Site
-    from mesh.answer import Step
+    from mesh.bus.answer import Step
 
 _JSON: Final = {"Content-Type": "application/json"}
 _BREAK: Final = b": the mesh cannot be read now; come back with Last-Event-ID\n\n"

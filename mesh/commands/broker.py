@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mesh.broker import EmbeddedServer
-from mesh.broker_files import broker_variables, write_env_file
-from mesh.bus import Bus, BusOptions
-from mesh.config_options import only, settings_options
-from mesh.credentials import Credentials
-from mesh.process import run_process
-from mesh.provision import Action, provision
-from mesh.readiness import announce_progress, announce_ready
-from mesh.settings import MeshSettings
+from mesh.broker.credentials import Credentials
+from mesh.broker.files import broker_variables, write_env_file
+from mesh.broker.server import EmbeddedServer
+from mesh.bus.provision import Action, provision
+from mesh.bus.service_bus import Bus, BusOptions
+from mesh.config.options import only, settings_options
+from mesh.config.settings import MeshSettings
+from mesh.processes.process import run_process
+from mesh.processes.readiness import announce_progress, announce_ready
 from streams.topology import consumer_specs
 
 if TYPE_CHECKING:
     import asyncio
 
-    from mesh.provision import Finding
+    from mesh.bus.provision import Finding
 _EXAMPLES: Final = """\b
 Examples:
   ig3 broker                         # on loopback, in .ig3

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mesh.announced_models import announced_models, choose_model
-from mesh.chat_session import ChatSession
-from mesh.client import SubmitOptions, options_of
-from mesh.client_sync import SyncClient
-from mesh.config_options import only, settings_options
+from mesh.client.chat_session import ChatSession
+from mesh.client.client import SubmitOptions, options_of
+from mesh.client.sync import SyncClient
+from mesh.config.options import only, settings_options
+from mesh.config.settings import MeshSettings
 from mesh.errors import MeshError
-from mesh.operator_bus import quiet_logging
-from mesh.settings import MeshSettings
-from mesh.terminal import terminal
+from mesh.inspection.announced_models import announced_models, choose_model
+from mesh.inspection.operator_bus import quiet_logging
+from mesh.processes.terminal import terminal
 
 if TYPE_CHECKING:
-    from mesh.terminal import Terminal
+    from mesh.processes.terminal import Terminal
 
 _INTERRUPTED: Final = 130
 _EXAMPLES: Final = """\b

@@ -8,11 +8,11 @@ import click
 import msgspec
 from msgspec import Struct
 
-from mesh.config_fields import fields_of, show_value
-from mesh.config_options import read_sources
-from mesh.config_sources import Sources, installed_sections
-from mesh.settings import DEFAULT, resolve
-from mesh.terminal import Terminal, terminal
+from mesh.config.fields import fields_of, show_value
+from mesh.config.options import read_sources
+from mesh.config.settings import DEFAULT, resolve
+from mesh.config.sources import Sources, installed_sections
+from mesh.processes.terminal import Terminal, terminal
 
 _EXAMPLES: Final = """\b
 Examples:

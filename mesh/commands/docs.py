@@ -7,8 +7,8 @@ from typing import Final
 
 import click
 
-from mesh.config_docs import configuration_page
-from mesh.config_sources import installed_sections
+from mesh.config.docs import configuration_page
+from mesh.config.sources import installed_sections
 from streams.asyncapi import asyncapi_json
 
 ASYNCAPI_FILE: Final = Path("docs/asyncapi.json")

@@ -10,13 +10,13 @@ import click
 import msgspec
 from msgspec import Struct
 
-from mesh.config_options import only, settings_options
+from mesh.config.options import only, settings_options
+from mesh.config.quantities import parse_duration
+from mesh.config.settings import MeshSettings
 from mesh.errors import SettingsError
-from mesh.operator_bus import run_on_bus
-from mesh.ordered import FROM_FIRST, FROM_NOW, OrderedReader, Start
-from mesh.quantities import parse_duration
-from mesh.settings import MeshSettings
-from mesh.stored_event import event_line
+from mesh.history.ordered import FROM_FIRST, FROM_NOW, OrderedReader, Start
+from mesh.inspection.operator_bus import run_on_bus
+from mesh.inspection.stored_event import event_line
 from streams.events import TaskChunk
 from streams.task_id import bucket_of, parse_task_id
 from streams.tokens import token
@@ -25,9 +25,9 @@ from streams.topology import StreamSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from mesh.bus import Bus
-    from mesh.stored_event import EventLine
-    from mesh.stream_facts import Recorded
+    from mesh.bus.service_bus import Bus
+    from mesh.history.stream_facts import Recorded
+    from mesh.inspection.stored_event import EventLine
 
 _PLACE: Final = only(MeshSettings, "nats", "data_dir")
 _WAIT_S: Final = 5.0

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mesh.config_options import only, settings_options
-from mesh.operator_bus import run_on_bus
-from mesh.settings import MeshSettings
-from mesh.task_records import LAST, ended, history, look_up
-from mesh.task_story import tell
-from mesh.terminal import terminal
+from mesh.config.options import only, settings_options
+from mesh.config.settings import MeshSettings
+from mesh.inspection.operator_bus import run_on_bus
+from mesh.inspection.task_records import LAST, ended, history, look_up
+from mesh.inspection.task_story import tell
+from mesh.processes.terminal import terminal
 
 if TYPE_CHECKING:
-    from mesh.bus import Bus
-    from mesh.task_records import Submitted
-    from mesh.task_story import Line
-    from mesh.terminal import Terminal
+    from mesh.bus.service_bus import Bus
+    from mesh.inspection.task_records import Submitted
+    from mesh.inspection.task_story import Line
+    from mesh.processes.terminal import Terminal
 
 _EXAMPLES: Final = """\b
 Examples:

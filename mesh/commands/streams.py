@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mesh.config_options import only, settings_options
-from mesh.operator_bus import run_on_bus
-from mesh.provision import Action, check, provision
-from mesh.settings import MeshSettings
-from mesh.stream_facts import stream_facts, stream_names
-from mesh.tables import Column, print_table, show_size, show_time
-from mesh.terminal import terminal
+from mesh.bus.provision import Action, check, provision
+from mesh.config.options import only, settings_options
+from mesh.config.settings import MeshSettings
+from mesh.history.stream_facts import stream_facts, stream_names
+from mesh.inspection.operator_bus import run_on_bus
+from mesh.inspection.tables import Column, print_table, show_size, show_time
+from mesh.processes.terminal import terminal
 from streams.topology import consumer_specs
 
 if TYPE_CHECKING:
-    from mesh.bus import Bus
-    from mesh.provision import Finding
-    from mesh.stream_facts import StreamFacts
-    from mesh.terminal import Terminal
+    from mesh.bus.provision import Finding
+    from mesh.bus.service_bus import Bus
+    from mesh.history.stream_facts import StreamFacts
+    from mesh.processes.terminal import Terminal
     from streams.topology import Account
 
 _SHAPE: Final = only(MeshSettings, "nats", "data_dir", "results_streams", "replicas", "retention", "ended_retention")

@@ -11,17 +11,17 @@ import click
 import msgspec
 from msgspec import Struct
 
-from mesh.announced_models import announced_models, choose_model
-from mesh.answer import Reader, follow
-from mesh.client import open_client, options_of
-from mesh.config_options import only, settings_options
+from mesh.bus.answer import Reader, follow
+from mesh.client.client import open_client, options_of
+from mesh.config.options import only, settings_options
+from mesh.config.quantities import parse_duration
+from mesh.config.settings import MeshSettings
 from mesh.errors import SettingsError, TaskRefused
-from mesh.operator_bus import run_on_bus, run_quietly
-from mesh.quantities import parse_duration
-from mesh.settings import MeshSettings
-from mesh.tables import Column, print_table, show_duration, show_time
-from mesh.task_records import LAST, Standing, latest, look_up, standing
-from mesh.terminal import terminal
+from mesh.inspection.announced_models import announced_models, choose_model
+from mesh.inspection.operator_bus import run_on_bus, run_quietly
+from mesh.inspection.tables import Column, print_table, show_duration, show_time
+from mesh.inspection.task_records import LAST, Standing, latest, look_up, standing
+from mesh.processes.terminal import terminal
 from streams.events import TaskChunk
 from streams.subjects import SERVICE_CLASSES, ServiceClass
 from streams.task import TaskState
@@ -31,10 +31,10 @@ from streams.tokens import token
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from mesh.answer import Step
-    from mesh.bus import Bus
-    from mesh.client import Client
-    from mesh.task_records import Submitted
+    from mesh.bus.answer import Step
+    from mesh.bus.service_bus import Bus
+    from mesh.client.client import Client
+    from mesh.inspection.task_records import Submitted
 
 _PLACE: Final = only(MeshSettings, "nats", "data_dir")
 _USER: Final = only(MeshSettings, "nats", "data_dir", "account")

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from msgspec import structs
 
-from mesh.child import ChildSpec, own_command
-from mesh.config_options import only, settings_options
-from mesh.config_sources import CONFIG_VARIABLE, installed_sections
+from mesh.config.options import only, settings_options
+from mesh.config.settings import MeshSettings, UpSettings
+from mesh.config.sources import CONFIG_VARIABLE, installed_sections
 from mesh.errors import AlreadyRunning, ChildFailed
-from mesh.folder_lock import FolderLock, Taken
-from mesh.process import listen_for_stop, run_process
-from mesh.readiness import announce_ready
-from mesh.readyz import wait_until_ready
-from mesh.settings import MeshSettings, UpSettings
-from mesh.startup_display import StartupDisplay
-from mesh.supervisor import Supervisor
-from mesh.terminal import Terminal, invocation, terminal
-from mesh.up_hints import hints
+from mesh.processes.child import ChildSpec, own_command
+from mesh.processes.folder_lock import FolderLock, Taken
+from mesh.processes.process import listen_for_stop, run_process
+from mesh.processes.readiness import announce_ready
+from mesh.processes.readyz import wait_until_ready
+from mesh.processes.startup_display import StartupDisplay
+from mesh.processes.supervisor import Supervisor
+from mesh.processes.terminal import Terminal, invocation, terminal
+from mesh.processes.up_hints import hints
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from msgspec import Struct
 
-    from mesh.readiness import Ready
+    from mesh.processes.readiness import Ready
 
 _SECTIONS: Final = installed_sections()
 """Flags of the other packages' settings are found by name: ``mesh`` imports neither of them."""

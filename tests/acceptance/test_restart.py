@@ -3,13 +3,14 @@
 import json
 import os
 import signal
+from http.client import HTTPResponse
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
 from tests.http_gateway import Json
-from tests.processes import descendants, is_running
+from tests.processes import PATIENCE_S, descendants, is_running
 from tests.running_mesh import RunningMesh, running_up
 
 pytestmark = pytest.mark.timeout(240)
@@ -31,8 +32,26 @@ def tasks(mesh: RunningMesh) -> list[Json]:
     return [json.loads(line) for line in mesh.place.ok("tasks", "list", "--json").splitlines()]
 
 
+def ask(mesh: RunningMesh, tokens: int) -> HTTPResponse:
+    """Ask for a stream; it is still to be read."""
+    body = {
+        "model": mesh.model,
+        "messages": [{"role": "user", "content": "Hello"}],
+        "max_tokens": tokens,
+        "stream": True,
+    }
+    headers = {"content-type": "application/json"}
+    return urlopen(Request(f"{mesh.url}/v1/chat/completions", json.dumps(body).encode(), headers), timeout=PATIENCE_S)
+
+
+def events_of(mesh: RunningMesh, task: str) -> list[Json]:
+    """All events of a task, to its end."""
+    lines = get(mesh, f"/v1/tasks/{task}/events").splitlines()
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+
+
 def get(mesh: RunningMesh, path: str) -> str:
-    with urlopen(f"{mesh.url}{path}") as answer:
+    with urlopen(f"{mesh.url}{path}", timeout=PATIENCE_S) as answer:
         return answer.read().decode()
 
 
@@ -54,3 +73,26 @@ def test_stopped_and_started_again(tmp_path: Path) -> None:
         assert said
         assert again.place.ok("chat", "--model", "synthetic", "Hello").strip() == said
         assert len(tasks(again)) == 2
+
+
+def test_answers_that_were_being_written_when_everything_died_go_on(tmp_path: Path) -> None:
+    """The whole mesh is killed at once; the next one takes its tasks up where the log ends."""
+    synthetic = ("--engine", "synthetic", "--token-delay-ms", "50")
+    with running_up(tmp_path, *synthetic) as mesh:
+        answers = [ask(mesh, tokens=60) for _ in range(3)]
+        seen = [b"".join(answer.readline() for _ in range(20)) for answer in answers]
+        assert all(b'"content":' in lines for lines in seen)
+        os.killpg(mesh.up.pid, signal.SIGKILL)
+        mesh.up.process.wait()
+        for answer in answers:
+            answer.close()
+
+    with running_up(tmp_path, *synthetic) as again:
+        whole = again.place.ok("chat", "--max-tokens", "60", "Hello").strip()
+        for answer in answers:
+            task = answer.headers["x-ig3-task"]
+            events = events_of(again, task)
+            assert [event["n"] for event in events] == list(range(1, len(events) + 1))
+            assert "".join(event.get("text", "") for event in events).strip() == whole
+            assert (events[-1]["type"], events[-1]["outcome"]) == ("task.ended.v1", "completed")
+            assert json.loads(get(again, f"/v1/tasks/{task}"))["usage"]["completion_tokens"] == 60

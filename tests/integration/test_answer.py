@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mesh.answer import Reader, ServiceSource, follow
-from mesh.link import Link, LinkOptions
-from mesh.live import LiveFeed
-from mesh.provision import provision
-from mesh.task_log import TaskLog
+from mesh.bus.answer import Reader, ServiceSource, follow
+from mesh.bus.link import Link, LinkOptions
+from mesh.bus.live import LiveFeed
+from mesh.bus.provision import provision
+from mesh.bus.task_log import TaskLog
 from streams import subjects
 from streams.chat import Usage
 from streams.codec import encode

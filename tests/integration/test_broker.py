@@ -13,18 +13,18 @@ from msgspec.structs import replace
 from nats.aio.client import Client as Nats
 from nats.errors import Error as NatsError
 
-from mesh.address import Address
-from mesh.broker import EmbeddedServer
-from mesh.broker_files import BrokerOptions
+from mesh.broker.files import BrokerOptions
+from mesh.broker.server import EmbeddedServer
+from mesh.config.address import Address
 from mesh.errors import BrokerFailed, PortInUse, StoreInUse
 from tests.processes import is_running, until
 
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from mesh.address import Address
-from mesh.broker import EmbeddedServer
-from mesh.broker_files import BrokerOptions
+from mesh.config.address import Address
+from mesh.broker.server import EmbeddedServer
+from mesh.broker.files import BrokerOptions
 
 async def main():
     options = BrokerOptions(data_dir=Path(sys.argv[1]), listen=Address("127.0.0.1", 0))

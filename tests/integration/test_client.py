@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import mesh
-from mesh.client import Client, open_client
+from mesh.client.client import Client, open_client
 from mesh.errors import CredentialsError
 from streams.chat import Message, Usage
 from streams.errors import InvalidTaskId

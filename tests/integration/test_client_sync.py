@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 
 import mesh
-from mesh.client_sync import SyncClient
+from mesh.client.sync import SyncClient
 from streams.task_id import new_task_id
 from tests.scripted_mesh import WORDS, ScriptedMesh, scripted_mesh
 

@@ -1,4 +1,4 @@
-"""What ``mesh.direct_client`` relies on in nats-py's insides, on a real server."""
+"""What ``mesh.bus.direct_client`` relies on in nats-py's insides, on a real server."""
 
 import asyncio
 import logging
@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from mesh.direct_client import Delivery
+from mesh.bus.direct_client import Delivery
+from mesh.bus.headers import header, header_block
+from mesh.bus.link import Fence, Link, LinkOptions
 from mesh.errors import BusUnavailable, FenceMismatch, NoResponders, PublishRefused, RequestTimedOut, SubjectTaken
-from mesh.headers import header, header_block
-from mesh.link import Fence, Link, LinkOptions
 from tests.nats_server import NatsServer
 
 LIMIT_S = 20.0
@@ -61,7 +61,7 @@ async def test_a_handler_that_fails_harms_no_other(link: Link, caplog: pytest.Lo
 
     await link.listen("bad", fail)
     await link.listen("good", lambda _: arrived.set())
-    with caplog.at_level(logging.CRITICAL, logger="mesh.direct_client"):
+    with caplog.at_level(logging.CRITICAL, logger="mesh.bus.direct_client"):
         link.send("bad", b"")
         link.send("good", b"")
         async with asyncio.timeout(LIMIT_S):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.answer import follow
+from mesh.bus.answer import follow
 from streams.events import TaskEvent
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id

@@ -13,11 +13,11 @@ from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js.api import AccountInfo
 
-from mesh.address import Address
-from mesh.broker import EmbeddedServer
-from mesh.broker_files import BrokerOptions, broker_variables, find_binary, find_conf, write_env_file
-from mesh.credentials import Credential, Credentials
-from mesh.settings import MeshSettings
+from mesh.broker.credentials import Credential, Credentials
+from mesh.broker.files import BrokerOptions, broker_variables, find_binary, find_conf, write_env_file
+from mesh.broker.server import EmbeddedServer
+from mesh.config.address import Address
+from mesh.config.settings import MeshSettings
 from streams import subjects
 from streams.task_id import new_task_id
 from streams.tokens import Token, token

@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mesh.bus.link import Link, LinkOptions
 from mesh.errors import BusError
-from mesh.link import Link, LinkOptions
-from mesh.ordered import FROM_NOW, OrderedReader, Start
-from mesh.replay import Replay, replay
-from mesh.snapshots import SnapshotStore
-from mesh.stream_facts import stream_facts
+from mesh.history.ordered import FROM_NOW, OrderedReader, Start
+from mesh.history.replay import Replay, replay
+from mesh.history.snapshots import SnapshotStore
+from mesh.history.stream_facts import stream_facts
 from tests.nats_server import NatsServer
 
 STREAM = "LOG"

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from mesh.child import ChildChange, ChildSpec
 from mesh.errors import ChildFailed
-from mesh.supervisor import Supervisor
+from mesh.processes.child import ChildChange, ChildSpec
+from mesh.processes.supervisor import Supervisor
 from tests.processes import PATIENCE_S, is_running, until
 
 # Says what it is busy with, then that it is ready, and lives until SIGTERM; each line of its log says what happened.
 SERVICE = """
 import os, signal, sys, time
-from mesh.readiness import announce_progress, announce_ready
+from mesh.processes.readiness import announce_progress, announce_ready
 announce_progress("warming up", 0.5)
 print("started", os.environ.get("IG3_NATS"), os.environ.get("SHARED"), os.getpgid(0), flush=True)
 signal.signal(signal.SIGTERM, lambda *_: (print("stopped", time.monotonic(), flush=True), sys.exit()))
@@ -29,7 +29,7 @@ while True:
 """
 STUBBORN = """
 import signal
-from mesh.readiness import announce_ready
+from mesh.processes.readiness import announce_ready
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 announce_ready("for ever")
 while True:
@@ -199,8 +199,8 @@ async def test_an_inherited_lock_is_held_until_the_last_process_is_gone(
 SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
-from mesh.child import ChildSpec
-from mesh.supervisor import Supervisor
+from mesh.processes.child import ChildSpec
+from mesh.processes.supervisor import Supervisor
 
 async def main():
     folder, code = sys.argv[1:]

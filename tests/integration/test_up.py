@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from mesh.readiness import Ready, read_announcement
+from mesh.processes.readiness import Ready, read_announcement
 from tests.processes import PATIENCE_S, descendants, is_running, wait_until
 
 pytestmark = pytest.mark.timeout(240)

@@ -11,9 +11,9 @@ import click
 import pytest
 
 from mesh.cli import SECTIONS, Commands, root
-from mesh.config_docs import configuration_page
-from mesh.config_sources import installed_sections
-from mesh.terminal import Terminal
+from mesh.config.docs import configuration_page
+from mesh.config.sources import installed_sections
+from mesh.processes.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("aiohttp", "nats", "opentelemetry", "rich", "uvloop", "xllamacpp", "nodes", "gateway")

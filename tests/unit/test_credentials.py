@@ -7,9 +7,9 @@ from pathlib import Path
 import nkeys
 import pytest
 
-from mesh.credentials import Credentials
+from mesh.broker.credentials import Credentials
+from mesh.broker.nkey import new_user_seed, public_key_of
 from mesh.errors import CredentialsError
-from mesh.nkey import new_user_seed, public_key_of
 
 
 def mode_of(path: Path) -> int:

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from mesh.logs import make_formatter
-from mesh.nkey import new_user_seed
+from mesh.broker.nkey import new_user_seed
+from mesh.processes.logs import make_formatter
 
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 SEED = new_user_seed()

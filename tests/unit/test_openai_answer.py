@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.http.chat_answer import ChunkFrames, whole_answer
 from gateway.http.errors import ApiError, from_end, from_exception, from_task_error
-from mesh.answer import Step
+from mesh.bus.answer import Step
 from mesh.errors import BusUnavailable
 from streams.chat import Usage
 from streams.errors import InvalidTaskId

@@ -41,7 +41,7 @@ def test_every_path_is_named() -> None:
 def test_every_setting_that_it_names_exists() -> None:
     from gateway.dispatcher.settings import DispatcherSettings
     from gateway.settings import GatewaySettings
-    from mesh.settings import MeshSettings
+    from mesh.config.settings import MeshSettings
 
     sections = (GatewaySettings, DispatcherSettings, MeshSettings)
     fields = {field for section in sections for field in section.__struct_fields__}

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from mesh.readiness import Progress, Ready, read_announcement
+from mesh.processes.readiness import Progress, Ready, read_announcement
 
 CODE = """
-from mesh.readiness import announce_progress, announce_ready
+from mesh.processes.readiness import announce_progress, announce_ready
 announce_progress("loading", 0.25)
 announce_ready("here", url="http://x:1", models=("m",))
 import os, subprocess, sys

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from mesh.config_fields import fields_of, show_value
-from mesh.config_options import only, settings_options
-from mesh.config_sources import Sources, check_names, installed_sections
+from mesh.config.fields import fields_of, show_value
+from mesh.config.options import only, settings_options
+from mesh.config.quantities import format_duration, parse_duration, parse_size
+from mesh.config.settings import MeshSettings, Resolved, resolve
+from mesh.config.sources import Sources, check_names, installed_sections
 from mesh.errors import SettingsError
-from mesh.quantities import format_duration, parse_duration, parse_size
-from mesh.settings import MeshSettings, Resolved, resolve
 
 
 class Oven(Struct, frozen=True, kw_only=True):

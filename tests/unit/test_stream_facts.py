@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from mesh.stream_facts import _has_leader, _Info, _is_settled, parse_time
+from mesh.history.stream_facts import _has_leader, _Info, _is_settled, parse_time
 
 
 def info(*, last: int, replicas: int = 3, leader: str = "n1") -> _Info:

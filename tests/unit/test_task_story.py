@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from mesh.task_records import Ended, Happened, Submitted
-from mesh.task_story import tell
+from mesh.inspection.task_records import Ended, Happened, Submitted
+from mesh.inspection.task_story import tell
 from streams.chat import Message, Sampling, Usage
 from streams.events import (
     AttemptShare,

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mesh.chat_session import printable
-from mesh.tables import Column, print_table, show_duration, show_size, show_time
-from mesh.terminal import Terminal
+from mesh.client.chat_session import printable
+from mesh.inspection.tables import Column, print_table, show_duration, show_size, show_time
+from mesh.processes.terminal import Terminal
 
 COLUMNS = (Column("NAME"), Column("COUNT", right=True), Column("WHY"))
 ROWS = [("a", "5", ""), (("longer name", "green"), "1000", "x" * 200)]

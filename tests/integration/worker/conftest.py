@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mesh.address import Address
-from mesh.broker import EmbeddedServer
-from mesh.broker_files import BrokerOptions
-from mesh.link import Link, LinkOptions
-from mesh.provision import provision
+from mesh.broker.files import BrokerOptions
+from mesh.broker.server import EmbeddedServer
+from mesh.bus.link import Link, LinkOptions
+from mesh.bus.provision import provision
+from mesh.config.address import Address
 from streams.topology import stream_specs
 from tests.integration.worker.played_dispatcher import PlayedDispatcher
 from tests.integration.worker.site import NODE, Site

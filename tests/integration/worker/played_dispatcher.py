@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import msgspec
 
-from mesh.direct_client import Delivery
-from mesh.link import Fence, Link
-from mesh.task_log import TaskLog
+from mesh.bus.direct_client import Delivery
+from mesh.bus.link import Fence, Link
+from mesh.bus.task_log import TaskLog
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.codec import decode, encode

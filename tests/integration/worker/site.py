@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from mesh.broker import EmbeddedServer
-from mesh.link import Link, LinkOptions
+from mesh.broker.server import EmbeddedServer
+from mesh.bus.link import Link, LinkOptions
 from nodes.engine import Engine, EngineSpec, Generate
 from nodes.engines import open_engine
 from nodes.worker import Served, Worker

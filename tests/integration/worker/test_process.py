@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mesh.config.settings import MeshSettings
 from mesh.errors import BusUnavailable, CredentialsError
-from mesh.readiness import READY_FD_VARIABLE, Ready, read_announcement
-from mesh.settings import MeshSettings
+from mesh.processes.readiness import READY_FD_VARIABLE, Ready, read_announcement
 from nodes.process import NodeProcess
 from nodes.settings import NodeSettings
 from streams.chat import Sampling

@@ -1,0 +1,1 @@
+"""A nats-server of our own: its configuration, its users, and the child process."""

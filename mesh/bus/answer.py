@@ -1,0 +1,150 @@
+"""Following one task from anywhere: live where possible, from the stream where something was missed.
+
+Any process can follow any task from any counter and gets every valid event once, in order: what is live may be late,
+lost or refused, what is stored decides, and the validity rule (``streams.task``) says what counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from mesh.bus.live import LiveEvent
+from streams.codec import decode_task_event
+from streams.errors import UndecodableEvent
+from streams.task import Rejection, TaskState, advance
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from mesh.bus.live import LiveFeed, Watch
+    from mesh.bus.task_log import TaskLog
+    from streams.events import TaskEvent
+    from streams.subjects import TaskKey
+
+IDLE_CHECK_S: Final = 2.0
+"""A reader that hears nothing for so long looks into the stream: a leader change can drop a live message."""
+
+
+class Step(NamedTuple):
+    """One valid event of a task, and what the task has become by it."""
+
+    event: TaskEvent
+    writer: str
+    state: TaskState
+
+
+class TaskSource(Protocol):
+    """Where a reader gets a task from. ``fetch`` may return more than was asked for, never less."""
+
+    def watch(self, key: TaskKey) -> Watch:
+        """Follow what is stored from now on."""
+        ...
+
+    async def fetch(self, key: TaskKey, *, after_n: int, after_sequence: int) -> list[LiveEvent]:
+        """Return what is stored past a counter (or past a stream sequence, where 0 is before all), in order."""
+        ...
+
+
+class ServiceSource:
+    """A task as services see it: straight from the streams."""
+
+    def __init__(self, feed: LiveFeed, log: TaskLog) -> None:
+        """Follow ``feed``, catch up from ``log``."""
+        self._feed = feed
+        self._log = log
+
+    def watch(self, key: TaskKey) -> Watch:
+        """Follow what is stored from now on."""
+        return self._feed.watch(key)
+
+    async def fetch(self, key: TaskKey, *, after_n: int, after_sequence: int) -> list[LiveEvent]:
+        """Read the stream past ``after_sequence``."""
+        return [LiveEvent(*stored) for stored in await self._log.read_bytes(key, after_sequence=after_sequence)]
+
+
+class Reader:
+    """Folds what arrives for one task, whatever the way and order, into steps that each happen once."""
+
+    def __init__(self, source: TaskSource, key: TaskKey) -> None:
+        """Start before the task's first event."""
+        self._source = source
+        self._key = key
+        self._sequence = 0
+        self._missed = False
+        self.state = TaskState()
+
+    async def catch_up(self) -> list[Step]:
+        """Read what is stored and was not seen yet.
+
+        Raises:
+            BusError: if the stream cannot be read now.
+        """
+        stored = await self._source.fetch(self._key, after_n=self.state.n, after_sequence=self._sequence)
+        return list(self._apply(stored))
+
+    async def take(self, watch: Watch, *, wait_s: float = IDLE_CHECK_S) -> list[Step]:
+        """Return what has happened since the last call; empty if nothing did within ``wait_s``.
+
+        Raises:
+            BusError: if something was missed and the stream cannot be read now.
+        """
+        arrived = await watch.take(wait_s)
+        if not arrived:
+            return await self.catch_up()
+        steps = list(self._apply(arrived))
+        if self._missed:
+            steps += await self.catch_up()
+            steps += self._apply(arrived)
+        if self._missed:
+            steps += await self._start_over()
+        return steps
+
+    async def _start_over(self) -> list[Step]:
+        """Fold the whole log once more: where a writer broke the rule, only the order of the stream can tell."""
+        reached = self.state.n
+        self.state, self._sequence = TaskState(), 0
+        return [step for step in await self.catch_up() if step.state.n > reached]
+
+    def _apply(self, events: Iterable[LiveEvent]) -> Iterator[Step]:
+        self._missed = False
+        for sequence, writer, data in events:
+            if 0 < sequence <= self._sequence:
+                # Its turn in the stream is over: what did not count then does not count now.
+                continue
+            try:
+                event = decode_task_event(data)
+            except UndecodableEvent:
+                continue
+            outcome = advance(self.state, writer, event)
+            if isinstance(outcome, Rejection):
+                self._missed = self._missed or outcome is Rejection.GAP
+                continue
+            self.state = outcome
+            self._sequence = max(self._sequence, sequence)
+            yield Step(event, writer, outcome)
+
+
+async def follow(
+    source: TaskSource, key: TaskKey, *, watch: Watch | None = None, after: int = 0
+) -> AsyncIterator[list[Step]]:
+    """Yield every valid event of a task past counter ``after``, in order, until its end; what came together, together.
+
+    Args:
+        source: where to read.
+        key: which task.
+        watch: one that was opened before the task was submitted, which saves the look into the stream.
+        after: the last counter that the reader has.
+
+    Raises:
+        BusError: if the stream cannot be read when that is needed.
+    """
+    reader = Reader(source, key)
+    with watch or source.watch(key) as live:
+        steps = [] if watch is not None else await reader.catch_up()
+        while True:
+            fresh = [step for step in steps if step.state.n > after]
+            if fresh:
+                yield fresh
+            if reader.state.is_over:
+                return
+            steps = await reader.take(live)

@@ -1,0 +1,142 @@
+"""What is stored for tasks, as it is stored: one subscription to ``live.…``, fanned out to watchers by task.
+
+Readers never follow ``results.…``: core subscribers of a stream's own subject also see what the broker refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from streams import subjects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesh.bus.direct_client import Delivery
+    from mesh.bus.link import Link, Listener
+    from streams.subjects import TaskKey
+
+_INBOX_LIMIT: Final = 512
+_SEQUENCE_LINE: Final = b"\r\nNats-Sequence: "
+
+
+class LiveEvent(NamedTuple):
+    """One stored event of a task, not decoded: most of what passes interests no watcher."""
+
+    sequence: int
+    writer: str
+    data: bytes
+
+
+class LiveFeed:
+    """Fans out one ``live.…`` subscription. Delivery is at most once: a watcher that sees a gap reads the stream."""
+
+    def __init__(self, link: Link, subject: str = subjects.LIVE_ALL) -> None:
+        """Prepare; ``start`` subscribes. An account's client passes ``subjects.live_of_account``."""
+        self._link = link
+        self._subject = subject
+        self._watches: dict[tuple[str, str], list[Watch]] = {}
+        self._taps: list[Callable[[Delivery], None]] = []
+        self._listener: Listener | None = None
+        self.loop = asyncio.get_running_loop()
+
+    async def start(self) -> None:
+        """Subscribe."""
+        self._listener = await self._link.listen(self._subject, self._on_delivery)
+
+    async def stop(self) -> None:
+        """Unsubscribe."""
+        if self._listener is not None:
+            await self._listener.close()
+
+    def watch(self, key: TaskKey) -> Watch:
+        """Follow one task from now on; close the watch after use."""
+        watch = Watch(self, key)
+        self._watches.setdefault((key.account, key.task), []).append(watch)
+        return watch
+
+    def tap(self, handler: Callable[[Delivery], None]) -> Callable[[], None]:
+        """Hand everything that passes to ``handler``, from the read loop; returns a function that ends it."""
+        self._taps.append(handler)
+        return lambda: self._taps.remove(handler)
+
+    def put(self, key: TaskKey, event: LiveEvent) -> None:
+        """Give the watchers of a task an event that came by another way."""
+        for watch in self._watches.get((key.account, key.task), ()):
+            watch.put(event)
+
+    def forget(self, watch: Watch) -> None:
+        """Drop a watch; ``Watch.close`` calls this."""
+        of_task = self._watches.get((watch.key.account, watch.key.task), [])
+        if watch in of_task:
+            of_task.remove(watch)
+        if not of_task:
+            self._watches.pop((watch.key.account, watch.key.task), None)
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        _, _, account, task, writer = delivery.subject.split(".")
+        watches = self._watches.get((account, task))
+        if watches is not None:
+            event = LiveEvent(_sequence(delivery.headers), writer, delivery.data)
+            for watch in watches:
+                watch.put(event)
+        for tap in self._taps:
+            tap(delivery)
+
+
+class Watch:
+    """What has arrived for one task and was not taken yet: bounded, so a slow reader costs no memory."""
+
+    def __init__(self, feed: LiveFeed, key: TaskKey) -> None:
+        """Made by ``LiveFeed.watch``."""
+        self.key = key
+        self._feed = feed
+        self._arrived: deque[LiveEvent] = deque(maxlen=_INBOX_LIMIT)
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, event: LiveEvent) -> None:
+        """Add an event; past the limit the oldest goes, which the reader notices as a gap and reads from the stream."""
+        self._arrived.append(event)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def take(self, wait_s: float) -> list[LiveEvent]:
+        """Return all that has arrived, waiting up to ``wait_s`` for the first; empty when nothing came."""
+        if not self._arrived:
+            # Kept, not asked for: on Python 3.11 get_running_loop is a system call, and this is the hot path.
+            loop = self._feed.loop
+            self._waiter = loop.create_future()
+            timer = loop.call_later(wait_s, _release, self._waiter)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+        taken = list(self._arrived)
+        self._arrived.clear()
+        return taken
+
+    def close(self) -> None:
+        """Stop following."""
+        self._feed.forget(self)
+
+    def __enter__(self) -> Self:
+        """Follow inside a ``with`` block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop following."""
+        self.close()
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _sequence(headers: bytes) -> int:
+    # Called for every token of every stream; a general header parser would cost ten times as much.
+    start = headers.find(_SEQUENCE_LINE) + len(_SEQUENCE_LINE)
+    return int(headers[start : headers.index(b"\r", start)])

@@ -1,0 +1,188 @@
+"""Making the broker's streams and consumers look like ``streams.topology``: idempotent, and never deleting data."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+
+from mesh.errors import BusError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from mesh.bus.link import Link
+    from streams.topology import Account, ConsumerSpec, StreamSpec
+
+_NOT_FOUND: Final = frozenset({10059, 10014})
+_API_TIMEOUT: Final = timedelta(seconds=15)
+_SHORTEST_DEDUPE_NS: Final = 100_000_000
+
+
+class Action(StrEnum):
+    """What was found, or done, about one stream or consumer."""
+
+    SAME = "same"
+    MISSING = "missing"
+    DRIFTED = "drifted"
+    CREATED = "created"
+    UPDATED = "updated"
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One stream or consumer against its specification. ``differences`` reads "field: is -> should be"."""
+
+    name: str
+    action: Action
+    differences: tuple[str, ...] = ()
+
+
+async def check(
+    links: Mapping[Account, Link], streams: Iterable[StreamSpec], consumers: Iterable[ConsumerSpec]
+) -> list[Finding]:
+    """Compare the broker with the specification and change nothing.
+
+    Raises:
+        BusError: if the broker does not answer.
+    """
+    wanted = [*(_Stream(spec) for spec in streams), *(_Consumer(spec) for spec in consumers)]
+    return [await item.compare(links[item.account]) for item in wanted]
+
+
+async def provision(
+    links: Mapping[Account, Link], streams: Iterable[StreamSpec], consumers: Iterable[ConsumerSpec]
+) -> list[Finding]:
+    """Create what is missing and update what differs, as far as the broker can without losing data.
+
+    Raises:
+        BusError: if the broker does not answer or refuses a change; the message names both values.
+    """
+    wanted = [*(_Stream(spec) for spec in streams), *(_Consumer(spec) for spec in consumers)]
+    return [await item.establish(links[item.account]) for item in wanted]
+
+
+class _Resource:
+    """A stream or a consumer: where the broker's API keeps it, and what it should be."""
+
+    name: str
+    account: Account
+    config: dict[str, Any]
+    info: str
+    create: str
+    update: str
+
+    def body(self) -> dict[str, Any]:
+        return self.config
+
+    async def compare(self, link: Link) -> Finding:
+        found = await _call(link, self.info, {})
+        if (error := found.get("error")) is not None:
+            if error.get("err_code") in _NOT_FOUND:
+                return Finding(name=self.name, action=Action.MISSING)
+            raise BusError(f"{self.name}: {error.get('description')}")
+        differences = _differences(self.config, found["config"])
+        return Finding(
+            name=self.name, action=Action.DRIFTED if differences else Action.SAME, differences=tuple(differences)
+        )
+
+    async def establish(self, link: Link) -> Finding:
+        finding = await self.compare(link)
+        if finding.action is Action.SAME:
+            return finding
+        missing = finding.action is Action.MISSING
+        answer = await _call(link, self.create if missing else self.update, self.body())
+        if (error := answer.get("error")) is not None:
+            change = "; ".join(finding.differences) or "create"
+            raise BusError(f"{self.name} cannot be changed ({change}): {error.get('description')}")
+        done = Action.CREATED if missing else Action.UPDATED
+        return Finding(name=self.name, action=done, differences=finding.differences)
+
+
+class _Stream(_Resource):
+    def __init__(self, spec: StreamSpec) -> None:
+        self.name = spec.name
+        self.account = spec.account
+        self.config = _stream_config(spec)
+        self.info = f"$JS.API.STREAM.INFO.{spec.name}"
+        self.create = f"$JS.API.STREAM.CREATE.{spec.name}"
+        self.update = f"$JS.API.STREAM.UPDATE.{spec.name}"
+
+
+class _Consumer(_Resource):
+    def __init__(self, spec: ConsumerSpec) -> None:
+        self._stream = spec.stream
+        self.name = f"{spec.stream}/{spec.name}"
+        self.account = spec.account
+        self.config = _consumer_config(spec)
+        self.info = f"$JS.API.CONSUMER.INFO.{spec.stream}.{spec.name}"
+        # The filter stands in the body: in the subject it would end at the wildcard.
+        self.create = self.update = f"$JS.API.CONSUMER.CREATE.{spec.stream}.{spec.name}"
+
+    def body(self) -> dict[str, Any]:
+        return {"stream_name": self._stream, "config": self.config}
+
+
+def _stream_config(spec: StreamSpec) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "name": spec.name,
+        "description": spec.description,
+        "subjects": list(spec.subjects),
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": spec.replicas,
+        "max_age": _nanoseconds(spec.max_age),
+        "allow_direct": True,
+        "discard": "new" if spec.one_per_subject else "old",
+        "max_msgs_per_subject": 1 if spec.one_per_subject else -1,
+        # Dedupe is per stream: a message id chosen by a stranger would swallow somebody else's message.
+        "duplicate_window": _SHORTEST_DEDUPE_NS,
+        # What is stored is kept until its age: nobody deletes single events.
+        "deny_delete": True,
+    }
+    if spec.one_per_subject:
+        config["discard_new_per_subject"] = True
+    if spec.republish is not None:
+        config["republish"] = {"src": spec.republish.source, "dest": spec.republish.destination}
+    return config
+
+
+def _consumer_config(spec: ConsumerSpec) -> dict[str, Any]:
+    return {
+        "durable_name": spec.name,
+        "description": spec.description,
+        "filter_subject": spec.filter_subject,
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "ack_wait": _nanoseconds(spec.ack_wait),
+        "max_ack_pending": spec.max_ack_pending,
+        "max_deliver": -1,
+        "max_waiting": 512,
+    }
+
+
+def _differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    return [
+        f"{field}: {found.get(field)!r} -> {value!r}"
+        for field, value in wanted.items()
+        if found.get(field, _ABSENT.get(field)) != value
+    ]
+
+
+_ABSENT: Final[dict[str, Any]] = {
+    "max_age": 0,
+    "duplicate_window": _SHORTEST_DEDUPE_NS,
+    "deny_delete": False,
+    "allow_direct": False,
+}
+
+
+async def _call(link: Link, subject: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = await link.request(subject, json.dumps(body).encode() if body else b"", timeout=_API_TIMEOUT)
+    return json.loads(answer.data)
+
+
+def _nanoseconds(duration: timedelta | None) -> int:
+    return 0 if duration is None else round(duration / timedelta(microseconds=1)) * 1000

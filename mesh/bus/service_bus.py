@@ -1,0 +1,98 @@
+"""The bus as our own services hold it: a connection in each account, and the readers that need both."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct
+
+from mesh.bus.answer import ServiceSource
+from mesh.bus.link import Link, LinkOptions
+from mesh.bus.live import LiveEvent, LiveFeed
+from mesh.bus.task_log import TaskLog
+from streams import subjects
+from streams.codec import decode_end_event, encode
+from streams.task import closing
+
+if TYPE_CHECKING:
+    from mesh.bus.direct_client import Delivery
+    from streams.topology import Account
+
+
+class BusOptions(Struct, frozen=True, kw_only=True):
+    """Where the bus is and who we are; ``results_streams`` must be what the mesh was provisioned with."""
+
+    servers: tuple[str, ...]
+    name: str
+    """Unique among services: it is in the inbox prefix and in the broker's list of connections."""
+    edge_seed: Path
+    core_seed: Path
+    results_streams: int = 4
+
+
+class Bus:
+    """A service's two connections. Claims are read on ``edge``; facts are written on ``core``."""
+
+    def __init__(self, options: BusOptions, edge: Link, core: Link) -> None:
+        """Wrap two open connections; ``connect`` does this."""
+        self.options = options
+        self.edge = edge
+        self.core = core
+        self.log = TaskLog(edge, options.results_streams)
+        self.feed = LiveFeed(edge)
+        self.source = ServiceSource(self.feed, self.log)
+
+    @classmethod
+    async def connect(cls, options: BusOptions) -> Self:
+        """Open both connections.
+
+        Raises:
+            BusUnavailable: if the broker cannot be reached or refuses a credential.
+        """
+        edge = await Link.connect(_link(options, options.edge_seed))
+        try:
+            core = await Link.connect(_link(options, options.core_seed))
+        except BaseException:
+            await edge.close()
+            raise
+        return cls(options, edge, core)
+
+    async def follow(self) -> None:
+        """Begin to hear what is stored for tasks; a process that reads answers calls this once."""
+        await self.feed.start()
+        await self.core.listen(subjects.SETTLED_ALL, self._on_settled)
+
+    def _on_settled(self, delivery: Delivery) -> None:
+        # The end is a fact before its marker is stored, which takes one more sync: readers need not wait for that.
+        marker = closing(decode_end_event(delivery.data))
+        key = subjects.parse_ended(delivery.subject)
+        self.feed.put(key, LiveEvent(sequence=0, writer=subjects.MESH, data=encode(marker)))
+
+    @property
+    def links(self) -> dict[Account, Link]:
+        """The connections by account, for provisioning."""
+        return {"EDGE": self.edge, "CORE": self.core}
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether both accounts are reachable right now."""
+        return self.edge.is_connected and self.core.is_connected
+
+    async def close(self) -> None:
+        """Send what is queued and disconnect from both."""
+        await asyncio.gather(self.edge.close(), self.core.close())
+
+    async def __aenter__(self) -> Self:
+        """Use as a context manager."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Disconnect."""
+        await self.close()
+
+
+def _link(options: BusOptions, seed: Path) -> LinkOptions:
+    prefix = f"_INBOX.svc.{options.name}"
+    return LinkOptions(servers=options.servers, name=f"service:{options.name}", inbox_prefix=prefix, seed_file=seed)

@@ -1,0 +1,346 @@
+"""The public client: send tasks to a mesh and read their answers, with no more rights than a user has.
+
+    async with await mesh.connect() as client:
+        answer = await client.submit("smollm2-135m-instruct", "Why is the sky blue?", max_tokens=64)
+        async for piece in answer:
+            print(piece.text, end="", flush=True)
+
+It survives restarts of the broker and of every service: what was missed is asked for, nothing comes twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self, TypedDict, Unpack
+
+from msgspec import Struct
+from nats.errors import Error as NatsError
+
+from mesh.broker.credentials import Credentials
+from mesh.bus.link import Link, LinkOptions
+from mesh.bus.live import LiveFeed
+from mesh.client.account_watch import AccountWatch
+from mesh.client.answer import Answer
+from mesh.client.user_source import UserCalls, UserSource
+from mesh.config.settings import MeshSettings, resolve
+from mesh.config.sources import Sources
+from mesh.errors import BusUnavailable, CredentialsError, PublishRefused, PublishUnknown, SubjectTaken, TaskRefused
+from streams import subjects
+from streams.chat import Message, Sampling
+from streams.codec import decode, encode
+from streams.errors import UndecodableEvent
+from streams.events import TaskSubmitted
+from streams.subjects import SERVICE_CLASSES, ServiceClass, TaskKey
+from streams.task_id import new_task_id, parse_task_id
+from streams.tokens import Token, token
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.messages import CancelOutcome
+
+PATIENCE: Final = timedelta(minutes=1)
+"""How long the client goes on asking a mesh that does not answer."""
+
+_REFUSAL_PAUSE_S: Final = 0.25
+_REFUSED_PATIENCE: Final = timedelta(seconds=2)
+_SUBMIT_TIMEOUT: Final = timedelta(seconds=3)
+_BAD_REQUEST: Final = 400
+_FORBIDDEN: Final = 403
+_TOO_LARGE: Final = 413
+
+
+class SubmitOptions(TypedDict, total=False):
+    """What ``submit`` takes by name, all optional; what is left out is the engine's or the mesh's choice."""
+
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    seed: int | None
+    stop: tuple[str, ...]
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    urgency: ServiceClass
+    """``interactive`` (the default) for a waiting person, ``standard``, or ``batch`` for what may wait."""
+    deadline: timedelta | None
+    """How long the task may take, from now; after that it ends as failed."""
+    task: str | None
+    """An id of your own (UUIDv7): a repeat with the same id attaches to the first answer, never asks twice."""
+
+
+class ClientOptions(Struct, frozen=True, kw_only=True):
+    """Where the mesh is and who we are."""
+
+    servers: tuple[str, ...]
+    account: Token
+    seed_file: Path
+    patience: timedelta = PATIENCE
+
+
+class Client:
+    """A connection of one account to a mesh; ``connect`` makes one. Close it, or use it in ``async with``."""
+
+    def __init__(self, options: ClientOptions, link: Link, feed: LiveFeed) -> None:
+        """Wrap an open connection; ``connect`` does this."""
+        self._options = options
+        self._link = link
+        self._feed = feed
+        self._calls = UserCalls(link, options.account, patience=options.patience)
+        self._answers: set[Answer] = set()
+
+    @property
+    def account(self) -> str:
+        """The account whose tasks this client sends and reads."""
+        return self._options.account
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the mesh is reachable right now; if it is not, the client keeps trying."""
+        return self._link.is_connected
+
+    async def submit(self, model: str, prompt: str | Sequence[Message], **options: Unpack[SubmitOptions]) -> Answer:
+        """Send a task and return its answer, which is on its way.
+
+        It returns as soon as the broker has stored the task. A repeat with the same ``task`` id, by this client or
+        another, returns the first task's answer.
+
+        Args:
+            model: which model shall answer, as ``/v1/models`` lists it.
+            prompt: a question, or a conversation.
+            options: sampling, urgency, deadline and id; see ``SubmitOptions``.
+
+        Raises:
+            TaskRefused: if the task is malformed or too large, or this account may not send it.
+            InvalidTaskId: if ``task`` is not a UUIDv7.
+            PublishUnknown: if nobody acknowledged it for as long as the client is patient; repeat with the same id.
+        """
+        submitted = _submission(model, prompt, options)
+        chosen = options.get("task")
+        key = TaskKey(self._options.account, new_task_id() if chosen is None else parse_task_id(chosen))
+        # Opened first: what happens between the acknowledgement and our next breath is in it.
+        watch = self._feed.watch(key)
+        try:
+            is_new = await self._publish(subjects.submitted(_urgency(options), key), encode(submitted))
+        except BaseException:
+            watch.close()
+            raise
+        if not is_new:
+            watch.close()
+        source = UserSource(self._feed, self._calls, submitted_here=True)
+        return self._attach(Answer(source, self._calls, key, watch=watch if is_new else None))
+
+    async def resume(self, task: str, *, after: int = 0) -> Answer:
+        """Read a task that was submitted before, by whomever of this account; it may have ended long ago.
+
+        Args:
+            task: its id.
+            after: the counter ``n`` of the last piece that you have; 0 gives everything.
+
+        Raises:
+            InvalidTaskId: if ``task`` is not an id.
+        """
+        key = TaskKey(self._options.account, parse_task_id(task))
+        return self._attach(Answer(UserSource(self._feed, self._calls), self._calls, key, after=after))
+
+    async def cancel(self, task: str, *, reason: str = "cancelled by the client") -> CancelOutcome:
+        """Tell the mesh that an answer is no longer wanted; returns how the task ended.
+
+        Raises:
+            InvalidTaskId: if ``task`` is not an id.
+            TaskRefused: if the mesh says no.
+            BusUnavailable: if nobody answers.
+        """
+        return await self._calls.cancel(parse_task_id(task), reason)
+
+    def watch(self) -> AccountWatch:
+        """Follow all tasks of the account from now on: ``async for step in client.watch()``."""
+        return AccountWatch(self._feed, UserSource(self._feed, self._calls, submitted_here=True))
+
+    async def close(self) -> None:
+        """Stop reading and disconnect. Tasks that run go on; another client can resume them."""
+        await asyncio.gather(*(answer.close() for answer in tuple(self._answers)))
+        await self._feed.stop()
+        await self._link.close()
+
+    async def __aenter__(self) -> Self:
+        """Use as a context manager."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Disconnect."""
+        await self.close()
+
+    def _attach(self, answer: Answer) -> Answer:
+        self._answers.add(answer)
+        answer.when_read(lambda: self._answers.discard(answer))
+        return answer
+
+    async def _publish(self, subject: str, data: bytes) -> bool:
+        """Store a submission; False means that its id was there before. In doubt, publish again: one is kept."""
+        if len(data) > self._link.max_payload:
+            limit = f"a task may have {self._link.max_payload} bytes"
+            raise TaskRefused(f"{limit}, this one has {len(data)}", code="request_too_large", status=_TOO_LARGE)
+        begun = time.monotonic()
+        while True:
+            waited = timedelta(seconds=time.monotonic() - begun)
+            try:
+                await self._link.append(subject, data, timeout=_SUBMIT_TIMEOUT)
+            except SubjectTaken:
+                return False
+            except PublishUnknown:
+                _check_rights(self._link, subject)
+                if waited > self._options.patience:
+                    raise
+            except PublishRefused:
+                # A broker that has just started may not have its streams yet.
+                if waited > _REFUSED_PATIENCE:
+                    raise
+                await asyncio.sleep(_REFUSAL_PAUSE_S)
+            else:
+                return True
+
+
+async def connect(
+    servers: str | None = None,
+    *,
+    account: str | None = None,
+    seed_file: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    patience: timedelta = PATIENCE,
+) -> Client:
+    """Connect to a mesh as one of its users. What is not given comes from ``IG3_*`` variables or ``ig3.toml``.
+
+    Args:
+        servers: where NATS is, ``nats://HOST:PORT`` or several separated by commas.
+        account: whose tasks to send and read.
+        seed_file: the user's nkey seed; ``<data_dir>/credentials/user.nk`` if not given.
+        data_dir: the mesh's data folder, where it runs on this machine.
+        patience: how long to go on asking a mesh that does not answer.
+
+    Raises:
+        SettingsError: if one of these cannot be used.
+        CredentialsError: if the seed file is missing or open to others, or its user may not read this account.
+        BusUnavailable: if no server answers or the credentials are refused.
+    """
+    options = client_options(servers, account=account, seed_file=seed_file, data_dir=data_dir, patience=patience)
+    return await open_client(options)
+
+
+def client_options(
+    servers: str | None = None,
+    *,
+    account: str | None = None,
+    seed_file: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    patience: timedelta = PATIENCE,
+) -> ClientOptions:
+    """Complete what was given by the settings of this process.
+
+    Raises:
+        SettingsError: if one of these cannot be used.
+        CredentialsError: if the seed file is missing or open to others.
+    """
+    given = {"nats": servers, "account": account, "data_dir": None if data_dir is None else str(data_dir)}
+    mesh = resolve(MeshSettings, "mesh", flags=given, sources=Sources.read()).value
+    return options_of(mesh, seed_file=None if seed_file is None else Path(seed_file), patience=patience)
+
+
+def options_of(mesh: MeshSettings, *, seed_file: Path | None = None, patience: timedelta = PATIENCE) -> ClientOptions:
+    """Say how a user's client connects to the mesh of these settings.
+
+    Raises:
+        CredentialsError: if the seed file is missing or open to others.
+    """
+    seed = seed_file or Credentials.load_one(mesh.data_dir, "user").seed_path
+    return ClientOptions(servers=mesh.nats_urls, account=token(mesh.account), seed_file=seed, patience=patience)
+
+
+async def open_client(options: ClientOptions) -> Client:
+    """Connect.
+
+    Raises:
+        BusUnavailable: if no server answers or the credentials are refused.
+        CredentialsError: if they are good, but not for this account.
+    """
+    link = await Link.connect(
+        LinkOptions(
+            servers=options.servers,
+            name=f"client:{options.account}:{uuid.uuid4().hex[:8]}",
+            inbox_prefix=subjects.user_inbox_prefix(options.account),
+            seed_file=options.seed_file,
+        )
+    )
+    try:
+        feed = LiveFeed(link, subjects.live_of_account(options.account))
+        await feed.start()
+        await _check_reading(link, options)
+    except BaseException:
+        await link.close()
+        raise
+    return Client(options, link, feed)
+
+
+def _submission(model: str, prompt: str | Sequence[Message], options: SubmitOptions) -> TaskSubmitted:
+    messages = (Message(role="user", content=prompt),) if isinstance(prompt, str) else tuple(prompt)
+    submitted = TaskSubmitted(
+        model=model,
+        messages=messages,
+        sampling=_sampling(options),
+        deadline_at_ms=_deadline_at_ms(options.get("deadline")),
+    )
+    try:
+        # Structs check when they decode, not when they are made.
+        return decode(encode(submitted), TaskSubmitted)
+    except UndecodableEvent as error:
+        raise TaskRefused(str(error), code="invalid_request", status=_BAD_REQUEST) from error
+
+
+def _sampling(options: SubmitOptions) -> Sampling:
+    return Sampling(
+        max_tokens=options.get("max_tokens"),
+        temperature=options.get("temperature"),
+        top_p=options.get("top_p"),
+        seed=options.get("seed"),
+        stop=tuple(options.get("stop", ())),
+        presence_penalty=options.get("presence_penalty"),
+        frequency_penalty=options.get("frequency_penalty"),
+    )
+
+
+def _deadline_at_ms(deadline: timedelta | None) -> int | None:
+    return None if deadline is None else time.time_ns() // 1_000_000 + round(deadline / timedelta(milliseconds=1))
+
+
+def _urgency(options: SubmitOptions) -> ServiceClass:
+    urgency = options.get("urgency", "interactive")
+    if urgency not in SERVICE_CLASSES:
+        known = ", ".join(SERVICE_CLASSES)
+        raise TaskRefused(f"urgency {urgency!r} is none of {known}", code="invalid_request", status=_BAD_REQUEST)
+    return urgency
+
+
+async def _check_reading(link: Link, options: ClientOptions) -> None:
+    # A refused subscription is told on the side; the answer to a ping comes after it.
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    try:
+        await link.client.flush()
+    except NatsError as error:
+        raise BusUnavailable(f"the connection to {', '.join(options.servers)} was lost at once: {error}") from error
+    if _is_denied(link, f"live.*.{options.account}"):
+        raise CredentialsError(f"the user of {options.seed_file} may not read account {options.account!r}")
+
+
+def _check_rights(link: Link, subject: str) -> None:
+    # A denied publish is told on the side too; what one sees is that no acknowledgement comes.
+    if _is_denied(link, subject):
+        raise TaskRefused(f"this user may not publish {subject}", code="forbidden", status=_FORBIDDEN)
+
+
+def _is_denied(link: Link, subject: str) -> bool:
+    error = str(link.client.last_error or "").lower()
+    return "permissions violation" in error and subject.lower() in error

@@ -1,0 +1,264 @@
+"""The client without ``async``: the same names and the same guarantees, as plain calls and plain iterators.
+
+    with mesh.connect_sync() as client:
+        for piece in client.submit("smollm2-135m-instruct", "Why is the sky blue?"):
+            print(piece.text, end="", flush=True)
+
+One background thread runs the connection. Calls may come from any thread; an interrupt (Ctrl-C) ends the call that
+waits, never the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import CancelledError, Future, wait
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, Unpack
+
+from mesh.client.client import PATIENCE, client_options, open_client
+from mesh.errors import BusUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from datetime import timedelta
+    from pathlib import Path
+
+    from mesh.bus.answer import Step
+    from mesh.client.account_watch import AccountStep, AccountWatch
+    from mesh.client.answer import Answer, AnswerResult, Piece
+    from mesh.client.client import Client, ClientOptions, SubmitOptions
+    from streams.chat import Message
+    from streams.messages import CancelOutcome
+    from streams.task import TaskState
+
+T = TypeVar("T")
+
+_LOOK_UP_S: Final = 1.0
+
+
+class SyncClient:
+    """A connection of one account to a mesh; ``connect_sync`` makes one. Close it, or use it in ``with``."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        """Connect.
+
+        Raises:
+            BusUnavailable: if no server answers or the credentials are refused.
+            CredentialsError: if they are good, but not for this account.
+        """
+        self._worker = _Worker()
+        try:
+            self._client: Client = self._worker.wait(open_client(options))
+        except BaseException:
+            self._worker.stop()
+            raise
+
+    @property
+    def account(self) -> str:
+        """The account whose tasks this client sends and reads."""
+        return self._client.account
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the mesh is reachable right now; if it is not, the client keeps trying."""
+        return self._client.is_connected
+
+    def submit(self, model: str, prompt: str | Sequence[Message], **options: Unpack[SubmitOptions]) -> SyncAnswer:
+        """Send a task and return its answer, which is on its way; see ``Client.submit``."""
+        return SyncAnswer(self._worker, self._worker.wait(self._client.submit(model, prompt, **options)))
+
+    def resume(self, task: str, *, after: int = 0) -> SyncAnswer:
+        """Read a task that was submitted before; see ``Client.resume``."""
+        return SyncAnswer(self._worker, self._worker.wait(self._client.resume(task, after=after)))
+
+    def cancel(self, task: str, *, reason: str = "cancelled by the client") -> CancelOutcome:
+        """Tell the mesh that an answer is no longer wanted; see ``Client.cancel``."""
+        return self._worker.wait(self._client.cancel(task, reason=reason))
+
+    def watch(self) -> SyncWatch:
+        """Follow all tasks of the account from now on: ``for step in client.watch()``."""
+        return SyncWatch(self._worker, self._worker.call(self._client.watch))
+
+    def close(self) -> None:
+        """Disconnect and end the thread; calls that wait elsewhere get ``BusUnavailable``. Twice is fine."""
+        if self._worker.is_running:
+            self._worker.wait(self._client.close())
+            self._worker.stop()
+
+    def __enter__(self) -> Self:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Disconnect."""
+        self.close()
+
+
+class SyncAnswer:
+    """One task's answer. Iterate it for text."""
+
+    def __init__(self, worker: _Worker, answer: Answer) -> None:
+        """Made by ``SyncClient``."""
+        self._worker = worker
+        self._answer = answer
+
+    @property
+    def task(self) -> str:
+        """The task's id."""
+        return self._answer.task
+
+    @property
+    def state(self) -> TaskState:
+        """What the task has become so far."""
+        return self._answer.state
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield the text as it arrives; raises as ``Answer`` does."""
+        return _Steps(self._worker, self._answer.__aiter__())
+
+    def events(self) -> Iterator[Step]:
+        """Yield every valid event of the task; see ``Answer.events``."""
+        return _Steps(self._worker, self._answer.events())
+
+    def result(self, *, check: bool = True) -> AnswerResult:
+        """Wait for the end and return the whole answer; see ``Answer.result``."""
+        return self._worker.wait(self._answer.result(check=check))
+
+    def cancel(self, reason: str = "cancelled by the client") -> CancelOutcome:
+        """Tell the mesh that the answer is no longer wanted; returns how the task ended."""
+        return self._worker.wait(self._answer.cancel(reason))
+
+    def close(self) -> None:
+        """Stop reading; the task itself goes on and can be resumed."""
+        self._worker.wait(self._answer.close())
+
+    def __enter__(self) -> Self:
+        """Read inside a ``with`` block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop reading."""
+        self.close()
+
+
+class SyncWatch:
+    """Iterate it for events of all tasks of the account."""
+
+    def __init__(self, worker: _Worker, watch: AccountWatch) -> None:
+        """Made by ``SyncClient``."""
+        self._worker = worker
+        self._watch = watch
+
+    def __iter__(self) -> Iterator[AccountStep]:
+        """Iterate."""
+        return _Steps(self._worker, self._watch)
+
+    def close(self) -> None:
+        """Stop listening; an iteration that waits, in another thread, ends."""
+        if self._worker.is_running:
+            self._worker.call(self._watch.close)
+
+    def __enter__(self) -> Self:
+        """Listen inside a ``with`` block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop listening."""
+        self.close()
+
+
+class _Steps(Generic[T]):
+    """A plain iterator over what arrives in the other thread."""
+
+    def __init__(self, worker: _Worker, source: AsyncIterator[T]) -> None:
+        self._worker = worker
+        self._source = source
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        try:
+            return self._worker.wait(_next(self._source))
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+
+class _Worker:
+    """The thread that runs the connection's event loop."""
+
+    def __init__(self) -> None:
+        self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._thread = threading.Thread(target=self._run, name="ig3-client", daemon=True)
+        self._thread.start()
+        self._loop, self._stop = self._started.result()
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work`` over there and wait for it; an interrupt of this thread cancels it."""
+        if not self.is_running:
+            work.close()
+            raise BusUnavailable("this client is closed")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            # Looked up now and then: a client that another thread closes may never answer.
+            while not wait([future], _LOOK_UP_S).done and self.is_running:
+                pass
+            return future.result(0)
+        except (CancelledError, TimeoutError) as error:
+            if self.is_running:
+                raise
+            raise BusUnavailable("this client was closed") from error
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call ``function`` over there."""
+
+        async def run() -> T:
+            return function()
+
+        return self.wait(run())
+
+    def stop(self) -> None:
+        """End the thread; what still runs there is cancelled."""
+        if self.is_running:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        stop = asyncio.Event()
+        self._started.set_result((asyncio.get_running_loop(), stop))
+        await stop.wait()
+
+
+async def _next(source: AsyncIterator[T]) -> T:
+    return await anext(source)
+
+
+def connect_sync(
+    servers: str | None = None,
+    *,
+    account: str | None = None,
+    seed_file: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    patience: timedelta = PATIENCE,
+) -> SyncClient:
+    """Connect to a mesh as one of its users, without ``async``; takes what ``mesh.connect`` takes and raises the same.
+
+    Raises:
+        SettingsError: if one of these cannot be used.
+        CredentialsError: if the seed file is missing or open to others, or its user may not read this account.
+        BusUnavailable: if no server answers or the credentials are refused.
+    """
+    return SyncClient(
+        client_options(servers, account=account, seed_file=seed_file, data_dir=data_dir, patience=patience)
+    )

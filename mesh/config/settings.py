@@ -1,0 +1,171 @@
+"""Settings: a typed value per section, and for each field where it came from.
+
+Precedence: flag > variable ``IG3_*`` > TOML file > default. An empty variable counts as not given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeVar
+
+from msgspec import NODEFAULT, Meta, Struct
+
+from mesh.broker.files import BrokerOptions, Durability
+from mesh.config.address import Address, listen_address, nats_urls, parse_address
+from mesh.config.fields import SettingField, fields_of, read_value
+from mesh.errors import SettingsError
+from streams.tokens import token
+from streams.topology import Retention, StreamSpec, stream_specs
+
+if TYPE_CHECKING:
+    from mesh.config.sources import Sources
+
+T = TypeVar("T", bound=Struct)
+
+DEFAULT = "default"
+
+
+class Resolved(Struct, Generic[T], frozen=True, kw_only=True):
+    """A section's value, and per key where it came from: ``flag --http``, ``IG3_HTTP``, ``ig3.toml [gateway]``."""
+
+    value: T
+    origins: Mapping[str, str]
+
+
+def resolve(section: type[T], name: str, *, flags: Mapping[str, object], sources: Sources) -> Resolved[T]:
+    """Resolve one section; a flag that is None was not given.
+
+    Raises:
+        SettingsError: if a value cannot be used, or one that has no default is missing.
+    """
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    for field in fields_of(section, name):
+        raw, origin = _find(field, flags, sources)
+        values[field.key] = field.default if origin == DEFAULT else read_value(field, raw, origin)
+        origins[field.key] = origin
+    try:
+        return Resolved(value=section(**values), origins=origins)
+    except ValueError as error:
+        given = [f"{key} from {origin}" for key, origin in origins.items() if origin != DEFAULT]
+        raise SettingsError(f"settings [{name}] ({', '.join(given)}) cannot be used: {error}") from error
+
+
+def _find(field: SettingField, flags: Mapping[str, object], sources: Sources) -> tuple[object, str]:
+    table = sources.tables.get(field.section, {})
+    if flags.get(field.key) is not None:
+        return flags[field.key], f"flag {field.flag}"
+    if sources.env.get(field.variable):
+        return sources.env[field.variable], field.variable
+    if field.key in table:
+        return table[field.key], f"{sources.file} [{field.section}]"
+    if field.default is NODEFAULT:
+        raise SettingsError(f"{field.key} is missing: give it by {field.flag} or {field.variable}")
+    return None, DEFAULT
+
+
+class UpSettings(Struct, frozen=True, kw_only=True):
+    """What ``ig3 up`` starts."""
+
+    nodes: Annotated[int, Meta(ge=0, le=64, description="How many nodes to run on this machine.")] = 1
+    stop_timeout: Annotated[
+        timedelta, Meta(description="How long a process may take to stop before it is killed; more than it may drain.")
+    ] = timedelta(seconds=20)
+
+
+class MeshSettings(Struct, frozen=True, kw_only=True):
+    """What every process of a mesh shares: where the bus is, where state lies, how durable it is."""
+
+    nats: Annotated[
+        str,
+        Meta(
+            description="Where NATS is: HOST:PORT or a nats:// URL, several separated by commas; port 0: any free.",
+            examples=["HOST:PORT"],
+        ),
+    ] = "127.0.0.1:4222"
+    data_dir: Annotated[Path, Meta(description="Folder for streams, credentials and logs.", examples=["FOLDER"])] = (
+        Path(".ig3")
+    )
+    account: Annotated[str, Meta(description="The account whose tasks are sent and read.")] = "local"
+    durability: Annotated[
+        Durability,
+        Meta(description="What an acknowledged event survives: a power cut, or only the death of a process (faster)."),
+    ] = "power"
+    results_streams: Annotated[
+        int, Meta(ge=1, le=16, description="Over how many streams answers spread; each syncs to disk on its own.")
+    ] = 4
+    replicas: Annotated[int, Meta(ge=1, le=5, description="Copies of each stream in a cluster of servers.")] = 1
+    retention: Annotated[timedelta, Meta(description="How long tasks and their answers are kept.")] = timedelta(days=1)
+    ended_retention: Annotated[
+        timedelta, Meta(description="How long the end of each task is kept: what charges are computed from.")
+    ] = timedelta(days=7)
+    store_limit: Annotated[
+        Annotated[int, Meta(gt=0)] | None,
+        Meta(
+            description="Most that streams may take on the disk; none: half of what is free.", extra={"unit": "bytes"}
+        ),
+    ] = None
+    monitor: Annotated[
+        str,
+        Meta(
+            description="Where nats-server's own monitoring listens; it has no login: keep it on loopback.",
+            examples=["HOST:PORT"],
+        ),
+    ] = "127.0.0.1:0"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="What is written to the log.")
+    ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"], Meta(description="Log lines for people, or one JSON object per line.")
+    ] = "text"
+    metrics: Annotated[bool, Meta(description="Whether metrics are counted and shown at /metrics.")] = True
+    otlp_endpoint: Annotated[
+        str | None,
+        Meta(description="Where traces and metrics are sent by OTLP over HTTP; none: nowhere.", examples=["URL"]),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Check what a type cannot say."""
+        nats_urls(self.nats)
+        parse_address(self.monitor)
+        token(self.account)
+
+    @property
+    def nats_urls(self) -> tuple[str, ...]:
+        """The servers to connect to."""
+        return nats_urls(self.nats)
+
+    @property
+    def listen(self) -> Address:
+        """Where a broker of our own listens.
+
+        Raises:
+            SettingsError: if ``nats`` names several servers.
+        """
+        return listen_address(self.nats)
+
+    @property
+    def streams(self) -> tuple[StreamSpec, ...]:
+        """The streams of this mesh, as they should be."""
+        return stream_specs(
+            results_streams=self.results_streams,
+            retention=Retention(content=self.retention, ends=self.ended_retention),
+            replicas=self.replicas,
+        )
+
+    @property
+    def broker(self) -> BrokerOptions:
+        """How a broker of our own runs.
+
+        Raises:
+            SettingsError: if ``nats`` names several servers.
+        """
+        return BrokerOptions(
+            data_dir=self.data_dir,
+            listen=self.listen,
+            monitor=parse_address(self.monitor),
+            durability=self.durability,
+            store_limit_bytes=self.store_limit,
+        )

@@ -1,0 +1,249 @@
+"""Projections kept up with a stream: from the last good snapshot, through what was stored since, and on live.
+
+A projection is a fold of a stream's events. Rebuilt from the first event it equals the one that was kept live: that is
+the promise, and a snapshot only shortens the way there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, Protocol, Self
+
+from mesh.history.ordered import OrderedReader, Start
+from mesh.history.snapshots import Snapshot, Source, digest
+from mesh.history.stream_facts import last_message, message_at, stream_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mesh.bus.link import Link
+    from mesh.history.snapshots import SnapshotStore
+    from mesh.history.stream_facts import Recorded
+
+log = logging.getLogger(__name__)
+
+SAVE_EVERY: Final = 100_000
+"""Events after which a new snapshot is worth writing; replaying so many takes about a second."""
+
+_WAIT_S: Final = 5.0
+
+
+class Projection(Protocol):
+    """A fold of a stream's events. The same events give the same state, wherever and whenever they are applied."""
+
+    @property
+    def name(self) -> str:
+        """What its snapshots are called."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Raise it whenever ``apply`` or ``dump`` change: older snapshots are then left alone and all is replayed."""
+        ...
+
+    def apply(self, sequence: int, subject: str, data: bytes) -> None:
+        """Take in the next event. What is no event for it, it ignores: raising stops the replay."""
+        ...
+
+    def dump(self) -> bytes:
+        """Return the whole state."""
+        ...
+
+    def load(self, data: bytes) -> None:
+        """Replace the whole state by a dumped one.
+
+        Raises:
+            ValueError: if it cannot be read.
+        """
+        ...
+
+
+async def replay(
+    link: Link,
+    stream: str,
+    projection: Projection,
+    *,
+    snapshots: SnapshotStore | None = None,
+    filters: Sequence[str] = (),
+    save_every: int = SAVE_EVERY,
+) -> Replay:
+    """Bring a projection to the end of a stream and return what keeps it there; close that after use.
+
+    Args:
+        link: a connection in the stream's account.
+        stream: which stream.
+        projection: what to bring up to date; its state is replaced where a snapshot is good.
+        snapshots: where to begin and where to save; without, every replay begins at the first event.
+        filters: subjects to read; without, all of the stream.
+        save_every: events after which a snapshot is written.
+
+    Raises:
+        BusError: if there is no such stream, or the broker cannot say what it holds.
+    """
+    running = Replay(link, stream, projection, snapshots=snapshots, filters=tuple(filters), save_every=save_every)
+    try:
+        await running.catch_up()
+    except BaseException:
+        await running.close()
+        raise
+    return running
+
+
+class Replay:
+    """One projection on its way through one stream. ``replay`` makes it and catches up."""
+
+    def __init__(
+        self,
+        link: Link,
+        stream: str,
+        projection: Projection,
+        *,
+        snapshots: SnapshotStore | None,
+        filters: tuple[str, ...],
+        save_every: int,
+    ) -> None:
+        """Prepare; see ``replay``."""
+        self._link = link
+        self._stream = stream
+        self._projection = projection
+        self._snapshots = snapshots
+        self._filters = filters
+        self._save_every = save_every
+        self._reader: OrderedReader | None = None
+        self._source: Source | None = None
+        self._last: Recorded | None = None
+        self._sequence = 0
+        self._saved_at = 0
+        self._since_save = 0
+        self.loaded_sequence = 0
+        """The sequence of the snapshot that was used; 0 if none was."""
+
+    @property
+    def sequence(self) -> int:
+        """The stream sequence of the last event that the projection has."""
+        return self._sequence
+
+    async def catch_up(self) -> None:
+        """Load the last good snapshot and apply what was stored since.
+
+        Raises:
+            BusError: if there is no such stream, or the broker cannot say what it holds.
+        """
+        await self._load()
+        self._reader = await OrderedReader(
+            self._link, self._stream, start=Start(after_sequence=self._sequence), filters=self._filters
+        ).__aenter__()
+        while not await self._is_at_end(self._reader):
+            self._apply(await self._reader.take(wait_s=_WAIT_S))
+        if self._since_save >= self._save_every:
+            await self.save()
+
+    async def follow(self, on_change: Callable[[], None] | None = None) -> None:
+        """Apply what is stored from now on, until cancelled; ``on_change`` is called after each batch.
+
+        Nothing is missed or applied twice, whatever the broker goes through meanwhile.
+        """
+        if self._reader is None:
+            await self.catch_up()
+        while self._reader is not None:
+            events = await self._reader.take(wait_s=_WAIT_S)
+            self._apply(events)
+            if events and on_change is not None:
+                on_change()
+            if self._since_save >= self._save_every:
+                await self.save()
+
+    async def save(self) -> None:
+        """Write a snapshot now, if anything has happened since the last one; a full disk is only a warning."""
+        if self._snapshots is None or self._source is None or self._last is None:
+            return
+        snapshot = Snapshot(
+            source=self._source,
+            sequence=self._sequence,
+            event_digest=digest(self._last.subject, self._last.data),
+            state=self._projection.dump(),
+        )
+        self._since_save = 0
+        try:
+            await asyncio.to_thread(self._snapshots.save, snapshot)
+        except OSError as error:
+            log.warning("no snapshot of %s could be written: %s", self._projection.name, error)
+
+    async def close(self) -> None:
+        """Stop reading; the projection keeps its state."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.__aexit__()
+
+    async def __aenter__(self) -> Self:
+        """Use as a context manager."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop reading."""
+        await self.close()
+
+    def _apply(self, events: list[Recorded]) -> None:
+        for event in events:
+            self._projection.apply(event.sequence, event.subject, event.data)
+        if events:
+            self._last = events[-1]
+            self._sequence = self._last.sequence
+            self._since_save += len(events)
+
+    async def _is_at_end(self, reader: OrderedReader) -> bool:
+        """Whether nothing more is stored; a second source must agree, since a recovering broker may say so too soon."""
+        if not reader.is_caught_up:
+            return False
+        for subject_filter in self._filters or (">",):
+            newest = await last_message(self._link, self._stream, subject_filter)
+            if newest is not None and newest.sequence > self._sequence:
+                if reader.is_caught_up:
+                    reader.restart()
+                return False
+        return True
+
+    # --- beginning at a snapshot -----------------------------------------------------------------------------------
+
+    async def _load(self) -> None:
+        facts = await stream_facts(self._link, self._stream)
+        self._source = Source(
+            projection=self._projection.name,
+            version=self._projection.version,
+            stream=self._stream,
+            stream_created=facts.created,
+            filters=self._filters,
+        )
+        if self._snapshots is None:
+            return
+        blank = self._projection.dump()
+        for snapshot in await asyncio.to_thread(list, self._snapshots.candidates(self._source)):
+            if await self._fits(snapshot) and self._restore(snapshot, blank):
+                self._sequence = self.loaded_sequence = snapshot.sequence
+                return
+
+    def _restore(self, snapshot: Snapshot, blank: bytes) -> bool:
+        try:
+            self._projection.load(snapshot.state)
+        except Exception as error:
+            log.warning("a snapshot of %s cannot be loaded, an older one is tried: %s", self._projection.name, error)
+            self._projection.load(blank)
+            return False
+        return True
+
+    async def _fits(self, snapshot: Snapshot) -> bool:
+        """Whether the stream still holds, at the snapshot's sequence, the event that the snapshot ends with."""
+        facts = await stream_facts(self._link, self._stream, at_least=snapshot.sequence)
+        if facts.last_sequence < snapshot.sequence:
+            log.warning(
+                "a snapshot of %s is not used: it is ahead of stream %s, which ends at %d",
+                *(self._projection.name, self._stream, facts.last_sequence),
+            )
+            return False
+        event = await message_at(self._link, self._stream, snapshot.sequence)
+        if event is None or digest(event.subject, event.data) == snapshot.event_digest:
+            # Not there: it has expired. What the projection knows of it is then more than the stream does.
+            return True
+        log.warning("a snapshot of %s is not used: stream %s holds other events", self._projection.name, self._stream)
+        return False

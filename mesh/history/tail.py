@@ -1,0 +1,107 @@
+"""Following a small stream whole, from its first event, for as long as the process lives.
+
+The stream is read by position with batched direct gets; a message on the subject is only a nudge to look, and
+without one a look is taken every two seconds. So no consumer has to be kept, and no leader change, reconnect or
+restart can drop, repeat or reorder an event. Meant for streams of few events (MODELS, DEVICES);
+``mesh.history.replay`` has snapshots.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from mesh.bus.headers import SEQUENCE, STREAM_SUBJECT, header
+from mesh.errors import BusError
+
+if TYPE_CHECKING:
+    from mesh.bus.direct_client import Delivery
+    from mesh.bus.link import Link, Listener
+
+log = logging.getLogger(__name__)
+
+_BATCH: Final = 500
+_LOOK_S: Final = 2.0
+
+OnEvent = Callable[[int, str, bytes], None]
+"""Called with stream sequence, subject and body, in stream order; must not wait."""
+
+
+class StreamTail:
+    """Hands every event of one stream to a function, once and in order."""
+
+    def __init__(self, link: Link, stream: str, subject: str, on_event: OnEvent) -> None:
+        """Prepare; ``subject`` is the wildcard of the whole stream: a message there means that it is time to look."""
+        self._link = link
+        self._get = f"$JS.API.DIRECT.GET.{stream}"
+        self._subject = subject
+        self._on_event = on_event
+        self._position = 0
+        self._nudge = asyncio.Event()
+        self._listener: Listener | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read all that is stored, then go on in the background.
+
+        Raises:
+            BusError: if the stream cannot be read.
+        """
+        self._listener = await self._link.listen(self._subject, self._on_nudge)
+        await self._read_on()
+        self._task = asyncio.create_task(self._run(), name=f"tail-{self._subject}")
+
+    async def stop(self) -> None:
+        """Stop following."""
+        if self._listener is not None:
+            await self._listener.close()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def reach(self, sequence: int) -> None:
+        """Read on until ``sequence`` was handed out: who has just written an event sees it in the projection.
+
+        Raises:
+            BusError: if the stream cannot be read.
+        """
+        if self._position < sequence:
+            await self._read_on()
+
+    def _on_nudge(self, _: Delivery) -> None:
+        self._nudge.set()
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._nudge.wait(), _LOOK_S)
+            self._nudge.clear()
+            try:
+                await self._read_on()
+            except BusError as error:
+                log.warning("%s cannot be read now, trying again: %s", self._subject, error)
+                await asyncio.sleep(_LOOK_S)
+
+    async def _read_on(self) -> None:
+        while True:
+            query = {"seq": self._position + 1, "next_by_subj": self._subject, "batch": _BATCH}
+            collected = await self._link.collect(self._get, json.dumps(query).encode())
+            for part in collected.parts:
+                self._hand_on(part)
+            if len(collected.parts) < _BATCH:
+                return
+
+    def _hand_on(self, part: Delivery) -> None:
+        sequence = int(header(part.headers, SEQUENCE) or 0)
+        subject = header(part.headers, STREAM_SUBJECT) or ""
+        self._position = max(self._position, sequence)
+        try:
+            self._on_event(sequence, subject, part.data)
+        except Exception:
+            # One event that cannot be used must not hide those after it.
+            log.exception("event %d of %s could not be used", sequence, self._subject)

@@ -1,0 +1,1 @@
+"""What operators look at: streams, events, and the story of a task."""

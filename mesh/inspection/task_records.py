@@ -1,0 +1,234 @@
+"""What is stored about tasks, for people who look after a mesh: the latest tasks, one task, and where each stands."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from mesh.errors import TaskRefused
+from mesh.history.ordered import OrderedReader
+from mesh.history.stream_facts import last_message, message_range
+from mesh.inspection.stored_event import event_of
+from streams import subjects
+from streams.codec import decode_end_event, decode_task_event
+from streams.errors import InvalidSubject, InvalidTaskId, UndecodableEvent
+from streams.events import (
+    EndEvent,
+    TaskAccepted,
+    TaskAssigned,
+    TaskCompleted,
+    TaskEnded,
+    TaskEvent,
+    TaskHalted,
+    TaskQueued,
+    TaskSubmitted,
+)
+from streams.subjects import MESH, SERVICE_CLASSES, ServiceClass, TaskKey
+from streams.task import closing
+from streams.task_id import bucket_of, parse_task_id
+from streams.tokens import Token
+from streams.topology import ENDED, TASKS, results_stream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.bus.service_bus import Bus
+    from mesh.history.stream_facts import Recorded
+
+LAST: Final = "last"
+"""What a person writes for the task that was submitted last."""
+
+_PAGE: Final = 200
+_WAIT_S: Final = 5.0
+_NOT_FOUND: Final = 404
+
+
+class Submitted(Struct, frozen=True, kw_only=True):
+    """A task as it was asked for. ``event`` is None where the body cannot be read."""
+
+    key: TaskKey
+    service_class: ServiceClass
+    at: datetime
+    sequence: int
+    event: TaskSubmitted | None
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """Where a task stands, as its last marker and its end say."""
+
+    submitted: Submitted
+    word: str
+    """``submitted``, ``accepted``, ``queued``, ``running``, ``halted``, or how it ended."""
+    is_over: bool = False
+    node: str = ""
+    detail: str = ""
+    """Why it waits, was halted or failed."""
+    tokens: int | None = None
+    """Completion tokens, once it has ended."""
+    took: timedelta | None = None
+    """From submission to end."""
+
+
+class Ended(Struct, frozen=True, kw_only=True):
+    """The one terminal event of a task, and when it became a fact."""
+
+    at: datetime
+    event: EndEvent
+
+
+class Happened(Struct, frozen=True, kw_only=True):
+    """One stored event of a task, and when the broker stored it."""
+
+    at: datetime
+    sequence: int
+    writer: Token
+    event: TaskEvent
+
+
+async def latest(bus: Bus, *, account: Token | None = None) -> AsyncIterator[Submitted]:
+    """Yield tasks, the newest first, as far back as the stream goes.
+
+    Raises:
+        BusError: if the broker does not answer.
+    """
+    newest = await last_message(bus.edge, TASKS)
+    below = 1 if newest is None else newest.sequence + 1
+    while below > 1:
+        first = max(1, below - _PAGE)
+        page = [one for one in await message_range(bus.edge, TASKS, first, below - first) if one.sequence < below]
+        for recorded in reversed(page):
+            submitted = _submitted(recorded)
+            if submitted is not None and account in {None, submitted.key.account}:
+                yield submitted
+        below = first
+
+
+async def look_up(bus: Bus, name: str) -> Submitted:
+    """Return the submission of the task that a person names: by its id, or the latest one by ``last``.
+
+    Raises:
+        InvalidTaskId: if it is neither.
+        TaskRefused: if there is no such task (any more).
+        BusError: if the broker does not answer.
+    """
+    if name != LAST:
+        return await find(bus, parse_task_id(name))
+    async for submitted in latest(bus):
+        return submitted
+    raise TaskRefused("no task was ever submitted here; `ig3 chat` makes one", code="task_not_found", status=_NOT_FOUND)
+
+
+async def find(bus: Bus, task: Token) -> Submitted:
+    """Return a task's submission, of whichever account and class it is.
+
+    Raises:
+        TaskRefused: if there is no such task (any more).
+        BusError: if the broker does not answer.
+    """
+    for service_class in SERVICE_CLASSES:
+        pattern = f"tasks.{service_class}.{bucket_of(task)}.*.{task}.submitted"
+        recorded = await last_message(bus.edge, TASKS, pattern)
+        submitted = None if recorded is None else _submitted(recorded)
+        if submitted is not None:
+            return submitted
+    raise TaskRefused(
+        f"there is no task {task}; `ig3 tasks` lists the latest", code="task_not_found", status=_NOT_FOUND
+    )
+
+
+async def standing(bus: Bus, submitted: Submitted) -> Standing:
+    """Say where a task stands, without reading its text.
+
+    Raises:
+        BusError: if the broker does not answer.
+    """
+    last, end = await asyncio.gather(bus.log.last_of_each_writer(submitted.key), ended(bus, submitted.key))
+    if end is not None:
+        return _after_end(submitted, end)
+    marker = next((one.data for one in last if one.writer == MESH), None)
+    return _after_marker(submitted, None if marker is None else decode_task_event(marker))
+
+
+async def ended(bus: Bus, key: TaskKey) -> Ended | None:
+    """Return how a task ended; None if it has not.
+
+    Raises:
+        BusError: if the broker does not answer.
+    """
+    recorded = await last_message(bus.core, ENDED, subjects.ended(key))
+    return None if recorded is None else Ended(at=recorded.at, event=decode_end_event(recorded.data))
+
+
+async def history(bus: Bus, key: TaskKey) -> list[Happened]:
+    """Return all that is stored about a task on the way, in order, whether it counts or not.
+
+    Raises:
+        BusError: if the broker does not answer.
+    """
+    stream = results_stream(bucket_of(key.task), bus.options.results_streams)
+    happened: list[Happened] = []
+    async with OrderedReader(bus.edge, stream, filters=[subjects.results_of(key)]) as reader:
+        while not reader.is_caught_up:
+            happened += [one for item in await reader.take(wait_s=_WAIT_S) if (one := _happened(item)) is not None]
+    return happened
+
+
+def _submitted(recorded: Recorded) -> Submitted | None:
+    try:
+        place = subjects.parse_submitted(recorded.subject)
+    except (InvalidSubject, InvalidTaskId):
+        return None
+    try:
+        event = event_of(recorded)
+    except UndecodableEvent:
+        event = None
+    return Submitted(
+        key=place.key,
+        service_class=place.service_class,
+        at=recorded.at,
+        sequence=recorded.sequence,
+        event=event if isinstance(event, TaskSubmitted) else None,
+    )
+
+
+def _happened(recorded: Recorded) -> Happened | None:
+    try:
+        event = decode_task_event(recorded.data)
+    except UndecodableEvent:
+        return None
+    writer = subjects.parse_result(recorded.subject).writer
+    return Happened(at=recorded.at, sequence=recorded.sequence, writer=writer, event=event)
+
+
+def _after_end(submitted: Submitted, end: Ended) -> Standing:
+    marker, shares = closing(end.event), end.event.shares
+    usage = end.event.usage if isinstance(end.event, TaskCompleted) else None
+    return Standing(
+        submitted=submitted,
+        word=marker.outcome,
+        is_over=True,
+        node=shares[-1].node if shares else "",
+        detail="" if marker.error is None else marker.error.message,
+        tokens=sum(share.tokens for share in shares) if usage is None else usage.completion_tokens,
+        took=end.at - submitted.at,
+    )
+
+
+def _after_marker(submitted: Submitted, event: TaskEvent | None) -> Standing:
+    match event:
+        case TaskQueued():
+            detail = f"{event.position} before it: {event.reason}"
+            return Standing(submitted=submitted, word="queued", detail=detail)
+        case TaskAssigned():
+            return Standing(submitted=submitted, word="running", node=event.node)
+        case TaskHalted():
+            return Standing(submitted=submitted, word="halted", detail=event.reason)
+        case TaskEnded():
+            return Standing(submitted=submitted, word=event.outcome, is_over=True)
+        case TaskAccepted():
+            return Standing(submitted=submitted, word="accepted")
+        case _:
+            return Standing(submitted=submitted, word="submitted")

@@ -1,0 +1,183 @@
+"""The story of one task, told from what is stored: where it went and why, how fast it was, how it ended."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from streams.events import (
+    TaskAccepted,
+    TaskAssigned,
+    TaskCancelled,
+    TaskChunk,
+    TaskCompleted,
+    TaskEnded,
+    TaskFailed,
+    TaskHalted,
+    TaskQueued,
+)
+from streams.task import Rejection, TaskState, advance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from mesh.inspection.task_records import Ended, Happened, Submitted
+    from streams.events import Candidate, Marker
+
+_PROMPT_SHOWN: Final = 60
+
+
+class Line(NamedTuple):
+    """One line of the story. ``after`` is the time since the submission; None for what belongs to the line above."""
+
+    after: timedelta | None
+    text: str
+    style: str = ""
+
+
+def tell(submitted: Submitted, happened: list[Happened], end: Ended | None) -> list[Line]:
+    """Return the story, line by line."""
+    teller = _Teller(submitted.at)
+    lines = [Line(timedelta(), f"submitted, {submitted.service_class}"), *_question(submitted)]
+    for one in happened:
+        lines += teller.hear(one)
+    lines += teller.finish_writing()
+    if end is not None:
+        lines += _fact(end, submitted.at, teller)
+    elif not teller.state.is_over:
+        lines.append(Line(None, f"it has not ended: {teller.state.phase}", "cyan"))
+    return sorted_by_time(lines)
+
+
+def sorted_by_time(lines: list[Line]) -> list[Line]:
+    """Order lines by time, each with those that belong to it: the end is stored before the marker that tells of it."""
+    groups: list[list[Line]] = []
+    for line in lines:
+        if line.after is None and groups:
+            groups[-1].append(line)
+        else:
+            groups.append([line])
+    groups.sort(key=lambda group: timedelta.max if group[0].after is None else group[0].after)
+    return [line for group in groups for line in group]
+
+
+class _Teller:
+    """Folds the events by the validity rule and says what each one meant; chunks are told together."""
+
+    def __init__(self, submitted_at: datetime) -> None:
+        self.state = TaskState()
+        self._begun = submitted_at
+        self._chunks: list[Happened] = []
+        self.first_text_at: datetime | None = None
+
+    def hear(self, one: Happened) -> Iterator[Line]:
+        outcome = advance(self.state, one.writer, one.event)
+        if isinstance(outcome, Rejection):
+            kind = type(one.event).__struct_config__.tag
+            text = f"not counted: {kind} by {one.writer}, n {one.event.n}: {outcome}"
+            yield Line(one.at - self._begun, text, "yellow")
+            return
+        self.state = outcome
+        if isinstance(one.event, TaskChunk):
+            yield from self._write(one, one.event)
+        else:
+            yield from self.finish_writing()
+            yield from _marker(one.event, one.at - self._begun)
+
+    def finish_writing(self) -> Iterator[Line]:
+        """Tell of the chunks since the last marker, in one line."""
+        if not self._chunks:
+            return
+        first, last = self._chunks[0], self._chunks[-1]
+        tokens = sum(one.event.tokens for one in self._chunks if isinstance(one.event, TaskChunk))
+        seconds = (last.at - first.at).total_seconds()
+        speed = f", {(tokens - 1) / seconds:.1f} tokens/s" if seconds > 0 and tokens > 1 else ""
+        finish = last.event.finish_reason if isinstance(last.event, TaskChunk) else None
+        reason = f"; finish reason: {finish}" if finish else ""
+        count = "1 chunk" if len(self._chunks) == 1 else f"{len(self._chunks)} chunks"
+        self._chunks = []
+        yield Line(last.at - self._begun, f"wrote {count} with {_tokens(tokens)}{speed}{reason}")
+
+    def _write(self, one: Happened, chunk: TaskChunk) -> Iterator[Line]:
+        self._chunks.append(one)
+        if self.first_text_at is None and chunk.text:
+            self.first_text_at = one.at
+            yield Line(one.at - self._begun, "first text (time to first token)", "green")
+
+
+def _tokens(count: int) -> str:
+    return "1 token" if count == 1 else f"{count} tokens"
+
+
+def _question(submitted: Submitted) -> Iterator[Line]:
+    event = submitted.event
+    if event is None:
+        yield Line(None, "its body cannot be read", "red")
+        return
+    last = event.messages[-1].content.replace("\n", " ")
+    shown = last if len(last) <= _PROMPT_SHOWN else f"{last[:_PROMPT_SHOWN]}…"
+    count = "1 message" if len(event.messages) == 1 else f"{len(event.messages)} messages"
+    chars = sum(len(message.content) for message in event.messages)
+    yield Line(None, f"{count}, {chars} characters, the last: “{shown}”", "dim")
+    wishes = [
+        f"{name} {value}"
+        for name in event.sampling.__struct_fields__
+        if (value := getattr(event.sampling, name)) not in {None, ()}
+    ]
+    if wishes:
+        yield Line(None, ", ".join(wishes), "dim")
+
+
+def _marker(event: Marker, after: timedelta) -> Iterator[Line]:
+    match event:
+        case TaskAccepted():
+            yield Line(after, "accepted")
+        case TaskQueued():
+            yield Line(after, f"queued, {event.position} before it: {event.reason}", "cyan")
+        case TaskAssigned():
+            yield Line(after, f"assigned to {event.node}: attempt {event.attempt}, policy {event.policy}", "bold")
+            yield from _candidates(event)
+        case TaskHalted():
+            yield Line(after, f"halted: {event.reason}", "yellow")
+        case TaskEnded():
+            yield Line(after, f"the end is told to readers: {event.outcome}")
+
+
+def _candidates(event: TaskAssigned) -> Iterator[Line]:
+    if event.offset:
+        yield Line(None, f"goes on behind {event.offset} characters", "dim")
+    width = max((len(candidate.node) for candidate in event.candidates), default=0)
+    for candidate in sorted(event.candidates, key=_rank):
+        chosen = candidate.node == event.node
+        yield Line(None, f"{'→' if chosen else ' '} {candidate.node:<{width}}  {_verdict(candidate)}", "dim")
+
+
+def _rank(candidate: Candidate) -> tuple[bool, float]:
+    return candidate.rejected is not None, -(candidate.score or 0.0)
+
+
+def _verdict(candidate: Candidate) -> str:
+    if candidate.rejected is not None:
+        return f"passed over: {candidate.rejected}"
+    return "no score" if candidate.score is None else f"score {candidate.score:g}"
+
+
+def _fact(end: Ended, submitted_at: datetime, teller: _Teller) -> Iterator[Line]:
+    after = end.at - submitted_at
+    match end.event:
+        case TaskCompleted():
+            usage = end.event.usage
+            text = f"completed: {usage.prompt_tokens} prompt tokens, {usage.completion_tokens} completion tokens"
+            yield Line(after, text, "bold green")
+        case TaskFailed():
+            error = end.event.error
+            yield Line(after, f"failed: {error.message} ({error.code}, status {error.status})", "bold red")
+        case TaskCancelled():
+            yield Line(after, f"cancelled: {end.event.reason}", "bold yellow")
+    for share in end.event.shares:
+        yield Line(
+            None, f"attempt {share.attempt} on {share.node}: {share.chars} characters, {_tokens(share.tokens)}", "dim"
+        )
+    if not teller.state.is_over:
+        yield Line(None, "readers have not been told yet", "yellow")

@@ -1,0 +1,1 @@
+"""Processes of a mesh: how they start, say that they are ready, log, and stop."""

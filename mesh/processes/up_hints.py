@@ -1,0 +1,53 @@
+"""What ``ig3 up`` tells to try once the mesh is ready."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mesh.config.settings import MeshSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mesh.processes.readiness import Ready
+
+_NO_MODEL = "MODEL"
+
+
+def hints(announced: Mapping[str, Ready], mesh: MeshSettings) -> list[tuple[str, str]]:
+    """Return what to try, each with a title: a page, a line for curl, a command."""
+    url = announced["gateway"].url
+    models = sorted({model for ready in announced.values() for model in ready.models})
+    body = {
+        "model": models[0] if models else _NO_MODEL,
+        "stream": True,
+        "messages": [{"role": "user", "content": "Why is the sky blue?"}],
+    }
+    curl = f"curl -N {url}/v1/chat/completions -H 'content-type: application/json' \\\n    -d '{json.dumps(body)}'"
+    chat = f"{_settings_for_others(announced, mesh)}{_program()} chat"
+    return [("page", f"{url}/"), ("curl", curl), ("chat", chat)]
+
+
+def _program() -> str:
+    """How another shell in the same folder calls this ``ig3``: by its name only where the shell would find it."""
+    ours = Path(sys.executable).with_name("ig3")
+    found = shutil.which("ig3")
+    if found is not None and Path(found).resolve() == ours.resolve():
+        return "ig3"
+    return shlex.quote(str(ours.relative_to(Path.cwd()) if ours.is_relative_to(Path.cwd()) else ours))
+
+
+def _settings_for_others(announced: Mapping[str, Ready], mesh: MeshSettings) -> str:
+    """Variables that another shell needs to find this mesh, if it is not where a command looks by itself."""
+    usual = MeshSettings()
+    nats = announced["broker"].url.removeprefix("nats://")
+    needed = {
+        "IG3_NATS": nats if nats != usual.nats else "",
+        "IG3_DATA_DIR": str(mesh.data_dir) if mesh.data_dir != usual.data_dir else "",
+    }
+    return "".join(f"{name}={shlex.quote(text)} " for name, text in needed.items() if text)
