@@ -205,11 +205,11 @@ async def test_restarting_one_part_after_the_other_is_not_noticed(
     answers = [Answer(GATEWAYS[number % 2]) for number in range(ANSWERS)]
     readers = [asyncio.create_task(answer.read(session, parts.urls[answer.gateway], "hello")) for answer in answers]
     await until(lambda: all(len(answer.ids) > 5 for answer in answers))
-    leaving = [parts.running[name] for name in ("gateway-a", "node-a", "dispatcher-a")]
-    for part in leaving:
-        part.process.send_signal(signal.SIGTERM)
+    leaving = [parts.running[name].process for name in ("node-a", "dispatcher-a", "gateway-a")]
+    for process in leaving:
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0
     await asyncio.gather(*readers)
-    assert [await asyncio.to_thread(part.process.wait, PATIENCE_S) for part in leaving] == [0, 0, 0]
     ends = [await only_end(bus, answer.task) for answer in answers]
     assert {share.node for end in ends if isinstance(end, TaskCompleted) for share in end.shares} == set(NODES)
     for answer, end in zip(answers, ends, strict=True):
