@@ -11,8 +11,9 @@ import uvloop
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from mesh.bus.dialing import LinkOptions
 from mesh.bus.direct_client import Delivery
-from mesh.bus.link import Link, LinkOptions
+from mesh.bus.link import Link
 from tests.nats_server import NatsServer
 
 APPENDS = 20_000

@@ -16,7 +16,8 @@ import msgspec
 
 from mesh.broker.files import BrokerOptions
 from mesh.broker.server import EmbeddedServer
-from mesh.bus.link import Link, LinkOptions
+from mesh.bus.dialing import LinkOptions
+from mesh.bus.link import Link
 from mesh.config.address import Address
 from mesh.history.replay import replay
 from mesh.history.snapshots import SnapshotStore

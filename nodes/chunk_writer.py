@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from mesh.bus.link import Fence
+from mesh.bus.appends import Fence
 from mesh.errors import FenceMismatch, NoResponders, PublishRefused, PublishUnknown, RequestTimedOut
 from nodes.pauses import pause_s
 from streams import subjects

@@ -15,9 +15,9 @@ import msgspec
 
 from mesh.broker.files import BrokerOptions
 from mesh.broker.server import EmbeddedServer
+from mesh.bus.appends import Fence
 from mesh.bus.direct_client import Delivery
 from mesh.bus.headers import CONTENT_TYPE, header
-from mesh.bus.link import Fence
 from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.bus.work import Work, WorkQueue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from msgspec import Struct
 
 from gateway.errors import GatewayError
-from mesh.bus.link import Fence
+from mesh.bus.appends import Fence
 from mesh.errors import BusError, FenceMismatch, PublishUnknown
 from streams import subjects
 from streams.codec import encode

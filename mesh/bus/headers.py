@@ -13,6 +13,9 @@ EXPECTED_LAST_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 SEQUENCE: Final = "Nats-Sequence"
 STREAM_SUBJECT: Final = "Nats-Subject"
 
+NO_RESPONDERS: Final = 503
+"""The status with which the broker says that nobody listens."""
+
 _FIRST_LINE: Final = b"NATS/1.0"
 
 

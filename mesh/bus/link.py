@@ -8,51 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import uuid
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-import msgspec
-from msgspec import Struct
-
+from mesh.bus.appends import append_headers, sequence_of
+from mesh.bus.dialing import dial
 from mesh.bus.direct_client import DirectClient
-from mesh.bus.headers import EXPECTED_LAST, EXPECTED_LAST_SUBJECT, header_block, status_code
-from mesh.errors import (
-    BusError,
-    BusUnavailable,
-    FenceMismatch,
-    NoResponders,
-    PublishRefused,
-    PublishUnknown,
-    RequestTimedOut,
-    SubjectTaken,
-)
+from mesh.bus.headers import NO_RESPONDERS, status_code
+from mesh.bus.requests import Waiting
+from mesh.errors import BusUnavailable, NoResponders, PublishUnknown, RequestTimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mesh.bus.appends import Fence
+    from mesh.bus.dialing import LinkOptions
     from mesh.bus.direct_client import Delivery, Handler
 
-log = logging.getLogger(__name__)
-
 REQUEST_TIMEOUT: Final = timedelta(seconds=5)
-_NO_RESPONDERS: Final = 503
-_WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
-_SUBJECT_FULL: Final = 10077
 _SWEEP_S: Final = 0.25
-_RECONNECT_WAIT_S: Final = 0.25
-
-
-class Fence(Struct, frozen=True):
-    """The last sequence that the writer has seen on ``subject_filter``; the broker refuses the append if it moved.
-
-    All writers of a subject family must name the same filter, byte for byte.
-    """
-
-    subject_filter: str
-    last_sequence: int
 
 
 class Collected(NamedTuple):
@@ -60,54 +35,6 @@ class Collected(NamedTuple):
 
     parts: tuple[Delivery, ...]
     end: Delivery
-
-
-class LinkOptions(Struct, frozen=True, kw_only=True):
-    """How to connect. ``seed_file`` None connects without credentials, which the shipped broker refuses."""
-
-    servers: tuple[str, ...]
-    name: str
-    inbox_prefix: str
-    seed_file: Path | None = None
-    connect_timeout: timedelta = timedelta(seconds=5)
-
-
-class _PubAckError(Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
-class _PubAck(Struct):
-    seq: int = 0
-    error: _PubAckError | None = None
-    duplicate: bool = False
-
-
-class _Waiting:
-    """One request in flight; ``parts`` gathers the replies of a request that has several."""
-
-    __slots__ = ("due", "future", "parts")
-
-    def __init__(self, future: asyncio.Future[Delivery], due: float, parts: list[Delivery] | None) -> None:
-        self.future = future
-        self.due = due
-        self.parts = parts
-
-    def take(self, delivery: Delivery) -> None:
-        if self.future.done():
-            return
-        if self.parts is None or status_code(delivery.headers) is not None:
-            self.future.set_result(delivery)
-        else:
-            self.parts.append(delivery)
-
-    def fail(self, error: BusError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-_pub_ack: Final = msgspec.json.Decoder(_PubAck)
 
 
 class Link:
@@ -119,7 +46,7 @@ class Link:
         self._options = options
         self._inbox = f"{options.inbox_prefix}.{uuid.uuid4().hex[:12]}"
         self._tokens = itertools.count(1)
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, Waiting] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -131,7 +58,7 @@ class Link:
             BusUnavailable: if no server answers in time or the credentials are refused.
         """
         client = DirectClient()
-        await _dial(client, options)
+        await dial(client, options)
         link = cls(client, options)
         client.on_drop = link._on_drop
         await client.listen(f"{link._inbox}.*", link._on_reply)
@@ -182,7 +109,7 @@ class Link:
             RequestTimedOut: if nobody answered in time; whether it was served is unknown.
         """
         answer = await self._ask(subject, data, headers, timeout)
-        if status_code(answer.headers) == _NO_RESPONDERS:
+        if status_code(answer.headers) == NO_RESPONDERS:
             raise NoResponders(f"nobody answers on {subject}")
         return answer
 
@@ -196,7 +123,7 @@ class Link:
         parts: list[Delivery] = []
         last = await self._ask(subject, data, b"", timeout, parts)
         code = status_code(last.headers)
-        if code == _NO_RESPONDERS:
+        if code == NO_RESPONDERS:
             raise NoResponders(f"nobody answers on {subject}")
         return Collected(tuple(parts), last)
 
@@ -217,12 +144,12 @@ class Link:
             PublishUnknown: if no answer came; it may be stored or not.
             PublishRefused: if the stream will not have it.
         """
-        block = _append_headers(fence, headers)
+        block = append_headers(fence, headers)
         try:
             answer = await self._ask(subject, data, block, timeout)
         except RequestTimedOut as error:
             raise PublishUnknown(f"no acknowledgement for {subject} in {timeout}") from error
-        return _sequence_of(subject, answer)
+        return sequence_of(subject, answer)
 
     def reply_to(self, delivery: Delivery, data: bytes, headers: bytes = b"") -> None:
         """Answer a request, if it asked for an answer."""
@@ -246,7 +173,7 @@ class Link:
             raise BusUnavailable(f"connection {self.name} is closed")
         number = str(next(self._tokens))
         future: asyncio.Future[Delivery] = self._loop.create_future()
-        self._waiting[number] = _Waiting(future, self._loop.time() + timeout.total_seconds(), parts)
+        self._waiting[number] = Waiting(future, self._loop.time() + timeout.total_seconds(), parts)
         try:
             self._client.send(subject, data, f"{self._inbox}.{number}", headers)
             return await future
@@ -284,79 +211,3 @@ class Listener:
     async def close(self) -> None:
         """Stop listening."""
         await self._client.silence(self._sid)
-
-
-def _append_headers(fence: Fence | None, headers: Sequence[tuple[str, str]]) -> bytes:
-    if fence is None:
-        return header_block(*headers) if headers else b""
-    return header_block(
-        (EXPECTED_LAST, str(fence.last_sequence)), (EXPECTED_LAST_SUBJECT, fence.subject_filter), *headers
-    )
-
-
-def _sequence_of(subject: str, answer: Delivery) -> int:
-    if status_code(answer.headers) == _NO_RESPONDERS:
-        raise PublishRefused(f"no stream takes {subject}: provision the mesh (ig3 broker does)")
-    try:
-        ack = _pub_ack.decode(answer.data)
-    except msgspec.DecodeError as error:
-        raise PublishUnknown(f"unreadable acknowledgement for {subject}: {error}") from error
-    if ack.error is None:
-        return ack.seq
-    if ack.error.err_code in _WRONG_LAST_SEQUENCE:
-        raise FenceMismatch(f"{subject}: {ack.error.description}")
-    if ack.error.err_code == _SUBJECT_FULL:
-        raise SubjectTaken(f"{subject} holds its one message already")
-    raise PublishRefused(f"{subject}: {ack.error.description} ({ack.error.err_code})")
-
-
-class _Complaints:
-    """What nats-py complains about. While the bus is away it repeats itself at each try: then once is enough."""
-
-    def __init__(self, client: DirectClient, name: str) -> None:
-        self._client = client
-        self._name = name
-        self._said: dict[str, None] = {}
-
-    def __str__(self) -> str:
-        return "; ".join(self._said)
-
-    async def on_error(self, error: Exception) -> None:
-        text = str(error) or type(error).__name__
-        if self._client.is_connected or text not in self._said:
-            log.warning("connection %s: %s", self._name, text)
-        if not self._client.is_connected:
-            self._said[text] = None
-
-    async def on_drop(self) -> None:
-        if not self._client.is_leaving:
-            log.warning("connection %s lost, reconnecting", self._name)
-        self._client.on_drop()
-
-    async def on_return(self) -> None:
-        self._said.clear()
-        log.info("connection %s is back", self._name)
-
-
-async def _dial(client: DirectClient, options: LinkOptions) -> None:
-    complaints = _Complaints(client, options.name)
-    timeout_s = options.connect_timeout.total_seconds()
-    try:
-        async with asyncio.timeout(timeout_s):
-            await client.connect(
-                servers=list(options.servers),
-                name=options.name,
-                inbox_prefix=options.inbox_prefix.encode(),
-                nkeys_seed=str(options.seed_file) if options.seed_file else None,
-                error_cb=complaints.on_error,
-                disconnected_cb=complaints.on_drop,
-                reconnected_cb=complaints.on_return,
-                allow_reconnect=True,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=_RECONNECT_WAIT_S,  # pyright: ignore[reportArgumentType] - used as seconds to sleep, so a float will do
-                skip_subject_validation=True,
-            )
-    except Exception as error:
-        await client.leave()
-        reason = str(error) or str(complaints) or f"no answer within {timeout_s:g} s"
-        raise BusUnavailable(f"cannot reach the bus at {', '.join(options.servers)}: {reason}") from error

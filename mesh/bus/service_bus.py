@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Self
 from msgspec import Struct
 
 from mesh.bus.answer import ServiceSource
-from mesh.bus.link import Link, LinkOptions
+from mesh.bus.dialing import LinkOptions
+from mesh.bus.link import Link
 from mesh.bus.live import LiveEvent, LiveFeed
 from mesh.bus.task_log import TaskLog
 from streams import subjects

@@ -21,7 +21,8 @@ from msgspec import Struct
 from nats.errors import Error as NatsError
 
 from mesh.broker.credentials import Credentials
-from mesh.bus.link import Link, LinkOptions
+from mesh.bus.dialing import LinkOptions
+from mesh.bus.link import Link
 from mesh.bus.live import LiveFeed
 from mesh.client.account_watch import AccountWatch
 from mesh.client.answer import Answer

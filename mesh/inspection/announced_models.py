@@ -7,7 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from mesh.broker.credentials import Credentials
-from mesh.bus.link import Link, LinkOptions
+from mesh.bus.dialing import LinkOptions
+from mesh.bus.link import Link
 from mesh.errors import BusError, CredentialsError
 from streams.codec import decode_model_event
 from streams.errors import UndecodableEvent

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Callable
 from http.client import HTTPResponse
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -75,24 +76,35 @@ def test_stopped_and_started_again(tmp_path: Path) -> None:
         assert len(tasks(again)) == 2
 
 
-def test_answers_that_were_being_written_when_everything_died_go_on(tmp_path: Path) -> None:
-    """The whole mesh is killed at once; the next one takes its tasks up where the log ends."""
-    synthetic = ("--engine", "synthetic", "--token-delay-ms", "50")
-    with running_up(tmp_path, *synthetic) as mesh:
-        answers = [ask(mesh, tokens=60) for _ in range(3)]
+def kill_everything(mesh: RunningMesh) -> None:
+    os.killpg(mesh.up.pid, signal.SIGKILL)
+    mesh.up.process.wait()
+
+
+def stop_in_order(mesh: RunningMesh) -> None:
+    assert mesh.up.stop() == 0
+
+
+@pytest.mark.parametrize("end", [kill_everything, stop_in_order])
+def test_answers_that_were_being_written_go_on_with_the_next_start(
+    tmp_path: Path, end: Callable[[RunningMesh], None]
+) -> None:
+    settings = ("--engine", "synthetic", "--token-delay-ms", "50")
+    hasty = {"IG3_DRAIN": "0s", "IG3_HTTP_STOP_TIMEOUT": "0s"}
+    with running_up(tmp_path, *settings, variables=hasty) as mesh:
+        answers = [ask(mesh, tokens=40) for _ in range(3)]
         seen = [b"".join(answer.readline() for _ in range(20)) for answer in answers]
         assert all(b'"content":' in lines for lines in seen)
-        os.killpg(mesh.up.pid, signal.SIGKILL)
-        mesh.up.process.wait()
+        end(mesh)
         for answer in answers:
             answer.close()
 
-    with running_up(tmp_path, *synthetic) as again:
-        whole = again.place.ok("chat", "--max-tokens", "60", "Hello").strip()
+    with running_up(tmp_path, *settings) as again:
+        whole = again.place.ok("chat", "--max-tokens", "40", "Hello").strip()
         for answer in answers:
             task = answer.headers["x-ig3-task"]
             events = events_of(again, task)
             assert [event["n"] for event in events] == list(range(1, len(events) + 1))
             assert "".join(event.get("text", "") for event in events).strip() == whole
             assert (events[-1]["type"], events[-1]["outcome"]) == ("task.ended.v1", "completed")
-            assert json.loads(get(again, f"/v1/tasks/{task}"))["usage"]["completion_tokens"] == 60
+            assert json.loads(get(again, f"/v1/tasks/{task}"))["usage"]["completion_tokens"] == 40

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mesh.bus.answer import Reader, ServiceSource, follow
-from mesh.bus.link import Link, LinkOptions
+from mesh.bus.dialing import LinkOptions
+from mesh.bus.link import Link
 from mesh.bus.live import LiveFeed
 from mesh.bus.provision import provision
 from mesh.bus.task_log import TaskLog

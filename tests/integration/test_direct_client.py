@@ -7,9 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from mesh.bus.appends import Fence
+from mesh.bus.dialing import LinkOptions
 from mesh.bus.direct_client import Delivery
 from mesh.bus.headers import header, header_block
-from mesh.bus.link import Fence, Link, LinkOptions
+from mesh.bus.link import Link
 from mesh.errors import BusUnavailable, FenceMismatch, NoResponders, PublishRefused, RequestTimedOut, SubjectTaken
 from tests.nats_server import NatsServer
 

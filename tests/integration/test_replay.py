@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mesh.bus.link import Link, LinkOptions
+from mesh.bus.dialing import LinkOptions
+from mesh.bus.link import Link
 from mesh.errors import BusError
 from mesh.history.ordered import FROM_NOW, OrderedReader, Start
 from mesh.history.replay import Replay, replay

@@ -8,7 +8,8 @@ import pytest
 
 from mesh.broker.files import BrokerOptions
 from mesh.broker.server import EmbeddedServer
-from mesh.bus.link import Link, LinkOptions
+from mesh.bus.dialing import LinkOptions
+from mesh.bus.link import Link
 from mesh.bus.provision import provision
 from mesh.config.address import Address
 from streams.topology import stream_specs

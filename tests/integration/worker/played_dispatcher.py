@@ -7,8 +7,9 @@ from typing import TypeVar
 
 import msgspec
 
+from mesh.bus.appends import Fence
 from mesh.bus.direct_client import Delivery
-from mesh.bus.link import Fence, Link
+from mesh.bus.link import Link
 from mesh.bus.task_log import TaskLog
 from streams import subjects
 from streams.chat import Message, Sampling

@@ -9,7 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from mesh.broker.server import EmbeddedServer
-from mesh.bus.link import Link, LinkOptions
+from mesh.bus.dialing import LinkOptions
+from mesh.bus.link import Link
 from nodes.engine import Engine, EngineSpec, Generate
 from nodes.engines import open_engine
 from nodes.worker import Served, Worker
