@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from mesh.telemetry.telemetry import Telemetry, open_telemetry
-from tests.http_gateway import chat, read_sse, serve_http
+from tests.http_gateway import chat, read_sse, serve_http, until
 from tests.mesh_in_process import InProcessMesh
 
 CLIENT_TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -33,6 +33,15 @@ class Collector:
     def spans(self) -> dict[str, ReadableSpan]:
         """Finished spans by name."""
         return {span.name: span for span in self._spans.get_finished_spans()}
+
+    async def until_ended(self, *names: str) -> dict[str, ReadableSpan]:
+        """Wait for spans: the client has its answer before every process is done with it."""
+
+        async def all_there() -> bool:
+            return set(names) <= self.spans().keys()
+
+        await until(all_there)
+        return self.spans()
 
     def metric_names(self) -> set[str]:
         """Names of all that was measured."""
@@ -73,9 +82,8 @@ async def test_every_step_continues_the_clients_trace(mesh: InProcessMesh, colle
     await mesh.add_node()
 
     await ask(mesh, collector.telemetry)
-    await mesh.stack.aclose()
+    spans = await collector.until_ended("chat", "dispatch", "generate")
 
-    spans = collector.spans()
     chat_span, dispatch, generate = spans["chat"], spans["dispatch"], spans["generate"]
     assert {f"{span.context.trace_id:032x}" for span in spans.values() if span.context} == {CLIENT_TRACE}
     assert chat_span.parent is not None
@@ -94,6 +102,7 @@ async def test_metrics_have_the_names_of_the_genai_conventions(mesh: InProcessMe
     await mesh.add_node()
 
     await ask(mesh, collector.telemetry)
+    await collector.until_ended("dispatch")
 
     assert collector.metric_names() >= {
         "gen_ai.server.request.duration",
@@ -111,6 +120,6 @@ async def test_a_mesh_that_records_nothing_still_passes_the_context_on(tmp_path:
         await mesh.add_node()
         await ask(mesh, Telemetry.off())
 
-    context = collector.spans()["generate"].context
+    context = (await collector.until_ended("generate"))["generate"].context
     assert context is not None
     assert f"{context.trace_id:032x}" == CLIENT_TRACE
