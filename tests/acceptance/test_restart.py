@@ -56,42 +56,28 @@ def get(mesh: RunningMesh, path: str) -> str:
         return answer.read().decode()
 
 
-def test_stopped_and_started_again(tmp_path: Path) -> None:
-    synthetic = ("--engine", "synthetic", "--token-delay-ms", "5")
-    with running_up(tmp_path, *synthetic) as mesh:
-        said = mesh.place.ok("chat", "--model", "synthetic", "Hello").strip()
-        (task,) = tasks(mesh)
-        before = get(mesh, f"/v1/tasks/{task['task']}/events")
-        family = descendants(mesh.up.pid)
-        assert mesh.up.stop(signal.SIGTERM) == 0
-        assert members(mesh.up.pid) == []
-        assert [name for pid, name in family.items() if is_running(pid)] == []
-
-    with running_up(tmp_path, *synthetic) as again:
-        story = again.place.ok("explain", task["task"])
-        assert "completed" in story
-        assert get(again, f"/v1/tasks/{task['task']}/events") == before
-        assert said
-        assert again.place.ok("chat", "--model", "synthetic", "Hello").strip() == said
-        assert len(tasks(again)) == 2
-
-
 def kill_everything(mesh: RunningMesh) -> None:
     os.killpg(mesh.up.pid, signal.SIGKILL)
     mesh.up.process.wait()
 
 
 def stop_in_order(mesh: RunningMesh) -> None:
-    assert mesh.up.stop() == 0
+    family = descendants(mesh.up.pid)
+    assert mesh.up.stop(signal.SIGTERM) == 0
+    assert members(mesh.up.pid) == []
+    assert [name for pid, name in family.items() if is_running(pid)] == []
 
 
 @pytest.mark.parametrize("end", [kill_everything, stop_in_order])
-def test_answers_that_were_being_written_go_on_with_the_next_start(
+def test_the_next_start_finds_the_old_tasks_and_goes_on_with_those_that_ran(
     tmp_path: Path, end: Callable[[RunningMesh], None]
 ) -> None:
     settings = ("--engine", "synthetic", "--token-delay-ms", "50")
     hasty = {"IG3_DRAIN": "0s", "IG3_HTTP_STOP_TIMEOUT": "0s"}
     with running_up(tmp_path, *settings, variables=hasty) as mesh:
+        said = mesh.place.ok("chat", "--max-tokens", "40", "Hello").strip()
+        (old,) = tasks(mesh)
+        before = get(mesh, f"/v1/tasks/{old['task']}/events")
         answers = [ask(mesh, tokens=40) for _ in range(3)]
         seen = [b"".join(answer.readline() for _ in range(20)) for answer in answers]
         assert all(b'"content":' in lines for lines in seen)
@@ -100,11 +86,13 @@ def test_answers_that_were_being_written_go_on_with_the_next_start(
             answer.close()
 
     with running_up(tmp_path, *settings) as again:
-        whole = again.place.ok("chat", "--max-tokens", "40", "Hello").strip()
+        assert "completed" in again.place.ok("explain", old["task"])
+        assert get(again, f"/v1/tasks/{old['task']}/events") == before
         for answer in answers:
             task = answer.headers["x-ig3-task"]
             events = events_of(again, task)
             assert [event["n"] for event in events] == list(range(1, len(events) + 1))
-            assert "".join(event.get("text", "") for event in events).strip() == whole
+            assert "".join(event.get("text", "") for event in events).strip() == said
             assert (events[-1]["type"], events[-1]["outcome"]) == ("task.ended.v1", "completed")
             assert json.loads(get(again, f"/v1/tasks/{task}"))["usage"]["completion_tokens"] == 40
+        assert len(tasks(again)) == 4
