@@ -42,6 +42,7 @@ browser: ## make sure that Chromium is there, for the page tests
 	@scripts/system-package chromium chromium "the tests of the live page run in a real browser"
 
 test: dev browser ## every check and every test, from nothing
+	@scripts/system-package curl curl "the tests paste the commands of the README"
 	@scripts/system-package c++ g++,libc6-dev "the tests compile llama-cpp-python once"
 	@$(MAKE) -j2 --output-sync=target llamacpp lint types imports
 	@exec $(BIN)/pytest
