@@ -77,6 +77,11 @@ class TaskLife:
         self._asked = TaskSubmitted(model=gate.UNREADABLE, messages=())
         self.deadline_at_ms = 0
 
+    @property
+    def model(self) -> str:
+        """The model that was asked for."""
+        return self._asked.model
+
     async def run(self, asked: TaskSubmitted | TaskError, refused: TaskError | None) -> None:
         """Live through it, with what was submitted (or what is wrong with it) and what the gate says.
 

@@ -175,9 +175,21 @@ class Dispatcher:
     def _look_at_node(self, life: TaskLife, nodes: Mapping[Token, NodeView]) -> None:
         view = nodes.get(Token(life.node or ""))
         if view is None or not view.is_live:
-            life.record.decide(Verdict(kind="lost", reason=f"{life.node} has left or does not report"))
+            life.record.decide(_absence(life, view))
             return
         is_listed = view.status is not None and any(entry.task == life.record.key.task for entry in view.status.running)
         waited_s = asyncio.get_running_loop().time() - life.assigned_at_s
         if not is_listed and waited_s > _REPORT_GRACE_S:
             self._reports.look_again(life)
+
+
+def _absence(life: TaskLife, view: NodeView | None) -> Verdict:
+    """Tell a node that left in good order from one that was lost: the first hands its tasks on.
+
+    Its refusal may have gone to a dispatcher that was stopping too; that it drained, or withdrew the model, is still
+    to be seen.
+    """
+    if view is not None and (view.replica_of(life.model) is None or (view.status is not None and view.status.draining)):
+        error = TaskError(code="node_stopping", message=f"{life.node} was stopped", status=503)
+        return Verdict(kind="refused", reason=error.message, error=error)
+    return Verdict(kind="lost", reason=f"{life.node} has left or does not report")

@@ -20,7 +20,7 @@ from streams.events import (
     TaskFailed,
     TaskQueued,
 )
-from streams.messages import Cancel, CancelOutcome, EventsRequest, Refusal
+from streams.messages import Announce, Cancel, CancelOutcome, EventsRequest, Refusal
 from streams.tokens import token
 from streams.topology import DEVICES, UNREADABLE
 from tests.mesh_in_process import InProcessMesh, text_of
@@ -205,6 +205,23 @@ async def test_a_lost_node_ends_its_task_as_failed_with_the_reason(mesh: InProce
     assert isinstance(end, TaskFailed)
     assert end.error.code == "node_lost"
     assert end.shares[0].chars == len(text_of(steps))
+
+
+async def test_a_node_that_left_in_good_order_hands_its_task_on_even_if_its_refusal_was_lost(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    leaving = await mesh.add_node("leaving", delay_ms=20)
+    key = await mesh.submit(tokens=60)
+    await mesh.reached(key, 4)
+    await mesh.add_node("staying")
+
+    withdrawn = encode(Announce(software="test", replicas=()))
+    await leaving.link.request(subjects.node_api(leaving.name, "announce"), withdrawn)
+    await leaving.vanish()
+    steps = await mesh.steps(key)
+
+    assert steps[-1].state.outcome == "completed"
+    assert steps[-1].state.tokens == 60
+    assert [share.node for share in steps[-1].state.shares] == ["leaving", "staying"]
 
 
 async def test_another_dispatcher_carries_on_when_one_dies(mesh: InProcessMesh):
