@@ -5,8 +5,6 @@ so that only the mesh is measured. CPU is user and system time of gateway, dispa
 """
 
 import asyncio
-import time
-from collections.abc import Callable, Coroutine
 from statistics import median
 
 from benchmarks.load import Connection, Target, Timings, closed_loop, open_loop
@@ -18,70 +16,52 @@ REQUESTS = 400
 STREAMS = 32
 STREAM_TOKENS = 100
 
-Load = Callable[[], Coroutine[object, object, Timings]]
-
 
 def main() -> None:
     """Run all parts and print the figures."""
-    with running_mesh(durability="power") as mesh:
-        print(f"gateway memory at start: {resident_bytes(mesh.pids['gateway']) / 1e6:.0f} MB")
-        _compare_with_floors(mesh)
-        _throughput(mesh, "power")
-    with running_mesh(durability="process") as mesh:
-        _throughput(mesh, "process")
-    with running_mesh(durability="power", token_delay_ms=20) as mesh:
-        _streaming(mesh)
-        _first_token(mesh)
-        _memory_per_stream(mesh)
+    for durability in ("power", "process"):
+        print(f"\n=== durability {durability} ===")
+        with running_mesh(durability=durability) as mesh:
+            print(f"gateway memory at start: {resident_bytes(mesh.pids['gateway']) / 1e6:.0f} MB")
+            _compare_with_floors(mesh, connections=1, requests=REQUESTS)
+            _compare_with_floors(mesh, connections=64, requests=REQUESTS * 4)
+        with running_mesh(durability=durability, token_delay_ms=20) as mesh:
+            _streaming(mesh)
+            _first_token(mesh)
+            _memory_per_stream(mesh)
 
 
-def _compare_with_floors(mesh: RunningMesh) -> None:
+def _compare_with_floors(mesh: RunningMesh, *, connections: int, requests: int) -> None:
     with running_floor(mesh, publishes=0) as bare, running_floor(mesh, publishes=2) as stored:
         runs = {
-            "floor: aiohttp + one NATS request": (bare[0], bare[1]),
-            "floor: the same + two stored events": (stored[0], stored[1]),
+            "floor: aiohttp + one NATS request": bare,
+            "floor: the same + two stored events": stored,
             "gateway": (mesh.http_port, mesh.served_by),
         }
-        figures: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+        figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in runs}
         for round_number in range(ROUNDS + 1):
             for name, (port, pids) in runs.items():
                 target = Target(host="127.0.0.1", port=port)
-                timings, cpu_ms = _measure(
-                    pids, lambda target=target: closed_loop(target, connections=1, requests=REQUESTS)
-                )
+                timings, cpu_ms = _measure(pids, target, connections=connections, requests=requests)
                 if round_number:  # The first round warms up.
-                    figures[name].append((timings.p50_ms, cpu_ms))
-    print(f"\none connection, {ROUNDS} rounds of {REQUESTS} requests, interleaved")
-    base = median(cpu for _, cpu in figures["floor: the same + two stored events"])
-    for name, values in figures.items():
-        p50, cpu = median(value[0] for value in values), median(value[1] for value in values)
-        print(f"  {name:38} p50 {p50:6.2f} ms   CPU {cpu:5.2f} ms/request   {cpu / base:4.2f} x the stored floor")
-
-
-def _throughput(mesh: RunningMesh, durability: str) -> None:
-    target = Target(host="127.0.0.1", port=mesh.http_port)
-    rates: list[float] = []
-    costs: list[float] = []
-    for round_number in range(ROUNDS + 1):
-        timings, cpu_ms = _measure(mesh.served_by, lambda: closed_loop(target, connections=64, requests=REQUESTS * 4))
-        if round_number:
-            rates.append(timings.rate)
-            costs.append(cpu_ms)
-    print(
-        f"\n64 connections, durability {durability}: {median(rates):.0f} requests/s, CPU {median(costs):.2f} ms/request"
-    )
+                    figures[name].append((timings.p50_ms, timings.rate, cpu_ms))
+    print(f"\n{connections} connection(s), {ROUNDS} rounds of {requests} requests, interleaved")
+    base = median(values[2] for values in figures["floor: the same + two stored events"])
+    for name, rounds in figures.items():
+        p50, rate, cpu = (median(values[part] for values in rounds) for part in range(3))
+        line = f"p50 {p50:6.2f} ms   {rate:5.0f}/s   CPU {cpu:5.2f} ms/request   {cpu / base:4.2f} x the stored floor"
+        print(f"  {name:38} {line}")
 
 
 def _streaming(mesh: RunningMesh) -> None:
     target = Target(host="127.0.0.1", port=mesh.http_port, stream=True, max_tokens=STREAM_TOKENS)
     costs: list[float] = []
     for round_number in range(ROUNDS + 1):
-        before, started = cost_of(mesh.served_by).cpu_s, time.perf_counter()
-        timings = asyncio.run(closed_loop(target, connections=STREAMS, requests=STREAMS * 2))
+        before = cost_of(mesh.served_by).cpu_s
+        asyncio.run(closed_loop(target, connections=STREAMS, requests=STREAMS * 2))
         spent_s = cost_of(mesh.served_by).cpu_s - before
         if round_number:
             costs.append(spent_s / (STREAMS * 2 * STREAM_TOKENS) * 1e6)
-        del started, timings
     print(f"\n{STREAMS} streams of {STREAM_TOKENS} tokens, one each 20 ms: CPU {median(costs):.0f} us/token")
 
 
@@ -109,9 +89,9 @@ async def _hold_streams(mesh: RunningMesh, count: int) -> float:
     return held
 
 
-def _measure(pids: list[int], load: Load) -> tuple[Timings, float]:
+def _measure(pids: list[int], target: Target, *, connections: int, requests: int) -> tuple[Timings, float]:
     before = cost_of(pids).cpu_s
-    timings = asyncio.run(load())
+    timings = asyncio.run(closed_loop(target, connections=connections, requests=requests))
     if timings.failures:
         raise RuntimeError(f"{timings.failures} requests failed")
     return timings, (cost_of(pids).cpu_s - before) / len(timings.requests_s) * 1e3

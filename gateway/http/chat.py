@@ -92,8 +92,9 @@ class _Exchange:
             may_exist=wishes.task is not None,
         )
         after = wishes.after if self._asked.stream else 0
-        with Follower(self._site.bus.source, self._key, watch=watch, after=after) as follower:
-            return await (self._stream(follower) if self._asked.stream else self._whole(follower))
+        source, is_stream = self._site.bus.source, self._asked.stream
+        with Follower(source, self._key, watch=watch, after=after, only_whole=not is_stream) as follower:
+            return await (self._stream(follower) if is_stream else self._whole(follower))
 
     async def _whole(self, follower: Follower) -> web.Response:
         """Wait for the end and answer with all of it."""

@@ -26,7 +26,15 @@ _PAUSE_S: Final = 0.25
 class Follower:
     """One client's way through a task: every valid event once, in order, whatever happens to the bus meanwhile."""
 
-    def __init__(self, source: TaskSource, key: TaskKey, *, watch: Watch | None = None, after: int = 0) -> None:
+    def __init__(
+        self,
+        source: TaskSource,
+        key: TaskKey,
+        *,
+        watch: Watch | None = None,
+        after: int = 0,
+        only_whole: bool = False,
+    ) -> None:
         """Begin to listen.
 
         Args:
@@ -34,11 +42,13 @@ class Follower:
             key: which task.
             watch: one that was opened before the task was submitted, which saves the first look into the stream.
             after: the last counter that the client has.
+            only_whole: whether the client waits for the whole answer, and pieces may come late.
         """
         self._source = source
         self._key = key
         self._reader = Reader(source, key)
         self._watch = watch or source.watch(key)
+        self._watch.is_patient = only_whole
         self._is_current = watch is not None
         self._handed_out = after
 

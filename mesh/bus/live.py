@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from streams.subjects import TaskKey
 
 _INBOX_LIMIT: Final = 512
+_PATIENCE: Final = _INBOX_LIMIT // 2
+_END_TAG: Final = b"task.ended."
+_TAG_WITHIN: Final = 32
+"""The tag is the first field of an event, whoever encodes it."""
+
 _SEQUENCE_LINE: Final = b"\r\nNats-Sequence: "
 
 
@@ -93,18 +98,24 @@ class Watch:
         """Made by ``LiveFeed.watch``."""
         self.key = key
         self._feed = feed
+        self.is_patient = False
+        """Whether only the end is worth waking for: who wants the whole answer is spared a task switch per piece."""
         self._arrived: deque[LiveEvent] = deque(maxlen=_INBOX_LIMIT)
+        self._is_due = False
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, event: LiveEvent) -> None:
         """Add an event; past the limit the oldest goes, which the reader notices as a gap and reads from the stream."""
         self._arrived.append(event)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self.is_patient and len(self._arrived) < _PATIENCE and _END_TAG not in event.data[:_TAG_WITHIN]:
+            return
+        self._is_due = True
+        if self._waiter is not None:
+            _release(self._waiter)
 
     async def take(self, wait_s: float) -> list[LiveEvent]:
-        """Return all that has arrived, waiting up to ``wait_s`` for the first; empty when nothing came."""
-        if not self._arrived:
+        """Return all that has arrived, waiting up to ``wait_s`` for what is worth it; empty when nothing came."""
+        if not self._is_due:
             # Kept, not asked for: on Python 3.11 get_running_loop is a system call, and this is the hot path.
             loop = self._feed.loop
             self._waiter = loop.create_future()
@@ -116,6 +127,7 @@ class Watch:
                 self._waiter = None
         taken = list(self._arrived)
         self._arrived.clear()
+        self._is_due = False
         return taken
 
     def close(self) -> None:

@@ -139,3 +139,19 @@ async def test_bytes_that_are_no_event_stop_nobody(story: Story):
     await story.ended(3)
 
     assert await told(story) == ["TaskAssigned", "one", "TaskEnded"]
+
+
+async def test_a_patient_watch_wakes_for_the_end_and_has_all_before_it(story: Story):
+    reader = Reader(story.source, story.key)
+    with story.source.watch(story.key) as watch:
+        watch.is_patient = True
+        await story.assigned()
+        await story.chunk(2, "one ", 0)
+        assert await watch.take(0.05) != []
+        await story.chunk(3, "two", 4, last=True)
+        taking = asyncio.create_task(reader.take(watch, wait_s=LIMIT_S))
+        await story.ended(4)
+        async with asyncio.timeout(LIMIT_S):
+            steps = await taking
+
+    assert [step.state.n for step in steps] == [1, 2, 3, 4]
