@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesh.commands.docs import ASYNCAPI_FILE, docs
+from mesh.cli import root
+from mesh.commands.docs import ASYNCAPI_FILE
 from streams import subjects
 from streams.asyncapi import asyncapi_document, asyncapi_json, message_name
 from streams.channels import CHANNELS, PARAMETERS, Channel
@@ -60,14 +61,14 @@ def payload_validator(kind: type[Any]) -> jsonschema.Draft7Validator:
 
 
 def test_the_committed_document_is_what_the_code_says() -> None:
-    outcome = CliRunner().invoke(docs, ["asyncapi", "--check", "--output", str(COMMITTED)])
+    outcome = CliRunner().invoke(root, ["docs", "asyncapi", "--check", "--output", str(COMMITTED)])
     assert (outcome.exit_code, outcome.output) == (0, "")
 
 
 def test_the_document_is_written_to_standard_output_or_a_file(tmp_path: Path) -> None:
     written = tmp_path / "asyncapi.json"
-    assert CliRunner().invoke(docs, ["asyncapi", "--output", str(written)]).exit_code == 0
-    assert written.read_bytes() == asyncapi_json() == CliRunner().invoke(docs, ["asyncapi"]).stdout_bytes
+    assert CliRunner().invoke(root, ["docs", "asyncapi", "--output", str(written)]).exit_code == 0
+    assert written.read_bytes() == asyncapi_json() == CliRunner().invoke(root, ["docs", "asyncapi"]).stdout_bytes
 
 
 @pytest.mark.parametrize("content", [None, b"{}\n"], ids=["missing", "other"])
@@ -75,7 +76,7 @@ def test_a_check_of_another_document_fails_and_says_what_to_do(tmp_path: Path, c
     path = tmp_path / "asyncapi.json"
     if content is not None:
         path.write_bytes(content)
-    outcome = CliRunner().invoke(docs, ["asyncapi", "--check", "--output", str(path)])
+    outcome = CliRunner().invoke(root, ["docs", "asyncapi", "--check", "--output", str(path)])
     assert outcome.exit_code == 1
     assert str(path) in outcome.output
     assert path.exists() == (content is not None)
