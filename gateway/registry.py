@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from typing import TYPE_CHECKING, Final
 
 from gateway.requests import Desk
 from mesh.errors import BusError
 from streams import subjects
+from streams.clock import now_ms
 from streams.codec import encode
 from streams.events import (
     DeviceLost,
@@ -88,20 +88,18 @@ class Registry:
 
     async def _note_presence(self, node: Token, known: NodeView | None, software: str) -> None:
         if known is None or not known.is_registered:
-            registered = DeviceRegistered(at_ms=_now_ms(), node=node, software=software)
+            registered = DeviceRegistered(at_ms=now_ms(), node=node, software=software)
             await self._write_device(node, "registered", registered)
         elif known.is_lost:
-            await self._write_device(node, "returned", DeviceReturned(at_ms=_now_ms(), node=node))
+            await self._write_device(node, "returned", DeviceReturned(at_ms=now_ms(), node=node))
 
     async def _note_models(self, node: Token, known: NodeView | None, claim: Announce) -> None:
         before = {replica.model: replica for replica in known.replicas} if known is not None else {}
         for replica in claim.replicas:
             if before.pop(replica.model, None) != replica:
-                await self._write_model(
-                    node, replica.model, ModelAnnounced(at_ms=_now_ms(), node=node, replica=replica)
-                )
+                await self._write_model(node, replica.model, ModelAnnounced(at_ms=now_ms(), node=node, replica=replica))
         for model in before:
-            gone = ModelWithdrawn(at_ms=_now_ms(), node=node, model=model, reason="no longer announced")
+            gone = ModelWithdrawn(at_ms=now_ms(), node=node, model=model, reason="no longer announced")
             await self._write_model(node, model, gone)
 
     async def _watch(self) -> None:
@@ -110,7 +108,7 @@ class Registry:
             for node in self._feed.roster.silent(now_s=self._feed.now_s()):
                 try:
                     await self._write_device(
-                        node, "lost", DeviceLost(at_ms=_now_ms(), node=node, reason="no status report in time")
+                        node, "lost", DeviceLost(at_ms=now_ms(), node=node, reason="no status report in time")
                     )
                 except BusError as error:
                     log.warning("the loss of node %s could not be noted: %s", node, error)
@@ -122,7 +120,3 @@ class Registry:
     async def _write_model(self, node: Token, model: str, event: ModelEvent) -> None:
         sequence = await self._bus.core.append(subjects.model(node, model), encode(event))
         await self._feed.models.reach(sequence)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

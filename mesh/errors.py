@@ -98,7 +98,3 @@ class TaskFailedError(MeshError):
 
 class TaskCancelledError(TaskFailedError):
     """Somebody cancelled the task before its answer was whole."""
-
-
-class ReplayError(MeshError):
-    """A stream cannot be replayed as asked."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nodes.pauses import jittered_s
 from streams import subjects
+from streams.clock import now_ms
 from streams.codec import encode
 from streams.messages import NodeStatus
 
@@ -76,7 +76,7 @@ class StatusReporter:
         self._schedule(self._sent_at + jittered_s(self._interval_s))
         rates = self._rates.update(self._sent_at, self._worker.tokens_by_model())
         report = NodeStatus(
-            at_ms=time.time_ns() // 1_000_000,
+            at_ms=now_ms(),
             interval_s=self._interval_s,
             replicas=self._worker.loads(rates),
             running=self._worker.running(),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,6 +22,7 @@ from mesh.telemetry.telemetry import Telemetry
 from nodes.admission import Objection, Occupancy, objection_to
 from nodes.attempt import Attempt
 from streams import subjects
+from streams.clock import now_ms
 from streams.codec import decode, encode
 from streams.errors import StreamsError
 from streams.messages import Assign, Finished, Refused, ReplicaLoad, Running, Stop
@@ -152,8 +152,7 @@ class Worker:
         if (key.task, assign.attempt) in self._ended:
             self._report(self._ended[key.task, assign.attempt])
             return
-        now_ms = time.time_ns() // 1_000_000
-        objection = objection_to(assign, self._occupancy(run), now_ms=now_ms, draining=self._draining)
+        objection = objection_to(assign, self._occupancy(run), now_ms=now_ms(), draining=self._draining)
         if objection is not None:
             self._report(_refusal(assign, objection))
             return

@@ -17,7 +17,6 @@ from streams.tokens import Token
 
 if TYPE_CHECKING:
     from streams.events import DeviceEvent, ModelEvent
-    from streams.messages import ReplicaLoad
 
 MISSED_REPORTS: Final = 2.5
 """How many report intervals of silence make a node not live."""
@@ -42,12 +41,6 @@ class NodeView(Struct, frozen=True, kw_only=True):
         if self.status is None or self.heard_at_s is None:
             return False
         return now_s - self.heard_at_s <= MISSED_REPORTS * self.status.interval_s
-
-    def load_of(self, model: str) -> ReplicaLoad | None:
-        """What the node last reported of one of its replicas."""
-        if self.status is None:
-            return None
-        return next((load for load in self.status.replicas if load.model == model), None)
 
     def replica_of(self, model: str) -> Replica | None:
         """What the node announced of one of its replicas."""

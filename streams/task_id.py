@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from datetime import timedelta
 from typing import Final
 
+from streams.clock import now_ms
 from streams.errors import InvalidTaskId
 from streams.tokens import Token
 
@@ -29,7 +29,7 @@ _LONGEST: Final = len("xxxxxxxx-xxxx-7xxx-xxxx-xxxxxxxxxxxx")
 
 def new_task_id(at_ms: int | None = None) -> Token:
     """Make a fresh id stamped with ``at_ms`` (Unix milliseconds; now, if not given)."""
-    stamp = time.time_ns() // 1_000_000 if at_ms is None else at_ms
+    stamp = now_ms() if at_ms is None else at_ms
     tail = int.from_bytes(os.urandom(10), "big")
     value = (stamp & 0xFFFF_FFFF_FFFF) << 80 | tail
     value = value & ~(0xF << 76) | 0x7 << 76

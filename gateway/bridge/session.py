@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiohttp import WSMsgType
@@ -26,6 +25,7 @@ from gateway.bridge.subscriptions import MAX_SUBSCRIPTIONS, Subscriptions
 from gateway.bridge.topics import RequestRefused, task_key
 from gateway.bridge.wire import Encoded, UnreadableFrame, read_frame
 from mesh.errors import BusError
+from streams.clock import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -142,7 +142,7 @@ class Session:
                 outcome = await self._topics.cancel(key, frame.reason)
                 self._tell(Cancelled(id=frame.id, task=key.task, outcome=outcome.outcome))
             case Ping():
-                self._tell(Pong(id=frame.id, now_ms=_now_ms()))
+                self._tell(Pong(id=frame.id, now_ms=now_ms()))
             case _:
                 self._subscriptions.unsubscribe(frame)
 
@@ -155,7 +155,7 @@ class Session:
         return Hello(
             protocol=self._client.wire.subprotocol,
             account=self._client.account,
-            now_ms=_now_ms(),
+            now_ms=now_ms(),
             max_frame_bytes=MAX_FRAME_BYTES,
             max_subscriptions=MAX_SUBSCRIPTIONS,
             bus_connected=self._topics.bus_connected,
@@ -184,7 +184,3 @@ def _refusal(frame: ClientFrame, code: str, error: Exception) -> ErrorFrame:
         topic=frame.topic if isinstance(frame, Subscribe | Unsubscribe) else None,
         task=None if isinstance(frame, Ping) else frame.task,
     )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

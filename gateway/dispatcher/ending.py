@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from mesh.errors import BusError, PublishUnknown, SubjectTaken
 from streams import subjects
+from streams.clock import now_ms
 from streams.codec import decode_end_event, encode
 from streams.events import TaskCancelled, TaskCompleted, TaskFailed
 from streams.task import closing
@@ -89,8 +89,3 @@ def failed(state: TaskState, model: str, error: TaskError) -> TaskFailed:
 def cancelled(state: TaskState, model: str, reason: str) -> TaskCancelled:
     """Make the end of a task that its account no longer wants."""
     return TaskCancelled(at_ms=now_ms(), model=model, final_n=state.n, reason=reason, shares=state.shares)
-
-
-def now_ms() -> int:
-    """Return the time in Unix milliseconds, as events carry it."""
-    return time.time_ns() // 1_000_000

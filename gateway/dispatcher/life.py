@@ -7,7 +7,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway.dispatcher import ending, gate
-from gateway.dispatcher.ending import now_ms
 from gateway.dispatcher.placer import Ticket
 from gateway.dispatcher.scheduler import POLICY, Wish
 from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
@@ -22,6 +21,7 @@ from mesh.telemetry.names import (
     TASKS_ENDED,
 )
 from streams import subjects
+from streams.clock import now_ms
 from streams.codec import encode
 from streams.events import TaskAssigned, TaskError, TaskHalted, TaskQueued, TaskSubmitted
 from streams.messages import Assign, Stop

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dispatcher import gate
 from gateway.dispatcher.cancelling import Cancelling
-from gateway.dispatcher.ending import now_ms
 from gateway.dispatcher.life import TaskLife
 from gateway.dispatcher.node_reports import NodeReports
 from gateway.dispatcher.placer import Placer
@@ -23,6 +22,7 @@ from mesh.errors import BusError, PublishRefused
 from mesh.telemetry.names import ATTRIBUTE_CLASS, TASKS_HELD
 from mesh.telemetry.telemetry import Telemetry
 from streams import subjects
+from streams.clock import now_ms
 from streams.codec import encode
 from streams.errors import StreamsError
 from streams.events import SubmissionUnreadable, TaskError, TaskSubmitted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -20,6 +19,7 @@ from gateway.http.submitting import submit
 from gateway.http.task_calls import cancel_quietly
 from gateway.http.wishes import read_wishes
 from mesh.errors import BusError
+from streams.clock import now_ms
 from streams.events import TaskChunk
 from streams.subjects import TaskKey
 from streams.task import TaskState
@@ -159,7 +159,7 @@ class _Exchange:
             await stream.keep_alive()
 
     def _check_clock(self) -> None:
-        if time.time_ns() // 1_000_000 > self._wishes.deadline_at_ms + OVERDUE_MS:
+        if now_ms() > self._wishes.deadline_at_ms + OVERDUE_MS:
             message = f"The mesh does not answer; GET /v1/tasks/{self._key.task} shows whether it still does."
             raise ApiError(504, message, code="deadline_exceeded")
 

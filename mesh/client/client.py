@@ -32,6 +32,7 @@ from mesh.config.sources import Sources
 from mesh.errors import BusUnavailable, CredentialsError, PublishRefused, PublishUnknown, SubjectTaken, TaskRefused
 from streams import subjects
 from streams.chat import Message, Sampling
+from streams.clock import now_ms
 from streams.codec import decode, encode
 from streams.errors import UndecodableEvent
 from streams.events import TaskSubmitted
@@ -313,7 +314,7 @@ def _sampling(options: SubmitOptions) -> Sampling:
 
 
 def _deadline_at_ms(deadline: timedelta | None) -> int | None:
-    return None if deadline is None else time.time_ns() // 1_000_000 + round(deadline / timedelta(milliseconds=1))
+    return None if deadline is None else now_ms() + round(deadline / timedelta(milliseconds=1))
 
 
 def _urgency(options: SubmitOptions) -> ServiceClass:

@@ -93,7 +93,7 @@ class _Conversation:
     def run(self) -> None:
         with contextlib.suppress(ImportError):
             # Loaded for what it does: arrows and history in input().
-            import readline as _  # noqa: F401
+            import readline as _  # noqa: F401 - importing it is what it is for
         self._say(f"{self._session.model}; /help says what else there is")
         while (line := self._read()) is not None:
             if line.startswith("/"):
