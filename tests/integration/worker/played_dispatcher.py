@@ -1,6 +1,7 @@
 """The test's side of a node's life: places tasks, answers questions, and reads what the node wrote."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -11,6 +12,7 @@ from mesh.bus.appends import Fence
 from mesh.bus.direct_client import Delivery
 from mesh.bus.link import Link
 from mesh.bus.task_log import TaskLog
+from mesh.errors import FenceMismatch
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.codec import decode, encode
@@ -97,16 +99,12 @@ class PlayedDispatcher:
     ) -> TaskKey:
         """Write the next ``assigned`` marker and hand the task to the node."""
         key = key or self.new_task()
-        answer = await self.answer(key)
-        n, attempt = answer.state.n + 1, answer.state.attempt + 1
-        marker = TaskAssigned(n=n, at_ms=0, attempt=attempt, node=self.node, policy="test", offset=answer.state.chars)
-        fence = Fence(subjects.results_of(key), answer.last_sequence)
-        sequence = await self.link.append(subjects.result(key, MESH), encode(marker), fence=fence)
+        marker, sequence, answer = await self._mark(key)
         assign = Assign(
             account=key.account,
             task=key.task,
-            attempt=attempt,
-            next_n=n + 1,
+            attempt=marker.attempt,
+            next_n=marker.n + 1,
             last_sequence=sequence,
             model=model,
             messages=(Message(role="user", content=content),),
@@ -119,6 +117,25 @@ class PlayedDispatcher:
         self.assigned[key.task] = assign
         self.hand(key, assign)
         return key
+
+    async def _mark(self, key: TaskKey) -> tuple[TaskAssigned, int, Answer]:
+        """Append the marker. What the node stores between reading and writing moves the fence: then look again."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                answer = await self.answer(key)
+                state = answer.state
+                marker = TaskAssigned(
+                    n=state.n + 1,
+                    at_ms=0,
+                    attempt=state.attempt + 1,
+                    node=self.node,
+                    policy="test",
+                    offset=state.chars,
+                )
+                fence = Fence(subjects.results_of(key), answer.last_sequence)
+                with contextlib.suppress(FenceMismatch):
+                    sequence = await self.link.append(subjects.result(key, MESH), encode(marker), fence=fence)
+                    return marker, sequence, answer
 
     def hand(self, key: TaskKey, assign: Assign) -> None:
         grant = subjects.result(key, self.node)

@@ -15,8 +15,6 @@ from tests.integration.worker.played_dispatcher import until
 from tests.integration.worker.scripted_engine import MODEL, ScriptedEngine
 from tests.integration.worker.site import Site, synthetic, text_of
 
-("node-1")
-
 
 async def test_the_engine_s_tokens_reach_the_stream_whole_and_in_order(site: Site) -> None:
     engine = synthetic(token_delay_ms=2)
