@@ -67,6 +67,8 @@ PARAMETERS: Final[dict[str, str]] = {
     "node": "The id of a device.",
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
+    "digest": "SHA-256 of an idempotency key, in hex.",
+    "dispatcher": "The name of a dispatcher.",
     "reply": "Chosen by the caller for each request.",
 }
 """What stands in braces in an address."""
@@ -75,6 +77,8 @@ _ACCOUNT: Final = Token("some-account")
 _NODE: Final = Token("some-node")
 _WRITER: Final = Token("some-writer")
 _MODEL: Final = Token("some-model")
+_DIGEST: Final = Token("some-digest")
+_DISPATCHER: Final = Token("some-dispatcher")
 _KEY: Final = TaskKey(_ACCOUNT, Token("019b7a3e00007abc8def012345678900"))
 _VARIABLE: Final[dict[str, str]] = {
     "interactive": "class",
@@ -85,16 +89,20 @@ _VARIABLE: Final[dict[str, str]] = {
     _NODE: "node",
     _MODEL: "model",
     "lost": "kind",
+    _DIGEST: "digest",
+    _DISPATCHER: "dispatcher",
 }
 
 _MARKERS: Final[Kinds] = (
     events.TaskAccepted,
     events.TaskQueued,
     events.TaskAssigned,
+    events.TaskRequeued,
     events.TaskHalted,
     events.TaskEnded,
 )
-_ENDS: Final[Kinds] = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled)
+_ENDS: Final[Kinds] = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled, events.TaskDead)
+_DEAD: Final[Kinds] = (events.DeadKept, events.DeadRedriven, events.DeadDropped)
 _UNREADABLE: Final[Kinds] = (events.SubmissionUnreadable,)
 _MODEL_EVENTS: Final[Kinds] = (events.ModelAnnounced, events.ModelWithdrawn)
 _DEVICE_EVENTS: Final[Kinds] = (events.DeviceRegistered, events.DeviceLost, events.DeviceReturned)
@@ -138,6 +146,24 @@ def _stored() -> tuple[Channel, ...]:
             senders=(Sender("service", _ENDS),),
             receivers=("service",),
             stream=topology.ENDED,
+        ),
+        Channel(
+            name="dead",
+            address=_address(subjects.dead(_KEY)),
+            account="CORE",
+            description=_doc(subjects.dead),
+            senders=(Sender("service", _DEAD),),
+            receivers=("service",),
+            stream=topology.DEAD,
+        ),
+        Channel(
+            name="keys",
+            address=_address(subjects.request_key(_ACCOUNT, _DIGEST)),
+            account="CORE",
+            description=_doc(subjects.request_key),
+            senders=(Sender("service", (events.RequestKeyed,)),),
+            receivers=("service",),
+            stream=topology.KEYS,
         ),
         Channel(
             name="unreadable",
@@ -249,6 +275,14 @@ def _passing() -> tuple[Channel, ...]:
         _from_node("refused", messages.Refused),
         _from_user("events", messages.EventsRequest, messages.EventsPage),
         _from_user("cancel", messages.Cancel, messages.CancelOutcome),
+        Channel(
+            name="backlog",
+            address=_address(subjects.backlog(_DISPATCHER)),
+            account="CORE",
+            description=_doc(subjects.backlog),
+            senders=(Sender("service", (messages.Backlog,)),),
+            receivers=("service",),
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from streams.errors import UndecodableEvent
-from streams.events import DeviceEvent, EndEvent, ModelEvent, TaskEvent
+from streams.events import DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,3 +86,6 @@ decode_model_event: Final[Callable[[bytes], ModelEvent]] = _union_decoder(ModelE
 
 decode_device_event: Final[Callable[[bytes], DeviceEvent]] = _union_decoder(DeviceEvent)
 """Read what DEVICES holds."""
+
+decode_dead_event: Final[Callable[[bytes], DeadEvent]] = _union_decoder(DeadEvent)
+"""Read what DEAD holds."""

@@ -39,6 +39,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     messages: Annotated[tuple[Message, ...], Meta(min_length=1, max_length=4096)]
     sampling: Sampling = Sampling()
     deadline_at_ms: Deadline | None = None
+    redrive_of: Annotated[str, Meta(max_length=64)] | None = None
+    """The dead task that this one tries anew."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------
@@ -77,6 +79,26 @@ class TaskQueued(Event, frozen=True, kw_only=True, tag="task.queued.v1"):
     reason: str
 
 
+Seam = Literal["continued", "replayed", "restarted"]
+"""How an attempt joins the text that earlier ones have written (ADR 8).
+
+``continued``: the text so far is the prefix, and the engine goes on from it. ``replayed``: the engine writes the answer
+anew and publishes only what comes after the text so far, which it must reproduce. ``restarted``: the text so far is
+void; readers drop it, and the answer begins again."""
+
+
+class TaskRequeued(Event, frozen=True, kw_only=True, tag="task.requeued.v1"):
+    """The attempt is over without an end, and another follows, not before ``retry_at_ms``. ``node`` writes no more."""
+
+    n: Counter
+    at_ms: int
+    attempt: Attempt
+    node: str
+    code: str
+    message: str
+    retry_at_ms: int
+
+
 class TaskAssigned(Event, frozen=True, kw_only=True, tag="task.assigned.v1"):
     """From here on only ``node`` writes, and only under ``attempt``. Carries the whole reason for the choice."""
 
@@ -87,14 +109,20 @@ class TaskAssigned(Event, frozen=True, kw_only=True, tag="task.assigned.v1"):
     policy: str
     candidates: tuple[Candidate, ...] = ()
     offset: Count = 0
+    seam: Seam | None = None
+    """None where nothing had been written before."""
 
 
 class TaskHalted(Event, frozen=True, kw_only=True, tag="task.halted.v1"):
-    """The attempt is void from here on and none follows: a cancel, a deadline or a lost node is being settled."""
+    """The attempt is void from here on and none follows: a cancel, a deadline or a failure is being settled.
+
+    ``error`` is what the task will have failed with; None: it is being cancelled, for ``reason``.
+    """
 
     n: Counter
     at_ms: int
     reason: str
+    error: TaskError | None = None
 
 
 class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
@@ -168,6 +196,63 @@ class TaskCancelled(Event, frozen=True, kw_only=True, tag="task.cancelled.v1"):
     shares: tuple[AttemptShare, ...] = ()
 
 
+class AttemptFailure(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why one attempt came to nothing."""
+
+    attempt: Attempt
+    node: str
+    code: str
+    message: str
+
+
+class TaskDead(Event, frozen=True, kw_only=True, tag="task.dead.v1"):
+    """Too many attempts came to nothing: kept for inspection, and tried again only by hand (``ig3 dead``)."""
+
+    at_ms: int
+    model: str
+    final_n: Count
+    error: TaskError
+    failures: tuple[AttemptFailure, ...]
+    shares: tuple[AttemptShare, ...] = ()
+
+
+# --- DEAD: what became of tasks that died ------------------------------------------------------------------------
+
+
+class DeadKept(Event, frozen=True, kw_only=True, tag="dead.kept.v1"):
+    """A task died and waits for somebody to look at it."""
+
+    at_ms: int
+    model: str
+    error: TaskError
+
+
+class DeadRedriven(Event, frozen=True, kw_only=True, tag="dead.redriven.v1"):
+    """Somebody had it tried again, as ``task``."""
+
+    at_ms: int
+    task: str
+
+
+class DeadDropped(Event, frozen=True, kw_only=True, tag="dead.dropped.v1"):
+    """Somebody looked at it and let it go."""
+
+    at_ms: int
+    reason: str
+
+
+# --- KEYS: what was asked under an idempotency key ---------------------------------------------------------------
+
+
+class RequestKeyed(Event, frozen=True, kw_only=True, tag="request.keyed.v1"):
+    """The first request under a key is this task; a repeat must have the same body (ADR 9)."""
+
+    at_ms: int
+    task: str
+    body_digest: str
+    """SHA-256 of path and body, in hex."""
+
+
 # --- UNREADABLE: what no task can be made of -----------------------------------------------------------------------
 
 
@@ -226,31 +311,41 @@ class DeviceReturned(Event, frozen=True, kw_only=True, tag="device.returned.v1")
 
 # --- What may stand where ----------------------------------------------------------------------------------------
 
-Marker = TaskAccepted | TaskQueued | TaskAssigned | TaskHalted | TaskEnded
+Marker = TaskAccepted | TaskQueued | TaskAssigned | TaskRequeued | TaskHalted | TaskEnded
 """Written by services only, on the writer token ``mesh``."""
 
 TaskEvent = Marker | TaskChunk
 """All that RESULTS may hold."""
 
-EndEvent = TaskCompleted | TaskFailed | TaskCancelled
+EndEvent = TaskCompleted | TaskFailed | TaskCancelled | TaskDead
 """All that ENDED may hold."""
 
 ModelEvent = ModelAnnounced | ModelWithdrawn
 DeviceEvent = DeviceRegistered | DeviceLost | DeviceReturned
+DeadEvent = DeadKept | DeadRedriven | DeadDropped
+"""All that DEAD may hold."""
 
-AnyEvent = TaskSubmitted | TaskEvent | EndEvent | SubmissionUnreadable | ModelEvent | DeviceEvent
+AnyEvent = (
+    TaskSubmitted | TaskEvent | EndEvent | DeadEvent | RequestKeyed | SubmissionUnreadable | ModelEvent | DeviceEvent
+)
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
     TaskSubmitted,
     TaskAccepted,
     TaskQueued,
     TaskAssigned,
+    TaskRequeued,
     TaskHalted,
     TaskChunk,
     TaskEnded,
     TaskCompleted,
     TaskFailed,
     TaskCancelled,
+    TaskDead,
+    DeadKept,
+    DeadRedriven,
+    DeadDropped,
+    RequestKeyed,
     SubmissionUnreadable,
     ModelAnnounced,
     ModelWithdrawn,

@@ -10,20 +10,24 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Raw, Struct
 
 from streams.chat import Count, Message, Sampling
-from streams.events import Attempt
+from streams.events import Attempt, Seam
 from streams.replica import Replica
+from streams.subjects import ServiceClass
 
 __all__ = [
     "ALL_MESSAGES",
+    "AccountBacklog",
     "Announce",
     "Announced",
     "Ask",
     "Assign",
+    "Backlog",
     "Cancel",
     "CancelOutcome",
     "EventsPage",
     "EventsRequest",
     "Finished",
+    "ModelBacklog",
     "NodeStatus",
     "Refusal",
     "Refused",
@@ -62,6 +66,8 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     prefix: str = ""
     prefix_tokens: Count = 0
     deadline_at_ms: int | None = None
+    seam: Seam | None = None
+    """How to join ``prefix``; it is empty where the answer begins, or begins again."""
 
 
 class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):
@@ -154,6 +160,8 @@ class Standing(Wire, frozen=True, kw_only=True, tag="node.standing.v1"):
     next_n: int = 0
     last_sequence: int = 0
     chars: Count = 0
+    written: bool = False
+    """Whether the last chunk is stored already."""
     reason: str = ""
 
 
@@ -205,6 +213,35 @@ class Refusal(Wire, frozen=True, kw_only=True, tag="refusal.v1"):
     status: int
 
 
+# --- dispatcher -> gateways, in CORE: backlog.<dispatcher> -------------------------------------------------------
+
+
+class AccountBacklog(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one account has open at one dispatcher."""
+
+    account: str
+    running: Count = 0
+    waiting: Count = 0
+
+
+class ModelBacklog(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many tasks wait for a model in a class at one dispatcher, and how fast such tasks have ended lately."""
+
+    model: str
+    service_class: ServiceClass
+    waiting: Count = 0
+    ended_per_s: float = 0.0
+
+
+class Backlog(Wire, frozen=True, kw_only=True, tag="dispatcher.backlog.v1"):
+    """What one dispatcher holds; sent each ``interval_s`` and when much has changed. An empty one: it leaves."""
+
+    at_ms: int
+    interval_s: float
+    accounts: tuple[AccountBacklog, ...] = ()
+    models: tuple[ModelBacklog, ...] = ()
+
+
 ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     Assign,
     Stop,
@@ -220,5 +257,6 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     Cancel,
     CancelOutcome,
     Refusal,
+    Backlog,
 )
 """Every message there is, for the AsyncAPI document."""

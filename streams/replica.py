@@ -22,3 +22,5 @@ class Replica(Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory_bytes: int | None = None
     tokens_per_s: float | None = None
     prompt_tokens_per_s: float | None = None
+    continues: bool = True
+    """Whether the engine can go on from a text that another one began; else it must write the answer anew."""

@@ -97,6 +97,16 @@ def model(node: Token, name: str) -> str:
     return f"models.{node}.{encode_name(name)}"
 
 
+def dead(key: TaskKey) -> str:
+    """Where it stands what became of a task that died."""
+    return f"dead.{key.account}.{key.task}"
+
+
+def request_key(account: Token, digest: Token) -> str:
+    """Where it stands which task an account's idempotency key means; ``digest`` is the key's SHA-256 in hex."""
+    return f"keys.{account}.{digest}"
+
+
 UNREADABLE_SUBMISSION: Final = "unreadable.submission"
 """Where submissions are kept that name no task."""
 
@@ -173,6 +183,14 @@ def inbox_of_user_call(subject: str) -> str:
     return user_inbox_prefix(parse_call(subject).caller)
 
 
+def backlog(dispatcher: Token) -> str:
+    """Where a dispatcher says what it holds, in CORE."""
+    return f"backlog.{dispatcher}"
+
+
+BACKLOG_ALL: Final = "backlog.*"
+
+
 # --- parsers -----------------------------------------------------------------------------------------------------
 
 
@@ -213,6 +231,19 @@ def parse_ended(subject: str) -> TaskKey:
             return _key(subject, bucket, account, task)
         case _:
             raise InvalidSubject(f"{subject!r} is not ended.<bucket>.<account>.<task>")
+
+
+def parse_dead(subject: str) -> TaskKey:
+    """Take a ``dead.…`` subject apart.
+
+    Raises:
+        InvalidSubject: if it is of another shape.
+    """
+    match subject.split("."):
+        case ["dead", account, task]:
+            return TaskKey(_part(subject, account), _task(subject, task))
+        case _:
+            raise InvalidSubject(f"{subject!r} is not dead.<account>.<task>")
 
 
 def parse_call(subject: str) -> NodeCall:

@@ -15,19 +15,23 @@ from msgspec.structs import replace
 
 from streams.chat import FinishReason, Usage
 from streams.events import (
+    AttemptFailure,
     AttemptShare,
     EndEvent,
     Outcome,
+    Seam,
     TaskAccepted,
     TaskAssigned,
     TaskCancelled,
     TaskChunk,
     TaskCompleted,
+    TaskDead,
     TaskEnded,
     TaskError,
     TaskFailed,
     TaskHalted,
     TaskQueued,
+    TaskRequeued,
 )
 from streams.subjects import MESH
 
@@ -75,6 +79,11 @@ class TaskState(Struct, frozen=True, kw_only=True):
     tokens: int = 0
     shares: tuple[AttemptShare, ...] = ()
     """What each attempt has contributed, in order, the current one included."""
+    seam: Seam | None = None
+    """How the current attempt joins what was written before it."""
+    failures: tuple[AttemptFailure, ...] = ()
+    """Why earlier attempts came to nothing, in order."""
+    retry_at_ms: int = 0
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     position: int | None = None
@@ -82,6 +91,7 @@ class TaskState(Struct, frozen=True, kw_only=True):
     """Why it waits or was halted."""
     outcome: Outcome | None = None
     error: TaskError | None = None
+    """What it failed with, or, where it was halted, will have failed with."""
 
     @property
     def is_over(self) -> bool:
@@ -99,7 +109,7 @@ def advance(state: TaskState, writer: str, event: TaskEvent) -> TaskState | Reje
 def closing(end: EndEvent) -> TaskEnded:
     """Return the marker that follows from a terminal event: whoever knows the end need not wait for the marker."""
     outcome: Outcome = _OUTCOMES[type(end)]
-    error = end.error if isinstance(end, TaskFailed) else None
+    error = end.error if isinstance(end, (TaskFailed, TaskDead)) else None
     if isinstance(end, TaskCancelled):
         error = TaskError(code="cancelled", message=end.reason, status=CLIENT_CLOSED_REQUEST)
     return TaskEnded(n=end.final_n + 1, at_ms=end.at_ms, outcome=outcome, error=error)
@@ -141,13 +151,16 @@ def _check_marker(state: TaskState, writer: str, marker: Marker) -> Rejection | 
         return counter
     if state.phase not in _MAY_FOLLOW[type(marker)]:
         return Rejection.OUT_OF_PHASE
+    if isinstance(marker, TaskRequeued):
+        return None if marker.attempt == state.attempt else Rejection.STALE_ATTEMPT
     return _check_assignment(state, marker) if isinstance(marker, TaskAssigned) else None
 
 
 def _check_assignment(state: TaskState, marker: TaskAssigned) -> Rejection | None:
     if marker.attempt != state.attempt + 1:
         return Rejection.STALE_ATTEMPT
-    return None if marker.offset == state.chars else Rejection.WRONG_OFFSET
+    begins_at = 0 if marker.seam == "restarted" else state.chars
+    return None if marker.offset == begins_at else Rejection.WRONG_OFFSET
 
 
 def _add_chunk(state: TaskState, chunk: TaskChunk) -> TaskState:
@@ -178,6 +191,8 @@ def _mark(state: TaskState, marker: Marker) -> TaskState:
             return _queue(state, marker)
         case TaskAssigned():
             return _assign(state, marker)
+        case TaskRequeued():
+            return _requeue(state, marker)
         case TaskHalted():
             return _halt(state, marker)
         case TaskEnded():
@@ -193,14 +208,16 @@ def _queue(state: TaskState, marker: TaskQueued) -> TaskState:
 
 
 def _assign(state: TaskState, marker: TaskAssigned) -> TaskState:
+    before = _void(state) if marker.seam == "restarted" else state
     share = AttemptShare(attempt=marker.attempt, node=marker.node, chars=0, tokens=0)
     return replace(
-        state,
+        before,
         n=marker.n,
         phase=Phase.RUNNING,
         attempt=marker.attempt,
         node=marker.node,
-        shares=(*state.shares, share),
+        shares=(*before.shares, share),
+        seam=marker.seam,
         position=None,
         reason=None,
         finish_reason=None,
@@ -208,8 +225,28 @@ def _assign(state: TaskState, marker: TaskAssigned) -> TaskState:
     )
 
 
+def _void(state: TaskState) -> TaskState:
+    """Drop the text so far: what earlier attempts wrote is no part of the answer, so it is nobody's contribution."""
+    shares = tuple(replace(share, chars=0, tokens=0) for share in state.shares)
+    return replace(state, chars=0, tokens=0, shares=shares)
+
+
+def _requeue(state: TaskState, marker: TaskRequeued) -> TaskState:
+    failure = AttemptFailure(attempt=marker.attempt, node=marker.node, code=marker.code, message=marker.message)
+    return replace(
+        state,
+        n=marker.n,
+        phase=Phase.WAITING,
+        reason=marker.message,
+        retry_at_ms=marker.retry_at_ms,
+        failures=(*state.failures, failure),
+        finish_reason=None,
+        usage=None,
+    )
+
+
 def _halt(state: TaskState, marker: TaskHalted) -> TaskState:
-    return replace(state, n=marker.n, phase=Phase.HALTED, reason=marker.reason)
+    return replace(state, n=marker.n, phase=Phase.HALTED, reason=marker.reason, error=marker.error)
 
 
 def _end(state: TaskState, marker: TaskEnded) -> TaskState:
@@ -220,6 +257,7 @@ _OUTCOMES: Final[dict[type[EndEvent], Outcome]] = {
     TaskCompleted: "completed",
     TaskFailed: "failed",
     TaskCancelled: "cancelled",
+    TaskDead: "dead",
 }
 
 _OPEN = frozenset({Phase.SUBMITTED, Phase.WAITING, Phase.RUNNING, Phase.WRITTEN, Phase.HALTED})
@@ -228,6 +266,7 @@ _MAY_FOLLOW = {
     TaskAccepted: frozenset({Phase.SUBMITTED}),
     TaskQueued: frozenset({Phase.SUBMITTED, Phase.WAITING, Phase.RUNNING}),
     TaskAssigned: frozenset({Phase.SUBMITTED, Phase.WAITING, Phase.RUNNING}),
+    TaskRequeued: frozenset({Phase.RUNNING, Phase.WRITTEN}),
     TaskHalted: _OPEN - {Phase.HALTED},
     TaskEnded: _OPEN,
 }

@@ -34,6 +34,11 @@ def token(text: str) -> Token:
     return Token(text)
 
 
+def is_token(text: str) -> bool:
+    """Whether ``token`` would take it."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def encode_name(name: str) -> Token:
     """Encode a free-text name (a model, say) as one token: distinct names get distinct tokens.
 

@@ -59,6 +59,8 @@ class Retention(Struct, frozen=True, kw_only=True):
 
 TASKS: Final = "TASKS"
 ENDED: Final = "ENDED"
+DEAD: Final = "DEAD"
+KEYS: Final = "KEYS"
 UNREADABLE: Final = "UNREADABLE"
 MODELS: Final = "MODELS"
 DEVICES: Final = "DEVICES"
@@ -88,7 +90,8 @@ def stream_specs(
     """
     kept = retention or Retention()
     edge = (_tasks(kept, replicas), *_results(results_streams, kept, replicas))
-    return (*edge, _ended(kept, replicas), _unreadable(kept, replicas), *_registers(replicas))
+    core = (_ended(kept, replicas), _dead(kept, replicas), _keys(kept, replicas), _unreadable(kept, replicas))
+    return (*edge, *core, *_registers(replicas))
 
 
 def consumer_name(service_class: ServiceClass) -> str:
@@ -154,6 +157,29 @@ def _ended(kept: Retention, replicas: int) -> StreamSpec:
         max_age=kept.ends,
         one_per_subject=True,
         republish=Republish("ended.>", "settled.>"),
+        replicas=replicas,
+    )
+
+
+def _dead(kept: Retention, replicas: int) -> StreamSpec:
+    return StreamSpec(
+        name=DEAD,
+        account="CORE",
+        subjects=("dead.*.*",),
+        description="Tasks that died: kept, tried again or dropped by hand.",
+        max_age=kept.ends,
+        replicas=replicas,
+    )
+
+
+def _keys(kept: Retention, replicas: int) -> StreamSpec:
+    return StreamSpec(
+        name=KEYS,
+        account="CORE",
+        subjects=("keys.*.*",),
+        description="Which task was the first under an idempotency key; as long as its answer is kept.",
+        max_age=kept.content,
+        one_per_subject=True,
         replicas=replicas,
     )
 

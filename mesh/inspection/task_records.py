@@ -24,6 +24,7 @@ from streams.events import (
     TaskEvent,
     TaskHalted,
     TaskQueued,
+    TaskRequeued,
     TaskSubmitted,
 )
 from streams.subjects import MESH, SERVICE_CLASSES, ServiceClass, TaskKey
@@ -224,6 +225,8 @@ def _after_marker(submitted: Submitted, event: TaskEvent | None) -> Standing:
             return Standing(submitted=submitted, word="queued", detail=detail)
         case TaskAssigned():
             return Standing(submitted=submitted, word="running", node=event.node)
+        case TaskRequeued():
+            return Standing(submitted=submitted, word="queued", detail=event.message)
         case TaskHalted():
             return Standing(submitted=submitted, word="halted", detail=event.reason)
         case TaskEnded():

@@ -11,10 +11,12 @@ from streams.events import (
     TaskCancelled,
     TaskChunk,
     TaskCompleted,
+    TaskDead,
     TaskEnded,
     TaskFailed,
     TaskHalted,
     TaskQueued,
+    TaskRequeued,
 )
 from streams.task import Rejection, TaskState, advance
 
@@ -23,9 +25,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mesh.inspection.task_records import Ended, Happened, Submitted
-    from streams.events import Candidate, Marker
+    from streams.events import Candidate, Marker, Seam
 
 _PROMPT_SHOWN: Final = 60
+_SEAMS: Final[dict[Seam, str]] = {
+    "continued": "goes on behind {} characters",
+    "replayed": "writes anew, hidden until it is past the {} characters so far",
+    "restarted": "begins again: what was written before is void",
+}
 
 
 class Line(NamedTuple):
@@ -138,6 +145,8 @@ def _marker(event: Marker, after: timedelta) -> Iterator[Line]:
         case TaskAssigned():
             yield Line(after, f"assigned to {event.node}: attempt {event.attempt}, policy {event.policy}", "bold")
             yield from _candidates(event)
+        case TaskRequeued():
+            yield Line(after, f"attempt {event.attempt} on {event.node} came to nothing: {event.message}", "yellow")
         case TaskHalted():
             yield Line(after, f"halted: {event.reason}", "yellow")
         case TaskEnded():
@@ -145,8 +154,8 @@ def _marker(event: Marker, after: timedelta) -> Iterator[Line]:
 
 
 def _candidates(event: TaskAssigned) -> Iterator[Line]:
-    if event.offset:
-        yield Line(None, f"goes on behind {event.offset} characters", "dim")
+    if event.seam is not None or event.offset:
+        yield Line(None, _SEAMS[event.seam or "continued"].format(event.offset), "dim")
     width = max((len(candidate.node) for candidate in event.candidates), default=0)
     for candidate in sorted(event.candidates, key=_rank):
         chosen = candidate.node == event.node
@@ -170,9 +179,10 @@ def _fact(end: Ended, submitted_at: datetime, teller: _Teller) -> Iterator[Line]
             usage = end.event.usage
             text = f"completed: {usage.prompt_tokens} prompt tokens, {usage.completion_tokens} completion tokens"
             yield Line(after, text, "bold green")
-        case TaskFailed():
+        case TaskFailed() | TaskDead():
             error = end.event.error
-            yield Line(after, f"failed: {error.message} ({error.code}, status {error.status})", "bold red")
+            word = "failed" if isinstance(end.event, TaskFailed) else "dead"
+            yield Line(after, f"{word}: {error.message} ({error.code}, status {error.status})", "bold red")
         case TaskCancelled():
             yield Line(after, f"cancelled: {end.event.reason}", "bold yellow")
     for share in end.event.shares:

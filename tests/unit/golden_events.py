@@ -10,25 +10,32 @@ from pathlib import Path
 from streams.chat import Message, Sampling, Usage
 from streams.codec import encode
 from streams.events import (
+    AttemptFailure,
     AttemptShare,
     Candidate,
+    DeadDropped,
+    DeadKept,
+    DeadRedriven,
     DeviceLost,
     DeviceRegistered,
     DeviceReturned,
     Event,
     ModelAnnounced,
     ModelWithdrawn,
+    RequestKeyed,
     SubmissionUnreadable,
     TaskAccepted,
     TaskAssigned,
     TaskCancelled,
     TaskChunk,
     TaskCompleted,
+    TaskDead,
     TaskEnded,
     TaskError,
     TaskFailed,
     TaskHalted,
     TaskQueued,
+    TaskRequeued,
     TaskSubmitted,
 )
 from streams.replica import Replica
@@ -66,6 +73,9 @@ SUBMITTED = {
         ),
         deadline_at_ms=253_402_300_799_999,
     ),
+    "task.submitted.v1.redrive": TaskSubmitted(
+        model=_MODEL, messages=(Message(role="user", content="hi"),), redrive_of="019b7a3e00007abc8def012345678900"
+    ),
     "task.submitted.v1.minimal": TaskSubmitted(model=_MODEL, messages=(Message(role="user", content="hi"),)),
 }
 
@@ -82,6 +92,25 @@ RESULTS = {
         offset=12,
     ),
     "task.assigned.v1.minimal": TaskAssigned(n=1, at_ms=_AT_MS, attempt=1, node="n", policy="p"),
+    "task.assigned.v1.continued": TaskAssigned(
+        n=6, at_ms=_AT_MS, attempt=2, node="node-b", policy="p", offset=12, seam="continued"
+    ),
+    "task.assigned.v1.replayed": TaskAssigned(
+        n=6, at_ms=_AT_MS, attempt=2, node="node-b", policy="p", offset=12, seam="replayed"
+    ),
+    "task.assigned.v1.restarted": TaskAssigned(
+        n=6, at_ms=_AT_MS, attempt=3, node="node-c", policy="p", seam="restarted"
+    ),
+    "task.requeued.v1": TaskRequeued(
+        n=5,
+        at_ms=_AT_MS,
+        attempt=1,
+        node="node-a",
+        code="node_lost",
+        message="node-a has left the bus",
+        retry_at_ms=_AT_MS + 250,
+    ),
+    "task.halted.v1.failing": TaskHalted(n=4, at_ms=_AT_MS, reason="node_lost", error=_ERROR),
     "task.halted.v1": TaskHalted(n=4, at_ms=_AT_MS, reason="cancelled by the client"),
     "task.chunk.v1": TaskChunk(
         n=4_294_967_296,
@@ -136,7 +165,35 @@ ENDED = {
     "task.cancelled.v1": TaskCancelled(
         at_ms=_AT_MS, model=_MODEL, final_n=5, reason="cancelled by the client", shares=_SHARES
     ),
+    "task.dead.v1": TaskDead(
+        at_ms=_AT_MS,
+        model=_MODEL,
+        final_n=21,
+        error=TaskError(code="attempts_exhausted", message="3 attempts came to nothing.", status=502, param="messages"),
+        failures=(
+            AttemptFailure(attempt=1, node="node-a", code="node_lost", message="node-a has left the bus"),
+            AttemptFailure(attempt=2, node="node-b", code="node_lost", message="node-b does not report"),
+        ),
+        shares=_SHARES,
+    ),
+    "task.dead.v1.minimal": TaskDead(
+        at_ms=_AT_MS,
+        model=_MODEL,
+        final_n=2,
+        error=TaskError(code="attempts_exhausted", message="1 attempt came to nothing.", status=502),
+        failures=(),
+    ),
     "task.cancelled.v1.minimal": TaskCancelled(at_ms=_AT_MS, model=_MODEL, final_n=0, reason="deadline"),
+}
+
+DEAD = {
+    "dead.kept.v1": DeadKept(at_ms=_AT_MS, model=_MODEL, error=_ERROR),
+    "dead.redriven.v1": DeadRedriven(at_ms=_AT_MS, task="019b7a3e00007abc8def012345678900"),
+    "dead.dropped.v1": DeadDropped(at_ms=_AT_MS, reason="the prompt was a test"),
+}
+
+KEYS = {
+    "request.keyed.v1": RequestKeyed(at_ms=_AT_MS, task="019b7a3e00007abc8def012345678900", body_digest="0" * 64),
 }
 
 UNREADABLE = {
@@ -168,13 +225,18 @@ REGISTERS = {
     "model.announced.v1.minimal": ModelAnnounced(
         at_ms=_AT_MS, node="n", replica=Replica(model="m", engine="synthetic", context_tokens=1, slots=1)
     ),
+    "model.announced.v1.restarts": ModelAnnounced(
+        at_ms=_AT_MS,
+        node="n",
+        replica=Replica(model="m", engine="litellm", context_tokens=1, slots=1, continues=False),
+    ),
     "model.withdrawn.v1": ModelWithdrawn(at_ms=_AT_MS, node="node-a", model=_MODEL, reason="not announced again"),
     "device.registered.v1": DeviceRegistered(at_ms=_AT_MS, node="node-a", software="ig3-edge-network/0.1.0"),
     "device.lost.v1": DeviceLost(at_ms=_AT_MS, node="node-a", reason="missed its reports"),
     "device.returned.v1": DeviceReturned(at_ms=_AT_MS, node="node-a"),
 }
 
-GOLDEN: dict[str, Event] = {**SUBMITTED, **RESULTS, **ENDED, **UNREADABLE, **REGISTERS}
+GOLDEN: dict[str, Event] = {**SUBMITTED, **RESULTS, **ENDED, **DEAD, **KEYS, **UNREADABLE, **REGISTERS}
 
 
 def golden_file(name: str, folder: Path = FOLDER) -> Path:

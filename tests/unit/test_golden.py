@@ -11,6 +11,7 @@ from msgspec import inspect as mi
 from streams.codec import (
     JSON_CONTENT_TYPE,
     decode,
+    decode_dead_event,
     decode_device_event,
     decode_end_event,
     decode_model_event,
@@ -19,9 +20,11 @@ from streams.codec import (
 )
 from streams.events import CATALOGUE, Event, TaskSubmitted
 from tests.unit.golden_events import (
+    DEAD,
     ENDED,
     FOLDER,
     GOLDEN,
+    KEYS,
     RESULTS,
     SUBMITTED,
     UNREADABLE,
@@ -44,8 +47,10 @@ def decode_as_its_stream_does(name: str) -> Event:
         return decode_task_event(stored(name))
     if name in ENDED:
         return decode_end_event(stored(name))
-    if name in UNREADABLE:
-        return decode(stored(name), type(UNREADABLE[name]))
+    if name in DEAD:
+        return decode_dead_event(stored(name))
+    if name in (others := KEYS | UNREADABLE):
+        return decode(stored(name), type(others[name]))
     return decode_model_event(stored(name)) if name.startswith("model.") else decode_device_event(stored(name))
 
 

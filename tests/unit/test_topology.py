@@ -76,6 +76,8 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         subjects.submitted("batch", key): "TASKS",
         subjects.result(key, subjects.MESH): "RESULTS_0",
         subjects.ended(key): "ENDED",
+        subjects.dead(key): "DEAD",
+        subjects.request_key(ACCOUNT, Token("0a")): "KEYS",
         subjects.UNREADABLE_SUBMISSION: "UNREADABLE",
         subjects.model(Token("node-a"), "any/model: 7B"): "MODELS",
         subjects.device(Token("node-a"), "lost"): "DEVICES",
@@ -94,6 +96,7 @@ def test_what_travels_on_core_nats_is_stored_nowhere() -> None:
         subjects.node_api(node, "ask"),
         subjects.user_api(ACCOUNT, "cancel"),
         subjects.settled(key),
+        subjects.backlog(node),
         subjects.result(key, node).replace("results.", "live.", 1),
     ]
     assert [homes(stream_specs(), subject) for subject in passing] == [[]] * len(passing)
@@ -106,6 +109,8 @@ def test_facts_are_kept_apart_from_claims() -> None:
         "RESULTS_0": "EDGE",
         "RESULTS_1": "EDGE",
         "ENDED": "CORE",
+        "DEAD": "CORE",
+        "KEYS": "CORE",
         "UNREADABLE": "CORE",
         "MODELS": "CORE",
         "DEVICES": "CORE",
@@ -113,8 +118,8 @@ def test_facts_are_kept_apart_from_claims() -> None:
     }
 
 
-def test_only_submissions_and_ends_are_one_per_subject() -> None:
-    assert {spec.name for spec in stream_specs() if spec.one_per_subject} == {"TASKS", "ENDED"}
+def test_only_submissions_ends_and_keys_are_one_per_subject() -> None:
+    assert {spec.name for spec in stream_specs() if spec.one_per_subject} == {"TASKS", "ENDED", "KEYS"}
 
 
 def test_retention_and_replicas_reach_every_stream() -> None:
@@ -124,6 +129,8 @@ def test_retention_and_replicas_reach_every_stream() -> None:
         "TASKS": kept.content,
         "RESULTS_0": kept.content,
         "ENDED": kept.ends,
+        "DEAD": kept.ends,
+        "KEYS": kept.content,
         "UNREADABLE": kept.ends,
         "MODELS": None,
         "DEVICES": None,
