@@ -34,6 +34,10 @@ class BrokerFailed(BrokerError):
     """The nats-server cannot be started, or does not stay up."""
 
 
+class StoreMismatch(BrokerError):
+    """The data folder holds the streams of another number of servers, which would not be seen."""
+
+
 class AlreadyRunning(MeshError):
     """A mesh already runs on the same data folder."""
 
@@ -56,6 +60,10 @@ class NoResponders(BusError):
 
 class RequestTimedOut(BusError):
     """No answer came in time. A question, never a verdict: it may have been served."""
+
+
+class NoLeader(BusError):
+    """A replicated stream, or the cluster, has no leader at the moment, or too few servers are up: ask again."""
 
 
 class PublishUnknown(BusError):

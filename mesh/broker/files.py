@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import sysconfig
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from mesh.broker.cluster import ClusterMember, cluster_secret, cluster_variables
 from mesh.config.address import Address
 from mesh.errors import BrokerFailed
 
@@ -22,6 +24,9 @@ Durability = Literal["power", "process"]
 """``power``: an acknowledged event survives a power cut. ``process``: it survives ``kill -9``, not a power cut."""
 
 ENV_FILE: Final = "nats.env"
+ROUTES_ENV_FILE: Final = "cluster.env"
+CONF_FILE: Final = "nats.conf"
+CLUSTER_CONF_FILE: Final = "nats-cluster.conf"
 STORE_FOLDER: Final = "jetstream"
 
 _SYNC_INTERVAL: Final[dict[Durability, str]] = {"power": "always", "process": "2m"}
@@ -34,10 +39,22 @@ _ENV_HEADER: Final = """\
 """
 
 
+_ROUTES_HEADER: Final = """\
+# How this server joins its cluster, read by nats-cluster.conf. It holds the password of the routes.
+"""
+
+_CONF_HEADER: Final = """\
+# Made of nats.conf and {cluster} at each start of `ig3 broker`; edit those.
+"""
+
+
 class BrokerOptions(Struct, frozen=True, kw_only=True):
     """How a broker of our own runs; everything of it lies in ``data_dir``."""
 
     data_dir: Path
+    server_dir: Path | None = None
+    """Where the store, log and run files of this one server lie; None: in ``data_dir``. Servers of a cluster on one
+    machine share the credentials and nothing else."""
     listen: Address = Address("127.0.0.1", 4222)
     """Where NATS clients connect; port 0 picks a free one."""
     monitor: Address = Address("127.0.0.1", 0)
@@ -46,6 +63,14 @@ class BrokerOptions(Struct, frozen=True, kw_only=True):
     store_limit_bytes: Annotated[int, Meta(gt=0)] | None = None
     """Most that streams may take on the disk; None: half of what is free."""
     name: str = "ig3"
+    """The server's own name, another one for each server of a cluster."""
+    cluster: ClusterMember | None = None
+    """None: a server by itself."""
+
+    @property
+    def folder(self) -> Path:
+        """Where what belongs to this server alone lies."""
+        return self.server_dir or self.data_dir
 
 
 def find_binary() -> Path:
@@ -63,30 +88,46 @@ def find_binary() -> Path:
     return Path(on_path)
 
 
-def find_conf() -> Path:
-    """Find nats.conf: the top-level one in a checkout, else the copy that the wheel ships.
+def find_conf(name: str = CONF_FILE) -> Path:
+    """Find nats.conf, or another file that lies beside it: the top-level one in a checkout, else the wheel's copy.
 
     Raises:
         BrokerFailed: if there is neither.
     """
     checkout = Path(__file__).parents[2]
-    if (checkout / "nats.conf").is_file() and (checkout / "pyproject.toml").is_file():
-        return checkout / "nats.conf"
-    shipped = Path(str(resources.files("mesh"))) / "nats.conf"
+    if (checkout / name).is_file() and (checkout / "pyproject.toml").is_file():
+        return checkout / name
+    shipped = Path(str(resources.files("mesh"))) / name
     if not shipped.is_file():
-        raise BrokerFailed(f"nats.conf is missing from {shipped.parent}: this installation is damaged, install again")
+        raise BrokerFailed(f"{name} is missing from {shipped.parent}: this installation is damaged, install again")
     return shipped
+
+
+def conf_for(options: BrokerOptions) -> Path:
+    """Return the configuration to run with: nats.conf itself, or for a server of a cluster one made of it.
+
+    Raises:
+        BrokerFailed: if a part of it is missing.
+    """
+    if options.cluster is None:
+        return find_conf()
+    inside = find_conf(CLUSTER_CONF_FILE).read_text()
+    text = f"{_CONF_HEADER.format(cluster=CLUSTER_CONF_FILE)}\n{find_conf().read_text()}\ncluster {{\n{inside}}}\n"
+    path = options.folder / CONF_FILE
+    _write(path, text)
+    return path
 
 
 def broker_variables(options: BrokerOptions, credentials: Credentials) -> dict[str, str]:
     """Return what nats.conf reads from the environment; each value is configuration text, so strings are quoted."""
-    limit = options.store_limit_bytes or _half_of_disk(options.data_dir)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    limit = options.store_limit_bytes or half_of_disk(options.folder)
     edge_limit = int(limit * _EDGE_SHARE)
     strings = {
         "NAME": options.name,
         "HOST": options.listen.host,
         "MONITOR": str(options.monitor._replace(port=options.monitor.port or -1)),
-        "STORE": str(options.data_dir.absolute()),
+        "STORE": str(options.folder.absolute()),
         "SYNC_INTERVAL": _SYNC_INTERVAL[options.durability],
         **{f"NKEY_{one.name.upper().replace('-', '_')}": one.public_key for one in credentials.all()},
     }
@@ -103,16 +144,45 @@ def broker_variables(options: BrokerOptions, credentials: Credentials) -> dict[s
 
 def write_env_file(options: BrokerOptions, variables: dict[str, str]) -> Path:
     """Write the variables for a POSIX shell to source, and return where."""
-    path = options.data_dir / ENV_FILE
-    lines = [f"{name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())]
-    fresh = path.with_suffix(".env.new")
-    fresh.write_text(_ENV_HEADER.format(path=shlex.quote(str(path))) + "".join(lines))
-    fresh.replace(path)
+    path = options.folder / ENV_FILE
+    _write(path, _ENV_HEADER.format(path=shlex.quote(str(path))) + _shell_lines(variables))
     return path
 
 
-def _half_of_disk(data_dir: Path) -> int:
-    """Half of what the store could have: free space, and what it holds already, so that restarts do not shrink it."""
-    store = data_dir / STORE_FOLDER
-    held = sum(file.stat().st_blocks * 512 for file in store.rglob("*") if file.is_file()) if store.is_dir() else 0
-    return max((shutil.disk_usage(data_dir).free + held) // 2, _SMALLEST_STORE)
+def routes_variables(options: BrokerOptions) -> dict[str, str]:
+    """Return what the configuration reads and nobody else may: how this server joins its cluster, if it has one.
+
+    Raises:
+        CredentialsError: if the cluster's password cannot be used.
+    """
+    if options.cluster is None:
+        return {}
+    return cluster_variables(options.cluster, cluster_secret(options.data_dir))
+
+
+def write_routes_env_file(options: BrokerOptions, variables: dict[str, str]) -> Path:
+    """Write the same for the shell of an operator who starts nats-server by other means; only its owner can read it."""
+    path = options.folder / ROUTES_ENV_FILE
+    _write(path, _ROUTES_HEADER + _shell_lines(variables), mode=0o600)
+    return path
+
+
+def _shell_lines(variables: dict[str, str]) -> str:
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(variables.items()))
+
+
+def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Replace a file as a whole: a server that starts meanwhile reads the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f"{path.suffix}.new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
+def half_of_disk(folder: Path) -> int:
+    """Half of what the stores in a folder could have: free space, and what they hold, so that no restart shrinks it."""
+    stores = (folder / STORE_FOLDER, *folder.glob(f"*/{STORE_FOLDER}"))
+    held = sum(file.stat().st_blocks * 512 for store in stores for file in store.rglob("*") if file.is_file())
+    return max((shutil.disk_usage(folder).free + held) // 2, _SMALLEST_STORE)

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from mesh.broker.credentials import Credentials
-from mesh.broker.files import broker_variables, find_binary, find_conf, write_env_file
+from mesh.broker.files import broker_variables, conf_for, find_binary, routes_variables, write_env_file
 from mesh.broker.port_owner import describe_owner, port_is_taken
 from mesh.config.address import Address, parse_address
 from mesh.errors import BrokerFailed, PortInUse, StoreInUse
@@ -77,10 +77,9 @@ class EmbeddedServer:
             CredentialsError: if the credentials cannot be used.
             BrokerFailed: if the server does not come up; the end of its log is in the message.
         """
-        folder = self._options.data_dir
-        self._lock = await _lock_store(folder)
+        self._lock = await _lock_store(self._options.folder)
         try:
-            self.credentials = Credentials.load_or_create(folder)
+            self.credentials = Credentials.load_or_create(self._options.data_dir)
             if port_is_taken(self.address):
                 raise PortInUse(_port_message(self.address))
             await self._start()
@@ -105,7 +104,7 @@ class EmbeddedServer:
         options = msgspec.structs.replace(self._options, listen=self.address, monitor=self.monitor)
         variables = broker_variables(options, self.credentials)
         write_env_file(options, variables)
-        self._process = await self._spawn(variables)
+        self._process = await self._spawn(variables | routes_variables(options))
         ports = await self._wait_for_ports()
         self.address = self.address._replace(port=_port_of(ports.nats))
         self.monitor = self.monitor._replace(port=_port_of(ports.monitoring))
@@ -116,7 +115,7 @@ class EmbeddedServer:
         self._run_folder.mkdir(exist_ok=True)
         for stale in self._run_folder.glob("*.ports"):
             stale.unlink()
-        command = [str(find_binary()), "-c", str(find_conf()), "--ports_file_dir", str(self._run_folder)]
+        command = [str(find_binary()), "-c", str(conf_for(self._options)), "--ports_file_dir", str(self._run_folder)]
         with _open_log(self._log_path) as log_file:
             return await asyncio.create_subprocess_exec(
                 *guarded(command, group="own"),
@@ -183,11 +182,11 @@ class EmbeddedServer:
 
     @property
     def _run_folder(self) -> Path:
-        return self._options.data_dir / "run"
+        return self._options.folder / "run"
 
     @property
     def _log_path(self) -> Path:
-        return self._options.data_dir / "logs" / "nats-server.log"
+        return self._options.folder / "logs" / "nats-server.log"
 
 
 async def _lock_store(folder: Path) -> FolderLock:

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from mesh.bus.direct_client import Delivery
 
 _WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
-_SUBJECT_FULL: Final = 10077
+_STORE_FAILED: Final = 10077
+_SUBJECT_FULL: Final = "maximum messages per subject"
+"""Code 10077 covers all that the store says, a full disk as well; only this text means one message ever."""
+
+SERVICE_UNAVAILABLE: Final = 503
+NOT_NOW: Final = frozenset({10005, 10008, 10009, 10010, 10118, 10119})
+"""No suitable peers, no leader of the cluster, not (yet) in a cluster, not the leader, stream or consumer off-line.
+
+What a replicated stream says while servers are missing; it says nothing about what is stored."""
 
 
 class Fence(Struct, frozen=True):
@@ -70,6 +78,8 @@ def sequence_of(subject: str, answer: Delivery) -> int:
         return ack.seq
     if ack.error.err_code in _WRONG_LAST_SEQUENCE:
         raise FenceMismatch(f"{subject}: {ack.error.description}")
-    if ack.error.err_code == _SUBJECT_FULL:
+    if ack.error.err_code == _STORE_FAILED and _SUBJECT_FULL in ack.error.description:
         raise SubjectTaken(f"{subject} holds its one message already")
+    if ack.error.err_code in NOT_NOW:
+        raise PublishUnknown(f"{subject}: its stream cannot say now: {ack.error.description} ({ack.error.err_code})")
     raise PublishRefused(f"{subject}: {ack.error.description} ({ack.error.err_code})")

@@ -1,15 +1,21 @@
-"""Making the broker's streams and consumers look like ``streams.topology``: idempotent, and never deleting data."""
+"""Making the broker's streams and consumers look like ``streams.topology``: idempotent, and never deleting data.
+
+A cluster that has just started, or has just lost a server, answers "not now": that is never taken for "not there".
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from mesh.errors import BusError
+from mesh.bus.appends import NOT_NOW, SERVICE_UNAVAILABLE
+from mesh.errors import BusError, NoLeader, NoResponders, RequestTimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,8 +23,17 @@ if TYPE_CHECKING:
     from mesh.bus.link import Link
     from streams.topology import Account, ConsumerSpec, StreamSpec
 
+log = logging.getLogger(__name__)
+
 _NOT_FOUND: Final = frozenset({10059, 10014})
+_NAME_IN_USE: Final = 10058
+_NOT_NOW: Final = NOT_NOW | {_NAME_IN_USE}
+"""A server that is still reading says "not found", and the leader then that the name is taken: look again."""
 _API_TIMEOUT: Final = timedelta(seconds=15)
+_API_TIMEOUT_IN_A_CLUSTER: Final = timedelta(seconds=2)
+"""A server that is still looking for its cluster's leader answers nothing: it is soon asked again."""
+_PAUSE_S: Final = 0.25
+_AT_ONCE: Final = timedelta(0)
 _SHORTEST_DEDUPE_NS: Final = 100_000_000
 
 
@@ -53,15 +68,39 @@ async def check(
 
 
 async def provision(
-    links: Mapping[Account, Link], streams: Iterable[StreamSpec], consumers: Iterable[ConsumerSpec]
+    links: Mapping[Account, Link],
+    streams: Iterable[StreamSpec],
+    consumers: Iterable[ConsumerSpec],
+    *,
+    patience: timedelta = _AT_ONCE,
 ) -> list[Finding]:
     """Create what is missing and update what differs, as far as the broker can without losing data.
 
+    Args:
+        links: a connection in each account.
+        streams: what there should be.
+        consumers: the same.
+        patience: how long to go on asking a cluster that has no leader, or too few servers, at the moment.
+
     Raises:
+        NoLeader: if a cluster cannot serve for longer than that.
         BusError: if the broker does not answer or refuses a change; the message names both values.
     """
     wanted = [*(_Stream(spec) for spec in streams), *(_Consumer(spec) for spec in consumers)]
-    return [await item.establish(links[item.account]) for item in wanted]
+    give_up_at = asyncio.get_running_loop().time() + patience.total_seconds()
+    timeout = _API_TIMEOUT_IN_A_CLUSTER if patience else _API_TIMEOUT
+    return [await _establish(item, links[item.account], give_up_at, timeout) for item in wanted]
+
+
+async def _establish(item: _Resource, link: Link, give_up_at: float, timeout: timedelta) -> Finding:
+    while True:
+        try:
+            return await item.establish(link, timeout)
+        except (NoLeader, NoResponders, RequestTimedOut) as error:
+            if asyncio.get_running_loop().time() >= give_up_at:
+                raise
+            log.info("%s cannot be made now, trying again: %s", item.name, error)
+        await asyncio.sleep(_PAUSE_S)
 
 
 class _Resource:
@@ -77,26 +116,26 @@ class _Resource:
     def body(self) -> dict[str, Any]:
         return self.config
 
-    async def compare(self, link: Link) -> Finding:
-        found = await _call(link, self.info, {})
+    async def compare(self, link: Link, timeout: timedelta = _API_TIMEOUT) -> Finding:
+        found = await _call(link, self.info, {}, timeout)
         if (error := found.get("error")) is not None:
             if error.get("err_code") in _NOT_FOUND:
                 return Finding(name=self.name, action=Action.MISSING)
-            raise BusError(f"{self.name}: {error.get('description')}")
+            raise _translated(self.name, error)
         differences = _differences(self.config, found["config"])
         return Finding(
             name=self.name, action=Action.DRIFTED if differences else Action.SAME, differences=tuple(differences)
         )
 
-    async def establish(self, link: Link) -> Finding:
-        finding = await self.compare(link)
+    async def establish(self, link: Link, timeout: timedelta) -> Finding:
+        finding = await self.compare(link, timeout)
         if finding.action is Action.SAME:
             return finding
         missing = finding.action is Action.MISSING
-        answer = await _call(link, self.create if missing else self.update, self.body())
+        answer = await _call(link, self.create if missing else self.update, self.body(), timeout)
         if (error := answer.get("error")) is not None:
             change = "; ".join(finding.differences) or "create"
-            raise BusError(f"{self.name} cannot be changed ({change}): {error.get('description')}")
+            raise _translated(f"{self.name} cannot be changed ({change})", error)
         done = Action.CREATED if missing else Action.UPDATED
         return Finding(name=self.name, action=done, differences=finding.differences)
 
@@ -141,6 +180,8 @@ def _stream_config(spec: StreamSpec) -> dict[str, Any]:
         "duplicate_window": _SHORTEST_DEDUPE_NS,
         # What is stored is kept until its age: nobody deletes single events.
         "deny_delete": True,
+        # Nor whole streams: a purge would also free subjects that may hold one message ever.
+        "deny_purge": True,
     }
     if spec.one_per_subject:
         config["discard_new_per_subject"] = True
@@ -175,13 +216,22 @@ _ABSENT: Final[dict[str, Any]] = {
     "max_age": 0,
     "duplicate_window": _SHORTEST_DEDUPE_NS,
     "deny_delete": False,
+    "deny_purge": False,
     "allow_direct": False,
 }
 
 
-async def _call(link: Link, subject: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = await link.request(subject, json.dumps(body).encode() if body else b"", timeout=_API_TIMEOUT)
+async def _call(link: Link, subject: str, body: dict[str, Any], timeout: timedelta) -> dict[str, Any]:
+    answer = await link.request(subject, json.dumps(body).encode() if body else b"", timeout=timeout)
     return json.loads(answer.data)
+
+
+def _translated(what: str, error: Mapping[str, Any]) -> BusError:
+    """What the broker says, as ours: "not now" of a cluster, or a refusal."""
+    text = f"{what}: {error.get('description')}"
+    if error.get("code") == SERVICE_UNAVAILABLE or error.get("err_code") in _NOT_NOW:
+        return NoLeader(f"{text}. Are more than half of the cluster's servers up?")
+    return BusError(text)
 
 
 def _nanoseconds(duration: timedelta | None) -> int:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from mesh.broker.credentials import Credentials
-from mesh.broker.files import broker_variables, write_env_file
+from mesh.broker.files import (
+    broker_variables,
+    conf_for,
+    routes_variables,
+    write_env_file,
+    write_routes_env_file,
+)
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.provision import Action, provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
-from mesh.processes.process import run_process
+from mesh.processes.process import run_process, unless
 from mesh.processes.readiness import announce_progress, announce_ready
 from streams.topology import consumer_specs
 
@@ -21,11 +28,18 @@ if TYPE_CHECKING:
     import asyncio
 
     from mesh.bus.provision import Finding
+
+_AT_ONCE: Final = timedelta(0)
+_FOR_A_MAJORITY: Final = timedelta(days=365)
+"""A server of a cluster waits for the others as long as somebody lets it: it cannot serve without them."""
+
 _EXAMPLES: Final = """\b
 Examples:
   ig3 broker                         # on loopback, in .ig3
   ig3 broker --nats 10.0.0.5:4222    # for nodes on other machines of a trusted network
   ig3 broker --env-only              # prepare for a nats-server of your own
+  ig3 broker --nats 10.0.0.5:4222 --server-name ig3-1 --route-listen 10.0.0.5:6222 \\
+      --routes 10.0.0.5:6222,10.0.0.6:6222,10.0.0.7:6222      # one of three servers: see deploy/cluster
 """
 
 
@@ -39,7 +53,7 @@ Examples:
     mesh=only(
         MeshSettings,
         *("nats", "data_dir", "durability", "results_streams", "replicas", "retention", "ended_retention"),
-        *("store_limit", "monitor", "log_level", "log_format"),
+        *("store_limit", "monitor", "server_name", "server_dir", "routes", "route_listen", "log_level", "log_format"),
     )
 )
 def broker(env_only: bool, mesh: MeshSettings) -> None:
@@ -60,15 +74,20 @@ def broker(env_only: bool, mesh: MeshSettings) -> None:
 
 def _prepare(mesh: MeshSettings) -> None:
     credentials = Credentials.load_or_create(mesh.data_dir)
-    path = write_env_file(mesh.broker, broker_variables(mesh.broker, credentials))
-    click.echo(path)
+    click.echo(write_env_file(mesh.broker, broker_variables(mesh.broker, credentials)))
+    if mesh.broker.cluster is not None:
+        click.echo(write_routes_env_file(mesh.broker, routes_variables(mesh.broker)))
+        click.echo(conf_for(mesh.broker))
 
 
 async def _serve(mesh: MeshSettings, stop: asyncio.Event) -> None:
     announce_progress("starting nats-server")
     async with EmbeddedServer(mesh.broker) as server:
-        announce_progress("making the streams")
-        findings = await _establish(mesh, server)
+        is_alone = mesh.broker.cluster is None
+        announce_progress("making the streams" if is_alone else "waiting for the other servers")
+        findings = await unless(stop, _establish(mesh, server, _AT_ONCE if is_alone else _FOR_A_MAJORITY))
+        if findings is None:
+            return
         made = sum(finding.action is not Action.SAME for finding in findings)
         detail = f"{server.url}, {len(findings)} streams and consumers ({made} new or changed)"
         click.echo(server.url)
@@ -76,13 +95,13 @@ async def _serve(mesh: MeshSettings, stop: asyncio.Event) -> None:
         await stop.wait()
 
 
-async def _establish(mesh: MeshSettings, server: EmbeddedServer) -> list[Finding]:
+async def _establish(mesh: MeshSettings, server: EmbeddedServer, patience: timedelta) -> list[Finding]:
     options = BusOptions(
         servers=(server.url,),
-        name="broker",
+        name=f"broker-{mesh.server_name}",
         edge_seed=server.credentials.edge_service.seed_path,
         core_seed=server.credentials.core_service.seed_path,
         results_streams=mesh.results_streams,
     )
     async with await Bus.connect(options) as bus:
-        return await provision(bus.links, mesh.streams, consumer_specs())
+        return await provision(bus.links, mesh.streams, consumer_specs(), patience=patience)

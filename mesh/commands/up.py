@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from msgspec import structs
 
+from mesh.commands.up_brokers import Brokers, plan_brokers
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings, UpSettings
 from mesh.config.sources import CONFIG_VARIABLE, installed_sections
 from mesh.errors import AlreadyRunning, ChildFailed
 from mesh.processes.child import ChildSpec, own_command
 from mesh.processes.folder_lock import FolderLock, Taken
-from mesh.processes.process import listen_for_stop, run_process
+from mesh.processes.process import listen_for_stop, run_process, unless
 from mesh.processes.readiness import announce_ready
 from mesh.processes.readyz import wait_until_ready
 from mesh.processes.startup_display import StartupDisplay
@@ -25,7 +25,8 @@ from mesh.processes.terminal import Terminal, invocation, terminal
 from mesh.processes.up_hints import hints
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    import asyncio
+    from collections.abc import Mapping
 
     from msgspec import Struct
 
@@ -38,6 +39,7 @@ Examples:
   ig3 up                                                # the small model, on this machine only
   ig3 up --model ~/models/qwen.gguf                     # another model
   ig3 up --nodes 2 --slots 8                            # two nodes, eight answers at once on each
+  ig3 up --cluster 3                                    # three NATS servers: any one of them may be killed
   ig3 up --http :9090 --nats :5222 --data-dir /tmp/b    # beside a mesh that runs already
 """
 
@@ -82,12 +84,14 @@ class Mesh:
 
         Raises:
             AlreadyRunning: if a mesh runs on this data folder.
+            StoreMismatch: if the folder holds the streams of another number of servers.
             ChildFailed: if a process does not start.
         """
         lock = await _lock(self._mesh)
+        brokers = plan_brokers(self._mesh, self._up.cluster)
         supervisor = Supervisor(
-            _stages(self._up, self._mesh),
-            environment=self._variables,
+            _stages(self._up, self._mesh, brokers),
+            environment={**self._variables, **brokers.for_all},
             on_change=self._display.show,
             # Whoever starts a mesh here next waits until the last process of this one is gone.
             inherited=(lock.descriptor,),
@@ -100,7 +104,7 @@ class Mesh:
 
         listen_for_stop(on_signal)
         try:
-            await _unless_stopped(self._start(supervisor, lock), stop)
+            await unless(stop, self._start(supervisor, lock))
             await stop.wait()
         finally:
             self._display.close()
@@ -130,20 +134,7 @@ class Mesh:
         out.print(f"Logs are in {self._mesh.data_dir / 'logs'}. Ctrl-C stops it.", style="dim", markup=False)
 
 
-async def _unless_stopped(starting: Coroutine[object, object, None], stop: asyncio.Event) -> None:
-    """Wait for the start, but no longer than until somebody wants the end."""
-    start = asyncio.create_task(starting)
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({start, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if start.done():
-        start.result()
-    else:
-        start.cancel()
-        await asyncio.gather(start, return_exceptions=True)
-
-
-def _stages(up: UpSettings, mesh: MeshSettings) -> tuple[tuple[ChildSpec, ...], ...]:
+def _stages(up: UpSettings, mesh: MeshSettings, brokers: Brokers) -> tuple[tuple[ChildSpec, ...], ...]:
     """In the order of starting. The gateway stops first, so that running answers can still end."""
     logs = mesh.data_dir / "logs"
 
@@ -155,7 +146,7 @@ def _stages(up: UpSettings, mesh: MeshSettings) -> tuple[tuple[ChildSpec, ...], 
         spec(f"node-{number}", "node", environment={"IG3_INSTANCE": str(number)}) for number in range(1, up.nodes + 1)
     )
     return (
-        (spec("broker", "broker", pinned="IG3_NATS"),),
+        tuple(spec(name, "broker", pinned=brokers.pinned, environment=own) for name, own in brokers.each.items()),
         (spec("dispatcher", "dispatcher"),),
         nodes,
         (spec("gateway", "gateway", pinned="IG3_HTTP"),),

@@ -65,6 +65,15 @@ def _nats_url(text: str) -> str:
     return f"{scheme}://{parse_address(rest.rstrip('/'))}"
 
 
+def addresses(text: str) -> tuple[Address, ...]:
+    """Read any number of ``HOST:PORT``, separated by commas.
+
+    Raises:
+        SettingsError: if one cannot be read.
+    """
+    return tuple(parse_address(part) for part in text.split(",") if part.strip())
+
+
 def listen_address(nats: str) -> Address:
     """Read the setting ``nats`` as the one address where a broker of our own listens.
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeVar
 
 from msgspec import NODEFAULT, Meta, Struct
 
+from mesh.broker.cluster import ClusterMember
 from mesh.broker.files import BrokerOptions, Durability
-from mesh.config.address import Address, listen_address, nats_urls, parse_address
+from mesh.config.address import Address, addresses, listen_address, nats_urls, parse_address
 from mesh.config.fields import SettingField, fields_of, read_value
 from mesh.errors import SettingsError
 from streams.tokens import token
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Struct)
 
 DEFAULT = "default"
+
+ENOUGH_COPIES = 3
+"""Copies of each stream in a cluster, unless told otherwise: one server may be lost, and more copies cost more."""
 
 
 class Resolved(Struct, Generic[T], frozen=True, kw_only=True):
@@ -70,9 +74,17 @@ class UpSettings(Struct, frozen=True, kw_only=True):
     """What ``ig3 up`` starts."""
 
     nodes: Annotated[int, Meta(ge=0, le=64, description="How many nodes to run on this machine.")] = 1
+    cluster: Annotated[
+        int, Meta(ge=1, le=5, description="How many NATS servers to run as one cluster on this machine: 1, 3 or 5.")
+    ] = 1
     stop_timeout: Annotated[
         timedelta, Meta(description="How long a process may take to stop before it is killed; more than it may drain.")
     ] = timedelta(seconds=20)
+
+    def __post_init__(self) -> None:
+        """Check what a type cannot say."""
+        if self.cluster % 2 == 0:
+            raise ValueError(f"a cluster of {self.cluster} survives no more than one of {self.cluster - 1}: 1, 3 or 5")
 
 
 class MeshSettings(Struct, frozen=True, kw_only=True):
@@ -96,7 +108,10 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
     results_streams: Annotated[
         int, Meta(ge=1, le=16, description="Over how many streams answers spread; each syncs to disk on its own.")
     ] = 4
-    replicas: Annotated[int, Meta(ge=1, le=5, description="Copies of each stream in a cluster of servers.")] = 1
+    replicas: Annotated[
+        Annotated[int, Meta(ge=1, le=5)] | None,
+        Meta(description="Copies of each stream; none: 3 in a cluster of three servers, else 1.", examples=["N"]),
+    ] = None
     retention: Annotated[timedelta, Meta(description="How long tasks and their answers are kept.")] = timedelta(days=1)
     ended_retention: Annotated[
         timedelta, Meta(description="How long the end of each task is kept: what charges are computed from.")
@@ -114,6 +129,29 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
             examples=["HOST:PORT"],
         ),
     ] = "127.0.0.1:0"
+    server_name: Annotated[
+        str,
+        Meta(
+            description="The name of a broker of our own; another one for each server of a cluster.", examples=["NAME"]
+        ),
+    ] = "ig3"
+    server_dir: Annotated[
+        Path | None,
+        Meta(
+            description="Folder for the streams and logs of a broker of our own; none: the data folder.",
+            examples=["FOLDER"],
+        ),
+    ] = None
+    routes: Annotated[
+        str,
+        Meta(
+            description="Where the servers of the cluster hear each other, all of them; none: no cluster.",
+            examples=["HOST:PORT,..."],
+        ),
+    ] = ""
+    route_listen: Annotated[
+        str, Meta(description="Where a broker of our own hears the others of its cluster.", examples=["HOST:PORT"])
+    ] = "127.0.0.1:6222"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="What is written to the log.")
     ] = "info"
@@ -130,6 +168,9 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
         """Check what a type cannot say."""
         nats_urls(self.nats)
         parse_address(self.monitor)
+        parse_address(self.route_listen)
+        addresses(self.routes)
+        token(self.server_name)
         token(self.account)
 
     @property
@@ -152,8 +193,13 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
         return stream_specs(
             results_streams=self.results_streams,
             retention=Retention(content=self.retention, ends=self.ended_retention),
-            replicas=self.replicas,
+            replicas=self.replicas or (ENOUGH_COPIES if self.servers >= ENOUGH_COPIES else 1),
         )
+
+    @property
+    def servers(self) -> int:
+        """How many servers the broker has, as far as these settings tell."""
+        return max(len(self.nats_urls), len(addresses(self.routes)))
 
     @property
     def broker(self) -> BrokerOptions:
@@ -164,8 +210,16 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
         """
         return BrokerOptions(
             data_dir=self.data_dir,
+            server_dir=self.server_dir,
+            name=self.server_name,
+            cluster=self._cluster,
             listen=self.listen,
             monitor=parse_address(self.monitor),
             durability=self.durability,
             store_limit_bytes=self.store_limit,
         )
+
+    @property
+    def _cluster(self) -> ClusterMember | None:
+        routes = addresses(self.routes)
+        return ClusterMember(listen=parse_address(self.route_listen), routes=routes) if routes else None

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from mesh.processes.logs import configure_logging
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from mesh.config.settings import MeshSettings
 
     Main = Callable[[asyncio.Event], Awaitable[None]]
+
+T = TypeVar("T")
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -36,6 +38,18 @@ async def _until_stopped(main: Main) -> None:
     stop = asyncio.Event()
     listen_for_stop(stop.set)
     await main(stop)
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
+    """Do ``work``, or give it up once ``stop`` is set: then None."""
+    doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+        return doing.result() if doing.done() else None
+    finally:
+        doing.cancel()
+        stopping.cancel()
+        await asyncio.wait((doing, stopping))
 
 
 def listen_for_stop(on_stop: Callable[[], None]) -> None:

@@ -45,7 +45,8 @@ def _program() -> str:
 def _settings_for_others(announced: Mapping[str, Ready], mesh: MeshSettings) -> str:
     """Variables that another shell needs to find this mesh, if it is not where a command looks by itself."""
     usual = MeshSettings()
-    nats = announced["broker"].url.removeprefix("nats://")
+    brokers = sorted(name for name in announced if name.startswith("broker"))
+    nats = ",".join(announced[name].url.removeprefix("nats://") for name in brokers)
     needed = {
         "IG3_NATS": nats if nats != usual.nats else "",
         "IG3_DATA_DIR": str(mesh.data_dir) if mesh.data_dir != usual.data_dir else "",

@@ -1,0 +1,104 @@
+"""One server's part in a cluster: its routes to the others, the password they share, and free ports for trying."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import stat
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from mesh.broker.port_owner import port_is_taken
+from mesh.config.address import Address
+from mesh.errors import BrokerFailed, CredentialsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROUTE_PORT_DISTANCE: Final = 2000
+"""Routes of a server that listens at 4222 are at 6222, as nats-server's own defaults are."""
+
+_SECRET_FILE: Final = "cluster.secret"  # noqa: S105 - the name of the file, not a secret
+_SECRET_BYTES: Final = 24
+_USER: Final = "route"
+# Below the ports that Linux hands out for outgoing connections: what is free now is not taken by chance a moment later.
+_FREE_PORTS: Final = range(20_000, 32_000)
+_TRIES: Final = 200
+
+
+class ClusterMember(Struct, frozen=True, kw_only=True):
+    """A server of a cluster."""
+
+    listen: Address
+    """Where the other servers reach it."""
+    routes: tuple[Address, ...]
+    """Where all servers of the cluster are, this one among them or not."""
+    name: str = "ig3"
+    """The cluster's name, the same on all its servers."""
+
+
+def cluster_secret(data_dir: Path) -> str:
+    """Return the password that the servers of a cluster show each other; made once per data folder.
+
+    Raises:
+        CredentialsError: if it cannot be read or written, or others can read it.
+    """
+    path = data_dir / "credentials" / _SECRET_FILE
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _write_once(path, secrets.token_hex(_SECRET_BYTES))
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_text("ascii").strip()
+    except OSError as error:
+        raise CredentialsError(f"cannot use {path}: {error.strerror}") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise CredentialsError(f"{path} is open to other users (mode {mode:04o}): chmod 600 {path}")
+    if not text.isalnum():
+        raise CredentialsError(f"{path} is damaged: copy it again from another server of the cluster")
+    return text
+
+
+def cluster_variables(member: ClusterMember, secret: str) -> dict[str, str]:
+    """Return what nats-cluster.conf reads from the environment. They hold the secret."""
+    routes = [f"nats-route://{_USER}:{secret}@{address}" for address in member.routes]
+    values = {
+        "CLUSTER": member.name,
+        "ROUTE_LISTEN": str(member.listen),
+        "ROUTE_PASSWORD": secret,
+        "ROUTES": routes,
+    }
+    return {f"IG3_BROKER_{name}": json.dumps(value, ensure_ascii=False) for name, value in values.items()}
+
+
+def free_ports(host: str, count: int) -> tuple[int, ...]:
+    """Find ports that nobody listens on and that no outgoing connection gets by chance.
+
+    Raises:
+        BrokerFailed: if there are none.
+    """
+    found: set[int] = set()
+    for _ in range(_TRIES):
+        port = random.choice(_FREE_PORTS)  # noqa: S311 - any port will do, it guards nothing
+        if not port_is_taken(Address(host, port)):
+            found.add(port)
+        if len(found) == count:
+            return tuple(sorted(found))
+    raise BrokerFailed(f"no {count} free ports were found on {host}: give them by --nats HOST:PORT,HOST:PORT,HOST:PORT")
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Write a whole file; of several processes that do so at the same time, all read what the first has written."""
+    fresh = path.with_suffix(f".{os.getpid()}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{text}\n")
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
