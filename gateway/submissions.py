@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mesh.bus.headers import CONTENT_TYPE, SEQUENCE, STREAM_SUBJECT, header, status_code
+from mesh.bus.headers import CONTENT_TYPE, SEQUENCE, STREAM_SUBJECT, header, stamped, status_code
 from mesh.errors import BusError
 from streams import subjects
 from streams.codec import decode
@@ -105,7 +105,7 @@ def _readable(parts: tuple[Delivery, ...]) -> list[Submission]:
     found: list[Submission] = []
     for part in parts:
         try:
-            subject = subjects.parse_submitted(header(part.headers, STREAM_SUBJECT) or "")
+            subject = subjects.parse_submitted(stamped(part.headers, STREAM_SUBJECT) or "")
             asked = decode(part.data, TaskSubmitted, content_type=header(part.headers, CONTENT_TYPE))
         except StreamsError:
             continue
@@ -114,4 +114,4 @@ def _readable(parts: tuple[Delivery, ...]) -> list[Submission]:
 
 
 def _sequence(part: Delivery) -> int:
-    return int(header(part.headers, SEQUENCE) or 0)
+    return int(stamped(part.headers, SEQUENCE) or 0)

@@ -18,8 +18,6 @@ from mesh.bus.answer import Reader, follow
 from mesh.errors import BusError
 from streams import subjects
 from streams.errors import StreamsError
-from streams.subjects import TaskKey
-from streams.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
     from mesh.bus.link import Listener
     from mesh.bus.live import Watch
     from mesh.bus.service_bus import Bus
+    from streams.subjects import TaskKey
+    from streams.tokens import Token
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,9 @@ class Board:
         """Something was stored for a task: one that is known, but for what came while we were not connected."""
         _, _, account, task, _ = delivery.subject.split(".")
         if account == self._account and task not in self._entries:
-            self._notice(TaskKey(Token(account), Token(task)), None)
+            # A subject of the stream need not name a task: the broker acknowledges wherever a publisher says.
+            with contextlib.suppress(StreamsError):
+                self._notice(subjects.parse_result(delivery.subject).key, None)
 
     def _notice(self, key: TaskKey, watch: Watch | None) -> None:
         if len(self._followers) >= FOLLOWED:

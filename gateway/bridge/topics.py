@@ -11,6 +11,7 @@ from gateway.bridge.roster_topics import RosterTopics
 from gateway.bridge.task_follower import FrameMemory
 from gateway.errors import GatewayError
 from gateway.submissions import Submissions
+from mesh.bus.task_log import decoded
 from streams import subjects
 from streams.codec import encode
 from streams.errors import InvalidTaskId
@@ -68,7 +69,9 @@ class Topics:
         Raises:
             BusError: if the streams cannot be read now.
         """
-        return await self.submissions.find(key) is not None or bool(await self._bus.log.last_of_each_writer(key))
+        return await self.submissions.find(key) is not None or bool(
+            decoded(await self._bus.log.last_of_each_writer(key))
+        )
 
     async def cancel(self, key: TaskKey, reason: str) -> CancelOutcome:
         """Ask the dispatchers to end a task.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dispatcher.task_run import Verdict
 from gateway.requests import Desk
+from mesh.bus.task_log import decoded
 from mesh.errors import BusError
 from streams import subjects
 from streams.events import TaskError
@@ -93,8 +94,8 @@ class NodeReports:
 
     async def _answer(self, delivery: Delivery, ask: Ask) -> Standing:
         node = subjects.parse_call(delivery.subject).caller
-        stored = await self._bus.log.read(TaskKey(token(ask.account), parse_task_id(ask.task)))
-        state = fold((writer, event) for _, writer, event in stored)
+        stored = await self._bus.log.read_bytes(TaskKey(token(ask.account), parse_task_id(ask.task)))
+        state = fold((writer, event) for _, writer, event in decoded(stored))
         return _standing(state, node, ask.attempt, stored[-1].sequence if stored else 0)
 
     def _life_of(self, delivery: Delivery, report: Finished | Refused | Ask) -> TaskLife | None:

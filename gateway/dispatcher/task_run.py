@@ -10,10 +10,11 @@ from msgspec import Struct
 
 from gateway.errors import GatewayError
 from mesh.bus.appends import Fence
+from mesh.bus.task_log import decoded
 from mesh.errors import BusError, FenceMismatch, PublishUnknown
 from streams import subjects
 from streams.codec import encode
-from streams.events import TaskChunk, TaskError
+from streams.events import TaskAssigned, TaskChunk, TaskError
 from streams.task import Rejection, TaskState, advance
 
 if TYPE_CHECKING:
@@ -37,9 +38,15 @@ class Superseded(GatewayError):
 class Verdict(Struct, frozen=True, kw_only=True):
     """Why waiting for a node is over."""
 
-    kind: Literal["finished", "refused", "lost", "cancelled", "deadline"]
+    kind: Literal["finished", "failed", "halted", "exhausted", "cancelled", "deadline"]
     reason: str = ""
     error: TaskError | None = None
+    """Why the attempt failed; a status below 500 means that no other node would fare better."""
+
+
+def failed(code: str, message: str, *, status: int = 502) -> Verdict:
+    """Make the verdict on an attempt that came to nothing."""
+    return Verdict(kind="failed", reason=message, error=TaskError(code=code, message=message, status=status))
 
 
 class TaskRun:
@@ -98,20 +105,25 @@ class TaskRun:
         Raises:
             BusError: if the stream cannot be read now.
         """
-        stored = await self._bus.log.read(self.key, after_sequence=self.sequence)
+        found = await self._bus.log.read_bytes(self.key, after_sequence=self.sequence)
+        stored = decoded(found)
         for sequence, writer, event in stored:
             self._apply(writer, event, sequence)
+        if found:
+            # What is no event counts for nobody, but the broker's fence counts it.
+            self.sequence = max(self.sequence, found[-1].sequence)
         return stored
 
     async def read_node(self, node: str) -> None:
         """Fold what the assigned node has stored: half the cost of ``read``, when no marker can have come between.
 
-        A gap says that one has: then all is read, so that the fence is never passed with a foreign marker unseen.
+        What does not count says that one may have: then all is read, so that the fence is never passed with a foreign
+        marker unseen.
         """
         before = self.sequence
         stored = await self._bus.log.read_chunks(self.key, node, after_sequence=before)
         outcomes = [self._apply(writer, event, sequence) for sequence, writer, event in stored]
-        if Rejection.GAP in outcomes:
+        if any(outcomes):
             self.sequence = before
             await self.read()
 

@@ -48,6 +48,20 @@ def header(block: bytes, name: str) -> str | None:
     return None
 
 
+def stamped(block: bytes, name: str) -> str | None:
+    """Return a header that the broker wrote on what it stores, its name as the broker spells it; None without one.
+
+    The broker adds its own lines (``Nats-Subject``, ``Nats-Sequence``) behind those of the publisher, who may have sent
+    lines of the same name: only the last one is the broker's.
+    """
+    key = f"\r\n{name}: ".encode()
+    found = block.rfind(key)
+    if found < 0:
+        return None
+    start = found + len(key)
+    return block[start : block.index(b"\r\n", start)].decode(errors="replace")
+
+
 def status_code(block: bytes) -> int | None:
     """Return the status in the first line (``NATS/1.0 503`` says that nobody listens), or None."""
     if not block.startswith(_FIRST_LINE):

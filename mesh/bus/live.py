@@ -25,6 +25,7 @@ _TAG_WITHIN: Final = 32
 """The tag is the first field of an event, whoever encodes it."""
 
 _SEQUENCE_LINE: Final = b"\r\nNats-Sequence: "
+_TOKENS: Final = 5
 
 
 class LiveEvent(NamedTuple):
@@ -81,10 +82,15 @@ class LiveFeed:
             self._watches.pop((watch.key.account, watch.key.task), None)
 
     def _on_delivery(self, delivery: Delivery) -> None:
-        _, _, account, task, writer = delivery.subject.split(".")
+        tokens = delivery.subject.split(".")
+        sequence = _sequence(delivery.headers)
+        if sequence == 0 or len(tokens) != _TOKENS:
+            # No stream sent this on: somebody has named this subject for the broker to acknowledge something on.
+            return
+        _, _, account, task, writer = tokens
         watches = self._watches.get((account, task))
         if watches is not None:
-            event = LiveEvent(_sequence(delivery.headers), writer, delivery.data)
+            event = LiveEvent(sequence, writer, delivery.data)
             for watch in watches:
                 watch.put(event)
         for tap in self._taps:
@@ -149,6 +155,13 @@ def _release(waiter: asyncio.Future[None]) -> None:
 
 
 def _sequence(headers: bytes) -> int:
+    """Return the stream sequence that the broker stamped on an event; 0 if it did not.
+
+    The last such line is the broker's: the publisher may have sent one of its own before it (``headers.stamped``).
+    """
     # Called for every token of every stream; a general header parser would cost ten times as much.
-    start = headers.find(_SEQUENCE_LINE) + len(_SEQUENCE_LINE)
+    found = headers.rfind(_SEQUENCE_LINE)
+    if found < 0:
+        return 0
+    start = found + len(_SEQUENCE_LINE)
     return int(headers[start : headers.index(b"\r", start)])

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from msgspec import Struct
 
 from mesh.bus.answer import Reader
-from mesh.bus.headers import SEQUENCE, header
+from mesh.bus.headers import SEQUENCE, stamped
 from mesh.bus.live import LiveEvent, Watch
 from streams import subjects
 from streams.codec import decode_task_event
-from streams.errors import UndecodableEvent
+from streams.errors import InvalidSubject, UndecodableEvent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -121,8 +121,12 @@ class AccountWatch:
         await self._look_after_silent()
 
     async def _take(self, delivery: Delivery) -> None:
-        origin = subjects.parse_result(delivery.subject)
-        live = LiveEvent(int(header(delivery.headers, SEQUENCE) or 0), origin.writer, delivery.data)
+        try:
+            origin = subjects.parse_result(delivery.subject)
+        except InvalidSubject:
+            # The stream takes any words there, and the broker acknowledges wherever a publisher says.
+            return
+        live = LiveEvent(int(stamped(delivery.headers, SEQUENCE) or 0), origin.writer, delivery.data)
         task = self._open.get(origin.key) or self._begin(origin.key)
         task.inbox.put(live)
         steps = await task.reader.take(task.inbox)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from mesh.bus.headers import SEQUENCE, STREAM_SUBJECT, header, status_code
+from mesh.bus.headers import SEQUENCE, STREAM_SUBJECT, stamped, status_code
 from mesh.bus.link import REQUEST_TIMEOUT
 from mesh.errors import BusError, NoResponders, RequestTimedOut
 
@@ -235,9 +235,9 @@ async def _get(link: Link, stream: str, query: dict[str, object]) -> Recorded | 
 
 
 def _recorded(part: Delivery) -> Recorded:
-    sequence = header(part.headers, SEQUENCE)
-    subject = header(part.headers, STREAM_SUBJECT)
-    at = header(part.headers, _TIME_STAMP)
+    sequence = stamped(part.headers, SEQUENCE)
+    subject = stamped(part.headers, STREAM_SUBJECT)
+    at = stamped(part.headers, _TIME_STAMP)
     if sequence is None or subject is None or at is None:
         raise BusError("a direct get answered without sequence, subject or time")
     return Recorded(int(sequence), subject, part.data, part.headers, _nanoseconds(parse_time(at)))

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from mesh.bus.headers import SEQUENCE, STREAM_SUBJECT, header
+from mesh.bus.headers import SEQUENCE, STREAM_SUBJECT, stamped
 from mesh.errors import BusError
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ class StreamTail:
                 return
 
     def _hand_on(self, part: Delivery) -> None:
-        sequence = int(header(part.headers, SEQUENCE) or 0)
-        subject = header(part.headers, STREAM_SUBJECT) or ""
+        sequence = int(stamped(part.headers, SEQUENCE) or 0)
+        subject = stamped(part.headers, STREAM_SUBJECT) or ""
         self._position = max(self._position, sequence)
         try:
             self._on_event(sequence, subject, part.data)

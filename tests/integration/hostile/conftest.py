@@ -1,0 +1,21 @@
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.integration.hostile.rogue import Rogue
+from tests.mesh_in_process import InProcessMesh
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcessMesh]:
+    """One mesh for all tests of a module: each has a task of its own, and what one leaves behind must hurt no other."""
+    async with InProcessMesh(folder=tmp_path_factory.mktemp("hostile")) as running:
+        await running.add_dispatcher(known_models=("rogue",))
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def rogue(mesh: InProcessMesh) -> AsyncIterator[Rogue]:
+    async with Rogue(mesh, "rogue") as running:
+        yield running

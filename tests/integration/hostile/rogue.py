@@ -1,0 +1,207 @@
+"""A node that was rightly given a task and then does as it likes; and what everybody believes of that task."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from gateway.dispatcher.ending import stored_end
+from mesh.bus.answer import follow
+from mesh.bus.dialing import LinkOptions
+from mesh.bus.link import Link
+from mesh.errors import BusError
+from mesh.history.stream_facts import last_message
+from streams import subjects
+from streams.chat import Usage
+from streams.codec import decode, encode
+from streams.events import EndEvent, TaskChunk, TaskCompleted
+from streams.messages import (
+    Announce,
+    Announced,
+    Assign,
+    Finished,
+    NodeStatus,
+    Refused,
+    Replica,
+    Running,
+)
+from streams.subjects import TaskKey
+from streams.task_id import bucket_of
+from streams.tokens import token
+from streams.topology import results_stream
+from tests.mesh_in_process import LIMIT_S, InProcessMesh
+
+if TYPE_CHECKING:
+    from mesh.bus.direct_client import Delivery
+
+STATUS_INTERVAL_S = 0.4
+HONEST = "one two"
+
+
+class Rogue:
+    """Announces a model of its own name, reports as a good node does, and leaves every chunk to the test."""
+
+    def __init__(self, mesh: InProcessMesh, name: str, *models: str) -> None:
+        self.node = token(name)
+        self.models = models or (name,)
+        self._mesh = mesh
+        self._orders: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._running: dict[str, Running] = {}
+        self._reporting: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.link = await Link.connect(
+            LinkOptions(
+                servers=(self._mesh.server.url,),
+                name=f"node:{self.node}",
+                inbox_prefix=subjects.node_inbox_prefix(self.node),
+                seed_file=self._mesh.server.credentials.node.seed_path,
+            )
+        )
+        await self.link.listen(subjects.node_inbox(self.node, "assign"), self._orders.put_nowait)
+        self._reporting = asyncio.create_task(self._report())
+        await self._announce()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._reporting is not None:
+            self._reporting.cancel()
+        await self.link.close()
+
+    async def _announce(self) -> None:
+        replicas = tuple(
+            Replica(model=model, engine="synthetic", context_tokens=4096, slots=64) for model in self.models
+        )
+        words = encode(Announce(software="rogue", replicas=replicas))
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                try:
+                    answer = await self.link.request(subjects.node_api(self.node, "announce"), words)
+                    if decode(answer.data, Announced).accepted:
+                        return
+                except BusError:
+                    await asyncio.sleep(0.1)
+
+    async def _report(self) -> None:
+        while True:
+            status = NodeStatus(at_ms=0, interval_s=STATUS_INTERVAL_S, running=tuple(self._running.values()))
+            self.link.send(subjects.status(self.node), encode(status))
+            await asyncio.sleep(STATUS_INTERVAL_S / 2)
+
+    async def take(self, key: TaskKey) -> "Assignment":
+        """Wait until the task is given to this node; orders of other tasks, and repeated ones, are dropped."""
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                delivery = await self._orders.get()
+                order = decode(delivery.data, Assign)
+                if order.task == key.task:
+                    self._running[order.task] = Running(task=order.task, attempt=order.attempt, model=order.model)
+                    return Assignment(self, key, order, delivery.reply)
+
+    def forget(self, task: str) -> None:
+        """Report the task no more."""
+        self._running.pop(task, None)
+
+
+@dataclass
+class Assignment:
+    """One attempt in the hands of a rogue. ``put`` writes anything at all where the attempt may write."""
+
+    rogue: Rogue
+    key: TaskKey
+    order: Assign
+    subject: str
+
+    async def put(self, body: bytes, headers: bytes = b"") -> dict[str, object]:
+        """Publish and return the broker's acknowledgement, whatever it says."""
+        while True:
+            try:
+                return json.loads((await self.rogue.link.request(self.subject, body, headers=headers)).data)
+            except BusError:
+                # The broker went away, as it may in these tests; a grant is lost with the connection, so ask.
+                await asyncio.sleep(0.1)
+
+    def chunk(self, text: str, *, n: int, offset: int, attempt: int | None = None, last: bool = False) -> bytes:
+        """Make a chunk, right or wrong."""
+        return encode(
+            TaskChunk(
+                n=n,
+                attempt=self.order.attempt if attempt is None else attempt,
+                offset=offset,
+                text=text,
+                tokens=1,
+                finish_reason="stop" if last else None,
+                usage=Usage(prompt_tokens=1, completion_tokens=2) if last else None,
+            )
+        )
+
+    async def write(self, text: str, *, n: int, offset: int, last: bool = False) -> None:
+        """Write a good chunk, without any fence."""
+        answer = await self.put(self.chunk(text, n=n, offset=offset, last=last))
+        assert "error" not in answer, answer
+
+    def finished(self) -> None:
+        """Say that the answer is whole."""
+        report = Finished(task=self.key.task, attempt=self.order.attempt, dispatcher=self.order.dispatcher, sequence=0)
+        self.rogue.link.send(subjects.node_api(self.rogue.node, "finished"), encode(report))
+        self.rogue.forget(self.key.task)
+
+    def refuse(self) -> None:
+        """Give the attempt back."""
+        report = Refused(
+            task=self.key.task,
+            attempt=self.order.attempt,
+            dispatcher=self.order.dispatcher,
+            code="node_stopping",
+            message="going",
+        )
+        self.rogue.link.send(subjects.node_api(self.rogue.node, "refused"), encode(report))
+        self.rogue.forget(self.key.task)
+
+
+class Onlooker:
+    """A reader that has followed the task from its beginning."""
+
+    def __init__(self, mesh: InProcessMesh, key: TaskKey) -> None:
+        self._mesh = mesh
+        self.key = key
+        self._reading = asyncio.create_task(_read(mesh, key))
+
+    async def believes(self) -> str:
+        """Wait for the end: what was seen live, what a late reader sees and what ENDED says must be one story."""
+        async with asyncio.timeout(LIMIT_S):
+            seen = await self._reading
+            late = await _read(self._mesh, self.key)
+        assert seen == late
+        end = await stored_end(self._mesh.bus, self.key)
+        assert end is not None
+        assert_tells(end, seen)
+        return seen
+
+
+async def _read(mesh: InProcessMesh, key: TaskKey) -> str:
+    text, outcome = "", ""
+    async for steps in follow(mesh.bus.source, key):
+        for step in steps:
+            text += step.event.text if isinstance(step.event, TaskChunk) else ""
+            outcome = step.state.outcome or ""
+    return f"{outcome}: {text}"
+
+
+def assert_tells(end: EndEvent, seen: str) -> None:
+    """The terminal event and the reader's story agree on the outcome and on the length of the text."""
+    outcome, _, text = seen.partition(": ")
+    assert isinstance(end, TaskCompleted) == (outcome == "completed")
+    assert sum(share.chars for share in end.shares) == len(text)
+
+
+async def landed(mesh: InProcessMesh, key: TaskKey, *, count: int) -> None:
+    """Wait until so many messages stand on the task's subjects behind its first marker, whatever they are."""
+    stream = results_stream(bucket_of(key.task), mesh.bus.options.results_streams)
+    first = (await mesh.bus.log.read_writer(key, subjects.MESH))[0].sequence
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            newest = await last_message(mesh.bus.edge, stream, subjects.results_of(key))
+            if newest is not None and newest.sequence >= first + count:
+                return
+            await asyncio.sleep(0.02)
