@@ -41,11 +41,12 @@ vllm: .venvs/vllm/.ig3 ## install vLLM in an environment of its own (Linux x86-6
 browser: ## make sure that Chromium is there, for the page tests
 	@scripts/system-package chromium chromium "the tests of the live page run in a real browser"
 
-test: dev browser ## every check and every test, from nothing
+test: dev browser ## every check and every test, from nothing (as root, or with ARGS='-m "not root"')
 	@scripts/system-package curl curl "the tests paste the commands of the README"
 	@scripts/system-package c++ g++,libc6-dev "the tests compile llama-cpp-python once"
 	@$(MAKE) -j2 --output-sync=target llamacpp lint types imports
-	@exec $(BIN)/pytest
+	@[ "$$(id -u)" -ne 0 ] || scripts/system-package mkfs.ext4 e2fsprogs "the tests cut the power of a disk of their own, and fill it"
+	@exec $(BIN)/pytest $(ARGS)
 
 lint: dev ## ruff: rules and formatting
 	@$(BIN)/ruff check $(CODE)
