@@ -4,30 +4,57 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
 from mesh.errors import BusUnavailable
 
 if TYPE_CHECKING:
+    from nats.aio.client import Server
+
     from mesh.bus.direct_client import DirectClient
 
 log = logging.getLogger(__name__)
 
-_RECONNECT_WAIT_S: Final = 0.25
+_ROUND_PAUSE_S: Final = 0.25
+"""Before the servers that were all tried in vain are tried once more."""
+_PING_S: Final = 3
+_MOST_PINGS: Final = 2
+"""Pings without an answer after which a server counts as hung: nine seconds, where nats-py waits for six minutes."""
 
 
 class LinkOptions(Struct, frozen=True, kw_only=True):
     """How to connect. ``seed_file`` None connects without credentials, which the shipped broker refuses."""
 
     servers: tuple[str, ...]
+    """All servers of the cluster: where one does not serve, the others are tried."""
     name: str
     inbox_prefix: str
     seed_file: Path | None = None
     connect_timeout: timedelta = timedelta(seconds=5)
+
+
+class _Turn:
+    """Whose turn it is when a connection is lost: the other servers first, in any order, then the same one again."""
+
+    def __init__(self, client: DirectClient) -> None:
+        self._client = client
+        self._tried: set[str] = set()
+
+    def begin(self) -> None:
+        self._tried = {self._client.server_address}
+
+    def __call__(self, servers: list[Server], _: dict[str, Any]) -> tuple[Server | None, float]:
+        fresh = [server for server in servers if server.uri.netloc not in self._tried]
+        if not fresh:
+            self._tried.clear()
+        chosen = random.choice(fresh or servers)  # noqa: S311 - spreads clients over servers, guards nothing
+        self._tried.add(chosen.uri.netloc)
+        return chosen, 0.0 if fresh else _ROUND_PAUSE_S
 
 
 class _Complaints:
@@ -36,6 +63,7 @@ class _Complaints:
     def __init__(self, client: DirectClient, name: str) -> None:
         self._client = client
         self._name = name
+        self.turn = _Turn(client)
         self._said: dict[str, None] = {}
 
     def __str__(self) -> str:
@@ -51,11 +79,16 @@ class _Complaints:
     async def on_drop(self) -> None:
         if not self._client.is_leaving:
             log.warning("connection %s lost, reconnecting", self._name)
+        self.turn.begin()
         self._client.on_drop()
 
     async def on_return(self) -> None:
         self._said.clear()
-        log.info("connection %s is back", self._name)
+        log.info("connection %s is back, at %s", self._name, self._client.server_address)
+        self._client.on_return()
+
+    async def on_end(self) -> None:
+        self._client.on_end()
 
 
 async def dial(client: DirectClient, options: LinkOptions) -> None:
@@ -76,9 +109,13 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
                 error_cb=complaints.on_error,
                 disconnected_cb=complaints.on_drop,
                 reconnected_cb=complaints.on_return,
+                closed_cb=complaints.on_end,
+                reconnect_to_server_handler=complaints.turn,
+                ping_interval=_PING_S,
+                max_outstanding_pings=_MOST_PINGS,
                 allow_reconnect=True,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=_RECONNECT_WAIT_S,  # pyright: ignore[reportArgumentType] - used as seconds to sleep, so a float will do
+                reconnect_time_wait=_ROUND_PAUSE_S,  # pyright: ignore[reportArgumentType] - used as seconds to sleep, so a float will do
                 skip_subject_validation=True,
             )
     except Exception as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nats.aio.client import Client
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
 log = logging.getLogger(__name__)
+
+_LEAVE_S: Final = 3.0
 
 
 class Delivery(NamedTuple):
@@ -38,7 +40,7 @@ async def _unreachable(_: Msg) -> None:
 
 
 def _nothing() -> None:
-    """Stand in for ``on_drop`` until somebody sets it."""
+    """Stand in for a callback until somebody sets it."""
 
 
 class DirectClient(Client):
@@ -50,11 +52,35 @@ class DirectClient(Client):
         self._direct: dict[int, Handler] = {}
         self.is_leaving = False
         self.on_drop: Callable[[], None] = _nothing
+        self.on_return: Callable[[], None] = _nothing
+        self.on_end: Callable[[], None] = _nothing
+
+    @property
+    def server_address(self) -> str:
+        """``HOST:PORT`` of the server that it is connected to, or was last."""
+        server = self._current_server
+        return server.uri.netloc if server is not None else ""
 
     async def leave(self) -> None:
         """Send what is queued and disconnect for good."""
         self.is_leaving = True
-        await self.close()
+        try:
+            async with asyncio.timeout(_LEAVE_S):
+                await self.close()
+        except TimeoutError:
+            # A server that hangs takes nothing: what is queued for it is lost.
+            self._abort()
+
+    async def change_server(self) -> None:
+        """Drop the connection and open one to another server; ``on_drop`` and ``on_return`` tell."""
+        await self.force_reconnect()
+        # nats-py would first wait until the old server has taken all that is queued, which one that hangs never does.
+        self._abort()
+
+    def _abort(self) -> None:
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
 
     async def listen(self, subject: str, handler: Handler, queue: str = "") -> int:
         """Subscribe, with ``handler`` called for each message in order; returns the subscription's id.

@@ -2,12 +2,15 @@
 
 Requests and appends share one inbox subscription with integer reply tokens, so each costs one future and no
 subscription of its own.
+
+Where the bus is a cluster of servers, a link leaves one that does not reach the streams (``mesh.bus.doubt``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
@@ -15,19 +18,27 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from mesh.bus.appends import append_headers, sequence_of
 from mesh.bus.dialing import dial
 from mesh.bus.direct_client import DirectClient
+from mesh.bus.doubt import OVERDUE, Doubt
 from mesh.bus.headers import NO_RESPONDERS, status_code
 from mesh.bus.requests import Waiting
 from mesh.errors import BusUnavailable, NoResponders, PublishUnknown, RequestTimedOut
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mesh.bus.appends import Fence
     from mesh.bus.dialing import LinkOptions
     from mesh.bus.direct_client import Delivery, Handler
 
+log = logging.getLogger(__name__)
+
 REQUEST_TIMEOUT: Final = timedelta(seconds=5)
 _SWEEP_S: Final = 0.25
+_PAUSE_S: Final = 0.2
+"""Before a stream without a leader is tried again."""
+_JETSTREAM: Final = "$JS."
+_OVERDUE_S: Final = OVERDUE.total_seconds()
+_NEVER: Final = float("inf")
 
 
 class Collected(NamedTuple):
@@ -48,6 +59,9 @@ class Link:
         self._tokens = itertools.count(1)
         self._waiting: dict[str, Waiting] = {}
         self._sweeper: asyncio.Task[None] | None = None
+        self._doubt = Doubt()
+        self._has_choice = len(options.servers) > 1
+        self._on_return: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
 
     @classmethod
@@ -61,6 +75,7 @@ class Link:
         await dial(client, options)
         link = cls(client, options)
         client.on_drop = link._on_drop
+        client.on_return = client.on_end = link._tell_return
         await client.listen(f"{link._inbox}.*", link._on_reply)
         link._sweeper = asyncio.create_task(link._sweep(), name=f"link-sweep-{options.name}")
         return link
@@ -94,6 +109,21 @@ class Link:
         """Publish on core NATS: at most once, nothing awaited."""
         self._client.send(subject, data, reply, headers)
 
+    def on_return(self, handler: Callable[[], None]) -> Callable[[], None]:
+        """Call ``handler`` whenever the connection is another one, or closed for good; returns what ends it.
+
+        What the broker lent to a connection (the right to answer a request) is gone with it.
+        """
+        self._on_return.append(handler)
+        return lambda: self._on_return.remove(handler)
+
+    async def change_server(self, why: str) -> None:
+        """Leave this server for another one of the list, if there is one; what waits for an answer is then in doubt."""
+        self._doubt.moved()
+        if self._has_choice and self._client.is_connected:
+            log.warning("connection %s leaves %s: %s", self.name, self._client.server_address, why)
+            await self._client.change_server()
+
     async def listen(self, subject: str, handler: Handler, *, queue: str = "") -> Listener:
         """Call ``handler`` for each message on ``subject``, in order, from the read loop."""
         sid = await self._client.listen(subject, handler, queue)
@@ -108,7 +138,7 @@ class Link:
             NoResponders: if nobody listens there.
             RequestTimedOut: if nobody answered in time; whether it was served is unknown.
         """
-        answer = await self._ask(subject, data, headers, timeout)
+        answer = await self._ask(subject, data, headers, timeout, is_stream=subject.startswith(_JETSTREAM))
         if status_code(answer.headers) == NO_RESPONDERS:
             raise NoResponders(f"nobody answers on {subject}")
         return answer
@@ -121,7 +151,7 @@ class Link:
             RequestTimedOut: if the closing answer did not come in time.
         """
         parts: list[Delivery] = []
-        last = await self._ask(subject, data, b"", timeout, parts)
+        last = await self._ask(subject, data, b"", timeout, is_stream=subject.startswith(_JETSTREAM), parts=parts)
         code = status_code(last.headers)
         if code == NO_RESPONDERS:
             raise NoResponders(f"nobody answers on {subject}")
@@ -146,9 +176,11 @@ class Link:
         """
         block = append_headers(fence, headers)
         try:
-            answer = await self._ask(subject, data, block, timeout)
+            answer = await self._ask(subject, data, block, timeout, is_stream=True)
         except RequestTimedOut as error:
-            raise PublishUnknown(f"no acknowledgement for {subject} in {timeout}") from error
+            raise PublishUnknown(f"no acknowledgement for {subject}: {error}") from error
+        if self._has_choice and status_code(answer.headers) == NO_RESPONDERS:
+            raise PublishUnknown(f"no server takes {subject}: its stream has no leader now, or was never made")
         return sequence_of(subject, answer)
 
     def reply_to(self, delivery: Delivery, data: bytes, headers: bytes = b"") -> None:
@@ -167,13 +199,38 @@ class Link:
             await self._client.leave()
 
     async def _ask(
-        self, subject: str, data: bytes, headers: bytes, timeout: timedelta, parts: list[Delivery] | None = None
+        self,
+        subject: str,
+        data: bytes,
+        headers: bytes,
+        timeout: timedelta,
+        *,
+        is_stream: bool,
+        parts: list[Delivery] | None = None,
+    ) -> Delivery:
+        """Ask once; of a stream in a cluster, again while it has no leader: what nobody took is surely not stored."""
+        now = self._loop.time()
+        due = now + timeout.total_seconds()
+        overdue = min(due, now + _OVERDUE_S) if is_stream else _NEVER
+        answer = await self._ask_once(subject, data, headers, due, overdue, parts)
+        if is_stream and self._has_choice and (self._doubt.is_there or answer.headers):
+            while status_code(answer.headers) == NO_RESPONDERS and self._loop.time() + _PAUSE_S < due:
+                self._doubt.sign()
+                await asyncio.sleep(_PAUSE_S)
+                overdue = min(due, self._loop.time() + _OVERDUE_S)
+                answer = await self._ask_once(subject, data, headers, due, overdue, parts)
+            if status_code(answer.headers) != NO_RESPONDERS:
+                self._doubt.dispel()
+        return answer
+
+    async def _ask_once(
+        self, subject: str, data: bytes, headers: bytes, due: float, overdue: float, parts: list[Delivery] | None
     ) -> Delivery:
         if self._client.is_closed:
             raise BusUnavailable(f"connection {self.name} is closed")
         number = str(next(self._tokens))
         future: asyncio.Future[Delivery] = self._loop.create_future()
-        self._waiting[number] = Waiting(future, self._loop.time() + timeout.total_seconds(), parts)
+        self._waiting[number] = Waiting(future, due, overdue, parts)
         try:
             self._client.send(subject, data, f"{self._inbox}.{number}", headers)
             return await future
@@ -184,6 +241,10 @@ class Link:
         waiting = self._waiting.get(delivery.subject.rpartition(".")[2])
         if waiting is not None:
             waiting.take(delivery)
+
+    def _tell_return(self) -> None:
+        for handler in tuple(self._on_return):
+            handler()
 
     def _on_drop(self) -> None:
         # Their answers are lost with the connection: nobody need wait for the time-out to ask again.
@@ -196,8 +257,12 @@ class Link:
             await asyncio.sleep(_SWEEP_S)
             now = self._loop.time()
             for waiting in tuple(self._waiting.values()):
+                if waiting.overdue < now:
+                    self._doubt.sign()
                 if waiting.due < now:
                     waiting.fail(RequestTimedOut("no answer in time; whether it was served is unknown"))
+            if self._doubt.tick():
+                await self.change_server("no stream has answered there for a while")
 
 
 class Listener:

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 class Waiting:
     """One request in flight; ``parts`` gathers the replies of a request that has several."""
 
-    __slots__ = ("due", "future", "parts")
+    __slots__ = ("due", "future", "overdue", "parts")
 
-    def __init__(self, future: asyncio.Future[Delivery], due: float, parts: list[Delivery] | None) -> None:
-        """Wait with ``future`` until ``due``, in seconds on the loop's clock."""
+    def __init__(
+        self, future: asyncio.Future[Delivery], due: float, overdue: float, parts: list[Delivery] | None
+    ) -> None:
+        """Wait with ``future`` until ``due``, by the loop's clock; past ``overdue`` the server is doubted."""
         self.future = future
         self.due = due
+        self.overdue = overdue
         self.parts = parts
 
     def take(self, delivery: Delivery) -> None:
