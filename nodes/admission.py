@@ -17,6 +17,8 @@ class Occupancy(Struct, frozen=True, kw_only=True):
 
     slots: int
     busy: int
+    is_suspect: bool = False
+    """Whether its engine failed so often that it is being checked, or was found broken."""
 
 
 class Objection(Struct, frozen=True, kw_only=True):
@@ -40,6 +42,8 @@ def objection_to(assign: Assign, models: Mapping[str, Occupancy], *, now_ms: int
     if occupancy is None:
         # Not 404: another node may well serve it, and only the dispatcher knows whether none does.
         return Objection(code="model_not_found", message=f"this node does not serve {assign.model!r}", status=503)
+    if occupancy.is_suspect:
+        return Objection(code="engine_suspect", message="the model's engine has failed and is checked", status=503)
     if occupancy.busy >= occupancy.slots:
         return Objection(code="node_busy", message=f"all {occupancy.slots} slots of the model are taken", status=503)
     return None

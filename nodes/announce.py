@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _TIMEOUT: Final = timedelta(seconds=2)
 _LOOK_S: Final = 0.5
+LEAVE: Final = timedelta(seconds=3)
+"""How long a node that stops looks for a registry that hears it."""
 SOFTWARE: Final = f"ig3-edge-network/{version('ig3-edge-network')}"
 
 
@@ -60,7 +62,7 @@ class Announcer:
         while True:
             self._due.clear()
             connection = connection_number(self._link)
-            refusal = await self._try()
+            refusal = await self._try(self._replicas)
             if refusal is None:
                 tries = 0
                 self._accepted.set()
@@ -70,10 +72,19 @@ class Announcer:
                 _log_refusal(tries, refusal)
                 await asyncio.sleep(pause_s(tries))
 
-    async def withdraw(self) -> None:
-        """Say that this node serves nothing from now on; once, since the registry finds out anyway."""
-        with contextlib.suppress(BusError, UndecodableEvent):
-            await self._announce(())
+    async def withdraw(self, limit: timedelta = LEAVE) -> None:
+        """Say that this node serves nothing from now on, until a registry has heard it or ``limit`` is over.
+
+        A dispatcher that stops at the same moment takes its registry with it: the next one shall know.
+        """
+        if not self._accepted.is_set():
+            return
+        tries = 0
+        with contextlib.suppress(TimeoutError, BusUnavailable):
+            async with asyncio.timeout(limit.total_seconds()):
+                while await self._try(()) is not None:
+                    tries += 1
+                    await asyncio.sleep(pause_s(tries))
 
     def _on_registry(self, _: Delivery) -> None:
         self._due.set()
@@ -87,10 +98,10 @@ class Announcer:
                 async with asyncio.timeout(_LOOK_S):
                     await self._due.wait()
 
-    async def _try(self) -> str | None:
+    async def _try(self, replicas: tuple[Replica, ...]) -> str | None:
         """Announce once; returns why it was in vain."""
         try:
-            answer = await self._announce(self._replicas)
+            answer = await self._announce(replicas)
         except BusUnavailable:
             raise
         except (BusError, UndecodableEvent) as error:

@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Final
 from mesh.errors import BusUnavailable
 from mesh.telemetry.names import ATTRIBUTE_TOKENS
 from nodes.chunk_writer import ChunkWriter, Grant, Verdict
-from nodes.continuation import Continuation
-from nodes.errors import EngineError, EngineUnavailable, RequestRefused
+from nodes.continuation import joined
+from nodes.errors import (
+    CannotContinue,
+    EngineError,
+    EngineUnavailable,
+    NodeError,
+    NodeStopping,
+    RequestRefused,
+)
 from nodes.outbox import Outbox
 from streams.messages import Finished, Refused
 
@@ -49,9 +56,10 @@ class Attempt:
         self._key = key
         self._dispatcher = assign.dispatcher
         self._outbox = Outbox()
+        self._generating: asyncio.Task[None] | None = None
         self._writer = ChunkWriter(link, node, self._grant(assign, subject))
         self.tokens = 0
-        """Completion tokens generated so far."""
+        """Completion tokens generated so far, those included that are written anew and published no more."""
 
     @property
     def task(self) -> Token:
@@ -73,6 +81,12 @@ class Attempt:
         self._dispatcher = assign.dispatcher
         self._writer.renew(self._grant(assign, subject))
 
+    def hand_over(self) -> None:
+        """Generate no more; ``run`` stores what there is and gives the rest back to the dispatcher."""
+        self._outbox.fail(NodeStopping("the node was shut down before the end"))
+        if self._generating is not None:
+            self._generating.cancel()
+
     async def run(self) -> Report | None:
         """Generate and write until the last chunk is stored; None where the dispatcher has ended the attempt itself."""
         report: Report | None = None
@@ -93,8 +107,8 @@ class Attempt:
                 return await self._generate_and_write()
         except TimeoutError:
             return self.refused("deadline_exceeded", "the deadline passed while the answer was being written", 408)
-        except EngineError as error:
-            return self._refused_by_engine(error)
+        except NodeError as error:
+            return self._refused_for(error)
         except BusUnavailable as error:
             log.warning("task %s: attempt %d given up: %s", self.task, self.number, error)
             return None
@@ -114,30 +128,34 @@ class Attempt:
         )
 
     async def _generate_and_write(self) -> Report | None:
-        generating = asyncio.create_task(self._generate(), name=f"generate-{self.task}")
+        self._generating = generating = asyncio.create_task(self._generate(), name=f"generate-{self.task}")
         try:
             return await self._write()
         finally:
             if not generating.done():
-                generating.cancel()
+                # A second cancel would not let the engine finish closing the answer.
+                if not generating.cancelling():
+                    generating.cancel()
                 await asyncio.wait((generating,))
 
     async def _generate(self) -> None:
         """Fill the outbox. Never raises: what goes wrong here is told to the writing side."""
         try:
             await self._pump()
-        except EngineError as error:
+        except NodeError as error:
             self._outbox.fail(error)
         except Exception as error:
             log.exception("task %s: the engine failed", self.task)
             self._outbox.fail(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
 
     async def _pump(self) -> None:
-        outbox, rest = self._outbox, Continuation(self._assign)
-        async with aclosing(self._engine.generate(rest.request)) as pieces:
+        outbox, answer = self._outbox, joined(self._assign, self._engine)
+        async with aclosing(self._engine.generate(answer.request)) as pieces:
             async for own in pieces:
-                piece = rest.fit(own)
-                self.tokens += piece.tokens
+                self.tokens += own.tokens
+                piece = answer.fit(own)
+                if piece is None:
+                    continue
                 outbox.put(piece)
                 if piece.finish_reason is not None:
                     return
@@ -164,10 +182,18 @@ class Attempt:
             sequence=self._writer.last_sequence,
         )
 
-    def _refused_by_engine(self, error: EngineError) -> Refused:
-        if isinstance(error, RequestRefused):
-            return self.refused(error.code, str(error), 400)
-        return self.refused("engine_error", str(error), 503 if isinstance(error, EngineUnavailable) else 500)
+    def _refused_for(self, error: NodeError) -> Refused:
+        match error:
+            case RequestRefused():
+                return self.refused(error.code, str(error), 400)
+            case CannotContinue():
+                return self.refused("cannot_continue", str(error), 503)
+            case NodeStopping():
+                return self.refused("node_stopping", str(error), 503)
+            case EngineUnavailable():
+                return self.refused("engine_error", str(error), 503)
+            case _:
+                return self.refused("engine_error", str(error), 500)
 
     def _grant(self, assign: Assign, subject: str) -> Grant:
         return Grant(

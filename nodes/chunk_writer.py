@@ -150,11 +150,12 @@ class ChunkWriter:
         expected_n = self._next_n
         ahead = standing.chars - self._chars
         self._next_n, self._last_sequence = standing.next_n, standing.last_sequence
-        if batch.text and ahead == len(batch.text) and standing.next_n > expected_n:
+        # A last chunk may have no text: then only the stream's state tells whether it is there.
+        is_stored = standing.next_n > expected_n if batch.text else standing.written
+        if is_stored and ahead == len(batch.text):
             self._chars = standing.chars
             return Verdict.STORED
         if ahead == 0:
-            # An empty last chunk looks the same stored or not. Writing it twice is harmless: the second does not count.
             await self._await_grant()
             return None
         log.error(

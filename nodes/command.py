@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.processes.process import run_process
 from mesh.processes.terminal import terminal
+from nodes.errors import EngineStuck
 from nodes.process import NodeProcess
 from nodes.settings import NodeSettings
 
@@ -46,6 +48,11 @@ def node(node: NodeSettings, mesh: MeshSettings) -> None:
                     # The log goes to the same screen from here on.
                     bar.close()
 
-            await NodeProcess(node, mesh, on_fraction).run(stop)
+            try:
+                await NodeProcess(node, mesh, on_fraction).run(stop)
+            except EngineStuck as error:
+                # Python would wait for the engine's threads for ever; what starts this process starts another one.
+                click.echo(f"ig3: {error}", err=True)
+                os._exit(1)
 
     run_process("node", mesh, main)

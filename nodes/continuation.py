@@ -1,7 +1,7 @@
-"""Going on with an answer of which a part is published: what is left to ask the engine for, and what all of it cost.
+"""Joining what an earlier attempt has published: what to ask the engine for, and what of its answer is new (ADR 8).
 
-An engine counts its own request alone, with the published part as prompt. A task is one answer for its user, whoever
-wrote which part: it has ``max_tokens`` once, and one usage.
+An engine counts its own request alone. A task is one answer for its user, whoever wrote which part: it has
+``max_tokens`` once, and one usage.
 """
 
 from __future__ import annotations
@@ -11,18 +11,33 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from nodes.engine import Generate
+from nodes.errors import CannotContinue
 from streams.chat import Usage
 
 if TYPE_CHECKING:
-    from nodes.engine import Piece
+    from nodes.engine import Engine, Piece
     from streams.messages import Assign
 
 
+def joined(assign: Assign, engine: Engine) -> Continuation | Replay:
+    """Choose how ``engine`` is to write what ``assign`` asks for.
+
+    Raises:
+        CannotContinue: it is to go on from a text, and cannot.
+    """
+    if assign.seam == "replayed":
+        return Replay(assign)
+    continuation = Continuation(assign)
+    if assign.prefix and not engine.can_continue(continuation.request):
+        raise CannotContinue(f"the engine of {assign.model!r} can write this answer only from its beginning")
+    return continuation
+
+
 class Continuation:
-    """The rest of one answer."""
+    """An answer of which the engine writes the rest; all of it, where nothing is published."""
 
     def __init__(self, assign: Assign) -> None:
-        """Look at what of ``assign`` is published already; nothing, for a fresh task."""
+        """Look at what of ``assign`` is published already."""
         self._assign = assign
         self._published = assign.prefix_tokens
         limit = assign.sampling.max_tokens
@@ -56,3 +71,52 @@ class Continuation:
             completion_tokens=self._published + own_tokens,
             cached_prompt_tokens=min(usage.cached_prompt_tokens, prompt_tokens),
         )
+
+
+class Replay:
+    """An answer that the engine writes from its beginning once more: only what is past the published part is new."""
+
+    def __init__(self, assign: Assign) -> None:
+        """Take the published part of ``assign`` as what must come first."""
+        self._assign = assign
+        self._published = assign.prefix
+        self._chars = 0
+        """How much of the published part has come again."""
+        self._tokens = 0
+        self._counted = assign.prefix_tokens
+
+    @property
+    def request(self) -> Generate:
+        """What to ask the engine for."""
+        return Generate(messages=self._assign.messages, sampling=self._assign.sampling)
+
+    def fit(self, piece: Piece) -> Piece | None:
+        """Return what of a piece is new to the reader, if anything is.
+
+        Raises:
+            CannotContinue: the engine writes something else this time, or ends too early.
+        """
+        self._tokens += piece.tokens
+        text = self._past_published(piece.text)
+        if piece.finish_reason is None:
+            return replace(piece, text=text, tokens=self._newly_counted()) if text else None
+        if self._chars < len(self._published):
+            raise CannotContinue(f"written anew, the answer ends at character {self._chars} of {len(self._published)}")
+        tokens = self._newly_counted()
+        usage = None if piece.usage is None else replace(piece.usage, completion_tokens=self._counted)
+        return replace(piece, text=text, tokens=tokens, usage=usage)
+
+    def _past_published(self, text: str) -> str:
+        expected = self._published[self._chars : self._chars + len(text)]
+        if not text.startswith(expected):
+            same = next(i for i, (new, old) in enumerate(zip(text, expected, strict=False)) if new != old)
+            differs_at = self._chars + same
+            raise CannotContinue(f"written anew, the answer differs from the published one at character {differs_at}")
+        self._chars += len(expected)
+        return text[len(expected) :]
+
+    def _newly_counted(self) -> int:
+        # Another tokenizer may have counted more for the published part: those tokens stay as they are.
+        new = max(0, self._tokens - self._counted)
+        self._counted += new
+        return new

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 EngineName = Literal["xllamacpp", "llama-cpp-python", "synthetic"]
 
+SyntheticKind = Literal["continues", "replays", "varies"]
+"""How the synthetic engine joins a text that another node began.
+
+``continues``: it goes on from the text. ``replays``: it writes every answer from its beginning, the same each time.
+``varies``: from its beginning, and never the same twice."""
+
 DEFAULT_MODEL = "smollm2-135m-instruct"
 """The small model that comes with ``make install``."""
 
@@ -37,6 +43,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     """``None``: one less than this process may use, because compute threads that compete collapse to a tenth."""
     token_delay_ms: Annotated[float, Meta(ge=0)] = 0.0
     """Pause before each token of the synthetic engine."""
+    synthetic: SyntheticKind = "continues"
 
 
 class Generate(Struct, frozen=True, kw_only=True):
@@ -103,6 +110,15 @@ class Engine(Protocol):
 
         ``aclose()`` cancels: when it returns the engine works on this request no more, its slot is free. While tokens
         come that takes one step of the engine, while a prompt is read the rest of its current batch.
+        """
+        ...
+
+    def can_continue(self, request: Generate) -> bool:
+        """Say whether it can go on from ``request.prefix``, under everything else that the request demands.
+
+        Where the output is constrained, that takes an engine that leads the prefix through the constraint before it
+        samples. One that says no is asked for the whole answer again instead (``nodes.continuation.Replay``).
+        ``Replica.continues`` is the same for a request without constraints.
         """
         ...
 

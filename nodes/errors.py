@@ -20,6 +20,18 @@ class EngineUnavailable(EngineError):
     """An engine cannot be had: its package or model is missing or broken, or it was stopped."""
 
 
+class EngineStuck(EngineUnavailable):
+    """An engine does not end its work, so its threads would keep this process alive: leave without them."""
+
+
+class CannotContinue(NodeError):
+    """The engine cannot go on from the published text, and did not write the same text again; nothing was written."""
+
+
+class NodeStopping(NodeError):
+    """The node is shut down before the answer is whole; another can go on from what is stored."""
+
+
 class RequestRefused(EngineError):
     """A request can never succeed here, and nothing was generated for it."""
 

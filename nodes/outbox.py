@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from nodes.engine import Piece
-    from nodes.errors import EngineError
+    from nodes.errors import NodeError
     from streams.chat import FinishReason, Usage
 
 PENDING_CHARS: Final = 16_384
@@ -36,7 +36,7 @@ class Outbox:
         self._chars = 0
         self._tokens = 0
         self._last: Piece | None = None
-        self._failure: EngineError | None = None
+        self._failure: NodeError | None = None
         self._arrival: asyncio.Future[None] | None = None
         self._departure: asyncio.Future[None] | None = None
 
@@ -54,7 +54,7 @@ class Outbox:
             self._last = piece
         self._arrival = _wake(self._arrival)
 
-    def fail(self, error: EngineError) -> None:
+    def fail(self, error: NodeError) -> None:
         """End the answer by an error; what was put before is still taken first."""
         self._failure = error
         self._arrival = _wake(self._arrival)
@@ -71,7 +71,7 @@ class Outbox:
         A token that is not a whole character yet makes no chunk of its own: it counts in the next one.
 
         Raises:
-            EngineError: what the producer failed with, once everything before is taken.
+            NodeError: what the producer failed with, once everything before is taken.
         """
         while not self._chars and self._last is None:
             if self._failure is not None:

@@ -5,32 +5,36 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Final, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from mesh.broker.credentials import Credentials
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
+from mesh.processes.process import unless
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.telemetry import open_telemetry
 from nodes.announce import Announcer
 from nodes.engines import open_engine
+from nodes.errors import EngineStuck, EngineUnavailable
 from nodes.node_id import node_id
 from nodes.status import StatusReporter
 from nodes.worker import Served, Worker
 from streams import subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from mesh.config.settings import MeshSettings
-    from nodes.engine import Loading
+    from nodes.engine import Engine, Loading
     from nodes.settings import NodeSettings
     from streams.replica import Replica
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+ENGINE_STOP: Final = timedelta(seconds=5)
+"""How long an engine may take to end what it is doing."""
 
 _STEPS: Final = {
     "reading": "reading the model",
@@ -56,7 +60,7 @@ class NodeProcess:
         self._telemetry = open_telemetry("ig3-node", otlp_endpoint=mesh.otlp_endpoint)
         self._options = LinkOptions(
             servers=mesh.nats_urls,
-            name=f"node:{self.node}",
+            name=subjects.node_connection(self.node),
             inbox_prefix=subjects.node_inbox_prefix(self.node),
             seed_file=Credentials.load_one(mesh.data_dir, "node").seed_path,
         )
@@ -74,8 +78,8 @@ class NodeProcess:
             link = await Link.connect(self._options)
             stack.push_async_callback(link.close)
             engine = open_engine(self._settings.engine_spec, self._on_loading)
-            stack.push_async_callback(engine.stop)
-            replica = await _unless(stop, engine.start())
+            stack.push_async_callback(_stop_engine, engine)
+            replica = await unless(stop, engine.start())
             if replica is not None:
                 await self._serve(link, Served(engine, replica), stop)
 
@@ -88,13 +92,16 @@ class NodeProcess:
         await reporter.start()
         ready = asyncio.create_task(self._say_ready(announcer, served.replica))
         try:
-            await _unless(stop, announcer.run())
-            log.info("stopping; running answers have %s", self._settings.drain)
-            await worker.drain(self._settings.drain)
+            broken = await unless(stop, _until_broken(announcer, worker))
+            drain = timedelta(0) if broken else self._settings.drain
+            log.info("stopping; running answers have %s", drain)
+            await worker.drain(drain)
             await announcer.withdraw()
         finally:
             ready.cancel()
             reporter.stop()
+        if broken:
+            raise EngineUnavailable(broken)
 
     async def _say_ready(self, announcer: Announcer, replica: Replica) -> None:
         await announcer.accepted()
@@ -107,13 +114,23 @@ class NodeProcess:
         self._on_fraction(loading.fraction)
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
-    """Do ``work``, or give it up once ``stop`` is set: then None."""
-    doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+async def _until_broken(announcer: Announcer, worker: Worker) -> str | None:
+    """Keep the node announced until an engine of its is broken; returns why it is."""
+    announcing = asyncio.create_task(announcer.run(), name="announce")
+    failing = asyncio.create_task(worker.broken(), name="broken")
     try:
-        await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
-        return doing.result() if doing.done() else None
+        await asyncio.wait((announcing, failing), return_when=asyncio.FIRST_COMPLETED)
+        return failing.result() if failing.done() else announcing.result()
     finally:
-        doing.cancel()
-        stopping.cancel()
-        await asyncio.wait((doing, stopping))
+        announcing.cancel()
+        failing.cancel()
+        await asyncio.wait((announcing, failing))
+
+
+async def _stop_engine(engine: Engine) -> None:
+    """Unload the model; an engine that hangs is left behind."""
+    stopping = asyncio.create_task(engine.stop(), name="engine-stop")
+    await asyncio.wait((stopping,), timeout=ENGINE_STOP.total_seconds())
+    if not stopping.done():
+        raise EngineStuck("the engine does not end its work: its process ends without waiting for it")
+    stopping.result()

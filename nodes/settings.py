@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec
+from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, SyntheticKind
 
 
 class NodeSettings(Struct, frozen=True, kw_only=True):
@@ -46,11 +46,22 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     token_delay_ms: Annotated[
         float, Meta(ge=0, le=60_000, description="Pause before each token of the synthetic engine.", examples=["MS"])
     ] = 0.0
+    synthetic: Annotated[
+        SyntheticKind,
+        Meta(
+            description="How the synthetic engine takes over an answer: it continues the text, replays the same"
+            " answer, or varies, so that it can do neither."
+        ),
+    ] = "continues"
     drain: Annotated[
-        timedelta, Meta(description="How long running answers may go on when the node is asked to stop.")
+        timedelta,
+        Meta(
+            description="How long running answers may go on when the node is asked to stop; then others go on with"
+            " them."
+        ),
     ] = timedelta(seconds=10)
     heartbeat: Annotated[timedelta, Meta(description="Longest silence between two reports of the node's load.")] = (
-        timedelta(seconds=5)
+        timedelta(milliseconds=1800)
     )
 
     def __post_init__(self) -> None:
@@ -71,4 +82,5 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             context_tokens=self.context,
             threads=self.threads,
             token_delay_ms=self.token_delay_ms,
+            synthetic=self.synthetic,
         )

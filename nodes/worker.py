@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec.structs import replace
 
 from mesh.bus.headers import TRACEPARENT, header
 from mesh.telemetry.names import (
@@ -21,6 +24,7 @@ from mesh.telemetry.names import (
 from mesh.telemetry.telemetry import Telemetry
 from nodes.admission import Objection, Occupancy, objection_to
 from nodes.attempt import Attempt
+from nodes.health import STUCK_S, EngineHealth
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import decode, encode
@@ -32,7 +36,6 @@ from streams.tokens import Token, token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import timedelta
 
     from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Link
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
     from streams.messages import Replica
 
 log = logging.getLogger(__name__)
+
+HAND_OVER: Final = timedelta(seconds=3)
+"""How long a node that stops tries to store what it has generated, and waits for an engine to let go."""
 
 _REMEMBERED: Final = 1024
 """Ended attempts whose end can be told once more, should the dispatcher hand them again."""
@@ -68,6 +74,8 @@ class Worker:
         self._link = link
         self._node = node
         self._served = {entry.replica.model: entry for entry in served}
+        self._health = {model: EngineHealth(entry.engine, self._on_broken) for model, entry in self._served.items()}
+        self._broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._watchers: list[Callable[[], None]] = []
         self._runs: dict[Token, _Run] = {}
         self._open: set[asyncio.Task[Report | None]] = set()
@@ -95,17 +103,32 @@ class Worker:
         await self._link.listen(subjects.node_inbox(self._node, "assign"), self._on_assign)
         await self._link.listen(subjects.node_inbox(self._node, "stop"), self._on_stop)
 
+    async def broken(self) -> str:
+        """Wait until an engine is found broken; returns why. It gets no work from then on."""
+        return await asyncio.shield(self._broken)
+
     async def drain(self, limit: timedelta) -> None:
-        """Take nothing new, let what runs finish within ``limit``, and hand the rest back to the dispatcher."""
+        """Take nothing new, let what runs finish within ``limit``, and hand the rest back to the dispatcher.
+
+        What is handed back is stored first as far as it was generated, for ``HAND_OVER`` at most: this returns not
+        much later than both together.
+        """
         self._draining = True
         self._changed()
+        await self._all_ended(limit)
+        for run in self._runs.values():
+            run.attempt.hand_over()
+        await self._all_ended(HAND_OVER)
+        unfinished = [run for run in self._runs.values() if run.doing.cancel()]
+        await self._all_ended(HAND_OVER)
+        for attempt in (run.attempt for run in unfinished):
+            report = attempt.refused("node_stopping", "the node was shut down before the end", 503)
+            self._ended[attempt.task, attempt.number] = report
+            self._report(report)
+
+    async def _all_ended(self, limit: timedelta) -> None:
         if self._open:
             await asyncio.wait(tuple(self._open), timeout=limit.total_seconds())
-        unfinished = [run for run in self._runs.values() if run.doing.cancel()]
-        if self._open:
-            await asyncio.wait(tuple(self._open))
-        for run in unfinished:
-            self._report(run.attempt.refused("node_stopping", "the node was shut down before the end", 503))
 
     def running(self) -> tuple[Running, ...]:
         """What runs now, with a counter each that shows whether it still moves."""
@@ -150,7 +173,7 @@ class Worker:
                 run.attempt.renew(assign, delivery.reply)
             return
         if (key.task, assign.attempt) in self._ended:
-            self._report(self._ended[key.task, assign.attempt])
+            self._report_again(self._ended[key.task, assign.attempt], assign)
             return
         objection = objection_to(assign, self._occupancy(run), now_ms=now_ms(), draining=self._draining)
         if objection is not None:
@@ -169,7 +192,7 @@ class Worker:
             span=self._span(assign, delivery),
         )
         if superseded is not None:
-            superseded.doing.cancel()
+            self._cancel(superseded)
         run = attempt.run() if superseded is None else _run_after(superseded.doing, attempt)
         doing = asyncio.create_task(run, name=f"attempt-{key.task}-{assign.attempt}")
         self._runs[key.task] = _Run(attempt, doing)
@@ -198,6 +221,7 @@ class Worker:
         if run is not None and run.doing is done:
             del self._runs[attempt.task]
         report = None if done.cancelled() else done.result()
+        self._health[attempt.model].note(report)
         self._ended[attempt.task, attempt.number] = report
         if len(self._ended) > _REMEMBERED:
             del self._ended[next(iter(self._ended))]
@@ -213,7 +237,20 @@ class Worker:
         run = self._runs.get(Token(stop.task))
         if run is not None and run.attempt.number <= stop.attempt:
             log.info("task %s: attempt %d stops: %s", stop.task, run.attempt.number, stop.reason)
-            run.doing.cancel()
+            self._cancel(run)
+
+    def _cancel(self, run: _Run) -> None:
+        run.doing.cancel()
+        asyncio.get_running_loop().call_later(STUCK_S, self._look_whether_stuck, run)
+
+    def _look_whether_stuck(self, run: _Run) -> None:
+        if not run.doing.done():
+            self._health[run.attempt.model].suspect("it does not let go of an answer that was cancelled")
+
+    def _on_broken(self, reason: str) -> None:
+        log.error("%s", reason)
+        if not self._broken.done():
+            self._broken.set_result(reason)
 
     def _changed(self) -> None:
         for watcher in self._watchers:
@@ -222,9 +259,18 @@ class Worker:
     def _occupancy(self, superseded: _Run | None) -> dict[str, Occupancy]:
         leaving = None if superseded is None else superseded.attempt.model
         return {
-            model: Occupancy(slots=entry.replica.slots, busy=self._busy[model] - (model == leaving))
+            model: Occupancy(
+                slots=entry.replica.slots,
+                busy=self._busy[model] - (model == leaving),
+                is_suspect=self._health[model].is_suspect,
+            )
             for model, entry in self._served.items()
         }
+
+    def _report_again(self, report: Report | None, assign: Assign) -> None:
+        """Tell whoever hands the attempt once more how it ended; that may be another dispatcher than before."""
+        if report is not None:
+            self._report(replace(report, dispatcher=assign.dispatcher))
 
     def _report(self, report: Report | None) -> None:
         if isinstance(report, Finished):

@@ -49,6 +49,10 @@ class LlamaCppPythonEngine:
             async for piece in pieces:
                 yield piece
 
+    def can_continue(self, request: Generate) -> bool:
+        """Say yes: llama.cpp takes the text so far as a part of its prompt."""
+        return True
+
     def load(self) -> EngineLoad:
         """Count the requests inside."""
         return self._lanes.load()

@@ -6,6 +6,7 @@ It is never a default.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import zlib
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +45,7 @@ class SyntheticEngine:
         self._spec = spec
         self._on_loading = on_loading
         self._delay_s = spec.token_delay_ms / 1000
+        self._continues = spec.synthetic == "continues"
         self._running = 0
         self._started = False
 
@@ -57,6 +59,7 @@ class SyntheticEngine:
             context_tokens=self._spec.context_tokens,
             slots=self._spec.slots or _SLOTS,
             tokens_per_s=1 / self._delay_s if self._delay_s else None,
+            continues=self._continues,
         )
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
@@ -66,7 +69,7 @@ class SyntheticEngine:
         prompt only, so that any length of answer can be asked for.
         """
         self._check_started()
-        answer = _Answer(request, self._spec.context_tokens)
+        answer = _Answer(request, self._spec.context_tokens, shift=self._shift())
         clock = asyncio.get_running_loop().time
         start = clock()
         self._running += 1
@@ -82,6 +85,10 @@ class SyntheticEngine:
         finally:
             self._running -= 1
 
+    def can_continue(self, request: Generate) -> bool:
+        """Say what the settings say."""
+        return self._continues
+
     def load(self) -> EngineLoad:
         """Count the answers in progress; none ever waits."""
         return EngineLoad(running=self._running, waiting=0)
@@ -89,6 +96,10 @@ class SyntheticEngine:
     async def stop(self) -> None:
         """End every answer at its next word."""
         self._started = False
+
+    def _shift(self) -> int:
+        """Where in the cycle of words the next answer begins, against where it should."""
+        return secrets.randbelow(len(_WORDS) - 1) + 1 if self._spec.synthetic == "varies" else 0
 
     def _check_started(self) -> None:
         if not self._started:
@@ -98,7 +109,7 @@ class SyntheticEngine:
 class _Answer:
     """One answer on its way."""
 
-    def __init__(self, request: Generate, context_tokens: int) -> None:
+    def __init__(self, request: Generate, context_tokens: int, *, shift: int) -> None:
         conversation = conversation_of(request)
         # What was published is prompt too, but does not count against the context: any length can be asked for.
         prompt_tokens = max(1, sum(len(turn.content.split()) for turn in conversation.turns))
@@ -106,7 +117,7 @@ class _Answer:
             raise context_exceeded(prompt_tokens, context_tokens)
         self._ends: FinishReason = "length" if request.sampling.max_tokens else "stop"
         self._wanted = request.sampling.max_tokens or max(1, DEFAULT_TOKENS - conversation.begun.count(" "))
-        self._words = _words(conversation)
+        self._words = _words(conversation, shift)
         begun_tokens = len(conversation.begun.split())
         self._writer = AnswerWriter(request.sampling.stop, prompt_tokens=prompt_tokens + begun_tokens)
 
@@ -124,9 +135,9 @@ class _Answer:
         return self._writer.add(next(self._words), ends=self._ends if last else None)
 
 
-def _words(conversation: Conversation) -> Iterator[str]:
+def _words(conversation: Conversation, shift: int) -> Iterator[str]:
     """Yield words for ever, from where the begun answer ends."""
-    at = zlib.crc32(repr(conversation.turns).encode()) + conversation.begun.count(" ")
+    at = zlib.crc32(repr(conversation.turns).encode()) + conversation.begun.count(" ") + shift
     cut = conversation.begun.rpartition(" ")[2]
     first = f"{_WORDS[at % len(_WORDS)]} "
     yield first.removeprefix(cut)

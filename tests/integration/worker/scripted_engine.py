@@ -37,8 +37,9 @@ class Script:
 class ScriptedEngine:
     """Follows a script per request."""
 
-    def __init__(self, *, slots: int = 4) -> None:
+    def __init__(self, *, slots: int = 4, continues: bool = True) -> None:
         self.slots = slots
+        self.continues = continues
         self.scripts: list[Script] = []
 
     async def script(self, number: int) -> Script:
@@ -46,7 +47,7 @@ class ScriptedEngine:
         return await until(lambda: self.scripts[number - 1] if len(self.scripts) >= number else None)
 
     async def start(self) -> Replica:
-        return Replica(model=MODEL, engine="scripted", context_tokens=4096, slots=self.slots)
+        return Replica(model=MODEL, engine="scripted", context_tokens=4096, slots=self.slots, continues=self.continues)
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         script = Script(request)
@@ -60,6 +61,9 @@ class ScriptedEngine:
                 script.taken += 1
         finally:
             script.closed = True
+
+    def can_continue(self, request: Generate) -> bool:
+        return self.continues
 
     def load(self) -> EngineLoad:
         return EngineLoad(running=sum(not script.closed for script in self.scripts), waiting=0)
