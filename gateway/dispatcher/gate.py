@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+from msgspec import Struct
+
 from mesh.bus.headers import CONTENT_TYPE, header
 from streams.codec import decode
 from streams.errors import InvalidTaskId, UndecodableEvent
@@ -19,6 +22,29 @@ if TYPE_CHECKING:
 
 UNREADABLE: Final = "unknown"
 """Stands for the model in the end event of a task whose body could not be read."""
+
+
+class _Acknowledgement(Struct):
+    stream: str
+    seq: int
+
+
+_acknowledgement: Final = msgspec.json.Decoder(_Acknowledgement)
+
+
+def is_acknowledgement(work: Work) -> bool:
+    """Whether the broker wrote this, not a user.
+
+    The broker acknowledges a message wherever its reply subject says, and that may be where tasks are submitted, of
+    anybody's account (FACTS): nobody has asked for such a task.
+    """
+    if work.headers:
+        return False
+    try:
+        _acknowledgement.decode(work.data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def read_submission(work: Work) -> TaskSubmitted | TaskError:

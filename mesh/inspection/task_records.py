@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from mesh.bus.task_log import decoded
 from mesh.errors import TaskRefused
 from mesh.history.ordered import OrderedReader
 from mesh.history.stream_facts import last_message, message_range
@@ -146,11 +147,20 @@ async def standing(bus: Bus, submitted: Submitted) -> Standing:
     Raises:
         BusError: if the broker does not answer.
     """
-    last, end = await asyncio.gather(bus.log.last_of_each_writer(submitted.key), ended(bus, submitted.key))
-    if end is not None:
-        return _after_end(submitted, end)
-    marker = next((one.data for one in last if one.writer == MESH), None)
-    return _after_marker(submitted, None if marker is None else decode_task_event(marker))
+    marker, end = await asyncio.gather(_last_marker(bus, submitted.key), ended(bus, submitted.key))
+    return _after_marker(submitted, marker) if end is None else _after_end(submitted, end)
+
+
+async def _last_marker(bus: Bus, key: TaskKey) -> TaskEvent | None:
+    last = await bus.log.last_of_writer(key, MESH)
+    if last is None:
+        return None
+    try:
+        return decode_task_event(last.data)
+    except UndecodableEvent:
+        # Not a marker: an acknowledgement of the broker, say, that a reply subject led here.
+        markers = decoded(await bus.log.read_writer(key, MESH))
+        return markers[-1].event if markers else None
 
 
 async def ended(bus: Bus, key: TaskKey) -> Ended | None:

@@ -11,7 +11,7 @@ from tests.mesh_in_process import InProcessMesh
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcessMesh]:
     """One mesh for all tests of a module: each has a task of its own, and what one leaves behind must hurt no other."""
     async with InProcessMesh(folder=tmp_path_factory.mktemp("hostile")) as running:
-        await running.add_dispatcher(known_models=("rogue",))
+        await running.add_dispatcher(known_models=("rogue", "promised-later"))
         yield running
 
 
