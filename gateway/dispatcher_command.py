@@ -12,6 +12,8 @@ from gateway.dispatcher.settings import DispatcherSettings
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
 from mesh.broker.credentials import Credentials
+from mesh.bus.departures import Departures
+from mesh.bus.dialing import LinkOptions
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
@@ -64,10 +66,10 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
         results_streams=mesh.results_streams,
     )
     telemetry = open_telemetry("ig3-dispatcher", otlp_endpoint=mesh.otlp_endpoint)
-    async with await Bus.connect(options) as bus:
+    async with await Bus.connect(options) as bus, await Departures.connect(_system(options, credentials)) as departures:
         feed = RosterFeed(bus)
         dispatcher = Dispatcher(bus, feed, settings, retention=mesh.retention, telemetry=telemetry)
-        parts = (feed, Registry(bus, feed), dispatcher)
+        parts = (feed, Registry(bus, feed, departures), dispatcher)
         for part in parts:
             await part.start()
         announce_ready(f"{options.name} takes tasks")
@@ -75,3 +77,12 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
         for part in reversed(parts):
             await part.stop()
     telemetry.close()
+
+
+def _system(options: BusOptions, credentials: Credentials) -> LinkOptions:
+    return LinkOptions(
+        servers=options.servers,
+        name=f"service:{options.name}",
+        inbox_prefix=f"_INBOX.svc.{options.name}",
+        seed_file=credentials.system.seed_path,
+    )

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from gateway.requests import Desk
-from mesh.errors import BusError
+from mesh.errors import BusError, NoResponders
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
@@ -29,6 +30,7 @@ from streams.tokens import Token
 
 if TYPE_CHECKING:
     from gateway.roster_feed import RosterFeed
+    from mesh.bus.departures import Departures
     from mesh.bus.direct_client import Delivery
     from mesh.bus.service_bus import Bus
     from streams.events import DeviceEvent, ModelEvent
@@ -37,14 +39,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _QUEUE: Final = "registries"
-_LOOK_S: Final = 1.0
+_LOOK_S: Final = 0.5
+_RETURN_GRACE_S: Final = 0.3
+"""A node whose connection broke may be back this quickly: then nothing has happened."""
+_PROBE_TIMEOUT: Final = timedelta(seconds=1)
 
 
 class Registry:
     """Serves announcements and notices who has fallen silent."""
 
-    def __init__(self, bus: Bus, feed: RosterFeed) -> None:
-        """Prepare; start the roster feed first."""
+    def __init__(self, bus: Bus, feed: RosterFeed, departures: Departures | None = None) -> None:
+        """Prepare; start the roster feed first. Without ``departures`` a lost node is noticed by its silence alone."""
+        if departures is not None:
+            departures.on_departure = self._on_departure
         self._bus = bus
         self._feed = feed
         self._desk = Desk(bus.edge)
@@ -73,6 +80,29 @@ class Registry:
         view = self._feed.roster.node(Token(name), now_s=self._feed.now_s())
         if view is not None and view.is_lost and view.reports_now(self._feed.now_s()):
             self._ask_to_announce(view.node)
+
+    def _on_departure(self, node: Token) -> None:
+        self._desk.spawn(self._look_for(node))
+
+    async def _look_for(self, node: Token) -> None:
+        """Note that a node is lost if nobody listens in its place any more: the broker knows that at once."""
+        await asyncio.sleep(_RETURN_GRACE_S)
+        try:
+            await self._bus.edge.request(subjects.node_inbox(node, "report"), b"", timeout=_PROBE_TIMEOUT)
+        except NoResponders:
+            await self._note_loss(node, "it has left the bus")
+        except BusError:
+            # It may well be there: a report is no answer to a request.
+            return
+
+    async def _note_loss(self, node: Token, reason: str) -> None:
+        view = self._feed.roster.node(node, now_s=self._feed.now_s())
+        if view is None or view.is_lost:
+            return
+        try:
+            await self._write_device(node, "lost", DeviceLost(at_ms=now_ms(), node=node, reason=reason))
+        except BusError as error:
+            log.warning("the loss of node %s could not be noted: %s", node, error)
 
     def _ask_to_announce(self, node: Token) -> None:
         self._bus.edge.send(subjects.node_inbox(node, "registry"), b"")
@@ -106,12 +136,7 @@ class Registry:
         while True:
             await asyncio.sleep(_LOOK_S)
             for node in self._feed.roster.silent(now_s=self._feed.now_s()):
-                try:
-                    await self._write_device(
-                        node, "lost", DeviceLost(at_ms=now_ms(), node=node, reason="no status report in time")
-                    )
-                except BusError as error:
-                    log.warning("the loss of node %s could not be noted: %s", node, error)
+                await self._note_loss(node, "no status report in time")
 
     async def _write_device(self, node: Token, kind: subjects.DeviceKind, event: DeviceEvent) -> None:
         sequence = await self._bus.core.append(subjects.device(node, kind), encode(event))

@@ -134,6 +134,22 @@ def node_inbox(node: Token, verb: Literal["assign", "stop", "registry", "report"
     return f"node.{node}.{verb}"
 
 
+_NODE_CONNECTION: Final = "node:"
+
+
+def node_connection(node: Token) -> str:
+    """The name under which a node's connection stands in the broker's list."""
+    return f"{_NODE_CONNECTION}{node}"
+
+
+def node_of_connection(name: str) -> Token | None:
+    """The node whose connection has this name, or None. Whoever connects chooses the name, so this is a hint."""
+    try:
+        return token(name.removeprefix(_NODE_CONNECTION)) if name.startswith(_NODE_CONNECTION) else None
+    except InvalidToken:
+        return None
+
+
 def node_inbox_all(node: Token) -> str:
     """All that a node may be told."""
     return f"node.{node}.>"

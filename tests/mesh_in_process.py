@@ -16,6 +16,7 @@ from gateway.user_api import UserApi
 from mesh.broker.files import BrokerOptions
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.answer import Step, follow
+from mesh.bus.departures import Departures
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.bus.provision import provision
@@ -23,7 +24,7 @@ from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
 from mesh.telemetry.telemetry import Telemetry
 from nodes.announce import Announcer
-from nodes.engine import EngineSpec
+from nodes.engine import EngineSpec, SyntheticKind
 from nodes.engines import open_engine
 from nodes.status import StatusReporter
 from nodes.worker import Served, Worker
@@ -61,6 +62,7 @@ class RunningDispatcher:
     bus: Bus
     feed: RosterFeed
     registry: Registry
+    departures: Departures
     dispatcher: Dispatcher
 
     async def stop(self) -> None:
@@ -68,10 +70,12 @@ class RunningDispatcher:
         await self.dispatcher.stop()
         await self.registry.stop()
         await self.feed.stop()
+        await self.departures.close()
         await self.bus.close()
 
     async def vanish(self) -> None:
         """Cut the bus first, so that nothing is handed back."""
+        await self.departures.close()
         await self.bus.close()
 
 
@@ -124,36 +128,55 @@ class InProcessMesh:
         self.stack.push_async_callback(link.close)
         return link
 
+    async def _departures(self, name: str) -> Departures:
+        departures = await Departures.connect(
+            LinkOptions(
+                servers=(self.server.url,),
+                name=f"service:{name}",
+                inbox_prefix=f"_INBOX.svc.{name}",
+                seed_file=self.server.credentials.system.seed_path,
+            )
+        )
+        self.stack.push_async_callback(departures.close)
+        return departures
+
     async def add_dispatcher(self, name: str = "d1", **settings: object) -> RunningDispatcher:
         """Start a dispatcher with a registry."""
         bus = await self.new_bus(name)
         feed = RosterFeed(bus)
         await feed.start()
-        registry = Registry(bus, feed)
+        departures = await self._departures(name)
+        registry = Registry(bus, feed, departures)
         await registry.start()
         chosen = {"known_models": ("synthetic", "promised"), **settings}
         dispatcher = Dispatcher(
             bus, feed, DispatcherSettings(**chosen), retention=timedelta(days=1), telemetry=self.telemetry
         )
         await dispatcher.start()
-        running = RunningDispatcher(bus=bus, feed=feed, registry=registry, dispatcher=dispatcher)
+        running = RunningDispatcher(bus=bus, feed=feed, registry=registry, departures=departures, dispatcher=dispatcher)
         self.stack.push_async_callback(running.stop)
         return running
 
     async def add_node(
-        self, name: str = "n1", *, slots: int = 4, delay_ms: float = 0, interval_s: float = 0.4
+        self,
+        name: str = "n1",
+        *,
+        slots: int = 4,
+        delay_ms: float = 0,
+        interval_s: float = 0.4,
+        synthetic: SyntheticKind = "continues",
     ) -> RunningNode:
         """Start a node and wait until the registry has accepted it."""
         node = token(name)
         stack = AsyncExitStack()
         self.stack.push_async_callback(stack.aclose)
-        engine = open_engine(EngineSpec(engine="synthetic", slots=slots, token_delay_ms=delay_ms))
+        engine = open_engine(EngineSpec(engine="synthetic", slots=slots, token_delay_ms=delay_ms, synthetic=synthetic))
         replica = await engine.start()
         stack.push_async_callback(engine.stop)
         link = await Link.connect(
             LinkOptions(
                 servers=(self.server.url,),
-                name=f"node:{name}",
+                name=subjects.node_connection(node),
                 inbox_prefix=subjects.node_inbox_prefix(node),
                 seed_file=self.server.credentials.node.seed_path,
             )

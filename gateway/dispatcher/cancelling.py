@@ -93,7 +93,7 @@ class Cancelling:
         await run.read()
         end = await ending.settle(self._bus, key, ending.cancelled(run.state, UNREADABLE, request.reason))
         try:
-            await ending.close(run, end)
+            await ending.close(self._bus, run, end)
         except Superseded as error:
             log.info("%s", error)
         return CancelOutcome(task=key.task, outcome=closing(end).outcome)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from mesh.errors import BusError, PublishUnknown, SubjectTaken
+from mesh.bus.appends import Fence
+from mesh.errors import BusError, FenceMismatch, PublishUnknown, SubjectTaken
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import decode_end_event, encode
-from streams.events import TaskCancelled, TaskCompleted, TaskFailed
+from streams.events import DeadKept, TaskCancelled, TaskCompleted, TaskDead, TaskFailed
 from streams.task import closing
 from streams.topology import ENDED
 
@@ -56,15 +57,31 @@ async def settle(bus: Bus, key: TaskKey, event: EndEvent) -> EndEvent:
     raise BusError(f"the end of task {key.task} could not be written")
 
 
-async def close(run: TaskRun, event: EndEvent) -> None:
+async def close(bus: Bus, run: TaskRun, event: EndEvent) -> None:
     """Write the ``ended`` marker, unless it is there.
 
     Raises:
         Superseded: if another dispatcher does it.
         BusError: if the stream cannot be written for too long.
     """
+    if isinstance(event, TaskDead):
+        await _keep(bus, run.key, DeadKept(at_ms=event.at_ms, model=event.model, error=event.error))
     if not run.state.is_over:
         await run.write(lambda n: replace(closing(event), n=n))
+
+
+async def _keep(bus: Bus, key: TaskKey, event: DeadKept) -> None:
+    """Note the dead task for whoever looks at it, once: before its end is told, so that none is ever missed."""
+    for _ in range(_TRIES):
+        try:
+            await bus.core.append(subjects.dead(key), encode(event), fence=Fence(subjects.dead(key), 0))
+        except FenceMismatch:
+            return
+        except PublishUnknown:
+            await asyncio.sleep(_PAUSE_S)
+        else:
+            return
+    raise BusError(f"dead task {key.task} could not be kept")
 
 
 def completed(state: TaskState, model: str) -> TaskCompleted | None:
@@ -84,6 +101,18 @@ def completed(state: TaskState, model: str) -> TaskCompleted | None:
 def failed(state: TaskState, model: str, error: TaskError) -> TaskFailed:
     """Make the end of a task that will have no whole answer."""
     return TaskFailed(at_ms=now_ms(), model=model, final_n=state.n, error=error, shares=state.shares)
+
+
+def dead(state: TaskState, model: str, error: TaskError) -> TaskDead:
+    """Make the end of a task whose attempts all came to nothing."""
+    return TaskDead(
+        at_ms=now_ms(),
+        model=model,
+        final_n=state.n,
+        error=error,
+        failures=state.failures,
+        shares=state.shares,
+    )
 
 
 def cancelled(state: TaskState, model: str, reason: str) -> TaskCancelled:

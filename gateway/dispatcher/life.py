@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from typing import TYPE_CHECKING
 
-from gateway.dispatcher import ending, gate
+from gateway.dispatcher import ending, gate, retrying
 from gateway.dispatcher.placer import Ticket
+from gateway.dispatcher.posting import Posting
 from gateway.dispatcher.scheduler import POLICY, Wish
 from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
-from mesh.bus.headers import TRACEPARENT, header, header_block
+from gateway.errors import GatewayError
+from mesh.bus.headers import TRACEPARENT, header
 from mesh.telemetry.names import (
     ATTRIBUTE_ATTEMPT,
     ATTRIBUTE_CLASS,
@@ -20,13 +23,9 @@ from mesh.telemetry.names import (
     SPAN_DISPATCH,
     TASKS_ENDED,
 )
-from streams import subjects
 from streams.clock import now_ms
-from streams.codec import encode
-from streams.events import TaskAssigned, TaskError, TaskHalted, TaskQueued, TaskSubmitted
-from streams.messages import Assign, Stop
+from streams.events import TaskAssigned, TaskError, TaskHalted, TaskQueued, TaskRequeued, TaskSubmitted
 from streams.task import Phase, closing
-from streams.tokens import Token
 
 if TYPE_CHECKING:
     from gateway.dispatcher.placer import Placer
@@ -56,9 +55,6 @@ class TaskLife:
     ) -> None:
         """Take charge of ``work``, whose subject said ``submission``."""
         self.record = TaskRun(bus, submission.key)
-        self.node: str | None = None
-        self.assigned_at_s = 0.0
-        self.orders_repeated = 0
         self._telemetry = telemetry
         self._span = telemetry.span(
             SPAN_DISPATCH,
@@ -66,14 +62,13 @@ class TaskLife:
             role="consumer",
             attributes={ATTRIBUTE_TASK: submission.key.task, ATTRIBUTE_CLASS: submission.service_class},
         )
+        self.posting = Posting(bus, self.record, name, self._span.traceparent)
         self.over = asyncio.Event()
         self._bus = bus
         self._placer = placer
         self._settings = settings
-        self._name = name
         self._work = work
         self.service_class: ServiceClass = submission.service_class
-        self._refusers: set[str] = set()
         self._asked = TaskSubmitted(model=gate.UNREADABLE, messages=())
         self.deadline_at_ms = 0
 
@@ -95,7 +90,7 @@ class TaskLife:
             self.deadline_at_ms = gate.deadline_ms(self.record.key.task, asked, default=self._settings.deadline)
         try:
             end = await self._taken_over() or await self._live(refused)
-            await ending.close(self.record, end)
+            await ending.close(self._bus, self.record, end)
         except Superseded as error:
             log.info("%s", error)
             self._span.end("superseded")
@@ -111,6 +106,10 @@ class TaskLife:
         self._span.note(ATTRIBUTE_ATTEMPT, self.record.state.attempt)
         self._span.end(None if end.error is None else end.error.code)
 
+    def hand_over(self) -> None:
+        """Give the node that has the task its order, once more if need be."""
+        self.posting.hand_over(self._asked, self.deadline_at_ms)
+
     # --- the way ---
 
     async def _taken_over(self) -> EndEvent | None:
@@ -121,7 +120,7 @@ class TaskLife:
         return await ending.stored_end(self._bus, self.record.key)
 
     async def _live(self, refused: TaskError | None) -> EndEvent:
-        if refused is not None:
+        if refused is not None and self.record.state.phase is Phase.SUBMITTED:
             return await self._fail(refused)
         while True:
             verdict = await self._attempt()
@@ -136,10 +135,12 @@ class TaskLife:
         if state.phase is Phase.WRITTEN:
             return Verdict(kind="finished")
         if state.phase is Phase.HALTED:
-            return Verdict(kind="lost", reason=state.reason or "halted")
-        if state.phase is Phase.RUNNING and state.node is not None and not self._refusers:
+            return Verdict(kind="halted")
+        if state.phase is Phase.RUNNING and state.node is not None:
             return await self._adopt(state.node)
-        placement = await self._place()
+        if (error := retrying.exhausted(state.failures, self._settings)) is not None:
+            return Verdict(kind="exhausted", error=error)
+        placement = await self._pause() or await self._place()
         if isinstance(placement, Verdict):
             return placement
         return await self._assign(placement)
@@ -149,22 +150,37 @@ class TaskLife:
         match verdict.kind:
             case "finished":
                 return await self._complete()
-            case "refused":
-                return await self._refuse(verdict)
+            case "failed":
+                return await self._retry(_error_of(verdict))
+            case "halted":
+                return await self._end_halted()
+            case "exhausted":
+                end = ending.dead(self.record.state, self.model, _error_of(verdict))
+                return await ending.settle(self._bus, self.record.key, end)
             case "cancelled":
                 return await self._halt_and_cancel(verdict.reason)
+            case "superseded":
+                raise Superseded(verdict.reason)
             case "deadline":
-                waited_for = "the answer was being written" if self.node else "the task waited for a node"
+                waits = self.record.state.phase in (Phase.SUBMITTED, Phase.WAITING)
+                waited_for = "the task waited for a node" if waits else "the answer was being written"
                 return await self._halt_and_fail(gate.deadline_error(waited_for=waited_for))
-            case "lost":
-                message = f"The node that was writing the answer is gone: {verdict.reason}."
-                return await self._halt_and_fail(TaskError(code="node_lost", message=message, status=502))
 
     # --- placing ---
 
+    async def _pause(self) -> Verdict | None:
+        """Wait until the next attempt may begin; what ends the task meanwhile wins."""
+        wait_s = min((self.record.state.retry_at_ms - now_ms()) / 1000, retrying.LONGEST_PAUSE_S)
+        if wait_s <= 0:
+            return None
+        await asyncio.wait((self.record.verdict,), timeout=wait_s)
+        return self.record.verdict.result() if self.record.verdict.done() else None
+
     async def _place(self) -> Placement | Verdict:
         key = self.record.key
-        wish = Wish(model=self._asked.model, avoid=frozenset(self._refusers))
+        state = self.record.state
+        avoid = frozenset(failure.node for failure in state.failures)
+        wish = Wish(model=self._asked.model, avoid=avoid, has_text=state.chars > 0)
         ticket = Ticket(key.account, key.task, self.service_class, wish)
         placement = self._placer.ask(ticket)
         if placement.node is not None:
@@ -187,67 +203,40 @@ class TaskLife:
         return verdict.result()
 
     async def _assign(self, placement: Placement) -> Verdict:
-        node = placement.node or ""
-        state = self.record.state
+        node, record = placement.node or "", self.record
+        seam = retrying.seam(record.state, continues=placement.continues)
         try:
-            await self.record.write(
+            await record.write(
                 lambda n: TaskAssigned(
                     n=n,
                     at_ms=now_ms(),
-                    attempt=state.attempt + 1,
+                    attempt=record.state.attempt + 1,
                     node=node,
                     policy=POLICY,
                     candidates=placement.candidates,
-                    offset=self.record.state.chars,
+                    offset=0 if seam == "restarted" else record.state.chars,
+                    seam=seam,
                 )
             )
             return await self._watch(node)
         finally:
-            self._placer.release(node, self._asked.model, self.record.key.task)
+            self._placer.release(node, self.model, record.key.task)
 
     async def _adopt(self, node: str) -> Verdict:
         """Go on with an attempt that a dispatcher before us began."""
-        self._placer.occupy(node, self._asked.model, self.record.key.task)
+        self._placer.occupy(node, self.model, self.record.key.task)
         try:
             return await self._watch(node)
         finally:
-            self._placer.release(node, self._asked.model, self.record.key.task)
+            self._placer.release(node, self.model, self.record.key.task)
 
     async def _watch(self, node: str) -> Verdict:
-        self.node = node
+        self.posting.begin(node)
         try:
             self.hand_over()
             return await self.record.verdict
         finally:
-            self.node = None
-
-    def hand_over(self) -> None:
-        """Give the node the task, or the right to write it once more: it knows an attempt that it has already."""
-        if self.node is None:
-            return
-        self.assigned_at_s = asyncio.get_running_loop().time()
-        record, node = self.record, Token(self.node)
-        order = Assign(
-            account=record.key.account,
-            task=record.key.task,
-            attempt=record.state.attempt,
-            next_n=record.state.n + 1,
-            last_sequence=record.sequence,
-            model=self._asked.model,
-            messages=self._asked.messages,
-            sampling=self._asked.sampling,
-            dispatcher=self._name,
-            prefix="".join(record.text),
-            prefix_tokens=record.state.tokens,
-            deadline_at_ms=self.deadline_at_ms,
-        )
-        trace = self._span.traceparent
-        self._bus.edge.send(
-            subjects.node_inbox(node, "assign"),
-            encode(order),
-            reply=subjects.result(record.key, node),
-            headers=header_block((TRACEPARENT, trace)) if trace else b"",
-        )
+            self.posting.end()
 
     # --- ends ---
 
@@ -255,38 +244,75 @@ class TaskLife:
         record = self.record
         if record.state.node is not None and record.state.phase is Phase.RUNNING:
             await record.read_node(record.state.node)
-        end = ending.completed(record.state, self._asked.model)
+        end = ending.completed(record.state, self.model)
         if end is not None:
             return await ending.settle(self._bus, record.key, end)
-        message = "The node said that the answer is whole, but the stream does not hold a whole answer."
-        return await self._halt_and_fail(TaskError(code="invalid_result", message=message, status=502))
+        message = "the node said that the answer is whole, but the stream does not hold a whole answer"
+        return await self._retry(TaskError(code="invalid_result", message=message, status=502))
 
-    async def _refuse(self, verdict: Verdict) -> EndEvent | None:
-        error = verdict.error or TaskError(code="node_refused", message=verdict.reason, status=503)
-        await self.record.read()
-        if error.status < 500 or self.record.state.attempt >= self._settings.max_attempts:
+    async def _retry(self, error: TaskError) -> EndEvent | None:
+        """Void the attempt and let another follow, with all the text that this one has stored."""
+        record = self.record
+        await record.read()
+        if error.status < 500:
             return await self._halt_and_fail(error)
-        if self.record.state.node is not None:
-            self._refusers.add(self.record.state.node)
+        try:
+            await record.write(lambda n: self._requeued(n, error))
+        except _Whole:
+            return await self._complete()
+        log.info("task %s: attempt %d came to nothing: %s", record.key.task, record.state.attempt, error.message)
+        self.posting.call_off(error.code)
         return None
 
+    def _requeued(self, n: int, error: TaskError) -> TaskRequeued:
+        state = self.record.state
+        if state.phase is Phase.WRITTEN and error.code != "invalid_result":
+            # The last thing that the node did was to store the last chunk.
+            raise _Whole
+        base_s = self._settings.retry_pause.total_seconds()
+        pause_s = retrying.pause_s(len(state.failures) + 1, error.code, base_s=base_s, chance=random.random())  # noqa: S311 - jitter, no secret
+        return TaskRequeued(
+            n=n,
+            at_ms=now_ms(),
+            attempt=state.attempt,
+            node=state.node or "",
+            code=error.code,
+            message=error.message,
+            retry_at_ms=now_ms() + round(pause_s * 1000),
+        )
+
+    async def _end_halted(self) -> EndEvent:
+        """Settle what a dispatcher before us had begun to settle."""
+        state = self.record.state
+        if state.error is not None:
+            return await self._fail(state.error)
+        end = ending.cancelled(state, self.model, state.reason or "cancelled")
+        return await ending.settle(self._bus, self.record.key, end)
+
     async def _fail(self, error: TaskError) -> EndEvent:
-        end = ending.failed(self.record.state, self._asked.model, error)
+        end = ending.failed(self.record.state, self.model, error)
         return await ending.settle(self._bus, self.record.key, end)
 
     async def _halt_and_fail(self, error: TaskError) -> EndEvent:
-        await self._halt(error.code)
+        await self._halt(error.code, error)
         return await self._fail(error)
 
     async def _halt_and_cancel(self, reason: str) -> EndEvent:
-        await self._halt(reason)
-        end = ending.cancelled(self.record.state, self._asked.model, reason)
+        await self._halt(reason, None)
+        end = ending.cancelled(self.record.state, self.model, reason)
         return await ending.settle(self._bus, self.record.key, end)
 
-    async def _halt(self, reason: str) -> None:
+    async def _halt(self, reason: str, error: TaskError | None) -> None:
         """Void the attempt, so that what counts of the answer cannot change while it is settled."""
         record = self.record
-        if record.state.phase is Phase.RUNNING and record.state.node is not None:
-            stop = Stop(task=record.key.task, attempt=record.state.attempt, reason=reason)
-            self._bus.edge.send(subjects.node_inbox(Token(record.state.node), "stop"), encode(stop))
-            await record.write(lambda n: TaskHalted(n=n, at_ms=now_ms(), reason=reason))
+        if record.state.phase is Phase.RUNNING:
+            self.posting.call_off(reason)
+            await record.write(lambda n: TaskHalted(n=n, at_ms=now_ms(), reason=reason, error=error))
+
+
+class _Whole(GatewayError):
+    """The answer is whole after all: there is nothing to try again."""
+
+
+def _error_of(verdict: Verdict) -> TaskError:
+    return verdict.error or TaskError(code="task_failed", message=verdict.reason, status=502)

@@ -9,12 +9,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from gateway.dispatcher.task_run import Verdict
+from gateway.dispatcher.task_run import Superseded, Verdict, failed
 from gateway.requests import Desk
 from mesh.bus.task_log import decoded
 from mesh.errors import BusError
 from streams import subjects
-from streams.events import TaskError
 from streams.messages import Ask, Finished, Refused, Standing
 from streams.subjects import TaskKey
 from streams.task import Phase, TaskState, fold
@@ -59,22 +58,25 @@ class NodeReports:
 
     def look_again(self, life: TaskLife) -> None:
         """Find out what became of an order that the node does not list: done, or never received."""
-        life.assigned_at_s = asyncio.get_running_loop().time()
+        life.posting.assigned_at_s = asyncio.get_running_loop().time()
         self._desk.spawn(self._look_again(life))
 
     async def _look_again(self, life: TaskLife) -> None:
         record = life.record
         try:
             await record.read()
+        except Superseded as error:
+            record.decide(Verdict(kind="superseded", reason=str(error)))
+            return
         except BusError as error:
             log.warning("task %s cannot be looked at now: %s", record.key.task, error)
             return
         if record.state.phase is Phase.WRITTEN:
             record.decide(Verdict(kind="finished"))
-        elif life.orders_repeated >= _LAST_ORDER:
-            record.decide(Verdict(kind="lost", reason=f"{life.node} does not take up the task"))
+        elif life.posting.orders_repeated >= _LAST_ORDER:
+            record.decide(failed("node_unresponsive", f"{life.posting.node} does not take up the task"))
         else:
-            life.orders_repeated += 1
+            life.posting.orders_repeated += 1
             life.hand_over()
 
     async def _on_finished(self, delivery: Delivery, report: Finished) -> None:
@@ -83,14 +85,17 @@ class NodeReports:
 
     async def _on_refused(self, delivery: Delivery, report: Refused) -> None:
         if report.dispatcher == self._name and (life := self._life_of(delivery, report)):
-            error = TaskError(code=report.code, message=report.message, status=report.status)
-            life.record.decide(Verdict(kind="refused", reason=report.message, error=error))
+            life.record.decide(failed(report.code, report.message, status=report.status))
 
     async def _renew(self, delivery: Delivery, ask: Ask) -> None:
         """A node of ours lost its footing, perhaps by a reconnect, and its right to write with it: renew that."""
         if life := self._life_of(delivery, ask):
-            await life.record.read()
-            life.hand_over()
+            try:
+                await life.record.read()
+            except Superseded as error:
+                life.record.decide(Verdict(kind="superseded", reason=str(error)))
+            else:
+                life.hand_over()
 
     async def _answer(self, delivery: Delivery, ask: Ask) -> Standing:
         node = subjects.parse_call(delivery.subject).caller
@@ -100,7 +105,7 @@ class NodeReports:
 
     def _life_of(self, delivery: Delivery, report: Finished | Refused | Ask) -> TaskLife | None:
         life = self._lives.get(report.task)
-        if life is None or life.node != subjects.parse_call(delivery.subject).caller:
+        if life is None or life.posting.node != subjects.parse_call(delivery.subject).caller:
             return None
         return life if life.record.state.attempt == report.attempt else None
 
@@ -110,4 +115,5 @@ def _standing(state: TaskState, node: str, attempt: int, last_sequence: int) -> 
         return Standing(yours=False, reason="the attempt is not the current one")
     if state.phase not in (Phase.RUNNING, Phase.WRITTEN):
         return Standing(yours=False, reason=f"the task is {state.phase}")
-    return Standing(yours=True, next_n=state.n + 1, last_sequence=last_sequence, chars=state.chars)
+    written = state.phase is Phase.WRITTEN
+    return Standing(yours=True, next_n=state.n + 1, last_sequence=last_sequence, chars=state.chars, written=written)

@@ -17,14 +17,17 @@ POLICY: Final = "most-speed-free.v1"
 """Name and version of the rule, kept with every placement."""
 
 _GUESSED_TOKENS_PER_S: Final = 1.0
-_AFTER_REFUSAL: Final = 0.001
+_AFTER_FAILURE: Final = 0.001
+_WRITES_ANEW: Final = 0.1
 
 
 class Wish(Struct, frozen=True, kw_only=True):
-    """What a task needs of a node. ``avoid`` are nodes that have refused it: they come last, not never."""
+    """What a task needs of a node. ``avoid`` are nodes that have failed it: they come last, not never."""
 
     model: str
     avoid: frozenset[str] = frozenset()
+    has_text: bool = False
+    """Whether a part of the answer is written: engines that can go on from it come first."""
 
 
 class Placement(Struct, frozen=True, kw_only=True):
@@ -32,6 +35,8 @@ class Placement(Struct, frozen=True, kw_only=True):
 
     node: str | None
     candidates: tuple[Candidate, ...]
+    continues: bool = True
+    """Whether the chosen engine can go on from a text that another one began."""
 
     @property
     def reason(self) -> str:
@@ -50,10 +55,14 @@ def place(wish: Wish, nodes: Iterable[NodeView], in_use: Mapping[str, int]) -> P
         nodes: the nodes that announced the model, live or not.
         in_use: slots of the model in use by node, as this dispatcher reckons.
     """
-    candidates = tuple(_judge(wish, node, in_use.get(node.node, 0)) for node in nodes)
+    asked = tuple(nodes)
+    candidates = tuple(_judge(wish, node, in_use.get(node.node, 0)) for node in asked)
     able = [candidate for candidate in candidates if candidate.score is not None]
     best = max(able, key=lambda candidate: (candidate.score or 0.0, candidate.node), default=None)
-    return Placement(node=None if best is None else best.node, candidates=candidates)
+    if best is None:
+        return Placement(node=None, candidates=candidates)
+    replica = next(node.replica_of(wish.model) for node in asked if node.node == best.node)
+    return Placement(node=best.node, candidates=candidates, continues=replica is None or replica.continues)
 
 
 def _judge(wish: Wish, node: NodeView, in_use: int) -> Candidate:
@@ -66,5 +75,6 @@ def _judge(wish: Wish, node: NodeView, in_use: int) -> Candidate:
         return Candidate(node=node.node, rejected="all slots busy")
     speed = replica.tokens_per_s or _GUESSED_TOKENS_PER_S
     free = (replica.slots - in_use) / replica.slots
-    trust = _AFTER_REFUSAL if node.node in wish.avoid else 1.0
-    return Candidate(node=node.node, score=round(speed * free * trust, 3))
+    trust = _AFTER_FAILURE if node.node in wish.avoid else 1.0
+    ease = 1.0 if replica.continues or not wish.has_text else _WRITES_ANEW
+    return Candidate(node=node.node, score=round(speed * free * trust * ease, 6))

@@ -11,12 +11,12 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
-from gateway.dispatcher import gate
+from gateway.dispatcher import gate, retrying
 from gateway.dispatcher.cancelling import Cancelling
 from gateway.dispatcher.life import TaskLife
 from gateway.dispatcher.node_reports import NodeReports
 from gateway.dispatcher.placer import Placer
-from gateway.dispatcher.task_run import Verdict
+from gateway.dispatcher.task_run import Verdict, failed
 from mesh.bus.work import WorkQueue
 from mesh.errors import BusError, PublishRefused
 from mesh.telemetry.names import ATTRIBUTE_CLASS, TASKS_HELD
@@ -30,7 +30,7 @@ from streams.tokens import Token
 from streams.topology import TASKS, consumer_name
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from datetime import timedelta
 
     from gateway.dispatcher.settings import DispatcherSettings
@@ -75,11 +75,13 @@ class Dispatcher:
             for name in subjects.SERVICE_CLASSES
         ]
         self._ticker: asyncio.Task[None] | None = None
+        self._unsubscribe: Callable[[], None] | None = None
 
     async def start(self) -> None:
         """Begin to take tasks."""
         await self._reports.start()
         await self._cancelling.start()
+        self._unsubscribe = self._feed.subscribe(self._on_node)
         self._ticker = asyncio.create_task(self._tick(), name="dispatcher-tick")
         for queue in self._queues:
             await queue.start()
@@ -88,6 +90,8 @@ class Dispatcher:
         """Take no more, and hand what is held to other dispatchers; nodes go on writing meanwhile."""
         if self._ticker is not None:
             self._ticker.cancel()
+        if self._unsubscribe is not None:
+            self._unsubscribe()
         for queue in self._queues:
             await queue.stop()
         for task in tuple(self._tasks):
@@ -101,7 +105,10 @@ class Dispatcher:
         try:
             submission = subjects.parse_submitted(work.subject)
         except StreamsError as error:
-            self._spawn(self._keep_unreadable(work, error))
+            self._spawn(self._keep_unreadable(work, str(error)))
+            return
+        if gate.is_acknowledgement(work):
+            self._spawn(self._keep_unreadable(work, "an acknowledgement of the broker, led here by a reply subject"))
             return
         if submission.key.task in self.lives:
             # Delivered again because a keep-alive came late, or submitted again under another class: the life that
@@ -118,11 +125,11 @@ class Dispatcher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _keep_unreadable(self, work: Work, error: StreamsError) -> None:
+    async def _keep_unreadable(self, work: Work, reason: str) -> None:
         """Keep what has no id that could be answered, and the queue moving."""
-        log.error("a submission on %s cannot be served: %s", work.subject, error)
+        log.error("a submission on %s cannot be served: %s", work.subject, reason)
         body = base64.b64encode(work.data).decode()
-        event = SubmissionUnreadable(at_ms=now_ms(), subject=work.subject, reason=str(error), body_base64=body)
+        event = SubmissionUnreadable(at_ms=now_ms(), subject=work.subject, reason=reason, body_base64=body)
         try:
             await self._bus.core.append(subjects.UNREADABLE_SUBMISSION, encode(event))
         except PublishRefused:
@@ -169,27 +176,39 @@ class Dispatcher:
         for life in tuple(self.lives.values()):
             if life.deadline_at_ms and now > life.deadline_at_ms:
                 life.record.decide(Verdict(kind="deadline"))
-            elif life.node is not None:
+            elif life.posting.node is not None:
                 self._look_at_node(life, nodes)
 
+    def _on_node(self, name: str) -> None:
+        """Move the tasks of a node at once when the log says that it is lost, instead of at the next tick."""
+        view = self._feed.roster.node(Token(name), now_s=self._feed.now_s())
+        if view is None or view.is_live:
+            return
+        for life in tuple(self.lives.values()):
+            if life.posting.node == name:
+                life.record.decide(_absence(life, view))
+
     def _look_at_node(self, life: TaskLife, nodes: Mapping[Token, NodeView]) -> None:
-        view = nodes.get(Token(life.node or ""))
+        view = nodes.get(Token(life.posting.node or ""))
         if view is None or not view.is_live:
             life.record.decide(_absence(life, view))
             return
-        is_listed = view.status is not None and any(entry.task == life.record.key.task for entry in view.status.running)
-        waited_s = asyncio.get_running_loop().time() - life.assigned_at_s
-        if not is_listed and waited_s > _REPORT_GRACE_S:
+        running = view.status.running if view.status is not None else ()
+        entry = next((entry for entry in running if entry.task == life.record.key.task), None)
+        waited_s = asyncio.get_running_loop().time() - life.posting.assigned_at_s
+        if entry is None and waited_s > _REPORT_GRACE_S:
             self._reports.look_again(life)
+        elif entry is not None and life.posting.stands_still_for_s(entry.tokens) > self._settings.stall.total_seconds():
+            life.record.decide(failed("node_stalled", f"{view.node} has written nothing for {self._settings.stall}"))
 
 
 def _absence(life: TaskLife, view: NodeView | None) -> Verdict:
-    """Tell a node that left in good order from one that was lost: the first hands its tasks on.
+    """Tell a node that left in good order from one that was lost: the first is not counted against the task.
 
     Its refusal may have gone to a dispatcher that was stopping too; that it drained, or withdrew the model, is still
     to be seen.
     """
+    node = life.posting.node
     if view is not None and (view.replica_of(life.model) is None or (view.status is not None and view.status.draining)):
-        error = TaskError(code="node_stopping", message=f"{life.node} was stopped", status=503)
-        return Verdict(kind="refused", reason=error.message, error=error)
-    return Verdict(kind="lost", reason=f"{life.node} has left or does not report")
+        return failed("node_stopping", f"{node} was stopped", status=503)
+    return failed(retrying.NODE_LOST, f"{node} has left the bus or does not report")

@@ -21,8 +21,22 @@ class DispatcherSettings(Struct, frozen=True, kw_only=True):
         timedelta(minutes=10)
     )
     max_attempts: Annotated[
-        int, Meta(ge=1, le=100, description="On how many nodes a task is tried when they refuse it.")
+        int, Meta(ge=1, le=100, description="How many attempts at a task may come to nothing before it is dead.")
     ] = 5
+    max_lost_nodes: Annotated[
+        int,
+        Meta(ge=1, le=100, description="How many nodes a task may lose before it is taken for what kills them: dead."),
+    ] = 3
+    retry_pause: Annotated[
+        timedelta, Meta(description="Pause before the second attempt, give or take half; it doubles with each one.")
+    ] = timedelta(milliseconds=200)
+    stall: Annotated[
+        timedelta, Meta(description="How long an attempt may go without a new token before another node gets the task.")
+    ] = timedelta(minutes=2)
+    account_limit: Annotated[
+        int,
+        Meta(ge=1, description="Tasks of one account and class that this dispatcher holds; more fail with status 429."),
+    ] = 768
     known_models: Annotated[
         tuple[str, ...],
         Meta(description="Models that tasks may wait for although no node has announced them yet."),

@@ -38,7 +38,7 @@ class Superseded(GatewayError):
 class Verdict(Struct, frozen=True, kw_only=True):
     """Why waiting for a node is over."""
 
-    kind: Literal["finished", "failed", "halted", "exhausted", "cancelled", "deadline"]
+    kind: Literal["finished", "failed", "halted", "exhausted", "cancelled", "deadline", "superseded"]
     reason: str = ""
     error: TaskError | None = None
     """Why the attempt failed; a status below 500 means that no other node would fare better."""
@@ -59,6 +59,7 @@ class TaskRun:
         self.sequence = 0
         self.text: list[str] = []
         self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._is_ours = False
         self._bus = bus
         self._filter = subjects.results_of(key)
 
@@ -81,6 +82,7 @@ class TaskRun:
             Superseded: if another dispatcher has written a marker.
             BusError: if the stream cannot be written or read for too long.
         """
+        self._is_ours = True
         for _ in range(_TRIES):
             marker = make(self.state.n + 1)
             body = encode(marker)
@@ -89,7 +91,7 @@ class TaskRun:
                     subjects.result(self.key, subjects.MESH), body, fence=Fence(self._filter, self.sequence)
                 )
             except FenceMismatch:
-                await self._read_foreign()
+                await self.read()
             except PublishUnknown:
                 if await self._is_stored(marker):
                     return
@@ -99,12 +101,19 @@ class TaskRun:
                 return
         raise BusError(f"no marker could be written for task {self.key.task}")
 
-    async def read(self) -> list[Stored]:
-        """Fold what was stored since the last look; returns it.
+    async def read(self) -> None:
+        """Fold what was stored since the last look. The first look takes the task over, with all that others wrote.
 
         Raises:
+            Superseded: if another dispatcher has written a marker since this one took the task over.
             BusError: if the stream cannot be read now.
         """
+        was_ours, self._is_ours = self._is_ours, True
+        stored = await self._read()
+        if was_ours and any(writer == subjects.MESH for _, writer, _ in stored):
+            raise Superseded(f"task {self.key.task} is another dispatcher's now")
+
+    async def _read(self) -> list[Stored]:
         found = await self._bus.log.read_bytes(self.key, after_sequence=self.sequence)
         stored = decoded(found)
         for sequence, writer, event in stored:
@@ -127,12 +136,8 @@ class TaskRun:
             self.sequence = before
             await self.read()
 
-    async def _read_foreign(self) -> None:
-        if any(writer == subjects.MESH for _, writer, _ in await self.read()):
-            raise Superseded(f"task {self.key.task} is another dispatcher's now")
-
     async def _is_stored(self, marker: Marker) -> bool:
-        return any(writer == subjects.MESH and event == marker for _, writer, event in await self.read())
+        return any(writer == subjects.MESH and event == marker for _, writer, event in await self._read())
 
     def _apply(self, writer: str, event: Marker | TaskChunk, sequence: int) -> Rejection | None:
         outcome = advance(self.state, writer, event)
@@ -145,4 +150,6 @@ class TaskRun:
         self.state = outcome
         if isinstance(event, TaskChunk):
             self.text.append(event.text)
+        elif isinstance(event, TaskAssigned) and event.seam == "restarted":
+            self.text.clear()
         return None

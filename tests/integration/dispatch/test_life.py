@@ -17,7 +17,6 @@ from streams.events import (
     TaskCancelled,
     TaskCompleted,
     TaskEnded,
-    TaskFailed,
     TaskQueued,
 )
 from streams.messages import Announce, Cancel, CancelOutcome, EventsRequest, Refusal
@@ -190,21 +189,6 @@ async def test_cancel_of_another_accounts_task_changes_nothing(mesh: InProcessMe
 
     assert decode(reply.data, CancelOutcome).outcome == "unknown"
     assert (await mesh.steps(key))[-1].state.outcome == "completed"
-
-
-async def test_a_lost_node_ends_its_task_as_failed_with_the_reason(mesh: InProcessMesh):
-    await mesh.add_dispatcher()
-    node = await mesh.add_node(delay_ms=20)
-    key = await mesh.submit(tokens=100_000)
-    await mesh.reached(key, 4)
-
-    await node.vanish()
-    steps = await mesh.steps(key)
-
-    end = await stored_end(mesh.bus, key)
-    assert isinstance(end, TaskFailed)
-    assert end.error.code == "node_lost"
-    assert end.shares[0].chars == len(text_of(steps))
 
 
 async def test_a_node_that_left_in_good_order_hands_its_task_on_even_if_its_refusal_was_lost(mesh: InProcessMesh):

@@ -1,0 +1,85 @@
+"""Handing a task to a node, and what is known of the node's work on it since."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mesh.bus.headers import TRACEPARENT, header_block
+from streams import subjects
+from streams.codec import encode
+from streams.messages import Assign, Stop
+from streams.tokens import Token
+
+if TYPE_CHECKING:
+    from gateway.dispatcher.task_run import TaskRun
+    from mesh.bus.service_bus import Bus
+    from streams.events import TaskSubmitted
+
+
+class Posting:
+    """One task's place with a node. ``node`` is None while it has none."""
+
+    def __init__(self, bus: Bus, record: TaskRun, dispatcher: str, traceparent: str | None) -> None:
+        """Begin without a node."""
+        self.node: str | None = None
+        self.assigned_at_s = 0.0
+        self.orders_repeated = 0
+        self._bus = bus
+        self._record = record
+        self._dispatcher = dispatcher
+        self._traceparent = traceparent
+        self._progress = (0, 0)
+        self._moved_at_s = 0.0
+
+    def begin(self, node: str) -> None:
+        """The task is this node's now."""
+        self.node = node
+        self.orders_repeated = 0
+        self._moved_at_s = asyncio.get_running_loop().time()
+
+    def end(self) -> None:
+        """It is nobody's."""
+        self.node = None
+
+    def stands_still_for_s(self, tokens: int) -> float:
+        """How long the attempt has made no progress, given the count of tokens that the node reports now."""
+        now_s = asyncio.get_running_loop().time()
+        if (progress := (self._record.state.attempt, tokens)) != self._progress:
+            self._progress, self._moved_at_s = progress, now_s
+        return now_s - self._moved_at_s
+
+    def hand_over(self, asked: TaskSubmitted, deadline_at_ms: int) -> None:
+        """Give the node the task, or the right to write it once more: it knows an attempt that it has already."""
+        if self.node is None:
+            return
+        self.assigned_at_s = asyncio.get_running_loop().time()
+        record, node = self._record, Token(self.node)
+        order = Assign(
+            account=record.key.account,
+            task=record.key.task,
+            attempt=record.state.attempt,
+            next_n=record.state.n + 1,
+            last_sequence=record.sequence,
+            model=asked.model,
+            messages=asked.messages,
+            sampling=asked.sampling,
+            dispatcher=self._dispatcher,
+            prefix="".join(record.text),
+            prefix_tokens=record.state.tokens,
+            deadline_at_ms=deadline_at_ms,
+            seam=record.state.seam,
+        )
+        self._bus.edge.send(
+            subjects.node_inbox(node, "assign"),
+            encode(order),
+            reply=subjects.result(record.key, node),
+            headers=header_block((TRACEPARENT, self._traceparent)) if self._traceparent else b"",
+        )
+
+    def call_off(self, reason: str) -> None:
+        """Tell the node of the current attempt to write no more; the broker's fence holds it to that."""
+        state = self._record.state
+        if state.node is not None:
+            stop = Stop(task=self._record.key.task, attempt=state.attempt, reason=reason)
+            self._bus.edge.send(subjects.node_inbox(Token(state.node), "stop"), encode(stop))

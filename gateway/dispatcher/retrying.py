@@ -1,0 +1,66 @@
+"""Whether, when and how a task is tried again: pure functions of what its log says (ADR 8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from streams.events import TaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.dispatcher.settings import DispatcherSettings
+    from streams.events import AttemptFailure, Seam
+    from streams.task import TaskState
+
+NODE_LOST: Final = "node_lost"
+"""The node left the bus or fell silent in the middle of the attempt: the task may be what killed it."""
+
+CANNOT_CONTINUE: Final = "cannot_continue"
+"""The engine can neither go on from the text so far nor write it again word for word."""
+
+ATTEMPTS_EXHAUSTED: Final = "attempts_exhausted"
+
+_IN_GOOD_ORDER: Final = frozenset({"node_stopping", "node_draining", CANNOT_CONTINUE})
+"""The next attempt may begin at once."""
+
+_NOBODYS_FAULT: Final = _IN_GOOD_ORDER | {"node_busy"}
+"""Refusals that say nothing of the task: they are not counted against it."""
+
+LONGEST_PAUSE_S: Final = 10.0
+
+
+def pause_s(failures: int, code: str, *, base_s: float, chance: float) -> float:
+    """How long to wait after a failure: it doubles, with jitter so that many tasks do not return at once.
+
+    Args:
+        failures: how many attempts have come to nothing, this one included.
+        code: why this one did.
+        base_s: the middle of the first pause.
+        chance: a random number in [0, 1).
+    """
+    if code in _IN_GOOD_ORDER:
+        return 0.0
+    return min(base_s * 2 ** (failures - 1), LONGEST_PAUSE_S) * (0.5 + chance)
+
+
+def exhausted(failures: Sequence[AttemptFailure], settings: DispatcherSettings) -> TaskError | None:
+    """What a task dies of that has been tried often enough, or None."""
+    counted = [failure for failure in failures if failure.code not in _NOBODYS_FAULT]
+    lost = sum(1 for failure in counted if failure.code == NODE_LOST)
+    if len(counted) < settings.max_attempts and lost < settings.max_lost_nodes:
+        return None
+    message = (
+        f"{len(counted)} attempt(s) came to nothing, the last one because: {counted[-1].message}. "
+        "The task is kept for the operator of the mesh."
+    )
+    return TaskError(code=ATTEMPTS_EXHAUSTED, message=message, status=502)
+
+
+def seam(state: TaskState, *, continues: bool) -> Seam | None:
+    """How the next attempt joins what was written, given whether its engine can go on from a text."""
+    if not state.chars:
+        return None
+    if state.failures and state.failures[-1].code == CANNOT_CONTINUE:
+        return "restarted"
+    return "continued" if continues else "replayed"
