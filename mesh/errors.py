@@ -70,6 +70,10 @@ class PublishUnknown(BusError):
     """No acknowledgement came in time. A question, never a verdict: the event may be stored."""
 
 
+class StoreFull(PublishUnknown):
+    """The stream has no room now, and stored nothing; the same append may succeed when there is room again."""
+
+
 class PublishRefused(BusError):
     """The stream will not store this event; publishing it again changes nothing."""
 

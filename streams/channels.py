@@ -69,6 +69,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "kind": "What happened to the device.",
     "digest": "SHA-256 of an idempotency key, in hex.",
     "dispatcher": "The name of a dispatcher.",
+    "server": "The name of a NATS server.",
     "reply": "Chosen by the caller for each request.",
 }
 """What stands in braces in an address."""
@@ -79,6 +80,7 @@ _WRITER: Final = Token("some-writer")
 _MODEL: Final = Token("some-model")
 _DIGEST: Final = Token("some-digest")
 _DISPATCHER: Final = Token("some-dispatcher")
+_SERVER: Final = Token("some-server")
 _KEY: Final = TaskKey(_ACCOUNT, Token("019b7a3e00007abc8def012345678900"))
 _VARIABLE: Final[dict[str, str]] = {
     "interactive": "class",
@@ -91,6 +93,7 @@ _VARIABLE: Final[dict[str, str]] = {
     "lost": "kind",
     _DIGEST: "digest",
     _DISPATCHER: "dispatcher",
+    _SERVER: "server",
 }
 
 _MARKERS: Final[Kinds] = (
@@ -102,6 +105,7 @@ _MARKERS: Final[Kinds] = (
     events.TaskEnded,
 )
 _ENDS: Final[Kinds] = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled, events.TaskDead)
+_ANSWERS_TO_USERS: Final[Kinds] = (messages.EventsPage, messages.CancelOutcome, messages.StoreStatus)
 _DEAD: Final[Kinds] = (events.DeadKept, events.DeadRedriven, events.DeadDropped)
 _UNREADABLE: Final[Kinds] = (events.SubmissionUnreadable,)
 _MODEL_EVENTS: Final[Kinds] = (events.ModelAnnounced, events.ModelWithdrawn)
@@ -275,6 +279,15 @@ def _passing() -> tuple[Channel, ...]:
         _from_node("refused", messages.Refused),
         _from_user("events", messages.EventsRequest, messages.EventsPage),
         _from_user("cancel", messages.Cancel, messages.CancelOutcome),
+        _from_user("store", messages.StoreRequest, messages.StoreStatus),
+        Channel(
+            name="stores",
+            address=_address(subjects.store(_SERVER)),
+            account="CORE",
+            description=_doc(subjects.store),
+            senders=(Sender("service", (messages.StoreStatus,)),),
+            receivers=("service",),
+        ),
         Channel(
             name="backlog",
             address=_address(subjects.backlog(_DISPATCHER)),
@@ -301,7 +314,7 @@ def _inboxes() -> tuple[Channel, ...]:
             address=_address(f"{subjects.user_inbox_prefix(_ACCOUNT)}.{{reply}}"),
             account="EDGE",
             description=_doc(subjects.user_inbox_prefix),
-            senders=(Sender("service", (messages.EventsPage, messages.CancelOutcome, messages.Refusal)),),
+            senders=(Sender("service", (*_ANSWERS_TO_USERS, messages.Refusal)),),
             receivers=("user",),
             takes_json=True,
         ),

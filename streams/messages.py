@@ -36,6 +36,8 @@ __all__ = [
     "Running",
     "Standing",
     "Stop",
+    "StoreRequest",
+    "StoreStatus",
     "StoredEvent",
 ]
 
@@ -213,6 +215,25 @@ class Refusal(Wire, frozen=True, kw_only=True, tag="refusal.v1"):
     status: int
 
 
+class StoreRequest(Wire, frozen=True, kw_only=True, tag="user.store.v1"):
+    """Does the mesh take new tasks, as far as its disks go?"""
+
+
+# --- broker -> gateways, in CORE: store.<server> -----------------------------------------------------------------
+
+
+class StoreStatus(Wire, frozen=True, kw_only=True, tag="broker.store.v1"):
+    """Whether a broker has room for new tasks; sent each ``interval_s`` and when it changes.
+
+    ``reason`` says for people why it has none.
+    """
+
+    at_ms: int
+    interval_s: float
+    takes_tasks: bool
+    reason: str = ""
+
+
 # --- dispatcher -> gateways, in CORE: backlog.<dispatcher> -------------------------------------------------------
 
 
@@ -257,6 +278,8 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     Cancel,
     CancelOutcome,
     Refusal,
+    StoreRequest,
+    StoreStatus,
     Backlog,
 )
 """Every message there is, for the AsyncAPI document."""

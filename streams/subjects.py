@@ -156,7 +156,7 @@ def node_inbox_all(node: Token) -> str:
 
 
 NodeVerb = Literal["announce", "ask", "finished", "refused"]
-UserVerb = Literal["events", "cancel"]
+UserVerb = Literal["events", "cancel", "store"]
 
 
 def node_api(node: Token, verb: NodeVerb) -> str:
@@ -205,6 +205,14 @@ def backlog(dispatcher: Token) -> str:
 
 
 BACKLOG_ALL: Final = "backlog.*"
+
+
+def store(server: Token) -> str:
+    """Where the keeper of a broker says whether its store has room, in CORE."""
+    return f"store.{server}"
+
+
+STORE_ALL: Final = "store.*"
 
 
 # --- parsers -----------------------------------------------------------------------------------------------------

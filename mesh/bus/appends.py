@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from mesh.bus.headers import EXPECTED_LAST, EXPECTED_LAST_SUBJECT, NO_RESPONDERS, header_block, status_code
-from mesh.errors import FenceMismatch, PublishRefused, PublishUnknown, SubjectTaken
+from mesh.errors import FenceMismatch, PublishRefused, PublishUnknown, StoreFull, SubjectTaken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,9 @@ NOT_NOW: Final = frozenset({10005, 10008, 10009, 10010, 10118, 10119})
 """No suitable peers, no leader of the cluster, not (yet) in a cluster, not the leader, stream or consumer off-line.
 
 What a replicated stream says while servers are missing; it says nothing about what is stored."""
+
+_NO_ROOM: Final = frozenset({10002, 10023, 10047})
+"""The account's limit, the server's resources, the server's storage. A full disk has no code: nothing answers."""
 
 
 class Fence(Struct, frozen=True):
@@ -66,6 +69,7 @@ def sequence_of(subject: str, answer: Delivery) -> int:
 
     Raises:
         PublishRefused: if the stream did not take it; ``FenceMismatch`` and ``SubjectTaken`` say why.
+        StoreFull: if the stream has no room now.
         PublishUnknown: if the answer cannot be read.
     """
     if status_code(answer.headers) == NO_RESPONDERS:
@@ -80,6 +84,8 @@ def sequence_of(subject: str, answer: Delivery) -> int:
         raise FenceMismatch(f"{subject}: {ack.error.description}")
     if ack.error.err_code == _STORE_FAILED and _SUBJECT_FULL in ack.error.description:
         raise SubjectTaken(f"{subject} holds its one message already")
+    if ack.error.err_code in _NO_ROOM:
+        raise StoreFull(f"{subject}: the broker's store is full: {ack.error.description} ({ack.error.err_code})")
     if ack.error.err_code in NOT_NOW:
         raise PublishUnknown(f"{subject}: its stream cannot say now: {ack.error.description} ({ack.error.err_code})")
     raise PublishRefused(f"{subject}: {ack.error.description} ({ack.error.err_code})")

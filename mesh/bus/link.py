@@ -21,7 +21,7 @@ from mesh.bus.direct_client import DirectClient
 from mesh.bus.doubt import OVERDUE, Doubt
 from mesh.bus.headers import NO_RESPONDERS, status_code
 from mesh.bus.requests import Waiting
-from mesh.errors import BusUnavailable, NoResponders, PublishUnknown, RequestTimedOut
+from mesh.errors import BusUnavailable, NoResponders, PublishUnknown, RequestTimedOut, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT: Final = timedelta(seconds=5)
 _SWEEP_S: Final = 0.25
+_FULL_PAUSE_S: Final = 0.25
 _PAUSE_S: Final = 0.2
 """Before a stream without a leader is tried again."""
 _JETSTREAM: Final = "$JS."
@@ -171,6 +172,7 @@ class Link:
         Raises:
             FenceMismatch: if something was stored since ``fence`` was read. A question, not a verdict: look again.
             SubjectTaken: if the subject holds its one message already.
+            StoreFull: if there is no room for it now; nothing is stored.
             PublishUnknown: if no answer came; it may be stored or not.
             PublishRefused: if the stream will not have it.
         """
@@ -181,7 +183,12 @@ class Link:
             raise PublishUnknown(f"no acknowledgement for {subject}: {error}") from error
         if self._has_choice and status_code(answer.headers) == NO_RESPONDERS:
             raise PublishUnknown(f"no server takes {subject}: its stream has no leader now, or was never made")
-        return sequence_of(subject, answer)
+        try:
+            return sequence_of(subject, answer)
+        except StoreFull:
+            # A broker without room says so at once: whoever asks again must not do so thousands of times a second.
+            await asyncio.sleep(_FULL_PAUSE_S)
+            raise
 
     def reply_to(self, delivery: Delivery, data: bytes, headers: bytes = b"") -> None:
         """Answer a request, if it asked for an answer."""

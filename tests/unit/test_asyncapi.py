@@ -156,8 +156,8 @@ def test_addresses_are_those_of_the_builders() -> None:
 
 def test_only_submissions_and_requests_of_users_may_be_json() -> None:
     twins = {name.removesuffix(".json") for name in MESSAGES if name.endswith(".json")}
-    asked = {"task.submitted.v1", "user.events.v1", "user.cancel.v1"}
-    answered = {"user.events_page.v1", "user.cancel_outcome.v1", "refusal.v1"}
+    asked = {"task.submitted.v1", "user.events.v1", "user.cancel.v1", "user.store.v1"}
+    answered = {"user.events_page.v1", "user.cancel_outcome.v1", "broker.store.v1", "refusal.v1"}
     assert twins == asked | answered
     for name in twins:
         assert MESSAGES[f"{name}.json"]["contentType"] == "application/json"
