@@ -9,9 +9,11 @@ import asyncio
 import base64
 import contextlib
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from gateway.dispatcher import gate, retrying
+from gateway.dispatcher.backlog import BacklogReports
 from gateway.dispatcher.cancelling import Cancelling
 from gateway.dispatcher.life import TaskLife
 from gateway.dispatcher.node_reports import NodeReports
@@ -69,6 +71,8 @@ class Dispatcher:
         self._placer = Placer(feed)
         self._reports = NodeReports(bus, self.lives, self.name)
         self._cancelling = Cancelling(bus, self.lives)
+        self._backlog = BacklogReports(bus.core, self.name, self.lives)
+        self._held: Counter[tuple[Token, subjects.ServiceClass]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._queues = [
             WorkQueue(bus.edge, TASKS, consumer_name(name), self._take, window=settings.window)
@@ -83,6 +87,7 @@ class Dispatcher:
         await self._cancelling.start()
         self._unsubscribe = self._feed.subscribe(self._on_node)
         self._ticker = asyncio.create_task(self._tick(), name="dispatcher-tick")
+        self._backlog.start()
         for queue in self._queues:
             await queue.start()
 
@@ -92,11 +97,13 @@ class Dispatcher:
             self._ticker.cancel()
         if self._unsubscribe is not None:
             self._unsubscribe()
+            self._unsubscribe = None
         for queue in self._queues:
             await queue.stop()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._backlog.stop()
         await self._reports.stop()
         await self._cancelling.stop()
         self._placer.stop()
@@ -117,6 +124,7 @@ class Dispatcher:
             return
         life = TaskLife(self._bus, self._placer, self._settings, self.name, work, submission, self._telemetry)
         self.lives[submission.key.task] = life
+        self._held[submission.key.account, submission.service_class] += 1
         self._telemetry.add(TASKS_HELD, 1, {ATTRIBUTE_CLASS: submission.service_class})
         self._spawn(self._live(life, work))
 
@@ -152,10 +160,19 @@ class Dispatcher:
             work.hand_back()
         finally:
             self.lives.pop(life.record.key.task, None)
+            self._let_go(life.record.key.account, life.service_class)
+            self._backlog.note_end(life.model, life.service_class)
             self._telemetry.add(TASKS_HELD, -1, {ATTRIBUTE_CLASS: life.service_class})
             life.over.set()
 
+    def _let_go(self, account: Token, service_class: subjects.ServiceClass) -> None:
+        self._held[account, service_class] -= 1
+        if not self._held[account, service_class]:
+            del self._held[account, service_class]
+
     def _check(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
+        if self._held[life.record.key.account, life.service_class] > self._settings.account_limit:
+            return gate.too_many_error(life.service_class, self._settings.account_limit)
         return gate.check_submission(
             life.record.key.task, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
         )
