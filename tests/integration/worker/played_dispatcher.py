@@ -16,7 +16,7 @@ from mesh.errors import FenceMismatch
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.codec import decode, encode
-from streams.events import TaskAssigned, TaskChunk, TaskEvent
+from streams.events import Seam, TaskAssigned, TaskChunk, TaskEvent
 from streams.messages import Announce, Announced, Ask, Assign, Finished, NodeStatus, Refused, Standing, Stop
 from streams.subjects import MESH, TaskKey
 from streams.task import Phase, Rejection, TaskState, advance
@@ -96,10 +96,12 @@ class PlayedDispatcher:
         sampling: Sampling | None = None,
         key: TaskKey | None = None,
         deadline_at_ms: int | None = None,
+        seam: Seam | None = None,
     ) -> TaskKey:
         """Write the next ``assigned`` marker and hand the task to the node."""
         key = key or self.new_task()
-        marker, sequence, answer = await self._mark(key)
+        marker, sequence, answer = await self._mark(key, seam)
+        is_void = seam == "restarted"
         assign = Assign(
             account=key.account,
             task=key.task,
@@ -110,15 +112,16 @@ class PlayedDispatcher:
             messages=(Message(role="user", content=content),),
             sampling=sampling or Sampling(),
             dispatcher=ME,
-            prefix=answer.text,
-            prefix_tokens=answer.state.tokens,
+            prefix="" if is_void else answer.text,
+            prefix_tokens=0 if is_void else answer.state.tokens,
             deadline_at_ms=deadline_at_ms,
+            seam=seam,
         )
         self.assigned[key.task] = assign
         self.hand(key, assign)
         return key
 
-    async def _mark(self, key: TaskKey) -> tuple[TaskAssigned, int, Answer]:
+    async def _mark(self, key: TaskKey, seam: Seam | None) -> tuple[TaskAssigned, int, Answer]:
         """Append the marker. What the node stores between reading and writing moves the fence: then look again."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
@@ -130,7 +133,8 @@ class PlayedDispatcher:
                     attempt=state.attempt + 1,
                     node=self.node,
                     policy="test",
-                    offset=state.chars,
+                    offset=0 if seam == "restarted" else state.chars,
+                    seam=seam,
                 )
                 fence = Fence(subjects.results_of(key), answer.last_sequence)
                 with contextlib.suppress(FenceMismatch):
@@ -155,6 +159,8 @@ class PlayedDispatcher:
             if isinstance(following, Rejection):
                 continue
             state = following
+            if isinstance(event, TaskAssigned) and event.seam == "restarted":
+                chunks.clear()
             if isinstance(event, TaskChunk):
                 chunks.append(event)
         return Answer(state=state, chunks=tuple(chunks), last_sequence=last, stored=len(stored))
@@ -207,9 +213,16 @@ class PlayedDispatcher:
         key = TaskKey(Token(ask.account), Token(ask.task))
         answer = await self.answer(key)
         state = answer.state
-        yours = state.node == self.node and state.attempt == ask.attempt and state.phase is Phase.RUNNING
+        is_open = state.phase in (Phase.RUNNING, Phase.WRITTEN)
+        yours = state.node == self.node and state.attempt == ask.attempt and is_open
         n, last = state.n + 1, answer.last_sequence
         if yours and self.hands_again:
             self.hand(key, msgspec.structs.replace(self.assigned[ask.task], next_n=n, last_sequence=last))
-        standing = Standing(yours=yours, chars=state.chars - self.forgets_chars, next_n=n, last_sequence=last)
+        standing = Standing(
+            yours=yours,
+            chars=state.chars - self.forgets_chars,
+            next_n=n,
+            last_sequence=last,
+            written=state.phase is Phase.WRITTEN,
+        )
         self.link.reply_to(delivery, encode(standing))

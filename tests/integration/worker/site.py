@@ -11,7 +11,7 @@ from pathlib import Path
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
-from nodes.engine import Engine, EngineSpec, Generate
+from nodes.engine import Engine, EngineSpec, Generate, SyntheticKind
 from nodes.engines import open_engine
 from nodes.worker import Served, Worker
 from streams import subjects
@@ -72,8 +72,8 @@ def _is_stopped(thread: Path) -> bool:
     return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def synthetic(*, slots: int = 64, token_delay_ms: float = 0.0) -> Engine:
-    return open_engine(EngineSpec(engine="synthetic", slots=slots, token_delay_ms=token_delay_ms))
+def synthetic(*, slots: int = 64, token_delay_ms: float = 0.0, kind: SyntheticKind = "continues") -> Engine:
+    return open_engine(EngineSpec(engine="synthetic", slots=slots, token_delay_ms=token_delay_ms, synthetic=kind))
 
 
 async def text_of(engine: Engine, content: str, max_tokens: int) -> str:
