@@ -7,19 +7,23 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from mesh.history.checkpoint import Checkpoint
+from mesh.history.roster_log import DEVICE_SUBJECTS, MODEL_SUBJECTS, RosterDevices, RosterModels, node_of
 from mesh.history.tail import StreamTail
 from streams import subjects
-from streams.codec import decode, decode_device_event, decode_model_event
+from streams.codec import decode
 from streams.errors import StreamsError
 from streams.messages import NodeStatus
 from streams.roster import Roster
-from streams.tokens import Token, token
 from streams.topology import DEVICES, MODELS
 
 if TYPE_CHECKING:
     from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Listener
     from mesh.bus.service_bus import Bus
+    from mesh.history.checkpoint import Projection
+    from mesh.history.snapshots import SnapshotStore
+    from streams.tokens import Token
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +34,26 @@ OnChange = Callable[[str], None]
 class RosterFeed:
     """Feeds one ``Roster``. Questions go to ``roster`` with ``now_s()``."""
 
-    def __init__(self, bus: Bus) -> None:
-        """Prepare; ``start`` reads what is stored."""
+    def __init__(self, bus: Bus, snapshots: SnapshotStore | None = None) -> None:
+        """Prepare; ``start`` reads what is stored, from the newest of ``snapshots`` on where there is one."""
         self.roster = Roster()
         self._bus = bus
-        self.models = StreamTail(bus.core, MODELS, "models.*.*", self._on_model)
-        self.devices = StreamTail(bus.core, DEVICES, "devices.*.*", self._on_device)
+        self._models = RosterModels(self.roster)
+        self._devices = RosterDevices(self.roster)
+        self.models = StreamTail(
+            bus.core,
+            MODELS,
+            MODEL_SUBJECTS,
+            self._on_model,
+            checkpoint=self._checkpoint(MODELS, self._models, snapshots),
+        )
+        self.devices = StreamTail(
+            bus.core,
+            DEVICES,
+            DEVICE_SUBJECTS,
+            self._on_device,
+            checkpoint=self._checkpoint(DEVICES, self._devices, snapshots),
+        )
         self._reports: Listener | None = None
         self._watchers: list[OnChange] = []
 
@@ -67,18 +85,20 @@ class RosterFeed:
         self._watchers.append(on_change)
         return lambda: self._watchers.remove(on_change)
 
-    def _on_model(self, _: int, subject: str, data: bytes) -> None:
-        node = token(subject.split(".")[1])
-        self.roster.apply_model(node, decode_model_event(data))
+    def _checkpoint(self, stream: str, projection: Projection, snapshots: SnapshotStore | None) -> Checkpoint | None:
+        return None if snapshots is None else Checkpoint(self._bus.core, stream, projection, snapshots)
+
+    def _on_model(self, sequence: int, subject: str, data: bytes) -> None:
+        self._models.apply(sequence, subject, data)
+        node = node_of(subject)
         view = self.roster.node(node, now_s=self.now_s())
         if self._reports is not None and view is not None and view.status is None:
             self._ask_for_report(node)
         self._tell(node)
 
-    def _on_device(self, _: int, subject: str, data: bytes) -> None:
-        node = token(subject.split(".")[1])
-        self.roster.apply_device(node, decode_device_event(data))
-        self._tell(node)
+    def _on_device(self, sequence: int, subject: str, data: bytes) -> None:
+        self._devices.apply(sequence, subject, data)
+        self._tell(node_of(subject))
 
     def _on_report(self, delivery: Delivery) -> None:
         try:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from msgspec import Struct
 
+from streams.codec import decode
 from streams.events import DeviceLost, ModelAnnounced
 from streams.messages import NodeStatus
 from streams.replica import Replica
@@ -58,45 +60,48 @@ class ModelView(Struct, frozen=True, kw_only=True):
     quantisation: str | None
 
 
-class _Node:
-    """What is kept of one node: mutable, and never handed out."""
+class _Report(Struct, frozen=True):
+    """The last report of a node, and when it came."""
 
-    def __init__(self, node: Token) -> None:
-        self.node = node
-        self.replicas: dict[str, Replica] = {}
-        self.status: NodeStatus | None = None
-        self.heard_at_s: float | None = None
-        self.is_registered = False
-        self.is_lost = False
+    status: NodeStatus
+    heard_at_s: float
 
-    def is_live(self, now_s: float) -> bool:
-        if self.is_lost or self.status is None or self.heard_at_s is None:
-            return False
+    def is_recent(self, now_s: float) -> bool:
         return now_s - self.heard_at_s <= MISSED_REPORTS * self.status.interval_s
 
-    def view(self, now_s: float) -> NodeView:
-        return NodeView(
-            node=self.node,
-            replicas=tuple(self.replicas.values()),
-            status=self.status,
-            is_live=self.is_live(now_s),
-            is_registered=self.is_registered,
-            is_lost=self.is_lost,
-            heard_at_s=self.heard_at_s,
-        )
+
+class _Models(Struct, frozen=True):
+    """What MODELS adds up to, as it is written into snapshots."""
+
+    replicas: dict[Token, dict[str, Replica]]
+    first_seen_ms: dict[str, int]
+
+
+class _Devices(Struct, frozen=True):
+    """What DEVICES adds up to, as it is written into snapshots: every node seen, and whether it is lost."""
+
+    is_lost: dict[Token, bool]
 
 
 class Roster:
-    """The projection. It is fed from one place, in stream order, and asked with a monotonic ``now_s`` in seconds."""
+    """The projection. It is fed from one place, in stream order, and asked with a monotonic ``now_s`` in seconds.
+
+    Two folds that do not touch each other, of MODELS and of DEVICES, and beside them the reports, which no log has.
+    """
+
+    VERSION: Final = 1
+    """Raise it whenever the same events add up to something else: older snapshots are then not used."""
 
     def __init__(self) -> None:
         """Start empty, before the first event."""
-        self._nodes: dict[Token, _Node] = {}
+        self._replicas: dict[Token, dict[str, Replica]] = {}
         self._first_seen_ms: dict[str, int] = {}
+        self._is_lost: dict[Token, bool] = {}
+        self._reports: dict[Token, _Report] = {}
 
     def apply_model(self, node: Token, event: ModelEvent) -> None:
         """Fold one event of MODELS."""
-        replicas = self._node(node).replicas
+        replicas = self._replicas.setdefault(node, {})
         if isinstance(event, ModelAnnounced):
             replicas[event.replica.model] = event.replica
             self._first_seen_ms.setdefault(event.replica.model, event.at_ms)
@@ -105,28 +110,54 @@ class Roster:
 
     def apply_device(self, node: Token, event: DeviceEvent) -> None:
         """Fold one event of DEVICES. A lost node is not live until an event says that it returned."""
-        kept = self._node(node)
-        kept.is_registered = True
-        kept.is_lost = isinstance(event, DeviceLost)
+        self._is_lost[node] = isinstance(event, DeviceLost)
 
     def apply_status(self, node: Token, status: NodeStatus, *, now_s: float) -> None:
         """Take a report of a node. What the log says is lost stays lost until the log says that it returned."""
-        kept = self._node(node)
-        kept.status = status
-        kept.heard_at_s = now_s
+        self._reports[node] = _Report(status, now_s)
+
+    # --- as a projection -------------------------------------------------------------------------------------------
+
+    def dump_models(self) -> bytes:
+        """Return all that MODELS has added up to. The same events give the same bytes."""
+        return msgspec.msgpack.encode(_Models(self._replicas, self._first_seen_ms))
+
+    def load_models(self, data: bytes) -> None:
+        """Replace all that MODELS has added up to.
+
+        Raises:
+            UndecodableEvent: if the bytes are no such state; nothing is replaced then.
+        """
+        state = decode(data, _Models)
+        self._replicas, self._first_seen_ms = state.replicas, state.first_seen_ms
+
+    def dump_devices(self) -> bytes:
+        """Return all that DEVICES has added up to. The same events give the same bytes."""
+        return msgspec.msgpack.encode(_Devices(self._is_lost))
+
+    def load_devices(self, data: bytes) -> None:
+        """Replace all that DEVICES has added up to.
+
+        Raises:
+            UndecodableEvent: if the bytes are no such state; nothing is replaced then.
+        """
+        self._is_lost = decode(data, _Devices).is_lost
+
+    # --- questions -------------------------------------------------------------------------------------------------
 
     def nodes(self, *, now_s: float) -> tuple[NodeView, ...]:
         """Every node ever heard of, by name."""
-        return tuple(self._nodes[node].view(now_s) for node in sorted(self._nodes))
+        known = {*self._replicas, *self._is_lost, *self._reports}
+        return tuple(self._view(node, now_s) for node in sorted(known))
 
     def node(self, name: Token, *, now_s: float) -> NodeView | None:
         """One node, or None if it was never heard of."""
-        kept = self._nodes.get(name)
-        return None if kept is None else kept.view(now_s)
+        is_known = name in self._replicas or name in self._is_lost or name in self._reports
+        return self._view(name, now_s) if is_known else None
 
     def serving(self, model: str, *, now_s: float) -> tuple[NodeView, ...]:
         """Every node that announced the model, live or not."""
-        return tuple(kept.view(now_s) for kept in self._nodes.values() if model in kept.replicas)
+        return tuple(self._view(node, now_s) for node, replicas in self._replicas.items() if model in replicas)
 
     def knows(self, model: str) -> bool:
         """Whether the model was ever announced: then a task for it waits instead of failing."""
@@ -156,10 +187,20 @@ class Roster:
     def silent(self, *, now_s: float) -> tuple[Token, ...]:
         """Nodes that reported once and have now been silent for too long, without the log saying so yet."""
         return tuple(
-            kept.node
-            for kept in self._nodes.values()
-            if kept.status is not None and not kept.is_lost and not kept.is_live(now_s)
+            node
+            for node, report in self._reports.items()
+            if not self._is_lost.get(node, False) and not report.is_recent(now_s)
         )
 
-    def _node(self, name: Token) -> _Node:
-        return self._nodes.setdefault(name, _Node(name))
+    def _view(self, node: Token, now_s: float) -> NodeView:
+        report = self._reports.get(node)
+        is_lost = self._is_lost.get(node, False)
+        return NodeView(
+            node=node,
+            replicas=tuple(self._replicas.get(node, {}).values()),
+            status=None if report is None else report.status,
+            is_live=not is_lost and report is not None and report.is_recent(now_s),
+            is_registered=node in self._is_lost,
+            is_lost=is_lost,
+            heard_at_s=None if report is None else report.heard_at_s,
+        )

@@ -6,57 +6,24 @@ the promise, and a snapshot only shortens the way there.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Self
 
+from mesh.history.checkpoint import Checkpoint
 from mesh.history.ordered import OrderedReader, Start
-from mesh.history.snapshots import Snapshot, Source, digest
-from mesh.history.stream_facts import last_message, message_at, stream_facts
+from mesh.history.stream_facts import last_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mesh.bus.link import Link
+    from mesh.history.checkpoint import Projection
     from mesh.history.snapshots import SnapshotStore
     from mesh.history.stream_facts import Recorded
-
-log = logging.getLogger(__name__)
 
 SAVE_EVERY: Final = 100_000
 """Events after which a new snapshot is worth writing; replaying so many takes about a second."""
 
 _WAIT_S: Final = 5.0
-
-
-class Projection(Protocol):
-    """A fold of a stream's events. The same events give the same state, wherever and whenever they are applied."""
-
-    @property
-    def name(self) -> str:
-        """What its snapshots are called."""
-        ...
-
-    @property
-    def version(self) -> int:
-        """Raise it whenever ``apply`` or ``dump`` change: older snapshots are then left alone and all is replayed."""
-        ...
-
-    def apply(self, sequence: int, subject: str, data: bytes) -> None:
-        """Take in the next event. What is no event for it, it ignores: raising stops the replay."""
-        ...
-
-    def dump(self) -> bytes:
-        """Return the whole state."""
-        ...
-
-    def load(self, data: bytes) -> None:
-        """Replace the whole state by a dumped one.
-
-        Raises:
-            ValueError: if it cannot be read.
-        """
-        ...
 
 
 async def replay(
@@ -107,14 +74,12 @@ class Replay:
         self._link = link
         self._stream = stream
         self._projection = projection
-        self._snapshots = snapshots
+        self._checkpoint = None if snapshots is None else Checkpoint(link, stream, projection, snapshots, filters)
         self._filters = filters
         self._save_every = save_every
         self._reader: OrderedReader | None = None
-        self._source: Source | None = None
         self._last: Recorded | None = None
         self._sequence = 0
-        self._saved_at = 0
         self._since_save = 0
         self.loaded_sequence = 0
         """The sequence of the snapshot that was used; 0 if none was."""
@@ -130,7 +95,8 @@ class Replay:
         Raises:
             BusError: if there is no such stream, or the broker cannot say what it holds.
         """
-        await self._load()
+        if self._checkpoint is not None:
+            self._sequence = self.loaded_sequence = await self._checkpoint.load()
         self._reader = await OrderedReader(
             self._link, self._stream, start=Start(after_sequence=self._sequence), filters=self._filters
         ).__aenter__()
@@ -156,19 +122,10 @@ class Replay:
 
     async def save(self) -> None:
         """Write a snapshot now, if anything has happened since the last one; a full disk is only a warning."""
-        if self._snapshots is None or self._source is None or self._last is None:
+        if self._checkpoint is None or self._last is None:
             return
-        snapshot = Snapshot(
-            source=self._source,
-            sequence=self._sequence,
-            event_digest=digest(self._last.subject, self._last.data),
-            state=self._projection.dump(),
-        )
         self._since_save = 0
-        try:
-            await asyncio.to_thread(self._snapshots.save, snapshot)
-        except OSError as error:
-            log.warning("no snapshot of %s could be written: %s", self._projection.name, error)
+        await self._checkpoint.save(self._sequence, self._last.subject, self._last.data)
 
     async def close(self) -> None:
         """Stop reading; the projection keeps its state."""
@@ -203,47 +160,3 @@ class Replay:
                     reader.restart()
                 return False
         return True
-
-    # --- beginning at a snapshot -----------------------------------------------------------------------------------
-
-    async def _load(self) -> None:
-        facts = await stream_facts(self._link, self._stream)
-        self._source = Source(
-            projection=self._projection.name,
-            version=self._projection.version,
-            stream=self._stream,
-            stream_created=facts.created,
-            filters=self._filters,
-        )
-        if self._snapshots is None:
-            return
-        blank = self._projection.dump()
-        for snapshot in await asyncio.to_thread(list, self._snapshots.candidates(self._source)):
-            if await self._fits(snapshot) and self._restore(snapshot, blank):
-                self._sequence = self.loaded_sequence = snapshot.sequence
-                return
-
-    def _restore(self, snapshot: Snapshot, blank: bytes) -> bool:
-        try:
-            self._projection.load(snapshot.state)
-        except Exception as error:
-            log.warning("a snapshot of %s cannot be loaded, an older one is tried: %s", self._projection.name, error)
-            self._projection.load(blank)
-            return False
-        return True
-
-    async def _fits(self, snapshot: Snapshot) -> bool:
-        """Whether the stream still holds, at the snapshot's sequence, the event that the snapshot ends with."""
-        facts = await stream_facts(self._link, self._stream, at_least=snapshot.sequence)
-        if facts.last_sequence < snapshot.sequence:
-            log.warning(
-                "a snapshot of %s is not used: it is ahead of stream %s, which ends at %d",
-                *(self._projection.name, self._stream, facts.last_sequence),
-            )
-            return False
-        event = await message_at(self._link, self._stream, snapshot.sequence)
-        if event is None or digest(event.subject, event.data) == snapshot.event_digest:
-            # Not there: it has expired. What the projection knows of it is then more than the stream does.
-            return True
-        log.warning("a snapshot of %s is not used: stream %s holds other events", self._projection.name, self._stream)
-        return False

@@ -2,8 +2,8 @@
 
 The stream is read by position with batched direct gets; a message on the subject is only a nudge to look, and
 without one a look is taken every two seconds. So no consumer has to be kept, and no leader change, reconnect or
-restart can drop, repeat or reorder an event. Meant for streams of few events (MODELS, DEVICES);
-``mesh.history.replay`` has snapshots.
+restart can drop, repeat or reorder an event. Meant for streams of few events (MODELS, DEVICES). With snapshots of what
+it feeds, it begins behind the newest good one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,15 @@ from mesh.errors import BusError
 if TYPE_CHECKING:
     from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Link, Listener
+    from mesh.history.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
+
+SAVE_EVERY: Final = 10_000
+"""Events after which a new snapshot is written."""
+
+SAVE_AT_STOP: Final = 500
+"""Events since the last snapshot that make one worth writing when the process ends."""
 
 _BATCH: Final = 500
 _LOOK_S: Final = 2.0
@@ -34,13 +41,26 @@ OnEvent = Callable[[int, str, bytes], None]
 class StreamTail:
     """Hands every event of one stream to a function, once and in order."""
 
-    def __init__(self, link: Link, stream: str, subject: str, on_event: OnEvent) -> None:
-        """Prepare; ``subject`` is the wildcard of the whole stream: a message there means that it is time to look."""
+    def __init__(
+        self, link: Link, stream: str, subject: str, on_event: OnEvent, *, checkpoint: Checkpoint | None = None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            link: a connection in the stream's account.
+            stream: its name.
+            subject: the wildcard of the whole stream: a message there means that it is time to look.
+            on_event: gets every event.
+            checkpoint: where the state that ``on_event`` feeds is saved and begins.
+        """
         self._link = link
         self._get = f"$JS.API.DIRECT.GET.{stream}"
         self._subject = subject
         self._on_event = on_event
+        self._checkpoint = checkpoint
         self._position = 0
+        self._last: Delivery | None = None
+        self._since_save = 0
         self._nudge = asyncio.Event()
         self._listener: Listener | None = None
         self._task: asyncio.Task[None] | None = None
@@ -51,18 +71,34 @@ class StreamTail:
         Raises:
             BusError: if the stream cannot be read.
         """
+        if self._checkpoint is not None:
+            self._position = await self._checkpoint.load()
         self._listener = await self._link.listen(self._subject, self._on_nudge)
         await self._read_on()
         self._task = asyncio.create_task(self._run(), name=f"tail-{self._subject}")
 
+    @property
+    def position(self) -> int:
+        """The stream sequence up to which every event was handed out."""
+        return self._position
+
     async def stop(self) -> None:
-        """Stop following."""
+        """Stop following; what was read since the last snapshot is saved if it is worth it."""
         if self._listener is not None:
             await self._listener.close()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        if self._since_save >= SAVE_AT_STOP:
+            await self.save()
+
+    async def save(self) -> None:
+        """Write a snapshot now, if anything was handed out since the last one; a full disk is only a warning."""
+        if self._checkpoint is None or self._last is None:
+            return
+        last, self._last, self._since_save = self._last, None, 0
+        await self._checkpoint.save(self._position, stamped(last.headers, STREAM_SUBJECT) or "", last.data)
 
     async def reach(self, sequence: int) -> None:
         """Read on until ``sequence`` was handed out: who has just written an event sees it in the projection.
@@ -93,13 +129,19 @@ class StreamTail:
             collected = await self._link.collect(self._get, json.dumps(query).encode())
             for part in collected.parts:
                 self._hand_on(part)
+            if self._since_save >= SAVE_EVERY:
+                await self.save()
             if len(collected.parts) < _BATCH:
                 return
 
     def _hand_on(self, part: Delivery) -> None:
         sequence = int(stamped(part.headers, SEQUENCE) or 0)
         subject = stamped(part.headers, STREAM_SUBJECT) or ""
-        self._position = max(self._position, sequence)
+        if sequence <= self._position:
+            # Two readings at once, one of them for somebody who could not wait.
+            return
+        self._position, self._last = sequence, part
+        self._since_save += 1
         try:
             self._on_event(sequence, subject, part.data)
         except Exception:
