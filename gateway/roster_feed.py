@@ -81,9 +81,14 @@ class RosterFeed:
         return time.monotonic()
 
     def subscribe(self, on_change: OnChange) -> Callable[[], None]:
-        """Call ``on_change`` whenever something is heard of a node; returns a function that ends it."""
+        """Call ``on_change`` whenever something is heard of a node; returns a function that ends it, once or more."""
         self._watchers.append(on_change)
-        return lambda: self._watchers.remove(on_change)
+
+        def unsubscribe() -> None:
+            if on_change in self._watchers:
+                self._watchers.remove(on_change)
+
+        return unsubscribe
 
     def _checkpoint(self, stream: str, projection: Projection, snapshots: SnapshotStore | None) -> Checkpoint | None:
         return None if snapshots is None else Checkpoint(self._bus.core, stream, projection, snapshots)
