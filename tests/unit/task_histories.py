@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from streams.chat import Usage
 from streams.events import (
     Outcome,
+    Seam,
     TaskAccepted,
     TaskAssigned,
     TaskChunk,
@@ -12,6 +13,7 @@ from streams.events import (
     TaskEvent,
     TaskHalted,
     TaskQueued,
+    TaskRequeued,
 )
 from streams.subjects import MESH
 
@@ -19,6 +21,7 @@ Written = tuple[str, TaskEvent]
 """A writer and what it wrote."""
 
 NODES = ("node-a", "node-b", "node-c")
+SEAMS: tuple[Seam | None, ...] = (None, "continued", "replayed", "restarted")
 USAGE = Usage(prompt_tokens=3, completion_tokens=5)
 
 
@@ -28,6 +31,7 @@ class History:
     def __init__(self) -> None:
         self.events: list[Written] = []
         self.text = ""
+        self.tokens = 0
         self.node = ""
         self.attempt = 0
 
@@ -41,10 +45,18 @@ class History:
     def queue(self, position: int = 0) -> "History":
         return self._write(MESH, TaskQueued(n=self.next_n, at_ms=0, position=position, reason="no node"))
 
-    def assign(self, node: str) -> "History":
+    def assign(self, node: str, seam: Seam | None = None) -> "History":
         self.node, self.attempt = node, self.attempt + 1
+        if seam == "restarted":
+            self.text, self.tokens = "", 0
         marker = TaskAssigned(
-            n=self.next_n, at_ms=0, attempt=self.attempt, node=node, policy="test", offset=len(self.text)
+            n=self.next_n, at_ms=0, attempt=self.attempt, node=node, policy="test", offset=len(self.text), seam=seam
+        )
+        return self._write(MESH, marker)
+
+    def requeue(self, code: str = "node_lost") -> "History":
+        marker = TaskRequeued(
+            n=self.next_n, at_ms=0, attempt=self.attempt, node=self.node, code=code, message=code, retry_at_ms=7
         )
         return self._write(MESH, marker)
 
@@ -58,7 +70,7 @@ class History:
             finish_reason="stop" if last else None,
             usage=USAGE if last else None,
         )
-        self.text += text
+        self.text, self.tokens = self.text + text, self.tokens + 1
         return self._write(self.node, chunk)
 
     def halt(self) -> "History":
@@ -81,7 +93,7 @@ def histories(draw: st.DrawFn) -> History:
     for position in draw(st.lists(st.integers(0, 9), max_size=2)):
         history.queue(position)
     for node in draw(st.lists(st.sampled_from(NODES), max_size=3)):
-        _attempt(draw, history.assign(node))
+        _attempt(draw, history.assign(node, draw(st.sampled_from(SEAMS)) if history.node else None))
     if history.node and draw(st.booleans()):
         history.assign(history.node).chunk("the end", last=True)
     if draw(st.booleans()):
@@ -94,5 +106,8 @@ def histories(draw: st.DrawFn) -> History:
 def _attempt(draw: st.DrawFn, history: History) -> None:
     for text in draw(st.lists(st.text("aé世🙂\n", max_size=3), max_size=3)):
         history.chunk(text)
-    if draw(st.booleans()):
-        history.queue()
+    match draw(st.integers(0, 2)):
+        case 1:
+            history.queue()
+        case 2:
+            history.requeue()

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.events import AttemptShare, TaskAssigned, TaskChunk, TaskEnded, TaskError, TaskEvent, TaskHalted
+from streams.events import (
+    AttemptShare,
+    Seam,
+    TaskAssigned,
+    TaskChunk,
+    TaskEnded,
+    TaskError,
+    TaskEvent,
+    TaskHalted,
+    TaskRequeued,
+)
 from streams.subjects import MESH
 from streams.task import Phase, Rejection, TaskState, advance, fold
 from tests.unit.event_strategies import structs
@@ -41,10 +51,9 @@ def test_a_faultless_history_counts_whole(history: History) -> None:
     state = TaskState()
     for writer, event in history.events:
         state = accepted(state, writer, event)
-    chunks = [event for _, event in history.events if isinstance(event, TaskChunk)]
     assert state.n == len(history.events)
-    assert state.chars == len("".join(piece.text for piece in chunks)) == sum(share.chars for share in state.shares)
-    assert state.tokens == len(chunks) == sum(share.tokens for share in state.shares)
+    assert state.chars == len(history.text) == sum(share.chars for share in state.shares)
+    assert state.tokens == history.tokens == sum(share.tokens for share in state.shares)
     assert [share.attempt for share in state.shares] == list(range(1, history.attempt + 1))
     assert state.attempt == history.attempt
 
@@ -86,6 +95,9 @@ def test_an_answer_of_two_nodes_adds_up() -> None:
         (running(), Phase.RUNNING),
         (running().queue(), Phase.WAITING),
         (running().queue().assign("node-b"), Phase.RUNNING),
+        (running().requeue(), Phase.WAITING),
+        (running().chunk("", last=True).requeue(), Phase.WAITING),
+        (running().requeue().assign("node-b", "restarted"), Phase.RUNNING),
         (running().assign("node-b"), Phase.RUNNING),
         (running().chunk("", last=True), Phase.WRITTEN),
         (running().halt(), Phase.HALTED),
@@ -118,6 +130,33 @@ def test_offsets_count_characters_not_bytes_nor_utf16_units() -> None:
     for wrong in (len("é世🙂👩‍🚀".encode()), len("é世🙂👩‍🚀".encode("utf-16-le")) // 2):
         assert advance(state, "node-a", chunk(3, offset=wrong)) is Rejection.WRONG_OFFSET
     assert accepted(state, "node-a", chunk(3, offset=6)).chars == 8
+
+
+def test_an_answer_that_is_restarted_owes_nothing_to_what_was_written_before() -> None:
+    history = running().requeue("cannot_continue").assign("node-b", "restarted").chunk("Bye").chunk("", last=True)
+    state = fold(history.events)
+    assert (state.chars, state.tokens, state.seam) == (3, 2, "restarted")
+    assert [(share.node, share.chars, share.tokens) for share in state.shares] == [("node-a", 0, 0), ("node-b", 3, 2)]
+    assert [(failure.attempt, failure.node, failure.code) for failure in state.failures] == [
+        (1, "node-a", "cannot_continue")
+    ]
+
+
+@pytest.mark.parametrize("seam", [None, "continued", "replayed"])
+def test_only_an_open_restart_may_begin_at_nothing(seam: Seam | None) -> None:
+    state = fold(running().requeue().events)
+    wrong = TaskAssigned(n=state.n + 1, at_ms=0, attempt=2, node="node-b", policy="", offset=0, seam=seam)
+    assert advance(state, MESH, wrong) is Rejection.WRONG_OFFSET
+    assert accepted(state, MESH, replace(wrong, offset=state.chars)).chars == state.chars
+    assert accepted(state, MESH, replace(wrong, seam="restarted")).chars == 0
+
+
+@pytest.mark.parametrize("attempt", [1, 3])
+def test_a_requeue_is_of_the_current_attempt_or_of_none(attempt: int) -> None:
+    state = fold(running().requeue().assign("node-b").events)
+    marker = TaskRequeued(n=state.n + 1, at_ms=0, attempt=attempt, node="", code="", message="", retry_at_ms=0)
+    assert advance(state, MESH, marker) is Rejection.STALE_ATTEMPT
+    assert accepted(state, MESH, replace(marker, attempt=2)).phase is Phase.WAITING
 
 
 # --- what does not count -----------------------------------------------------------------------------------------
