@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gateway.hearing import Hearing
 from mesh.history.checkpoint import Checkpoint
 from mesh.history.roster_log import DEVICE_SUBJECTS, MODEL_SUBJECTS, RosterDevices, RosterModels, node_of
 from mesh.history.tail import StreamTail
@@ -54,6 +54,7 @@ class RosterFeed:
             self._on_device,
             checkpoint=self._checkpoint(DEVICES, self._devices, snapshots),
         )
+        self._hearing = Hearing(bus.edge)
         self._reports: Listener | None = None
         self._watchers: list[OnChange] = []
 
@@ -63,6 +64,7 @@ class RosterFeed:
         Raises:
             BusError: if the streams cannot be read.
         """
+        await self._hearing.start()
         await self.devices.start()
         await self.models.start()
         self._reports = await self._bus.edge.listen(subjects.STATUS_ALL, self._on_report)
@@ -75,10 +77,11 @@ class RosterFeed:
         await self.devices.stop()
         if self._reports is not None:
             await self._reports.close()
+        await self._hearing.stop()
 
     def now_s(self) -> float:
-        """The clock that the roster is asked with, in seconds."""
-        return time.monotonic()
+        """The clock that the roster is asked with, in seconds: it stands still while the bus is not heard."""
+        return self._hearing.now_s()
 
     def subscribe(self, on_change: OnChange) -> Callable[[], None]:
         """Call ``on_change`` whenever something is heard of a node; returns a function that ends it, once or more."""
