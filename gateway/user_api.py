@@ -1,4 +1,4 @@
-"""What an account's clients may ask on the bus: the events of a task that they have missed."""
+"""What an account's clients may ask on the bus: the events of a task that they missed; whether there is room."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from gateway.submissions import Submissions
 from mesh.bus.headers import CONTENT_TYPE, header
 from mesh.bus.task_log import Stored
 from streams import subjects
+from streams.clock import now_ms
 from streams.codec import encode, encode_json, is_json
-from streams.messages import EventsPage, EventsRequest, Refusal, StoredEvent
+from streams.messages import EventsPage, EventsRequest, Refusal, StoredEvent, StoreRequest, StoreStatus
 from streams.subjects import TaskKey
 from streams.task import Rejection, TaskState, advance
 from streams.task_id import parse_task_id
@@ -26,7 +27,10 @@ _PAGE: Final = 256
 
 
 class UserApi:
-    """Serves ``api.user.<account>.events``; the caller's account stands in the subject, which the broker checks."""
+    """Serves ``api.user.<account>.events`` and ``.store``.
+
+    The caller's account stands in the subject, which the broker checks.
+    """
 
     def __init__(self, bus: Bus) -> None:
         """Prepare."""
@@ -40,10 +44,17 @@ class UserApi:
         await self._desk.serve(
             everyone, EventsRequest, self._events, queue=_QUEUE, inbox_of=subjects.inbox_of_user_call
         )
+        everyone = subjects.user_api_all("store")
+        await self._desk.serve(everyone, StoreRequest, self._store, queue=_QUEUE, inbox_of=subjects.inbox_of_user_call)
 
     async def stop(self) -> None:
         """Serve no more."""
         await self._desk.stop()
+
+    async def _store(self, delivery: Delivery, request: StoreRequest) -> StoreStatus:
+        del delivery, request
+        reason = self._bus.stores.shortage
+        return StoreStatus(at_ms=now_ms(), interval_s=0.0, takes_tasks=reason is None, reason=reason or "")
 
     async def _events(self, delivery: Delivery, request: EventsRequest) -> EventsPage | Refusal:
         key = TaskKey(subjects.parse_call(delivery.subject).caller, parse_task_id(request.task))

@@ -120,6 +120,12 @@ def unavailable(message: str) -> ApiError:
     return ApiError(503, message, code="mesh_unavailable", headers={"Retry-After": "1"})
 
 
+def store_full(reason: str) -> ApiError:
+    """The brokers have no room for new tasks; those that were accepted go on."""
+    message = f"The mesh takes no new tasks now: {reason}"
+    return ApiError(503, message, code="store_full", headers={"Retry-After": "5"})
+
+
 def unexpected() -> ApiError:
     """For what nobody foresaw: the reason goes to the log, never to the client."""
     return ApiError(500, "The gateway made a mistake; its log says which.", code="internal_error")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from gateway.http.errors import ApiError, too_large, unavailable
-from mesh.errors import PublishRefused, PublishUnknown, SubjectTaken
+from gateway.http.errors import ApiError, store_full, too_large, unavailable
+from mesh.errors import PublishRefused, PublishUnknown, StoreFull, SubjectTaken
 from streams import subjects
 from streams.codec import encode
 
@@ -40,6 +40,8 @@ async def submit(
     limit = min(INPUT_LIMIT, bus.edge.max_payload - _ROOM_FOR_HEADERS)
     if len(data) > limit:
         raise too_large(limit)
+    if (shortage := bus.stores.shortage) is not None:
+        raise store_full(shortage)
     watch = bus.feed.watch(key)
     try:
         await _append(bus, subjects.submitted(service_class, key), data, headers)
@@ -59,7 +61,12 @@ async def _append(bus: Bus, subject: str, data: bytes, headers: Headers) -> None
     for _ in range(_TRIES):
         try:
             await bus.edge.append(subject, data, headers=headers, timeout=APPEND_TIMEOUT)
+        except StoreFull as error:
+            raise store_full(str(error)) from error
         except PublishUnknown:
+            # Where the disk is full no broker answers, and it may be known by now.
+            if (shortage := bus.stores.shortage) is not None:
+                raise store_full(f"{shortage}; send the task again with the same x-ig3-task") from None
             continue
         except SubjectTaken:
             raise

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from mesh.broker.cluster import ClusterMember, cluster_secret, cluster_variables
+from mesh.broker.store_room import StoreLimits
 from mesh.config.address import Address
 from mesh.errors import BrokerFailed
 
@@ -121,8 +122,7 @@ def conf_for(options: BrokerOptions) -> Path:
 def broker_variables(options: BrokerOptions, credentials: Credentials) -> dict[str, str]:
     """Return what nats.conf reads from the environment; each value is configuration text, so strings are quoted."""
     options.folder.mkdir(parents=True, exist_ok=True)
-    limit = options.store_limit_bytes or half_of_disk(options.folder)
-    edge_limit = int(limit * _EDGE_SHARE)
+    limits = store_limits(options)
     strings = {
         "NAME": options.name,
         "HOST": options.listen.host,
@@ -134,12 +134,19 @@ def broker_variables(options: BrokerOptions, credentials: Credentials) -> dict[s
     numbers = {
         # nats-server reads 0 as its default port, and -1 as any free one.
         "PORT": options.listen.port or -1,
-        "MAX_FILE": limit,
-        "MAX_FILE_EDGE": edge_limit,
-        "MAX_FILE_CORE": limit - edge_limit,
+        "MAX_FILE": limits.edge_bytes + limits.core_bytes,
+        "MAX_FILE_EDGE": limits.edge_bytes,
+        "MAX_FILE_CORE": limits.core_bytes,
     }
     texts = {name: json.dumps(value, ensure_ascii=False) for name, value in strings.items()}
     return {f"IG3_BROKER_{name}": value for name, value in (texts | {k: str(v) for k, v in numbers.items()}).items()}
+
+
+def store_limits(options: BrokerOptions) -> StoreLimits:
+    """Return how much each account may store; the folder of the options must exist."""
+    limit = options.store_limit_bytes or half_of_disk(options.folder)
+    edge_limit = int(limit * _EDGE_SHARE)
+    return StoreLimits(edge_bytes=edge_limit, core_bytes=limit - edge_limit)
 
 
 def write_env_file(options: BrokerOptions, variables: dict[str, str]) -> Path:
@@ -185,4 +192,7 @@ def half_of_disk(folder: Path) -> int:
     """Half of what the stores in a folder could have: free space, and what they hold, so that no restart shrinks it."""
     stores = (folder / STORE_FOLDER, *folder.glob(f"*/{STORE_FOLDER}"))
     held = sum(file.stat().st_blocks * 512 for store in stores for file in store.rglob("*") if file.is_file())
-    return max((shutil.disk_usage(folder).free + held) // 2, _SMALLEST_STORE)
+    free = shutil.disk_usage(folder).free
+    # Where others have taken the disk meanwhile, half of it may be less than what is stored: that needs room to go on.
+    half = (free + held) // 2 if held < free else held + free // 4
+    return max(half, _SMALLEST_STORE)

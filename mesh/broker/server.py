@@ -13,8 +13,17 @@ import msgspec
 from msgspec import Struct
 
 from mesh.broker.credentials import Credentials
-from mesh.broker.files import broker_variables, conf_for, find_binary, routes_variables, write_env_file
+from mesh.broker.files import (
+    broker_variables,
+    conf_for,
+    find_binary,
+    half_of_disk,
+    routes_variables,
+    store_limits,
+    write_env_file,
+)
 from mesh.broker.port_owner import describe_owner, port_is_taken
+from mesh.broker.store_watch import StoreWatch
 from mesh.config.address import Address, parse_address
 from mesh.errors import BrokerFailed, PortInUse, StoreInUse
 from mesh.processes.backoff import Backoff
@@ -50,9 +59,10 @@ class EmbeddedServer:
         self._options = options
         self._lock: FolderLock | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._watcher: asyncio.Task[None] | None = None
+        self._watchers: tuple[asyncio.Task[None], ...] = ()
         self._environment: dict[str, str] = {}
         self.credentials: Credentials
+        self.store: StoreWatch
         self.address = options.listen
         self.monitor = options.monitor
         self.restarts = 0
@@ -77,8 +87,12 @@ class EmbeddedServer:
             CredentialsError: if the credentials cannot be used.
             BrokerFailed: if the server does not come up; the end of its log is in the message.
         """
-        self._lock = await _lock_store(self._options.folder)
+        folder = self._options.folder
+        self._lock = await _lock_store(folder)
         try:
+            # Chosen once: what is free changes, what the server and its watch go by must not.
+            limit = self._options.store_limit_bytes or half_of_disk(folder)
+            self._options = msgspec.structs.replace(self._options, store_limit_bytes=limit)
             self.credentials = Credentials.load_or_create(self._options.data_dir)
             if port_is_taken(self.address):
                 raise PortInUse(_port_message(self.address))
@@ -87,17 +101,21 @@ class EmbeddedServer:
             await self._stop()
             raise
         self._lock.describe(f"the broker with pid {os.getpid()} at {self.address}")
-        self._watcher = asyncio.create_task(self._watch(), name="broker-watch")
+        self.store = StoreWatch(folder, self.monitor, store_limits(self._options))
+        self._watchers = (
+            asyncio.create_task(self._watch(), name="broker-watch"),
+            asyncio.create_task(self.store.run(self._end_for_a_fresh_start), name="broker-store-watch"),
+        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop the server cleanly; kill it if it does not stop."""
-        if self._watcher is not None:
-            self._watcher.cancel()
+        for watcher in self._watchers:
+            watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+                await watcher
         await self._stop()
 
     async def _start(self) -> None:
@@ -151,7 +169,7 @@ class EmbeddedServer:
             began = loop.time()
             code = await self._process.wait()
             delay_s = backoff.after(loop.time() - began).total_seconds()
-            log.warning("nats-server ended by itself (exit %s); starting it again in %.1f s", code, delay_s)
+            log.warning("nats-server ended (exit %s); starting it again in %.1f s", code, delay_s)
             await asyncio.sleep(delay_s)
             await self._restart()
 
@@ -166,16 +184,16 @@ class EmbeddedServer:
         self.restarts += 1
         log.info("nats-server runs again at %s (pid %s, restart %d)", self.address, self.pid, self.restarts)
 
+    async def _end_for_a_fresh_start(self, reason: str) -> None:
+        """End the server; who watches it starts it again."""
+        if self._process is not None:
+            log.warning("nats-server is started again: %s", reason)
+            await _end(self._process)
+
     async def _stop(self) -> None:
         process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), STOP_TIMEOUT.total_seconds())
-            except TimeoutError:
-                log.warning("nats-server did not stop within %s: killing it", STOP_TIMEOUT)
-                process.kill()
-                await process.wait()
+        if process is not None:
+            await _end(process)
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -187,6 +205,19 @@ class EmbeddedServer:
     @property
     def _log_path(self) -> Path:
         return self._options.folder / "logs" / "nats-server.log"
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ask a server to stop, if it runs; kill it if it does not."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_TIMEOUT.total_seconds())
+    except TimeoutError:
+        log.warning("nats-server did not stop within %s: killing it", STOP_TIMEOUT)
+        process.kill()
+        await process.wait()
 
 
 async def _lock_store(folder: Path) -> FolderLock:

@@ -12,6 +12,7 @@ from mesh.bus.answer import ServiceSource
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.bus.live import LiveEvent, LiveFeed
+from mesh.bus.store_feed import StoreFeed
 from mesh.bus.task_log import TaskLog
 from streams import subjects
 from streams.codec import decode_end_event, encode
@@ -44,6 +45,7 @@ class Bus:
         self.log = TaskLog(edge, options.results_streams)
         self.feed = LiveFeed(edge)
         self.source = ServiceSource(self.feed, self.log)
+        self.stores = StoreFeed(core)
 
     @classmethod
     async def connect(cls, options: BusOptions) -> Self:
@@ -61,8 +63,9 @@ class Bus:
         return cls(options, edge, core)
 
     async def follow(self) -> None:
-        """Begin to hear what is stored for tasks; a process that reads answers calls this once."""
+        """Begin to hear what is stored for tasks, and of the brokers; a process that serves users calls this once."""
         await self.feed.start()
+        await self.stores.start()
         await self.core.listen(subjects.SETTLED_ALL, self._on_settled)
 
     def _on_settled(self, delivery: Delivery) -> None:

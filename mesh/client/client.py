@@ -29,7 +29,15 @@ from mesh.client.answer import Answer
 from mesh.client.user_source import UserCalls, UserSource
 from mesh.config.settings import MeshSettings, resolve
 from mesh.config.sources import Sources
-from mesh.errors import BusUnavailable, CredentialsError, PublishRefused, PublishUnknown, SubjectTaken, TaskRefused
+from mesh.errors import (
+    BusUnavailable,
+    CredentialsError,
+    PublishRefused,
+    PublishUnknown,
+    StoreFull,
+    SubjectTaken,
+    TaskRefused,
+)
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.clock import now_ms
@@ -54,6 +62,7 @@ _SUBMIT_TIMEOUT: Final = timedelta(seconds=3)
 _BAD_REQUEST: Final = 400
 _FORBIDDEN: Final = 403
 _TOO_LARGE: Final = 413
+_UNAVAILABLE: Final = 503
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -116,7 +125,8 @@ class Client:
             options: sampling, urgency, deadline and id; see ``SubmitOptions``.
 
         Raises:
-            TaskRefused: if the task is malformed or too large, or this account may not send it.
+            TaskRefused: if the task is malformed or too large, this account may not send it, or the mesh has no room
+                for it now (code ``store_full``): send it again later, with the same id.
             InvalidTaskId: if ``task`` is not a UUIDv7.
             PublishUnknown: if nobody acknowledged it for as long as the client is patient; repeat with the same id.
         """
@@ -193,8 +203,8 @@ class Client:
                 await self._link.append(subject, data, timeout=_SUBMIT_TIMEOUT)
             except SubjectTaken:
                 return False
-            except PublishUnknown:
-                _check_rights(self._link, subject)
+            except PublishUnknown as doubt:
+                await self._explain(doubt, subject)
                 if waited > self._options.patience:
                     raise
             except PublishRefused:
@@ -204,6 +214,19 @@ class Client:
                 await asyncio.sleep(_REFUSAL_PAUSE_S)
             else:
                 return True
+
+    async def _explain(self, doubt: PublishUnknown, subject: str) -> None:
+        """Look for what the broker would say if it could.
+
+        Raises:
+            TaskRefused: if asking again is of no use now.
+        """
+        _check_rights(self._link, subject)
+        if isinstance(doubt, StoreFull):
+            raise _store_full(str(doubt)) from doubt
+        # Where the disk is full no broker answers a publish, but its keeper says so.
+        if (shortage := await self._calls.shortage()) is not None:
+            raise _store_full(shortage) from doubt
 
 
 async def connect(
@@ -335,6 +358,10 @@ async def _check_reading(link: Link, options: ClientOptions) -> None:
         raise BusUnavailable(f"the connection to {', '.join(options.servers)} was lost at once: {error}") from error
     if _is_denied(link, f"live.*.{options.account}"):
         raise CredentialsError(f"the user of {options.seed_file} may not read account {options.account!r}")
+
+
+def _store_full(reason: str) -> TaskRefused:
+    return TaskRefused(f"the mesh takes no new tasks now: {reason}", code="store_full", status=_UNAVAILABLE)
 
 
 def _check_rights(link: Link, subject: str) -> None:

@@ -18,7 +18,7 @@ from mesh.errors import BusUnavailable, NoResponders, RequestTimedOut, TaskRefus
 from streams import subjects
 from streams.codec import decode_task_event, encode
 from streams.errors import UndecodableEvent
-from streams.messages import Cancel, CancelOutcome, EventsPage, EventsRequest, Refusal
+from streams.messages import Cancel, CancelOutcome, EventsPage, EventsRequest, Refusal, StoreRequest, StoreStatus
 
 if TYPE_CHECKING:
     from mesh.bus.link import Link
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T", EventsPage, CancelOutcome)
+T = TypeVar("T", EventsPage, CancelOutcome, StoreStatus)
 
 _ASK_TIMEOUT: Final = timedelta(seconds=2)
 _FIRST_PAUSE_S: Final = 0.1
@@ -38,6 +38,7 @@ _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
 
 _events_reply: Final = msgspec.msgpack.Decoder(EventsPage | Refusal)
+_store_reply: Final = msgspec.msgpack.Decoder(StoreStatus | Refusal)
 _cancel_reply: Final = msgspec.msgpack.Decoder(CancelOutcome | Refusal)
 
 
@@ -67,6 +68,17 @@ class UserCalls:
             BusUnavailable: if nobody answers.
         """
         return await self._ask("cancel", Cancel(task=task, reason=reason), _cancel_reply)
+
+    async def shortage(self) -> str | None:
+        """Return why the mesh takes no new tasks, or None if it does, or nobody says. Asked once, not for long."""
+        try:
+            answer = await self._link.request(
+                subjects.user_api(self._account, "store"), encode(StoreRequest()), timeout=_ASK_TIMEOUT
+            )
+            status = _checked(_store_reply, answer.data)
+        except (NoResponders, RequestTimedOut, TaskRefused):
+            return None
+        return None if status.takes_tasks else status.reason
 
     async def _ask(self, verb: UserVerb, question: Wire, reply: msgspec.msgpack.Decoder[T | Refusal]) -> T:
         subject = subjects.user_api(self._account, verb)

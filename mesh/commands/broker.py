@@ -18,10 +18,12 @@ from mesh.broker.files import (
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.provision import Action, provision
 from mesh.bus.service_bus import Bus, BusOptions
+from mesh.bus.store_feed import tell_store
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.processes.process import run_process, unless
 from mesh.processes.readiness import announce_progress, announce_ready
+from streams.tokens import token
 from streams.topology import consumer_specs
 
 if TYPE_CHECKING:
@@ -92,16 +94,24 @@ async def _serve(mesh: MeshSettings, stop: asyncio.Event) -> None:
         detail = f"{server.url}, {len(findings)} streams and consumers ({made} new or changed)"
         click.echo(server.url)
         announce_ready(detail, url=server.url)
-        await stop.wait()
+        await _tell_of_the_store(mesh, server, stop)
 
 
-async def _establish(mesh: MeshSettings, server: EmbeddedServer, patience: timedelta) -> list[Finding]:
-    options = BusOptions(
+async def _tell_of_the_store(mesh: MeshSettings, server: EmbeddedServer, stop: asyncio.Event) -> None:
+    async with await Bus.connect(_bus_options(mesh, server)) as bus:
+        await unless(stop, tell_store(bus.core, token(mesh.server_name), lambda: server.store.shortage))
+
+
+def _bus_options(mesh: MeshSettings, server: EmbeddedServer) -> BusOptions:
+    return BusOptions(
         servers=(server.url,),
         name=f"broker-{mesh.server_name}",
         edge_seed=server.credentials.edge_service.seed_path,
         core_seed=server.credentials.core_service.seed_path,
         results_streams=mesh.results_streams,
     )
-    async with await Bus.connect(options) as bus:
+
+
+async def _establish(mesh: MeshSettings, server: EmbeddedServer, patience: timedelta) -> list[Finding]:
+    async with await Bus.connect(_bus_options(mesh, server)) as bus:
         return await provision(bus.links, mesh.streams, consumer_specs(), patience=patience)
