@@ -24,6 +24,20 @@ class Republish(Struct, frozen=True):
     destination: str
 
 
+class Source(Struct, frozen=True, kw_only=True):
+    """A stream of another JetStream domain whose messages a stream copies, through a consumer that is there already."""
+
+    stream: str
+    api: str
+    """Prefix under which the other domain's API is reached."""
+    consumer: str
+    deliver_subject: str
+    subjects: str
+    """Subjects of the other stream, as one wildcard."""
+    stored_as: str
+    """The same subjects as they are stored here."""
+
+
 class StreamSpec(Struct, frozen=True, kw_only=True):
     """One stream. ``max_age`` None keeps messages for ever."""
 
@@ -36,6 +50,8 @@ class StreamSpec(Struct, frozen=True, kw_only=True):
     """The broker keeps the first message of a subject and refuses every other, whatever its headers say."""
     republish: Republish | None = None
     replicas: int = 1
+    sources: tuple[Source, ...] = ()
+    """What it copies; such a stream has no subjects of its own, so nobody writes to it."""
 
 
 class ConsumerSpec(Struct, frozen=True, kw_only=True):
@@ -48,6 +64,17 @@ class ConsumerSpec(Struct, frozen=True, kw_only=True):
     description: str
     ack_wait: timedelta
     max_ack_pending: int
+
+
+class FeedSpec(Struct, frozen=True, kw_only=True):
+    """One durable push consumer that feeds a stream in another domain; it goes on where that stream has stored."""
+
+    stream: str
+    account: Account
+    name: str
+    deliver_subject: str
+    description: str
+    max_ack_pending: int = 1000
 
 
 class Retention(Struct, frozen=True, kw_only=True):
