@@ -28,6 +28,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("chat", "Talk to a model in the terminal."),
             ("tasks", "List, show and cancel tasks."),
             ("explain", "Show why a task went where it went."),
+            ("dead", "List dead tasks, and have them tried again."),
         ),
     ),
     (

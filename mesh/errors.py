@@ -110,3 +110,7 @@ class TaskFailedError(MeshError):
 
 class TaskCancelledError(TaskFailedError):
     """Somebody cancelled the task before its answer was whole."""
+
+
+class DeadLetterError(MeshError):
+    """No such task is kept as dead, its content is gone, or somebody has decided about it already."""
