@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.projections import ProjectionDesk
 from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
 from gateway.user_api import UserApi
@@ -17,6 +18,7 @@ from mesh.broker.credentials import Credentials
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
+from mesh.history.snapshots import SNAPSHOTS, SnapshotStore
 from mesh.processes.process import run_process
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.telemetry import open_telemetry
@@ -70,9 +72,9 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
     announce_progress("connecting to the bus")
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(await Bus.connect(_bus_options(mesh)))
-        feed, user_api = RosterFeed(bus), UserApi(bus)
+        feed, user_api = RosterFeed(bus, SnapshotStore(mesh.data_dir / SNAPSHOTS)), UserApi(bus)
         await bus.follow()
-        for part in (feed, user_api):
+        for part in (feed, user_api, ProjectionDesk(bus, feed)):
             await part.start()
             stack.push_async_callback(part.stop)
         metrics = _metrics_page(mesh)

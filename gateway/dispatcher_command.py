@@ -9,6 +9,7 @@ import click
 
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.projections import ProjectionDesk
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
 from mesh.broker.credentials import Credentials
@@ -17,6 +18,7 @@ from mesh.bus.dialing import LinkOptions
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
+from mesh.history.snapshots import SNAPSHOTS, SnapshotStore
 from mesh.processes.process import run_process
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.telemetry import open_telemetry
@@ -67,9 +69,9 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
     )
     telemetry = open_telemetry("ig3-dispatcher", otlp_endpoint=mesh.otlp_endpoint)
     async with await Bus.connect(options) as bus, await Departures.connect(_system(options, credentials)) as departures:
-        feed = RosterFeed(bus)
+        feed = RosterFeed(bus, SnapshotStore(mesh.data_dir / SNAPSHOTS))
         dispatcher = Dispatcher(bus, feed, settings, retention=mesh.retention, telemetry=telemetry)
-        parts = (feed, Registry(bus, feed, departures), dispatcher)
+        parts = (feed, Registry(bus, feed, departures), dispatcher, ProjectionDesk(bus, feed, dispatcher.lives))
         for part in parts:
             await part.start()
         announce_ready(f"{options.name} takes tasks")

@@ -296,6 +296,15 @@ def _passing() -> tuple[Channel, ...]:
             senders=(Sender("service", (messages.Backlog,)),),
             receivers=("service",),
         ),
+        Channel(
+            name="projections",
+            address=subjects.PROJECTIONS,
+            account="CORE",
+            description="Where every service is asked what its projections of the log have come to, by whoever "
+            "verifies them. Each answers in the asker's inbox, in as many messages as it takes.",
+            senders=(Sender("service", (messages.ProjectionRequest, messages.Projections)),),
+            receivers=("service",),
+        ),
     )
 
 

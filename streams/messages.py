@@ -263,6 +263,41 @@ class Backlog(Wire, frozen=True, kw_only=True, tag="dispatcher.backlog.v1"):
     models: tuple[ModelBacklog, ...] = ()
 
 
+# --- whoever verifies -> services, in CORE: projection.standing --------------------------------------------------
+
+
+class ProjectionRequest(Wire, frozen=True, kw_only=True, tag="projection.request.v1"):
+    """What have your projections of the log come to?"""
+
+
+class RosterDigest(Struct, frozen=True, kw_only=True):
+    """A service's roster at one moment: how far it has read each log, and a digest of what that adds up to."""
+
+    models_sequence: Count
+    models: str
+    devices_sequence: Count
+    devices: str
+
+
+class TaskDigest(Struct, frozen=True, kw_only=True):
+    """What a dispatcher has made of one task's log, up to a sequence of its stream."""
+
+    account: str
+    task: str
+    sequence: Count
+    n: Count
+    state: str
+
+
+class Projections(Wire, frozen=True, kw_only=True, tag="projection.standing.v1"):
+    """The answer of one service, in as many messages as it takes: ``more`` follow. A gateway holds no tasks."""
+
+    service: str
+    roster: RosterDigest
+    tasks: tuple[TaskDigest, ...] = ()
+    more: bool = False
+
+
 ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     Assign,
     Stop,
@@ -281,5 +316,7 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     StoreRequest,
     StoreStatus,
     Backlog,
+    ProjectionRequest,
+    Projections,
 )
 """Every message there is, for the AsyncAPI document."""

@@ -214,6 +214,9 @@ def store(server: Token) -> str:
 
 STORE_ALL: Final = "store.*"
 
+PROJECTIONS: Final = "projection.standing"
+"""Where every service is asked, in CORE, what its projections of the log have come to; each answers by itself."""
+
 
 # --- parsers -----------------------------------------------------------------------------------------------------
 

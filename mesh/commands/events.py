@@ -10,6 +10,7 @@ import click
 import msgspec
 from msgspec import Struct
 
+from mesh.commands.verify import verify_events
 from mesh.config.options import only, settings_options
 from mesh.config.quantities import parse_duration
 from mesh.config.settings import MeshSettings
@@ -38,6 +39,7 @@ Examples:
   ig3 events replay ENDED --since 1h               # how the tasks of the last hour ended
   ig3 events replay --task 0199a5...               # all that is stored about one task
   ig3 events replay TASKS --after 1000 --follow    # from a sequence, and on
+  ig3 events verify                                # is all that is believed what the log says?
 """
 
 
@@ -65,6 +67,9 @@ def _choosing(command: Callable[..., None]) -> Callable[..., None]:
 @click.group(epilog=_EXAMPLES)
 def events() -> None:
     """Follow the events of the mesh, or replay stored ones."""
+
+
+events.add_command(verify_events)
 
 
 @events.command()

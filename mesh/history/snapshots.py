@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SNAPSHOTS: Final = "snapshots"
+"""Where snapshots lie in a data folder."""
+
 _MAGIC: Final = b"ig3-snapshot 1\n"
 _DIGEST_BYTES: Final = 32
 _SUFFIX: Final = ".snapshot"

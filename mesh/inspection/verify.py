@@ -1,0 +1,41 @@
+"""Making every projection anew from the log, and comparing it with what is believed now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesh.inspection.findings import Report
+from mesh.inspection.services import projections_of_services
+from mesh.inspection.verify_roster import verify_roster
+from mesh.inspection.verify_tasks import verify_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mesh.bus.service_bus import Bus
+    from mesh.history.snapshots import SnapshotStore
+    from streams.topology import StreamSpec
+
+
+async def verify(bus: Bus, streams: Iterable[StreamSpec], snapshots: SnapshotStore) -> Report:
+    """Verify all projections against the log; changes nothing.
+
+    Args:
+        bus: a bus of a service.
+        streams: every stream of the mesh.
+        snapshots: those of this machine.
+
+    Raises:
+        BusError: if the broker does not answer.
+        UndecodableEvent: if a service of another version answers what this one cannot read.
+    """
+    answers = await projections_of_services(bus.core)
+    comparisons, differences = await verify_roster(bus.core, answers, snapshots)
+    results = [spec.name for spec in streams if spec.subjects[0].startswith("results.")]
+    tasks = await verify_tasks(bus, results, answers)
+    return Report(
+        comparisons=(*comparisons, *tasks.comparisons),
+        differences=(*differences, *tasks.differences),
+        refused_writes=tasks.refused_writes,
+        noise=tasks.noise,
+    )

@@ -1,0 +1,143 @@
+"""The roster, made anew from its logs and compared with each service's and with each snapshot."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mesh.history.ordered import OrderedReader, Start
+from mesh.history.roster_log import RosterDevices, RosterModels
+from mesh.history.snapshots import Source
+from mesh.history.stream_facts import stream_facts
+from mesh.inspection.findings import Comparison, Difference
+from streams.digest import digest_of
+from streams.roster import Roster
+from streams.topology import DEVICES, MODELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mesh.bus.link import Link
+    from mesh.history.checkpoint import Projection
+    from mesh.history.snapshots import Snapshot, SnapshotStore
+    from streams.messages import Projections
+
+_WAIT_S: Final = 5.0
+
+
+class _Claim(NamedTuple):
+    """What somebody says that the log adds up to at a sequence."""
+
+    who: str
+    sequence: int
+    digest: str
+
+
+class _Folded(NamedTuple):
+    """A log read through: the digest at each sequence that was asked for, and behind the last event."""
+
+    digests: dict[int, str]
+    end: int
+    events: int
+    took_s: float
+
+
+async def verify_roster(
+    core: Link, answers: Iterable[Projections], snapshots: SnapshotStore
+) -> tuple[list[Comparison], list[Difference]]:
+    """Compare both folds of the roster, of every service and every snapshot that is usable.
+
+    Raises:
+        BusError: if the logs cannot be read.
+    """
+    models = {
+        answer.service: _Claim(answer.service, answer.roster.models_sequence, answer.roster.models)
+        for answer in answers
+    }
+    devices = {
+        answer.service: _Claim(answer.service, answer.roster.devices_sequence, answer.roster.devices)
+        for answer in answers
+    }
+    first = await _verify(core, MODELS, RosterModels, list(models.values()), snapshots)
+    second = await _verify(core, DEVICES, RosterDevices, list(devices.values()), snapshots)
+    return [first[0], second[0]], [*first[1], *second[1]]
+
+
+async def _verify(
+    core: Link,
+    stream: str,
+    kind: type[RosterModels | RosterDevices],
+    claims: list[_Claim],
+    snapshots: SnapshotStore,
+) -> tuple[Comparison, list[Difference]]:
+    kept = list(snapshots.candidates(await _source(core, stream, kind)))
+    shortcut = await _from_snapshot(core, stream, kind(Roster()), kept[0]) if kept else None
+    claims = [*claims, *(_claim_of(snapshot) for snapshot in kept)]
+    if shortcut is not None:
+        claims.append(_Claim("the newest snapshot and the rest", shortcut.end, shortcut.digests[shortcut.end]))
+    full = await _fold(core, stream, kind(Roster()), {claim.sequence for claim in claims})
+    differences = [
+        Difference(
+            projection=kind.name,
+            where=claim.who,
+            detail=f"at sequence {claim.sequence} of {stream} the log adds up to something else",
+        )
+        for claim in claims
+        if full.digests[claim.sequence] != claim.digest
+    ]
+    return _comparison(kind.name, full, shortcut, kept, claims, differences), differences
+
+
+def _comparison(
+    name: str,
+    full: _Folded,
+    shortcut: _Folded | None,
+    kept: list[Snapshot],
+    claims: list[_Claim],
+    differences: list[Difference],
+) -> Comparison:
+    note = "no snapshot yet"
+    if shortcut is not None:
+        note = f"from the snapshot at {kept[0].sequence} on: {shortcut.events:,} events in {shortcut.took_s:.2f} s"
+    services = len(claims) - len(kept) - (shortcut is not None)
+    return Comparison(
+        projection=name,
+        compared_with=f"{services} services, {len(kept)} snapshots",
+        events=full.events,
+        compared=len(claims),
+        different=len(differences),
+        took_s=full.took_s,
+        note=note,
+    )
+
+
+async def _source(core: Link, stream: str, kind: type[RosterModels | RosterDevices]) -> Source:
+    created = (await stream_facts(core, stream)).created
+    return Source(projection=kind.name, version=kind.version, stream=stream, stream_created=created)
+
+
+def _claim_of(snapshot: Snapshot) -> _Claim:
+    return _Claim(f"the snapshot at {snapshot.sequence}", snapshot.sequence, digest_of(snapshot.state))
+
+
+async def _from_snapshot(core: Link, stream: str, projection: Projection, snapshot: Snapshot) -> _Folded:
+    projection.load(snapshot.state)
+    return await _fold(core, stream, projection, set(), after=snapshot.sequence)
+
+
+async def _fold(core: Link, stream: str, projection: Projection, wanted: set[int], *, after: int = 0) -> _Folded:
+    """Fold a log from behind ``after`` to its end, and take the digest wherever it is wanted and at the end."""
+    begun, events, position = time.monotonic(), 0, after
+    left = sorted(wanted, reverse=True)
+    digests: dict[int, str] = {}
+    async with OrderedReader(core, stream, start=Start(after_sequence=after)) as reader:
+        while not reader.is_caught_up:
+            for recorded in await reader.take(wait_s=_WAIT_S):
+                while left and left[-1] < recorded.sequence:
+                    digests[left.pop()] = digest_of(projection.dump())
+                projection.apply(recorded.sequence, recorded.subject, recorded.data)
+                position = recorded.sequence
+                events += 1
+    end = digest_of(projection.dump())
+    digests.update(dict.fromkeys((*left, position), end))
+    return _Folded(digests, position, events, time.monotonic() - begun)

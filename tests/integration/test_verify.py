@@ -1,0 +1,299 @@
+"""`ig3 events verify`: what is believed equals what the log adds up to, and every difference is named."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.projections import ProjectionDesk
+from mesh.history.checkpoint import Checkpoint
+from mesh.history.replay import replay
+from mesh.history.roster_log import RosterDevices, RosterModels
+from mesh.history.snapshots import SnapshotStore
+from mesh.inspection.findings import Report
+from mesh.inspection.verify import verify
+from streams import subjects
+from streams.chat import Usage
+from streams.codec import encode
+from streams.events import (
+    AttemptShare,
+    DeviceRegistered,
+    ModelAnnounced,
+    TaskAssigned,
+    TaskChunk,
+    TaskCompleted,
+    TaskEnded,
+    TaskEvent,
+)
+from streams.replica import Replica
+from streams.roster import Roster
+from streams.subjects import MESH, TaskKey
+from streams.task import TaskState
+from streams.tokens import token
+from streams.topology import DEVICES, MODELS, stream_specs
+from tests.mesh_in_process import InProcessMesh, RunningDispatcher
+
+NODE = token("n1")
+USAGE = Usage(prompt_tokens=1, completion_tokens=2)
+SHARES = (AttemptShare(attempt=1, node=NODE, chars=7, tokens=2),)
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:
+    async with InProcessMesh(folder=tmp_path / "mesh") as running:
+        yield running
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SnapshotStore:
+    return SnapshotStore(tmp_path / "snapshots")
+
+
+async def report_on(mesh: InProcessMesh, store: SnapshotStore) -> Report:
+    return await verify(mesh.bus, stream_specs(), store)
+
+
+def named(report: Report) -> list[str]:
+    return sorted(f"{one.projection}: {one.where}: {one.detail}" for one in report.differences)
+
+
+async def answering(mesh: InProcessMesh, running: RunningDispatcher) -> None:
+    desk = ProjectionDesk(running.bus, running.feed, running.dispatcher.lives)
+    await desk.start()
+    mesh.stack.push_async_callback(desk.stop)
+
+
+async def write(mesh: InProcessMesh, key: TaskKey, event: TaskEvent, writer: str = MESH) -> None:
+    await mesh.bus.edge.append(subjects.result(key, token(writer)), encode(event))
+
+
+async def written(mesh: InProcessMesh, *, end: bool = True) -> TaskKey:
+    """A task as it should be: assigned, two chunks, and an end with its marker."""
+    key = mesh.key()
+    await write(mesh, key, TaskAssigned(n=1, at_ms=1, attempt=1, node=NODE, policy="p"))
+    await write(mesh, key, TaskChunk(n=2, attempt=1, offset=0, text="one ", tokens=1), NODE)
+    last = TaskChunk(n=3, attempt=1, offset=4, text="two", tokens=1, finish_reason="stop", usage=USAGE)
+    await write(mesh, key, last, NODE)
+    if end:
+        await mesh.bus.core.append(subjects.ended(key), encode(completed()))
+        await write(mesh, key, TaskEnded(n=4, at_ms=1, outcome="completed"))
+    return key
+
+
+def completed(**other: object) -> TaskCompleted:
+    fields = {"at_ms": 1, "model": "m", "final_n": 3, "finish_reason": "stop", "usage": USAGE, "shares": SHARES}
+    return TaskCompleted(**{**fields, **other})  # type: ignore[arg-type]  # what a test changes
+
+
+async def announce(mesh: InProcessMesh, count: int, name: str = "n") -> None:
+    for number in range(count):
+        node = token(f"{name}{number}")
+        replica = Replica(model=f"m{number % 3}", engine="synthetic", context_tokens=8, slots=1)
+        await mesh.bus.core.append(
+            subjects.model(node, replica.model), encode(ModelAnnounced(at_ms=number, node=node, replica=replica))
+        )
+        event = DeviceRegistered(at_ms=number, node=node, software="s")
+        await mesh.bus.core.append(subjects.device(node, "registered"), encode(event))
+
+
+async def test_a_mesh_at_work_is_what_its_log_says(mesh: InProcessMesh, store: SnapshotStore):
+    first, second = await mesh.add_dispatcher("d1"), await mesh.add_dispatcher("d2")
+    await answering(mesh, first)
+    await answering(mesh, second)
+    await mesh.add_node("n1", slots=8, delay_ms=5)
+    keys = [await mesh.submit(tokens=30) for _ in range(12)]
+    waiting = await mesh.submit(model="promised")
+    for key in (keys[0], waiting):
+        await mesh.reached(key, 1)
+
+    meanwhile = await report_on(mesh, store)
+    for key in keys:
+        await mesh.steps(key)
+    afterwards = await report_on(mesh, store)
+
+    assert (named(meanwhile), named(afterwards)) == ([], [])
+    compared = {one.projection: one.compared for one in afterwards.comparisons}
+    assert compared == {"roster.models": 2, "roster.devices": 2, "running tasks": 1, "ends": 12}
+    assert {one.projection: one.compared for one in meanwhile.comparisons}["running tasks"] > 1
+
+
+async def test_an_empty_mesh_without_services_is_verified_too(mesh: InProcessMesh, store: SnapshotStore):
+    report = await report_on(mesh, store)
+    assert report.is_equal
+    assert [one.compared for one in report.comparisons] == [0, 0, 0, 0]
+
+
+async def test_a_service_whose_roster_differs_is_named(mesh: InProcessMesh, store: SnapshotStore):
+    running = await mesh.add_dispatcher("d1")
+    await answering(mesh, running)
+    await announce(mesh, 2)
+    await running.feed.models.reach(2)
+    running.feed.roster._replicas[token("n0")].clear()
+
+    assert named(await report_on(mesh, store)) == [
+        "roster.models: d1: at sequence 2 of MODELS the log adds up to something else"
+    ]
+
+
+async def test_a_dispatcher_that_holds_another_state_is_named(mesh: InProcessMesh, store: SnapshotStore):
+    running = await mesh.add_dispatcher("d1")
+    await answering(mesh, running)
+    key = await mesh.submit(model="promised")
+    await mesh.reached(key, 1)
+    record = running.dispatcher.lives[key.task].record
+    while record.state.n < 1:  # noqa: ASYNC110 - its own acknowledgement may come behind what readers see
+        await asyncio.sleep(0.01)
+    record.state = TaskState(n=1, tokens=5)
+
+    (difference,) = named(await report_on(mesh, store))
+    assert difference.startswith(f"running tasks: local/{key.task}: d1 has come to counter 1")
+
+
+async def test_good_ends_are_good_and_one_that_is_not_told_is_only_noted(mesh: InProcessMesh, store: SnapshotStore):
+    await written(mesh)
+    key = await written(mesh, end=False)
+    await mesh.bus.core.append(subjects.ended(key), encode(completed()))
+    report = await report_on(mesh, store)
+
+    assert named(report) == []
+    assert report.comparisons[-1].note == "1 not told to readers yet"
+
+
+@pytest.mark.parametrize(
+    ("end", "differences"),
+    [
+        (completed(final_n=2), ["ENDED says final_n 2, the log has come to 3"]),
+        (completed(usage=Usage(prompt_tokens=1, completion_tokens=3)), ["ENDED gives another usage than the log"]),
+        (completed(shares=()), ["ENDED gives other shares than the log"]),
+        (completed(finish_reason="length"), ["ENDED says it finished by length, the log says stop"]),
+    ],
+)
+async def test_an_end_that_is_not_what_the_log_says_is_named(
+    mesh: InProcessMesh, store: SnapshotStore, end: TaskCompleted, differences: list[str]
+):
+    key = await written(mesh, end=False)
+    await mesh.bus.core.append(subjects.ended(key), encode(end))
+
+    assert named(await report_on(mesh, store)) == [f"ends: local/{key.task}: {one}" for one in differences]
+
+
+async def test_a_marker_that_tells_another_end_is_named(mesh: InProcessMesh, store: SnapshotStore):
+    key = await written(mesh, end=False)
+    await mesh.bus.core.append(subjects.ended(key), encode(completed()))
+    await write(mesh, key, TaskEnded(n=4, at_ms=1, outcome="cancelled"))
+
+    (difference,) = named(await report_on(mesh, store))
+    assert "ENDED says completed, the marker says cancelled" in difference
+
+
+async def test_a_marker_without_an_end_is_named(mesh: InProcessMesh, store: SnapshotStore):
+    key = await written(mesh, end=False)
+    await write(mesh, key, TaskEnded(n=4, at_ms=1, outcome="completed"))
+
+    assert named(await report_on(mesh, store)) == [
+        f"ends: local/{key.task}: an ended marker stands without an end in ENDED"
+    ]
+
+
+async def test_a_hole_in_the_counter_is_named(mesh: InProcessMesh, store: SnapshotStore):
+    key = mesh.key()
+    await write(mesh, key, TaskAssigned(n=1, at_ms=1, attempt=1, node=NODE, policy="p"))
+    await write(mesh, key, TaskAssigned(n=3, at_ms=1, attempt=2, node=NODE, policy="p"))
+
+    assert named(await report_on(mesh, store)) == [f"ends: local/{key.task}: a hole before counter 3"]
+
+
+async def test_an_end_whose_whole_log_is_missing_is_named(mesh: InProcessMesh, store: SnapshotStore):
+    key = mesh.key()
+    await mesh.bus.core.append(subjects.ended(key), encode(completed()))
+
+    assert any("the log has come to 0" in one for one in named(await report_on(mesh, store)))
+
+
+async def test_two_ends_of_one_task_and_ends_of_no_version_we_know_are_named(mesh: InProcessMesh, store: SnapshotStore):
+    key = mesh.key()
+    other = "0" if not subjects.ended(key).startswith("ended.0") else "1"
+    await mesh.bus.core.append(f"ended.{other}.local.{key.task}", encode(completed()))
+    newer = mesh.key()
+    await mesh.bus.core.append(subjects.ended(newer), b"\x82\xa4type\xb1task.completed.v9\xa5at_ms\x01")
+
+    found = named(await report_on(mesh, store))
+    assert len(found) == 2
+    assert "does not spell its task" in found[0]
+    assert "task.completed.v9" in found[1]
+
+
+async def test_what_counts_for_nobody_is_counted_and_is_no_difference(mesh: InProcessMesh, store: SnapshotStore):
+    key = await written(mesh)
+    await write(mesh, key, TaskChunk(n=5, attempt=1, offset=7, text="late"), NODE)
+    await write(mesh, key, TaskChunk(n=2, attempt=1, offset=0, text="again"), "zombie")
+    await mesh.bus.edge.append(subjects.result(key, MESH), b'{"stream":"TASKS","seq":1}')
+    await mesh.bus.edge.append("results.0.local.no-task.mesh", b"noise")
+    report = await report_on(mesh, store)
+
+    assert named(report) == []
+    assert (report.refused_writes, report.noise) == (2, 2)
+
+
+async def test_ends_whose_content_has_expired_are_passed_over(mesh: InProcessMesh, store: SnapshotStore):
+    old = TaskKey(token("local"), token("019000000000" + mesh.key().task[12:]))
+    await mesh.bus.core.append(subjects.ended(old), encode(completed()))
+    for _ in range(20):
+        await written(mesh)
+    # What expires, expires from the front: as if the first messages of every stream were gone.
+    for spec in stream_specs():
+        if spec.name.startswith("RESULTS"):
+            await expire_first(mesh, spec.name)
+    report = await report_on(mesh, store)
+
+    assert named(report) == []
+    assert report.comparisons[-1].note.endswith("too old to compare")
+
+
+async def expire_first(mesh: InProcessMesh, stream: str) -> None:
+    """Shorten a stream to less than it holds: it drops from the front."""
+    info = json.loads((await mesh.bus.edge.request(f"$JS.API.STREAM.INFO.{stream}", b"")).data)
+    count = info["state"]["messages"]
+    if count < 2:
+        return
+    config = {**info["config"], "max_msgs": count - 1}
+    answer = await mesh.bus.edge.request(f"$JS.API.STREAM.UPDATE.{stream}", json.dumps(config).encode())
+    assert "error" not in json.loads(answer.data)
+
+
+# --- snapshots of the roster -------------------------------------------------------------------------------------
+
+
+async def save_snapshots(mesh: InProcessMesh, store: SnapshotStore) -> None:
+    """Save what both folds have come to, as a service does now and then."""
+    for stream, projection in ((MODELS, RosterModels(Roster())), (DEVICES, RosterDevices(Roster()))):
+        async with await replay(mesh.bus.core, stream, projection, snapshots=store) as done:
+            await done.save()
+
+
+async def test_snapshots_are_compared_and_the_rest_is_replayed_from_the_newest(
+    mesh: InProcessMesh, store: SnapshotStore
+):
+    await announce(mesh, 20)
+    await save_snapshots(mesh, store)
+    await announce(mesh, 5, "later")
+    report = await report_on(mesh, store)
+
+    assert named(report) == []
+    assert [one.compared for one in report.comparisons[:2]] == [2, 2]
+    assert report.comparisons[0].note.startswith("from the snapshot at 20 on: 5 events")
+
+
+async def test_a_snapshot_that_is_no_prefix_of_the_log_is_named(mesh: InProcessMesh, store: SnapshotStore):
+    await announce(mesh, 3)
+    wrong = Roster()
+    checkpoint = Checkpoint(mesh.bus.core, MODELS, RosterModels(wrong), store)
+    await checkpoint.load()
+    await checkpoint.save(3, "models.n2.m2", b"")
+
+    assert named(await report_on(mesh, store)) == [
+        "roster.models: the newest snapshot and the rest: at sequence 3 of MODELS the log adds up to something else",
+        "roster.models: the snapshot at 3: at sequence 3 of MODELS the log adds up to something else",
+    ]
