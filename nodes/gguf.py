@@ -27,7 +27,15 @@ _MAX_DIMENSIONS: Final = 4
 _DEFAULT_ALIGNMENT: Final = 32
 _STRING: Final = 8
 _ARRAY: Final = 9
+_INT32: Final = 5
 _SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+
+_TEMPLATE: Final = "tokenizer.chat_template"
+_TOKENS: Final = "tokenizer.ggml.tokens"
+_TYPES_OF_TOKENS: Final = "tokenizer.ggml.token_type"
+_UNKNOWN_TOKEN: Final = 2
+_CONTROL_TOKEN: Final = 3
+_BRACKETS: Final = {"<": ">", "[": "]"}
 
 _QUANTISATIONS: Final = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
@@ -60,6 +68,8 @@ class GgufHeader(Struct, frozen=True, kw_only=True):
     tensors: int
     has_chat_template: bool
     file_bytes: int
+    markers: tuple[str, ...] = ()
+    """Texts that the tokenizer takes for control tokens wherever they stand, and those that the template uses so."""
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -122,6 +132,21 @@ class _Reader:
             raise self.damaged(f"unknown value type {kind}")
         return self.scalar(_SCALARS[kind])
 
+    def strings(self) -> list[str]:
+        """Read an array that must hold strings."""
+        return [self.string() for _ in range(self._array_of(_STRING))]
+
+    def integers(self) -> list[int]:
+        """Read an array that must hold 32-bit integers."""
+        count = self._array_of(_INT32)
+        return list(struct.unpack_from(f"<{count}i", self.data, self.skip(4 * count)))
+
+    def _array_of(self, kind: int) -> int:
+        outer, inner = int(self.scalar("I")), int(self.scalar("I"))
+        if (outer, inner) != (_ARRAY, kind):
+            raise self.damaged(f"its vocabulary is of type {outer}, {inner}")
+        return self.count("elements in one array", min(self.size, _MAX_ELEMENTS))
+
     def _skip_array(self) -> None:
         kind = int(self.scalar("I"))
         length = self.count("elements in one array", min(self.size, _MAX_ELEMENTS))
@@ -141,7 +166,8 @@ def _header(reader: _Reader) -> GgufHeader:
     if version not in _VERSIONS:
         raise reader.damaged(f"version {version} is not one of {_VERSIONS}")
     tensors = reader.count("tensors", _MAX_TENSORS)
-    values = _read_values(reader, reader.count("values", _MAX_VALUES))
+    vocabulary = _Vocabulary()
+    values = _read_values(reader, reader.count("values", _MAX_VALUES), vocabulary)
     weights = _read_tensors(reader, tensors, values)
     architecture = values.get("general.architecture")
     if not isinstance(architecture, str) or not tensors:
@@ -153,16 +179,48 @@ def _header(reader: _Reader) -> GgufHeader:
         context_tokens=_whole(values.get(f"{architecture}.context_length"), 0) or None,
         parameters=weights if _whole(values.get("split.count"), 1) <= 1 else None,
         tensors=tensors,
-        has_chat_template="tokenizer.chat_template" in values,
+        has_chat_template=_TEMPLATE in values,
         file_bytes=reader.size,
+        markers=vocabulary.markers(_text(values.get(_TEMPLATE)) or ""),
     )
 
 
-def _read_values(reader: _Reader, count: int) -> dict[str, Scalar | None]:
+class _Vocabulary:
+    """The texts of a model's tokens, and of which type each is."""
+
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+        self.types: list[int] = []
+
+    def markers(self, template: str) -> tuple[str, ...]:
+        """List the texts that are no text to the model.
+
+        llama.cpp makes control tokens of some that the file gives another type, if a model cannot do without: those
+        stand in the chat template.
+        """
+        control = {
+            token
+            for token, kind in zip(self.tokens, self.types, strict=False)
+            if kind in (_UNKNOWN_TOKEN, _CONTROL_TOKEN)
+        }
+        in_template = {token for token in self.tokens if _looks_like_marker(token) and token in template}
+        return tuple(sorted(control | in_template))
+
+
+def _looks_like_marker(token: str) -> bool:
+    return len(token) > 2 and _BRACKETS.get(token[0]) == token[-1]
+
+
+def _read_values(reader: _Reader, count: int, vocabulary: _Vocabulary) -> dict[str, Scalar | None]:
     values: dict[str, Scalar | None] = {}
     for _ in range(count):
         key = reader.string(_MAX_KEY_BYTES)
-        values[key] = reader.value(int(reader.scalar("I")))
+        if key == _TOKENS:
+            vocabulary.tokens = reader.strings()
+        elif key == _TYPES_OF_TOKENS:
+            vocabulary.types = reader.integers()
+        else:
+            values[key] = reader.value(int(reader.scalar("I")))
     return values
 
 

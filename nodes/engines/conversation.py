@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.errors import RequestRefused
 from streams.chat import Message
 
@@ -21,24 +22,30 @@ class Conversation(Struct, frozen=True, kw_only=True):
     begun: str
 
 
-def conversation_of(request: Generate) -> Conversation:
+def conversation_of(request: Generate, plain: PlainText = NO_MARKERS) -> Conversation:
     """Check the messages and part the answer that is to be continued from the turns before it.
 
-    llama.cpp itself would accept an empty list and make something up.
+    llama.cpp itself would accept an empty list and make something up. ``plain`` keeps the model's own markers out of
+    what people wrote.
 
     Raises:
         RequestRefused: ``invalid_messages``.
     """
-    turns = tuple(replace(m, role="system") if m.role == "developer" else m for m in request.messages)
+    turns = tuple(_turn(message, plain) for message in request.messages)
     begun = request.prefix
     if turns and turns[-1].role == "assistant":
-        begun = turns[-1].content + begun
+        begun = request.messages[-1].content + begun
         turns = turns[:-1]
     if not turns:
         raise RequestRefused("invalid_messages", "messages must hold at least one that is not the assistant's")
     if turns[-1].role == "assistant":
         raise RequestRefused("invalid_messages", "messages must not end with two of the assistant's")
-    return Conversation(turns=turns, begun=begun)
+    return Conversation(turns=turns, begun=plain(begun))
+
+
+def _turn(message: Message, plain: PlainText) -> Message:
+    role = "system" if message.role == "developer" else message.role
+    return replace(message, role=role, content=plain(message.content))
 
 
 def context_exceeded(prompt_tokens: int, context_tokens: int) -> RequestRefused:

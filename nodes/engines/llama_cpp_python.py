@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from nodes.engines.conversation import conversation_of
 from nodes.engines.lanes import Lanes, PieceSink
 from nodes.engines.llama_model import LlamaModel, import_binding
+from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.startup import start_with_model
 from nodes.errors import EngineUnavailable
 
@@ -37,6 +38,7 @@ class LlamaCppPythonEngine:
         import_binding("llama_cpp")
         self._lanes = Lanes(_SLOTS)
         self._model: LlamaModel | None = None
+        self._plain = NO_MARKERS
 
     async def start(self) -> Replica:
         """Load the model and measure it."""
@@ -44,7 +46,7 @@ class LlamaCppPythonEngine:
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer; see `nodes.engine.Engine`."""
-        work = partial(self._answer, conversation_of(request), request.sampling)
+        work = partial(self._answer, conversation_of(request, self._plain), request.sampling)
         async with aclosing(self._lanes.stream(work)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -65,6 +67,7 @@ class LlamaCppPythonEngine:
             await asyncio.to_thread(model.close)
 
     def _load(self, model: ModelFile, context_tokens: int) -> None:
+        self._plain = PlainText(model.header.markers)
         self._model = LlamaModel(model.path, context_tokens, self._spec.threads)
 
     def _answer(self, conversation: Conversation, sampling: Sampling, sink: PieceSink) -> None:

@@ -17,6 +17,7 @@ from nodes.engines.conversation import conversation_of
 from nodes.engines.host import compute_threads
 from nodes.engines.lanes import Lanes, PieceSink
 from nodes.engines.llama_server import AnswerReader, chat_body
+from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.startup import start_with_model
 from nodes.errors import EngineUnavailable, RequestRefused
 
@@ -51,6 +52,7 @@ class XllamacppEngine:
         self._slots = spec.slots or _SLOTS
         self._lanes = Lanes(self._slots)
         self._server: Any = None
+        self._plain = NO_MARKERS
 
     async def start(self) -> Replica:
         """Load the model and measure it."""
@@ -58,7 +60,7 @@ class XllamacppEngine:
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer; see `nodes.engine.Engine`."""
-        work = partial(self._answer, conversation_of(request), request.sampling)
+        work = partial(self._answer, conversation_of(request, self._plain), request.sampling)
         async with aclosing(self._lanes.stream(work)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -84,6 +86,7 @@ class XllamacppEngine:
         self._server = None  # its destructor ends the C++ threads
 
     def _load(self, model: ModelFile, context_tokens: int) -> None:
+        self._plain = PlainText(model.header.markers)
         # The binding always opens llama-server's HTTP interface too: no password, any origin. It gets a socket file in
         # a folder of our own that is gone before this function returns, so nobody can ever connect.
         with TemporaryDirectory(prefix="ig3-") as folder:

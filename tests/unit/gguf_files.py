@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Value = int | str | list[str]
+Value = int | str | list[str] | list[int]
 
 
 def string(text: str) -> bytes:
@@ -22,8 +22,10 @@ def value(item: Value) -> bytes:
             return struct.pack("<II", 4, item)
         case str():
             return struct.pack("<I", 8) + string(item)
+        case [int(), *_]:
+            return struct.pack(f"<IIQ{len(item)}i", 9, 5, len(item), *item)
         case list():
-            return struct.pack("<IIQ", 9, 8, len(item)) + b"".join(map(string, item))
+            return struct.pack("<IIQ", 9, 8, len(item)) + b"".join(string(str(text)) for text in item)
 
 
 def tensor(name: str, shape: Sequence[int], kind: int, offset: int) -> bytes:

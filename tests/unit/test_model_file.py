@@ -14,7 +14,7 @@ from nodes.errors import EngineUnavailable
 from nodes.gguf import GgufHeader, read_header
 from nodes.model_file import find_model, model_id_of
 from tests.unit import gguf_files
-from tests.unit.gguf_files import DATA_BYTES, TENSORS, VALUES, gguf, tensor, tiny
+from tests.unit.gguf_files import DATA_BYTES, TENSORS, VALUES, Value, gguf, tensor, tiny
 
 
 @pytest.fixture
@@ -155,3 +155,27 @@ def test_the_built_in_model_is_found_without_importing_its_package() -> None:
 def test_an_unknown_model_is_refused_with_what_there_is(model: str) -> None:
     with pytest.raises(EngineUnavailable, match=f"one of: {DEFAULT_MODEL}"):
         find_model(model)
+
+
+# --- markers -----------------------------------------------------------------------------------------------------
+
+
+def test_the_markers_are_the_control_tokens_and_those_of_the_template(file: Path) -> None:
+    tokens = ["<unk>", "<|end|>", "a", "\n\n", "<b>", "<think>", "<0x0A>", "<|later|>"]
+    values = {
+        **VALUES,
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [2, 3, 1, 4, 4, 4, 6, 1],
+        "tokenizer.chat_template": "{{ message }}<|later|>\n\n{% if thinks %}<think>{% endif %}",
+    }
+    file.write_bytes(gguf(values, TENSORS, DATA_BYTES))
+    assert read_header(file).markers == ("<think>", "<unk>", "<|end|>", "<|later|>")
+
+
+@pytest.mark.parametrize("values", [{"tokenizer.ggml.tokens": 7}, {"tokenizer.ggml.token_type": ["one"]}])
+def test_a_vocabulary_of_another_type_is_refused(file: Path, values: dict[str, Value]) -> None:
+    assert "vocabulary" in refusal_of(file, gguf({**VALUES, **values}, TENSORS, DATA_BYTES))
+
+
+def test_the_built_in_model_has_its_markers() -> None:
+    assert {"<|im_start|>", "<|im_end|>", "<|endoftext|>"} <= set(find_model(DEFAULT_MODEL).header.markers)
