@@ -1,0 +1,123 @@
+"""A broker whose disk or store is full: what was acknowledged stays, and it takes more as soon as there is room."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.submissions import Submissions
+from mesh.broker.files import BrokerOptions
+from mesh.broker.server import EmbeddedServer
+from mesh.bus.provision import provision
+from mesh.bus.service_bus import Bus, BusOptions
+from mesh.config.address import Address
+from mesh.errors import PublishUnknown, StoreFull
+from streams import subjects
+from streams.subjects import TaskKey
+from streams.task_id import new_task_id
+from streams.tokens import token
+from streams.topology import Retention, consumer_specs, stream_specs
+from tests.http_gateway import until as until_async
+from tests.loop_disk import LoopDisk
+from tests.processes import until
+
+KIB = 1024
+MIB = 1024 * KIB
+A_MOMENT = timedelta(seconds=0.5)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[LoopDisk]:
+    with LoopDisk(tmp_path / "disk", size_mib=96) as mounted:
+        yield mounted
+
+
+@asynccontextmanager
+async def broker(
+    folder: Path, *, store_limit: int | None = None, retention: Retention | None = None
+) -> AsyncIterator[tuple[EmbeddedServer, Bus]]:
+    place = BrokerOptions(data_dir=folder, listen=Address("127.0.0.1", 0), store_limit_bytes=store_limit)
+    async with EmbeddedServer(place) as server:
+        options = BusOptions(
+            servers=(server.url,),
+            name="test",
+            edge_seed=server.credentials.edge_service.seed_path,
+            core_seed=server.credentials.core_service.seed_path,
+        )
+        async with await Bus.connect(options) as bus:
+            await provision(bus.links, stream_specs(retention=retention), consumer_specs())
+            yield server, bus
+
+
+async def submit(bus: Bus, size: int = KIB) -> TaskKey:
+    key = TaskKey(token("local"), new_task_id())
+    await bus.edge.append(subjects.submitted("standard", key), bytes(size), timeout=A_MOMENT)
+    return key
+
+
+async def submit_for_ever(bus: Bus, size: int) -> None:
+    while True:
+        await submit(bus, size)
+
+
+async def is_taken(bus: Bus, size: int = KIB) -> bool:
+    try:
+        await submit(bus, size)
+    except PublishUnknown:
+        return False
+    return True
+
+
+async def stored(bus: Bus, keys: list[TaskKey]) -> list[bool]:
+    submissions = Submissions(bus.edge)
+    return [await submissions.exists(key) for key in keys]
+
+
+@pytest.mark.root
+async def test_a_server_that_could_not_write_is_started_again_when_there_is_space(disk: LoopDisk) -> None:
+    async with broker(disk.path / "data") as (server, bus):
+        accepted = [await submit(bus) for _ in range(20)]
+        disk.fill()
+        with pytest.raises(PublishUnknown):
+            await submit(bus)
+        await until(lambda: "no space left on device" in (server.store.shortage or ""))
+        assert await stored(bus, accepted) == [True] * 20
+        assert server.restarts == 0
+        disk.make_room()
+        await until_async(lambda: is_taken(bus))
+        assert server.restarts == 1
+        assert await stored(bus, accepted) == [True] * 20
+        await until(lambda: server.store.shortage is None)
+
+
+@pytest.mark.root
+async def test_no_tasks_are_taken_well_before_the_disk_is_full(disk: LoopDisk) -> None:
+    async with broker(disk.path / "data") as (server, bus):
+        assert server.store.shortage is None
+        (disk.path / "of others").write_bytes(bytes(disk.free_bytes - 6 * MIB))
+        await until(lambda: "MiB left" in (server.store.shortage or ""))
+        # Those that run have room to end.
+        await submit(bus)
+        (disk.path / "of others").unlink()
+        await until(lambda: server.store.shortage is None)
+        assert server.restarts == 0
+
+
+async def test_a_store_at_its_limit_says_so_and_takes_more_when_something_has_expired(tmp_path: Path) -> None:
+    short = Retention(content=timedelta(seconds=3), ends=timedelta(days=1))
+    async with broker(tmp_path, store_limit=8 * MIB, retention=short) as (server, bus):
+        with pytest.raises(StoreFull, match="store is full"):
+            await submit_for_ever(bus, 256 * KIB)
+        await until_async(lambda: is_taken(bus, 256 * KIB))
+        assert server.restarts == 0
+
+
+async def test_no_tasks_are_taken_well_before_the_store_is_at_its_limit(tmp_path: Path) -> None:
+    async with broker(tmp_path, store_limit=16 * MIB) as (server, bus):
+        for _ in range(184):
+            await submit(bus, 64 * KIB)
+        await until(lambda: server.store.shortage == "its store of answers holds 11 of 12 MiB (store_limit)")
+        # Those that run have room to end.
+        await submit(bus, 64 * KIB)
