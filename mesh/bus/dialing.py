@@ -36,6 +36,8 @@ class LinkOptions(Struct, frozen=True, kw_only=True):
     inbox_prefix: str
     seed_file: Path | None = None
     connect_timeout: timedelta = timedelta(seconds=5)
+    may_ask_streams: bool = False
+    """Whether the broker lets this user ask JetStream: services may, devices and people may not."""
 
 
 class _Turn:

@@ -13,40 +13,43 @@ from typing import Final
 OVERDUE: Final = timedelta(seconds=2)
 """After so long without an answer a request counts as timed out here, whatever its caller still hopes."""
 
-_PATIENCE_TICKS: Final = 8
-"""As long again, in ticks of 0.25 s: a process that was stalled itself counts none, and so blames nobody."""
-_MOST_PATIENCE_TICKS: Final = 48
-"""An election takes 4 to 9 s anywhere, so each server gets longer than the one before."""
+_ENOUGH: Final = 40
+_OVERDUE_WEIGHT: Final = 5
+"""Two seconds past the first two, in ticks of 0.25 s: a process that was stalled itself had none and blames nobody."""
+_GIVEN_UP_WEIGHT: Final = 20
+"""Two time-outs of callers that wait for a shorter time than that."""
+_REFUSED_WEIGHT: Final = 2
+"""Five seconds: most often nobody listens because the stream elects a leader, which takes 4 to 9 s anywhere."""
 
 
 class Doubt:
-    """Signs against one server, until a stream answers. While ``is_there`` is False the hot path has nothing to do."""
+    """Weighs the signs against one server, until something is stored. ``is_there`` is False while there are none."""
 
-    __slots__ = ("_is_counting", "_patience_ticks", "_ticks", "is_there")
+    __slots__ = ("_refused", "_weight", "is_there")
 
     def __init__(self) -> None:
         """Begin without doubt."""
         self.dispel()
 
     def dispel(self) -> None:
-        """A stream has answered: begin anew."""
+        """The server has proved itself, or another one has its place."""
         self.is_there = False
-        self._is_counting = False
-        self._ticks = 0
-        self._patience_ticks = _PATIENCE_TICKS
+        self._refused = False
+        self._weight = 0
 
-    def sign(self) -> None:
-        """A stream's answer is overdue, or nobody listens for the stream."""
-        self.is_there = self._is_counting = True
+    def refused(self) -> None:
+        """Nobody listens for a stream, or its leader refuses: one that is cut off does so too."""
+        self.is_there = self._refused = True
 
-    def tick(self) -> bool:
-        """Let a quarter of a second pass; returns whether it is time to leave the server."""
-        if self._is_counting:
-            self._ticks += 1
-        return self._ticks >= self._patience_ticks
+    def tick(self, *, is_overdue: bool, given_up: int) -> bool:
+        """Let a quarter of a second pass; returns whether it is time to leave the server.
 
-    def moved(self) -> None:
-        """Give another server a chance, and more time than this one had."""
-        self._is_counting = False
-        self._ticks = 0
-        self._patience_ticks = min(2 * self._patience_ticks, _MOST_PATIENCE_TICKS)
+        Args:
+            is_overdue: whether an answer is awaited for longer than ``OVERDUE``.
+            given_up: how many were given up since the last tick.
+        """
+        self._weight += _OVERDUE_WEIGHT * is_overdue + _GIVEN_UP_WEIGHT * min(given_up, 1)
+        self._weight += _REFUSED_WEIGHT * self._refused
+        self._refused = False
+        self.is_there = self._weight > 0
+        return self._weight >= _ENOUGH

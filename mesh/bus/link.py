@@ -9,10 +9,12 @@ Where the bus is a cluster of servers, a link leaves one that does not reach the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import uuid
 from datetime import timedelta
+from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from mesh.bus.appends import append_headers, sequence_of
@@ -21,7 +23,15 @@ from mesh.bus.direct_client import DirectClient
 from mesh.bus.doubt import OVERDUE, Doubt
 from mesh.bus.headers import NO_RESPONDERS, status_code
 from mesh.bus.requests import Waiting
-from mesh.errors import BusUnavailable, NoResponders, PublishUnknown, RequestTimedOut, StoreFull
+from mesh.errors import (
+    BusError,
+    BusUnavailable,
+    FenceMismatch,
+    NoResponders,
+    PublishUnknown,
+    RequestTimedOut,
+    StoreFull,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,8 +48,21 @@ _FULL_PAUSE_S: Final = 0.25
 _PAUSE_S: Final = 0.2
 """Before a stream without a leader is tried again."""
 _JETSTREAM: Final = "$JS."
-_OVERDUE_S: Final = OVERDUE.total_seconds()
-_NEVER: Final = float("inf")
+_ANY_COPY: Final = "$JS.API.DIRECT."
+"""Any copy of a stream answers here, also one that is cut off: such an answer proves nothing about the server."""
+_LEADER_OF_ALL: Final = "$JS.API.STREAM.NAMES"
+"""Only the leader of the whole cluster answers this."""
+_PROBE_EVERY: Final = 20
+"""How often, in ticks, a link that may ask looks whether its server still has a cluster."""
+
+
+class Asked(Enum):
+    """What is asked, and so what an answer proves about the server: only what was stored proves that it can store."""
+
+    SERVICE = 0
+    COPY = 1
+    LEADER = 2
+    STORE = 3
 
 
 class Collected(NamedTuple):
@@ -60,7 +83,9 @@ class Link:
         self._tokens = itertools.count(1)
         self._waiting: dict[str, Waiting] = {}
         self._sweeper: asyncio.Task[None] | None = None
-        self._doubt = Doubt()
+        self._probe: asyncio.Task[None] | None = None
+        self._storing = Doubt()
+        self._asking = Doubt()
         self._has_choice = len(options.servers) > 1
         self._on_return: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
@@ -120,7 +145,8 @@ class Link:
 
     async def change_server(self, why: str) -> None:
         """Leave this server for another one of the list, if there is one; what waits for an answer is then in doubt."""
-        self._doubt.moved()
+        self._storing.dispel()
+        self._asking.dispel()
         if self._has_choice and self._client.is_connected:
             log.warning("connection %s leaves %s: %s", self.name, self._client.server_address, why)
             await self._client.change_server()
@@ -139,7 +165,7 @@ class Link:
             NoResponders: if nobody listens there.
             RequestTimedOut: if nobody answered in time; whether it was served is unknown.
         """
-        answer = await self._ask(subject, data, headers, timeout, is_stream=subject.startswith(_JETSTREAM))
+        answer = await self._ask(subject, data, headers, timeout, _asked_of(subject))
         if status_code(answer.headers) == NO_RESPONDERS:
             raise NoResponders(f"nobody answers on {subject}")
         return answer
@@ -152,7 +178,7 @@ class Link:
             RequestTimedOut: if the closing answer did not come in time.
         """
         parts: list[Delivery] = []
-        last = await self._ask(subject, data, b"", timeout, is_stream=subject.startswith(_JETSTREAM), parts=parts)
+        last = await self._ask(subject, data, b"", timeout, _asked_of(subject), parts)
         code = status_code(last.headers)
         if code == NO_RESPONDERS:
             raise NoResponders(f"nobody answers on {subject}")
@@ -178,17 +204,23 @@ class Link:
         """
         block = append_headers(fence, headers)
         try:
-            answer = await self._ask(subject, data, block, timeout, is_stream=True)
+            answer = await self._ask(subject, data, block, timeout, Asked.STORE)
         except RequestTimedOut as error:
             raise PublishUnknown(f"no acknowledgement for {subject}: {error}") from error
         if self._has_choice and status_code(answer.headers) == NO_RESPONDERS:
             raise PublishUnknown(f"no server takes {subject}: its stream has no leader now, or was never made")
         try:
-            return sequence_of(subject, answer)
+            sequence = sequence_of(subject, answer)
         except StoreFull:
             # A broker without room says so at once: whoever asks again must not do so thousands of times a second.
             await asyncio.sleep(_FULL_PAUSE_S)
             raise
+        except (FenceMismatch, PublishUnknown):
+            self._storing.refused()
+            raise
+        if self._storing.is_there:
+            self._storing.dispel()
+        return sequence
 
     def reply_to(self, delivery: Delivery, data: bytes, headers: bytes = b"") -> None:
         """Answer a request, if it asked for an answer."""
@@ -197,8 +229,9 @@ class Link:
 
     async def close(self) -> None:
         """Send what is queued and disconnect; what still waits for an answer gets ``BusUnavailable``."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for task in (self._sweeper, self._probe):
+            if task is not None:
+                task.cancel()
         for waiting in tuple(self._waiting.values()):
             waiting.fail(BusUnavailable(f"connection {self.name} was closed"))
         self._waiting.clear()
@@ -211,33 +244,36 @@ class Link:
         data: bytes,
         headers: bytes,
         timeout: timedelta,
-        *,
-        is_stream: bool,
+        of: Asked,
         parts: list[Delivery] | None = None,
     ) -> Delivery:
-        """Ask once; of a stream in a cluster, again while it has no leader: what nobody took is surely not stored."""
-        now = self._loop.time()
-        due = now + timeout.total_seconds()
-        overdue = min(due, now + _OVERDUE_S) if is_stream else _NEVER
-        answer = await self._ask_once(subject, data, headers, due, overdue, parts)
-        if is_stream and self._has_choice and (self._doubt.is_there or answer.headers):
+        """Ask once; a stream of a cluster again while it has no leader: what nobody took is surely not stored."""
+        due = self._loop.time() + timeout.total_seconds()
+        doubt = None if of is Asked.SERVICE else self._storing if of is Asked.STORE else self._asking
+        answer = await self._ask_once(subject, data, headers, due, doubt, parts)
+        if self._has_choice and doubt is not None and answer.headers:
             while status_code(answer.headers) == NO_RESPONDERS and self._loop.time() + _PAUSE_S < due:
-                self._doubt.sign()
+                doubt.refused()
                 await asyncio.sleep(_PAUSE_S)
-                overdue = min(due, self._loop.time() + _OVERDUE_S)
-                answer = await self._ask_once(subject, data, headers, due, overdue, parts)
-            if status_code(answer.headers) != NO_RESPONDERS:
-                self._doubt.dispel()
+                answer = await self._ask_once(subject, data, headers, due, doubt, parts)
+        if of is Asked.LEADER and self._asking.is_there and status_code(answer.headers) != NO_RESPONDERS:
+            self._asking.dispel()
         return answer
 
     async def _ask_once(
-        self, subject: str, data: bytes, headers: bytes, due: float, overdue: float, parts: list[Delivery] | None
+        self,
+        subject: str,
+        data: bytes,
+        headers: bytes,
+        due: float,
+        doubt: Doubt | None,
+        parts: list[Delivery] | None,
     ) -> Delivery:
         if self._client.is_closed:
             raise BusUnavailable(f"connection {self.name} is closed")
         number = str(next(self._tokens))
         future: asyncio.Future[Delivery] = self._loop.create_future()
-        self._waiting[number] = Waiting(future, due, overdue, parts)
+        self._waiting[number] = Waiting(future, self._loop.time(), due, doubt, parts)
         try:
             self._client.send(subject, data, f"{self._inbox}.{number}", headers)
             return await future
@@ -260,16 +296,39 @@ class Link:
 
     async def _sweep(self) -> None:
         # One timer for all: a timer per request costs more than the request's own bookkeeping.
-        while True:
+        for tick in itertools.count(1):
             await asyncio.sleep(_SWEEP_S)
-            now = self._loop.time()
-            for waiting in tuple(self._waiting.values()):
-                if waiting.overdue < now:
-                    self._doubt.sign()
-                if waiting.due < now:
-                    waiting.fail(RequestTimedOut("no answer in time; whether it was served is unknown"))
-            if self._doubt.tick():
+            given_up = self._give_up()
+            is_time = [self._weigh(doubt, given_up) for doubt in (self._storing, self._asking)]
+            if self._has_choice and any(is_time):
                 await self.change_server("no stream has answered there for a while")
+            if tick % _PROBE_EVERY == 0 and self._has_choice and self._options.may_ask_streams:
+                self._probe = asyncio.create_task(self._look_at_server(), name=f"link-probe-{self.name}")
+
+    def _give_up(self) -> list[Waiting]:
+        now = self._loop.time()
+        late = [waiting for waiting in self._waiting.values() if waiting.due < now]
+        for waiting in late:
+            waiting.fail(RequestTimedOut("no answer in time; whether it was served is unknown"))
+        return late
+
+    def _weigh(self, doubt: Doubt, given_up: list[Waiting]) -> bool:
+        asked_before = self._loop.time() - OVERDUE.total_seconds()
+        return doubt.tick(
+            is_overdue=any(each.doubt is doubt and each.asked < asked_before for each in self._waiting.values()),
+            given_up=sum(each.doubt is doubt for each in given_up),
+        )
+
+    async def _look_at_server(self) -> None:
+        """Ask what only the whole cluster can answer: who merely reads would else never notice that it is cut off."""
+        with contextlib.suppress(BusError):
+            await self.request(_LEADER_OF_ALL, b"")
+
+
+def _asked_of(subject: str) -> Asked:
+    if not subject.startswith(_JETSTREAM):
+        return Asked.SERVICE
+    return Asked.COPY if subject.startswith(_ANY_COPY) else Asked.LEADER
 
 
 class Listener:

@@ -10,21 +10,28 @@ if TYPE_CHECKING:
     import asyncio
 
     from mesh.bus.direct_client import Delivery
+    from mesh.bus.doubt import Doubt
     from mesh.errors import BusError
 
 
 class Waiting:
     """One request in flight; ``parts`` gathers the replies of a request that has several."""
 
-    __slots__ = ("due", "future", "overdue", "parts")
+    __slots__ = ("asked", "doubt", "due", "future", "parts")
 
     def __init__(
-        self, future: asyncio.Future[Delivery], due: float, overdue: float, parts: list[Delivery] | None
+        self,
+        future: asyncio.Future[Delivery],
+        asked: float,
+        due: float,
+        doubt: Doubt | None,
+        parts: list[Delivery] | None,
     ) -> None:
-        """Wait with ``future`` until ``due``, by the loop's clock; past ``overdue`` the server is doubted."""
+        """Wait with ``future`` from ``asked`` until ``due``, by the loop's clock; ``doubt`` is told of silence."""
         self.future = future
+        self.asked = asked
         self.due = due
-        self.overdue = overdue
+        self.doubt = doubt
         self.parts = parts
 
     def take(self, delivery: Delivery) -> None:

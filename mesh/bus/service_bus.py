@@ -19,7 +19,10 @@ from streams.codec import decode_end_event, encode
 from streams.task import closing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesh.bus.direct_client import Delivery
+    from streams.subjects import TaskKey
     from streams.topology import Account
 
 
@@ -46,6 +49,7 @@ class Bus:
         self.feed = LiveFeed(edge)
         self.source = ServiceSource(self.feed, self.log)
         self.stores = StoreFeed(core)
+        self._on_end: list[Callable[[TaskKey], None]] = []
 
     @classmethod
     async def connect(cls, options: BusOptions) -> Self:
@@ -73,6 +77,13 @@ class Bus:
         marker = closing(decode_end_event(delivery.data))
         key = subjects.parse_ended(delivery.subject)
         self.feed.put(key, LiveEvent(sequence=0, writer=subjects.MESH, data=encode(marker)))
+        for handler in self._on_end:
+            handler(key)
+
+    def on_end(self, handler: Callable[[TaskKey], None]) -> Callable[[], None]:
+        """Call ``handler`` with every task that ends, from the read loop; returns a function that ends it."""
+        self._on_end.append(handler)
+        return lambda: self._on_end.remove(handler)
 
     @property
     def links(self) -> dict[Account, Link]:
@@ -99,4 +110,10 @@ class Bus:
 
 def _link(options: BusOptions, seed: Path) -> LinkOptions:
     prefix = f"_INBOX.svc.{options.name}"
-    return LinkOptions(servers=options.servers, name=f"service:{options.name}", inbox_prefix=prefix, seed_file=seed)
+    return LinkOptions(
+        servers=options.servers,
+        name=f"service:{options.name}",
+        inbox_prefix=prefix,
+        seed_file=seed,
+        may_ask_streams=True,
+    )
