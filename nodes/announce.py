@@ -10,7 +10,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from mesh.errors import BusError, BusUnavailable
-from nodes.chunk_writer import connection_number
 from nodes.pauses import pause_s
 from streams import subjects
 from streams.codec import decode, encode
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TIMEOUT: Final = timedelta(seconds=2)
-_LOOK_S: Final = 0.5
 LEAVE: Final = timedelta(seconds=3)
 """How long a node that stops looks for a registry that hears it."""
 SOFTWARE: Final = f"ig3-edge-network/{version('ig3-edge-network')}"
@@ -59,18 +57,22 @@ class Announcer:
             BusUnavailable: when the connection is closed for good.
         """
         tries = 0
-        while True:
-            self._due.clear()
-            connection = connection_number(self._link)
-            refusal = await self._try(self._replicas)
-            if refusal is None:
-                tries = 0
-                self._accepted.set()
-                await self._until_due(connection)
-            else:
-                tries += 1
-                _log_refusal(tries, refusal)
-                await asyncio.sleep(pause_s(tries))
+        # Another connection: the registry may have counted us as lost meanwhile. A closed one ends this in the request.
+        forget = self._link.on_return(self._due.set)
+        try:
+            while True:
+                self._due.clear()
+                refusal = await self._try(self._replicas)
+                if refusal is None:
+                    tries = 0
+                    self._accepted.set()
+                    await self._due.wait()
+                else:
+                    tries += 1
+                    _log_refusal(tries, refusal)
+                    await asyncio.sleep(pause_s(tries))
+        finally:
+            forget()
 
     async def withdraw(self, limit: timedelta = LEAVE) -> None:
         """Say that this node serves nothing from now on, until a registry has heard it or ``limit`` is over.
@@ -88,15 +90,6 @@ class Announcer:
 
     def _on_registry(self, _: Delivery) -> None:
         self._due.set()
-
-    async def _until_due(self, connection: int) -> None:
-        """Wait until a registry asks, or the connection is another one: the registry may have counted us as lost."""
-        while not self._due.is_set() and connection_number(self._link) == connection:
-            if self._link.client.is_closed:
-                raise BusUnavailable(f"connection {self._link.name} is closed for good")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
-                    await self._due.wait()
 
     async def _try(self, replicas: tuple[Replica, ...]) -> str | None:
         """Announce once; returns why it was in vain."""
