@@ -14,6 +14,7 @@ class FaultyLine:
         target = urlsplit(url)
         self._target = (target.hostname, target.port)
         self._muted = False
+        self._down = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self.url = ""
@@ -28,6 +29,15 @@ class FaultyLine:
         for writer in tuple(self._writers):
             writer.transport.abort()
 
+    def down(self) -> None:
+        """Break every connection, and let no new one through until `up`."""
+        self._down = True
+        self.cut()
+
+    def up(self) -> None:
+        """Let new connections through again."""
+        self._down = False
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
         self.url = f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
@@ -41,6 +51,9 @@ class FaultyLine:
         self.cut()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._down:
+            writer.transport.abort()
+            return
         there_reader, there_writer = await asyncio.open_connection(*self._target)
         self._writers |= {writer, there_writer}
         try:

@@ -27,6 +27,7 @@ PATIENCE_S = 30.0
 POLL_S = 0.005
 ACCOUNT = Token("local")
 ME = "dispatcher-1"
+ELSEWHERE = "node-2"
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ class PlayedDispatcher:
         self.hand(key, assign)
         return key
 
-    async def _mark(self, key: TaskKey, seam: Seam | None) -> tuple[TaskAssigned, int, Answer]:
+    async def _mark(self, key: TaskKey, seam: Seam | None, node: str | None = None) -> tuple[TaskAssigned, int, Answer]:
         """Append the marker. What the node stores between reading and writing moves the fence: then look again."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
@@ -131,7 +132,7 @@ class PlayedDispatcher:
                     n=state.n + 1,
                     at_ms=0,
                     attempt=state.attempt + 1,
-                    node=self.node,
+                    node=node or self.node,
                     policy="test",
                     offset=0 if seam == "restarted" else state.chars,
                     seam=seam,
@@ -140,6 +141,13 @@ class PlayedDispatcher:
                 with contextlib.suppress(FenceMismatch):
                     sequence = await self.link.append(subjects.result(key, MESH), encode(marker), fence=fence)
                     return marker, sequence, answer
+
+    async def give_away(self, key: TaskKey, text: str) -> Answer:
+        """Give the task to another node, which writes ``text`` and is not done yet."""
+        marker, _, answer = await self._mark(key, "continued", node=ELSEWHERE)
+        chunk = TaskChunk(n=marker.n + 1, attempt=marker.attempt, offset=answer.state.chars, text=text, tokens=1)
+        await self.append_foreign(key, ELSEWHERE, chunk)
+        return await self.answer(key)
 
     def hand(self, key: TaskKey, assign: Assign) -> None:
         grant = subjects.result(key, self.node)

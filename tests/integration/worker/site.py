@@ -47,8 +47,7 @@ class Site:
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         try:
-            # The signal stops one thread after the other.
-            await until(lambda: all(_is_stopped(thread) for thread in Path(f"/proc/{pid}/task").iterdir()))
+            await until(lambda: stopped(pid))
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -66,6 +65,11 @@ class Site:
         finally:
             await worker.drain(timedelta(0))
             await link.close()
+
+
+def stopped(pid: int) -> bool:
+    """Whether all of a process stands still: the signal stops one thread after the other."""
+    return all(_is_stopped(thread) for thread in Path(f"/proc/{pid}/task").iterdir())
 
 
 def _is_stopped(thread: Path) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from nodes.announce import Announcer
@@ -152,6 +153,85 @@ async def test_what_does_not_finish_while_draining_is_handed_back(site: Site) ->
     assert (report.code, report.status) == ("node_stopping", 503)
 
 
+async def test_what_was_generated_is_stored_before_the_rest_is_handed_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.worker.HAND_OVER", timedelta(minutes=1))
+    engine = ScriptedEngine()
+    async with site.worker(engine) as worker:
+        key = await site.dispatcher.place(model=MODEL)
+        script = await engine.script(1)
+        async with site.frozen():
+            script.say("one ", "two ", "three ")
+            await until(lambda: script.taken == 3)
+            draining = asyncio.create_task(worker.drain(timedelta(0)))
+            await until(lambda: script.closed)
+            assert not draining.done()
+        await draining
+        report = await site.dispatcher.report_of(key)
+        answer = await site.dispatcher.answer(key)
+        # A dispatcher that takes the task over and has not heard of it is told too.
+        taken_over = msgspec.structs.replace(site.dispatcher.assigned[key.task], dispatcher="dispatcher-2")
+        site.dispatcher.hand(key, taken_over)
+        await until(lambda: len(site.dispatcher.refused) == 2)
+    assert isinstance(report, Refused)
+    assert (report.code, report.status, report.dispatcher) == ("node_stopping", 503, "dispatcher-1")
+    assert msgspec.structs.replace(report, dispatcher="dispatcher-2") == site.dispatcher.refused[1]
+    assert (answer.text, answer.state.tokens) == ("one two three ", 3)
+
+
+async def test_an_answer_that_is_whole_when_the_node_stops_is_finished_not_handed_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.worker.HAND_OVER", timedelta(minutes=1))
+    engine = ScriptedEngine()
+    async with site.worker(engine) as worker:
+        key = await site.dispatcher.place(model=MODEL)
+        script = await engine.script(1)
+        async with site.frozen():
+            script.say("one ")
+            script.end("and all")
+            await until(lambda: script.closed)
+            draining = asyncio.create_task(worker.drain(timedelta(0)))
+            await until(lambda: worker.draining)
+        await draining
+        assert (await site.dispatcher.whole(key)).text == "one and all"
+
+
+async def test_a_node_that_stops_waits_for_no_broker(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nodes.worker.HAND_OVER", timedelta(milliseconds=50))
+    engine = ScriptedEngine()
+    async with site.worker(engine) as worker:
+        key = await site.dispatcher.place(model=MODEL)
+        script = await engine.script(1)
+        async with site.frozen():
+            script.say("unheard")
+            await until(lambda: script.taken == 1)
+            await worker.drain(timedelta(0))
+            assert worker.running() == ()
+        report = await site.dispatcher.report_of(key)
+    assert isinstance(report, Refused)
+    assert report.code == "node_stopping"
+
+
+async def test_a_node_that_leaves_looks_for_a_registry_that_hears_it(site: Site) -> None:
+    dispatcher = site.dispatcher
+    link = await site.connect_node()
+    announcer = Announcer(link, NODE, (Replica(model="m", engine="e", context_tokens=1, slots=1),))
+    running = asyncio.create_task(announcer.run())
+    await until(lambda: dispatcher.announced)
+    await announcer.accepted()
+    running.cancel()
+    dispatcher.accepts = False
+    leaving = asyncio.create_task(announcer.withdraw(timedelta(minutes=1)))
+    await until(lambda: len([said for said in dispatcher.announced if not said.replicas]) == 2)
+    dispatcher.accepts = True
+    await leaving
+    dispatcher.accepts = False
+    await announcer.withdraw(timedelta(milliseconds=50))  # and does not look for ever
+    await link.close()
+
+
 async def test_a_node_announces_until_accepted_and_again_when_asked_or_reconnected(site: Site) -> None:
     dispatcher = site.dispatcher
     dispatcher.accepts = False
@@ -172,7 +252,7 @@ async def test_a_node_announces_until_accepted_and_again_when_asked_or_reconnect
         await until(lambda: len(dispatcher.announced) == known + 2)
         running.cancel()
         await asyncio.wait([running])
-        await announcer.withdraw()
+        await announcer.withdraw(timedelta(seconds=30))
         await link.close()
     assert dispatcher.announced[-2].replicas == (replica,)
     assert dispatcher.announced[-1].replicas == ()
