@@ -22,7 +22,7 @@ from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.errors import InvalidSubject, UndecodableEvent
-from streams.events import DeadDropped, DeadKept, DeadRedriven
+from streams.events import DeadDropped, DeadKept, DeadRedriven, TaskDead
 from streams.subjects import TaskKey
 from streams.task import closing
 from streams.task_id import new_task_id, parse_task_id
@@ -103,14 +103,24 @@ async def letter(bus: Bus, name: str) -> DeadLetter:
         BusError: if the broker does not answer.
     """
     task = parse_task_id(name)
-    found = await letters(bus, task=task)
-    if found:
-        return found[0]
+    for _ in range(_TRIES):
+        found = await letters(bus, task=task)
+        if found:
+            return found[0]
+        await _refuse_living(bus, task)
+        # It died a moment ago: the end is a fact before the letter is.
+        await asyncio.sleep(_PAUSE_S)
+    raise DeadLetterError(f"task {task} died, and no dispatcher has come to keep it yet: ask again later")
+
+
+async def _refuse_living(bus: Bus, task: Token) -> None:
     try:
         submitted = await find(bus, task)
     except TaskRefused as error:
         raise DeadLetterError(f"no task {task} is kept here: `ig3 dead list --all` shows the dead ones") from error
     end = await ended(bus, submitted.key)
+    if end is not None and isinstance(end.event, TaskDead):
+        return
     state = "has not ended" if end is None else f"ended as {closing(end.event).outcome}"
     raise DeadLetterError(f"task {task} is not dead: it {state}; `ig3 tasks show {task}` shows its answer")
 
