@@ -44,6 +44,8 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     token_delay_ms: Annotated[float, Meta(ge=0)] = 0.0
     """Pause before each token of the synthetic engine."""
     synthetic: SyntheticKind = "continues"
+    poison: str | None = None
+    """A text that kills the process when the synthetic engine is asked it, as a prompt that an engine crashes on."""
 
 
 class Generate(Struct, frozen=True, kw_only=True):

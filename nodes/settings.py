@@ -53,6 +53,13 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             " answer, or varies, so that it can do neither."
         ),
     ] = "continues"
+    poison: Annotated[
+        str | None,
+        Meta(
+            description="For fault tests: the synthetic engine kills its process in answers to what has this in it.",
+            examples=["TEXT"],
+        ),
+    ] = None
     drain: Annotated[
         timedelta,
         Meta(
@@ -83,4 +90,5 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             threads=self.threads,
             token_delay_ms=self.token_delay_ms,
             synthetic=self.synthetic,
+            poison=self.poison,
         )

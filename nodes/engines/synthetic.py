@@ -6,7 +6,9 @@ It is never a default.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import signal
 import zlib
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +31,8 @@ DEFAULT_TOKENS: Final = 50
 _SLOTS: Final = 256
 _BREATH: Final = 8
 """Without a delay the event loop gets a turn after this many tokens."""
+_LETHAL: Final = 3
+"""How many tokens a poisoned question gets out of an engine before it kills that."""
 
 # Every character class that a codec could break on; the number of words is prime, so starts differ for long.
 _WORDS: Final = (
@@ -70,6 +74,8 @@ class SyntheticEngine:
         """
         self._check_started()
         answer = _Answer(request, self._spec.context_tokens, shift=self._shift())
+        poison = self._spec.poison
+        is_poisoned = poison is not None and any(poison in message.content for message in request.messages)
         clock = asyncio.get_running_loop().time
         start = clock()
         self._running += 1
@@ -82,6 +88,8 @@ class SyntheticEngine:
                 self._check_started()
                 if piece := answer.step():
                     yield piece
+                if is_poisoned and answer.tokens >= _LETHAL:
+                    os.kill(os.getpid(), signal.SIGKILL)
         finally:
             self._running -= 1
 

@@ -1,0 +1,45 @@
+"""A question that kills every node it is put to: it stops, its user is told, and the mesh serves on."""
+
+import json
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from tests.running_mesh import SYNTHETIC, RunningMesh, running_up
+
+pytestmark = pytest.mark.timeout(240)
+
+POISON = "the question that kills"
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
+    """Two nodes, which `ig3 up` starts again when they die."""
+    arguments = ("--engine", SYNTHETIC, "--nodes", "2")
+    with running_up(tmp_path_factory.mktemp("poison"), *arguments, variables={"IG3_POISON": POISON}) as running:
+        yield running
+
+
+def ask(mesh: RunningMesh, question: str) -> str | None:
+    with openai.OpenAI(base_url=f"{mesh.url}/v1", api_key="unused", max_retries=0) as client:
+        messages = [{"role": "user", "content": question}]
+        return client.chat.completions.create(model=SYNTHETIC, messages=messages).choices[0].message.content
+
+
+def test_a_poisonous_task_dies_and_the_fleet_does_not(mesh: RunningMesh) -> None:
+    with pytest.raises(openai.APIStatusError) as caught:
+        ask(mesh, f"{POISON}, please")
+    assert caught.value.status_code == 502
+    assert caught.value.code == "attempts_exhausted"
+    assert "kept for the operator" in caught.value.message
+
+    (dead,) = (json.loads(line) for line in mesh.place.ok("dead", "list", "--json").splitlines())
+    report = json.loads(mesh.place.ok("dead", "show", dead["task"], "--json"))
+    assert [failure["code"] for failure in report["failures"]] == ["node_lost"] * 3
+    assert len({failure["node"] for failure in report["failures"][:2]}) == 2, "the same node came first again"
+    assert len(report["text"].split()) >= 3, "what was written before it died is lost"
+
+    assert ask(mesh, "an honest question")
+    mesh.place.ok("dead", "drop", dead["task"], "--reason", "it kills")
+    assert mesh.place.ok("dead", "list", "--json") == ""
