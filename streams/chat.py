@@ -13,8 +13,8 @@ FinishReason = Literal["stop", "length"]
 """``stop``: the model or a stop string ended it. ``length``: ``max_tokens`` or the context ended it."""
 
 
-Count = Annotated[int, Meta(ge=0)]
-"""How many of something there are."""
+Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+"""How many of something there are; every number that JSON can hold exactly."""
 
 
 class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):

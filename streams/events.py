@@ -21,6 +21,9 @@ Counter = Annotated[int, Meta(ge=1)]
 """``n``: the one counter that markers and chunks of a task share, from 1, without holes."""
 
 Attempt = Annotated[int, Meta(ge=1)]
+ChunkTokens = Annotated[int, Meta(ge=0, le=2**24)]
+"""More than a message can hold: so that no sum over a task's chunks is too large for an event."""
+
 Deadline = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 """Unix milliseconds up to the year 9999: what a user sends must not overflow a clock of ours."""
 
@@ -136,7 +139,7 @@ class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
     attempt: Attempt
     offset: Count
     text: str
-    tokens: Count = 0
+    tokens: ChunkTokens = 0
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.projections import ProjectionDesk
+from mesh.bus.answer import Step
 from mesh.history.checkpoint import Checkpoint
 from mesh.history.replay import replay
 from mesh.history.roster_log import RosterDevices, RosterModels
@@ -34,6 +35,7 @@ from streams.task import TaskState
 from streams.tokens import token
 from streams.topology import DEVICES, MODELS, stream_specs
 from tests.mesh_in_process import InProcessMesh, RunningDispatcher
+from tests.unit.golden_logs import LOGS, read_log, read_meaning
 
 NODE = token("n1")
 USAGE = Usage(prompt_tokens=1, completion_tokens=2)
@@ -261,6 +263,29 @@ async def expire_first(mesh: InProcessMesh, stream: str) -> None:
     config = {**info["config"], "max_msgs": count - 1}
     answer = await mesh.bus.edge.request(f"$JS.API.STREAM.UPDATE.{stream}", json.dumps(config).encode())
     assert "error" not in json.loads(answer.data)
+
+
+async def test_old_logs_are_what_they_were_on_a_real_broker(mesh: InProcessMesh, store: SnapshotStore):
+    for name in LOGS:
+        for stream, subject, body in read_log(name):
+            await (mesh.bus.core if stream == "ENDED" else mesh.bus.edge).append(subject, body)
+    report = await report_on(mesh, store)
+
+    assert named(report) == []
+    assert report.comparisons[-1].compared == len(LOGS) - 1
+    for name in LOGS:
+        if name != "running":
+            key = subjects.parse_submitted(read_log(name)[0].subject).key
+            assert text_seen(await mesh.steps(key)) == read_meaning(name).text
+
+
+def text_seen(steps: list[Step]) -> str:
+    """What stands on a reader's screen in the end: an attempt that begins anew wipes it."""
+    text = ""
+    for step in steps:
+        text = "" if isinstance(step.event, TaskAssigned) and step.event.seam == "restarted" else text
+        text += step.event.text if isinstance(step.event, TaskChunk) else ""
+    return text
 
 
 # --- snapshots of the roster -------------------------------------------------------------------------------------
