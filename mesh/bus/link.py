@@ -112,6 +112,11 @@ class Link:
         return self._client.is_connected
 
     @property
+    def has_choice(self) -> bool:
+        """Whether the bus is a cluster, as far as this side was told: then streams have copies that may lag behind."""
+        return self._has_choice
+
+    @property
     def name(self) -> str:
         """The name under which the server knows this connection."""
         return self._options.name

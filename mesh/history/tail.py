@@ -33,6 +33,7 @@ SAVE_AT_STOP: Final = 500
 
 _BATCH: Final = 500
 _LOOK_S: Final = 2.0
+_PAUSES_S: Final = (0.001, 0.005, 0.02, 0.1, 0.4, 1.0)
 
 OnEvent = Callable[[int, str, bytes], None]
 """Called with stream sequence, subject and body, in stream order; must not wait."""
@@ -106,8 +107,13 @@ class StreamTail:
         Raises:
             BusError: if the stream cannot be read.
         """
-        if self._position < sequence:
-            await self._read_on()
+        for pause_s in _PAUSES_S:
+            if self._position < sequence:
+                await self._read_on()
+            if self._position >= sequence:
+                return
+            # In a cluster any copy answers, and this one has not heard of it yet.
+            await asyncio.sleep(pause_s)
 
     def _on_nudge(self, _: Delivery) -> None:
         self._nudge.set()
