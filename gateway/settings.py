@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 
 from mesh.config.address import parse_address
 from streams.subjects import ServiceClass
+from streams.tokens import is_token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OnDisconnect = Literal["continue", "cancel"]
 """What becomes of a task whose client hangs up: it ends as if nothing had happened, or it is cancelled."""
+
+_CHOICES: Final[tuple[OnDisconnect, ...]] = get_args(OnDisconnect)
 
 
 class GatewaySettings(Struct, frozen=True, kw_only=True):
@@ -44,10 +50,60 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     on_disconnect: Annotated[
         OnDisconnect, Meta(description="What becomes of a task whose client hangs up and did not say.")
     ] = "continue"
+    on_disconnect_of: Annotated[
+        tuple[str, ...],
+        Meta(description="The same for single accounts: ACCOUNT=cancel or ACCOUNT=continue."),
+    ] = ()
+    open_limit: Annotated[
+        int, Meta(ge=1, description="Tasks that an account may have open, running or waiting; more are refused (429).")
+    ] = 640
+    open_limit_of: Annotated[tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER.")] = ()
+    waiting_limit: Annotated[
+        int, Meta(ge=1, description="Tasks that may wait for one model in one class; more are refused (503).")
+    ] = 512
+    dispatcher_patience: Annotated[
+        timedelta, Meta(description="How long tasks are still taken while no dispatcher is heard; then they get a 503.")
+    ] = timedelta(seconds=15)
     http_stop_timeout: Annotated[
-        timedelta, Meta(description="How long running answers may go on when the gateway is asked to stop.")
+        timedelta,
+        Meta(
+            description="How long running answers may go on when the gateway is asked to stop; "
+            "then their readers are told where to go on, and 2 s later all connections are closed."
+        ),
     ] = timedelta(seconds=10)
 
     def __post_init__(self) -> None:
         """Check what a type cannot say."""
         parse_address(self.http)
+        _ = self.disconnects, self.open_limits
+
+    @property
+    def disconnects(self) -> dict[str, OnDisconnect]:
+        """What a hang-up means for accounts that have a rule of their own."""
+        return {account: _choice(text) for account, text in _by_account(self.on_disconnect_of)}
+
+    @property
+    def open_limits(self) -> dict[str, int]:
+        """How many tasks accounts with a limit of their own may have open."""
+        return {account: _count(text) for account, text in _by_account(self.open_limit_of)}
+
+
+def _by_account(entries: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for entry in entries:
+        account, sign, text = entry.partition("=")
+        if not sign or not is_token(account):
+            raise ValueError(f"{entry!r} is not ACCOUNT=VALUE")
+        yield account, text
+
+
+def _choice(text: str) -> OnDisconnect:
+    for known in _CHOICES:
+        if text == known:
+            return known
+    raise ValueError(f"{text!r} is none of {', '.join(_CHOICES)}")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{text!r} is not a whole number above 0")
+    return int(text)

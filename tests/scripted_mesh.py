@@ -38,9 +38,10 @@ from streams.events import (
     TaskError,
     TaskEvent,
     TaskFailed,
+    TaskRequeued,
     TaskSubmitted,
 )
-from streams.messages import Cancel, CancelOutcome, EventsPage, EventsRequest, Refusal, StoredEvent
+from streams.messages import Backlog, Cancel, CancelOutcome, EventsPage, EventsRequest, Refusal, StoredEvent
 from streams.subjects import MESH, SERVICE_CLASSES, TaskKey
 from streams.task import fold
 from streams.task_id import parse_task_id
@@ -48,8 +49,12 @@ from streams.tokens import Token
 from streams.topology import TASKS, consumer_name, consumer_specs, stream_specs
 
 NODE = Token("n1")
+OTHER_NODE = Token("n2")
+DISPATCHER = Token("scripted")
 WORDS = tuple(f"word{number} " for number in range(40))
 LOCAL = Token("local")
+VOID = "void "
+"""What is written before an answer begins again."""
 
 
 class RestartableBroker:
@@ -90,6 +95,11 @@ class ScriptedMesh:
         """After this many chunks every answer waits for ``go``."""
         self.go = asyncio.Event()
         self.paused = asyncio.Event()
+        self.restart_after: int | None = None
+        """After this many chunks another node begins every answer again: once `restart` is set."""
+        self.restart = asyncio.Event()
+        self.backlog: Backlog | None = Backlog(at_ms=0, interval_s=1)
+        """What the dispatcher says that it holds; None: it says nothing."""
         self.error: TaskError | None = None
         """What every task fails with, once its words are written."""
         self.page_size = 7
@@ -121,6 +131,7 @@ class ScriptedMesh:
             self._queues.append(queue)
         await self.bus.edge.listen(subjects.user_api_all("events"), self._on_events)
         await self.bus.edge.listen(subjects.user_api_all("cancel"), self._on_cancel)
+        self._start(self._report_on())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -130,6 +141,16 @@ class ScriptedMesh:
         for queue in self._queues:
             await queue.stop()
         await self.bus.close()
+
+    def report(self) -> None:
+        """Say what the dispatcher holds."""
+        if self.backlog is not None:
+            self.bus.core.send(subjects.backlog(DISPATCHER), encode(self.backlog))
+
+    async def _report_on(self) -> None:
+        while True:
+            self.report()
+            await asyncio.sleep(0.5)
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
@@ -161,12 +182,15 @@ class ScriptedMesh:
         self.submitted.append(submitted)
         await self.append(key, MESH, TaskAssigned(n=1, at_ms=0, attempt=1, node=NODE, policy="script"))
         n = 1
+        if self.restart_after is not None:
+            n = await self._write_in_vain(key, self.restart_after)
+        node, attempt = (NODE, 1) if self.restart_after is None else (OTHER_NODE, 2)
         offset = 0
         for number, word in enumerate(self.words, 1):
             if key.task in self._cancelled:
                 break
             n += 1
-            await self.append(key, NODE, self._chunk(n, offset, word, number))
+            await self.append(key, node, self._chunk(n, offset, word, number, attempt))
             offset += len(word)
             if number == self.pause_after:
                 self.paused.set()
@@ -174,11 +198,29 @@ class ScriptedMesh:
         await self._finish(key, submitted, n)
         work.done()
 
-    def _chunk(self, n: int, offset: int, word: str, number: int) -> TaskChunk:
+    async def _write_in_vain(self, key: TaskKey, chunks: int) -> int:
+        """Write the beginning of an answer that is void afterwards; returns the counter of the new assignment."""
+        for number in range(chunks):
+            text = VOID
+            await self.append(
+                key, NODE, TaskChunk(n=2 + number, attempt=1, offset=number * len(text), text=text, tokens=1)
+            )
+        await self.restart.wait()
+        gone = TaskRequeued(
+            n=2 + chunks, at_ms=0, attempt=1, node=NODE, code="node_lost", message="gone", retry_at_ms=0
+        )
+        await self.append(key, MESH, gone)
+        again = TaskAssigned(
+            n=3 + chunks, at_ms=0, attempt=2, node=OTHER_NODE, policy="script", seam="restarted" if chunks else None
+        )
+        await self.append(key, MESH, again)
+        return again.n
+
+    def _chunk(self, n: int, offset: int, word: str, number: int, attempt: int) -> TaskChunk:
         if number < len(self.words):
-            return TaskChunk(n=n, attempt=1, offset=offset, text=word, tokens=1)
+            return TaskChunk(n=n, attempt=attempt, offset=offset, text=word, tokens=1)
         usage = Usage(prompt_tokens=3, completion_tokens=number)
-        return TaskChunk(n=n, attempt=1, offset=offset, text=word, tokens=1, finish_reason="stop", usage=usage)
+        return TaskChunk(n=n, attempt=attempt, offset=offset, text=word, tokens=1, finish_reason="stop", usage=usage)
 
     async def _finish(self, key: TaskKey, submitted: TaskSubmitted, n: int) -> None:
         model = submitted.model

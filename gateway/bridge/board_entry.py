@@ -39,6 +39,8 @@ class BoardEntry:
         self.state = step.state
         if isinstance(step.event, TaskChunk):
             self._tail = (self._tail + step.event.text)[-TAIL_CHARS:]
+        elif step.restarts:
+            self._tail = ""
         elif isinstance(step.event, TaskEnded):
             self._ended_ms = step.event.at_ms
 

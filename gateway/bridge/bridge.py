@@ -48,10 +48,14 @@ class Bridge:
         self._work.append(asyncio.create_task(self._topics.roster.run(), name="bridge-roster"))
         self._work.append(asyncio.create_task(self._watch_bus(), name="bridge-bus"))
 
-    async def close(self) -> None:
-        """End all connections with the code that says "come back at once", and stop."""
+    def dismiss(self) -> None:
+        """End all connections with the code that says "come back at once, behind the last n that you have"."""
         for session in tuple(self._sessions):
             session.end(close_codes.STOPPING)
+
+    async def close(self) -> None:
+        """End all connections, and stop."""
+        self.dismiss()
         await self._topics.boards.close()
         for task in self._work:
             task.cancel()

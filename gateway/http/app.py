@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from gateway.backlog_feed import BacklogFeed
 from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.dispatcher.settings import DispatcherSettings
@@ -19,6 +20,7 @@ from gateway.http.site import SITE, Site
 from gateway.http.tasks import Tasks
 from gateway.http.wishes import Defaults
 from gateway.page import routes as page_routes
+from gateway.queue_gate import Limits, QueueGate
 from mesh.telemetry.telemetry import Telemetry
 from streams.tokens import Token
 
@@ -56,6 +58,7 @@ def build_app(
         metrics: the page of what was counted, if it is shown.
     """
     shared = tasks or DispatcherSettings()
+    gate = QueueGate(bus, BacklogFeed(bus.core), _limits(settings))
     site = Site(
         bus,
         roster_feed,
@@ -63,21 +66,25 @@ def build_app(
         account=account,
         defaults=Defaults(
             urgency=settings.urgency,
-            on_disconnect=settings.on_disconnect,
+            on_disconnect=settings.disconnects.get(account, settings.on_disconnect),
             deadline=shared.deadline,
             retention=retention,
         ),
         known_models=shared.known_models,
         policy=OriginPolicy(settings),
         telemetry=telemetry or Telemetry.off(),
+        gate=gate,
     )
     # The limit of request.read() itself; a body that says its size is refused before it is read.
     app = web.Application(middlewares=[boundary(site)], client_max_size=settings.http_body_limit)
     app[SITE] = site
     app.on_response_prepare.append(sign)
+    app.on_startup.append(_on_startup)
     app.on_shutdown.append(_on_shutdown)
     _add_routes(app, site)
-    bridge_routes.add_routes(app, Bridge(bus, roster_feed, account))
+    bridge = Bridge(bus, roster_feed, account)
+    bridge_routes.add_routes(app, bridge)
+    site.leaving.on_begin(bridge.dismiss)
     page_routes.add_routes(app)
     if metrics is not None:
         app.router.add_get("/metrics", metrics.show)
@@ -96,6 +103,20 @@ def _add_routes(app: web.Application, site: Site) -> None:
     app.router.add_get("/readyz", health.ready)
 
 
+def _limits(settings: GatewaySettings) -> Limits:
+    return Limits(
+        open_tasks=settings.open_limit,
+        open_tasks_of=settings.open_limits,
+        waiting=settings.waiting_limit,
+        dispatcher_patience_s=settings.dispatcher_patience.total_seconds(),
+    )
+
+
+async def _on_startup(app: web.Application) -> None:
+    await app[SITE].gate.start()
+
+
 async def _on_shutdown(app: web.Application) -> None:
-    app[SITE].is_stopping = True
+    app[SITE].leaving.begin()
     await app[SITE].finish()
+    await app[SITE].gate.stop()

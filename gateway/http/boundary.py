@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from gateway.http.errors import ApiError, from_exception, unexpected
+from gateway.http.errors import ApiError, from_exception, stopping, unexpected
 from gateway.http.site import REQUEST_ID_KEY, SITE, STARTED_KEY, TASK_KEY
 from gateway.http.wishes import REQUEST_ID, TASK, request_id
 
@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ALWAYS_SERVED: Final = frozenset({"/healthz", "/readyz"})
+"""What a gateway that stops still answers."""
+
 PROCESSING_MS: Final = "openai-processing-ms"
 
 _FIRST_ERROR: Final = 400
 _CORS_REQUEST_HEADERS: Final = (
-    "authorization, content-type, last-event-id, x-request-id, "
+    "authorization, content-type, idempotency-key, last-event-id, x-request-id, "
     "x-ig3-task, x-ig3-urgency, x-ig3-deadline-ms, x-ig3-on-disconnect"
 )
-_CORS_ANSWER_HEADERS: Final = f"{REQUEST_ID}, {TASK}, {PROCESSING_MS}"
+_CORS_ANSWER_HEADERS: Final = f"{REQUEST_ID}, {TASK}, {PROCESSING_MS}, retry-after"
 
 
 def boundary(site: Site) -> Middleware:
@@ -39,6 +42,8 @@ def boundary(site: Site) -> Middleware:
         request[STARTED_KEY] = time.monotonic()
         try:
             site.policy.check(request)
+            if site.leaving.has_begun and request.path not in ALWAYS_SERVED:
+                raise stopping("Ask another gateway, or this one when it is back.")
             return _preflight(request, site) or await handler(request)
         except web.HTTPException as error:
             if error.status < _FIRST_ERROR:

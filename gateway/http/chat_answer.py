@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -18,8 +17,10 @@ if TYPE_CHECKING:
     from streams.task import TaskState
     from streams.tokens import Token
 
-FINGERPRINT: Final = f"fp_ig3_{metadata.version('ig3-edge-network').replace('.', '_')}"
-"""``system_fingerprint``: what software made the answer."""
+FINGERPRINT: Final = "fp_ig3_1"
+"""``system_fingerprint``: the form of what is written here, which changes when the same events give other bytes.
+
+Not the process or its version: a repeat under an idempotency key gets the same bytes from any gateway (ADR 9)."""
 
 _FINGERPRINT_FIELD: Final = f'"system_fingerprint":"{FINGERPRINT}",'.encode()
 DONE: Final = b"data: [DONE]\n\n"
@@ -109,8 +110,8 @@ class ChunkFrames:
     that a client that goes on behind an id has had all before it.
     """
 
-    def __init__(self, task: Token, model: str, *, include_usage: bool, after: int = 0) -> None:
-        """Prepare the parts that stay the same; ``after`` is the counter behind which the client goes on."""
+    def __init__(self, task: Token, model: str, *, include_usage: bool) -> None:
+        """Prepare the parts that stay the same."""
         head = b'data: {"id":"%b","object":"chat.completion.chunk","created":%d,"model":%b,%b"choices":[' % (
             completion_id(task).encode(),
             created_ms(task) // 1000,
@@ -123,7 +124,9 @@ class ChunkFrames:
         self._tail = b'},"logprobs":null,"finish_reason":null}]' + no_usage + b"}\n\n"
         self._no_usage = no_usage
         self._include_usage = include_usage
-        self._is_first = after == 0
+        self._is_first = True
+        self.has_text = False
+        """Whether the client has text of the answer, by this stream or by an earlier one."""
 
     def write(self, step: Step) -> bytes:
         """Write what a client is told of one event: nothing at all of most markers."""
@@ -131,16 +134,31 @@ class ChunkFrames:
         if isinstance(event, TaskChunk):
             return self._chunk(event)
         if isinstance(event, TaskQueued):
-            return b": queued position=%d reason=%b\n\n" % (event.position, _one_line(event.reason))
+            return self.comment(b"queued position=%d reason=%b" % (event.position, _one_line(event.reason)))
         return self._end(event.n, step.state) if isinstance(event, TaskEnded) else b""
 
-    def failure(self, error: ApiError) -> bytes:
+    def go_on(self, *, has_text: bool) -> None:
+        """Begin behind what an earlier stream has told."""
+        self.has_text = has_text
+        self._is_first = not has_text
+
+    def comment(self, text: bytes) -> bytes:
+        """Write what clients skip.
+
+        Behind an event that has an id no empty line may follow: OpenAI's clients take it for an event without data,
+        and fail.
+        """
+        return b": %b\n" % text if self.has_text else b": %b\n\n" % text
+
+    def failure(self, error: ApiError, *, n: int | None = None) -> bytes:
         """Write the event that ends a stream whose answer does not come, in the shape that OpenAI's clients raise."""
-        return b"data: %b\n\n" % error.body()
+        counter = b"" if n is None else b"id: %d\n" % n
+        return b"%bdata: %b\n\n" % (counter, error.body())
 
     def _chunk(self, chunk: TaskChunk) -> bytes:
         if not chunk.text:
             return b""
+        self.has_text = True
         frame = b"id: %d\n%b%b%b" % (chunk.n, self._content, _encode(chunk.text), self._tail)
         return self._role() + frame if self._is_first else frame
 
@@ -150,7 +168,7 @@ class ChunkFrames:
 
     def _end(self, n: int, state: TaskState) -> bytes:
         if state.outcome != "completed":
-            return b"id: %d\n%b" % (n, self.failure(from_end(state)))
+            return self.failure(from_end(state), n=n)
         role = self._role() if self._is_first else b""
         finish = _encode(state.finish_reason or "stop")
         last = b'%b{"index":0,"delta":{},"logprobs":null,"finish_reason":%b}]%b}\n\n' % (

@@ -9,7 +9,8 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.errors import GatewayError
-from mesh.errors import BusError
+from gateway.queue_gate import TaskNotTaken
+from mesh.errors import BusError, StoreFull
 from streams.errors import StreamsError
 from streams.events import TaskError
 
@@ -23,6 +24,8 @@ CANCELLED_STATUS: Final = 499
 """For a task that was cancelled: below 500 and no 408, 409 or 429, so that no client library tries again by itself."""
 
 _TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_REQUESTS: Final = "requests"
+"""OpenAI's type where there are too many requests, as against too many tokens."""
 _SERVER_ERROR: Final = 500
 _LAST_STATUS: Final = 599
 
@@ -59,18 +62,21 @@ class ApiError(GatewayError):
         code: str | None,
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
+        kind: str | None = None,
     ) -> None:
-        """Keep what the answer is made of."""
+        """Keep what the answer is made of; ``kind`` is OpenAI's ``type`` where it does not follow from the status."""
         super().__init__(message)
         self.status = status
         self.message = message
         self.code = code
         self.param = param
         self.headers = headers or {}
+        self.kind = kind
 
     def body(self) -> bytes:
         """The JSON of this error."""
-        kind = _TYPES.get(self.status, "invalid_request_error" if self.status < _SERVER_ERROR else "server_error")
+        usual = "invalid_request_error" if self.status < _SERVER_ERROR else "server_error"
+        kind = self.kind or _TYPES.get(self.status, usual)
         param = None if self.param is None else _sendable(self.param)
         detail = ErrorDetail(message=_sendable(self.message), type=kind, param=param, code=self.code)
         return msgspec.json.encode(ErrorBody(error=detail))
@@ -107,6 +113,10 @@ def from_exception(error: Exception) -> ApiError | None:
             return error
         case web.HTTPException():
             return _from_aiohttp(error)
+        case TaskNotTaken():
+            return not_taken(error)
+        case StoreFull():
+            return store_full(str(error))
         case BusError():
             return unavailable(f"The mesh cannot be reached now: {error}")
         case StreamsError():
@@ -124,6 +134,27 @@ def store_full(reason: str) -> ApiError:
     """The brokers have no room for new tasks; those that were accepted go on."""
     message = f"The mesh takes no new tasks now: {reason}"
     return ApiError(503, message, code="store_full", headers={"Retry-After": "5"})
+
+
+def not_taken(error: TaskNotTaken) -> ApiError:
+    """A queue is full, or nobody is there to serve it; nothing was stored."""
+    return ApiError(
+        error.status,
+        str(error),
+        code=error.code,
+        headers={"Retry-After": str(error.retry_after_s)},
+        kind=_REQUESTS if error.code == "rate_limit_exceeded" else None,
+    )
+
+
+def stopping(remedy: str) -> ApiError:
+    """This gateway stops, and another goes on with what it leaves."""
+    return ApiError(
+        503,
+        f"This gateway stops. {remedy}",
+        code="gateway_stopping",
+        headers={"Retry-After": "1", "Connection": "close"},
+    )
 
 
 def unexpected() -> ApiError:

@@ -16,7 +16,7 @@ _HEADERS: Final = {
     # A proxy that gathers the answer first would undo the streaming.
     "X-Accel-Buffering": "no",
 }
-_KEEP_ALIVE: Final = b": keep-alive\n\n"
+KEEP_ALIVE: Final = b"keep-alive"
 
 
 class EventStream:
@@ -51,8 +51,8 @@ class EventStream:
         await self.response.write(data)
         self._sent_at_s = time.monotonic()
 
-    async def keep_alive(self) -> None:
-        """Send a comment if nothing was sent for long, so that no proxy takes the connection for dead.
+    async def keep_alive(self, comment: bytes) -> None:
+        """Send ``comment`` if nothing was sent for long, so that no proxy takes the connection for dead.
 
         Raises:
             ConnectionError: if the client has gone.
@@ -60,4 +60,4 @@ class EventStream:
         if self._request.transport is None:
             raise ConnectionResetError("the client has gone")
         if self.quiet_s >= self._keep_alive_s:
-            await self.send(_KEEP_ALIVE)
+            await self.send(comment)

@@ -6,14 +6,16 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, Self
 
+from gateway.http.errors import ApiError
+from gateway.http.wishes import LAST_EVENT_ID
 from mesh.bus.answer import Reader
 from mesh.errors import BusError
+from streams.task import TaskState
 
 if TYPE_CHECKING:
     from mesh.bus.answer import Step, TaskSource
     from mesh.bus.live import Watch
     from streams.subjects import TaskKey
-    from streams.task import TaskState
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,10 @@ class Follower:
         self._watch = watch or source.watch(key)
         self._watch.is_patient = only_whole
         self._is_current = watch is not None
-        self._handed_out = after
+        self.reached = after
+        """The last counter that was handed out."""
+        self.behind = TaskState()
+        """What the task was at ``after``, for a client that goes on."""
 
     @property
     def state(self) -> TaskState:
@@ -79,6 +84,27 @@ class Follower:
             log.warning("task %s cannot be read now: %s", self._key.task, error)
             return self._fresh(await self._read_again())
 
+    async def first_steps(self) -> list[Step]:
+        """Return the first of ``steps``, for a client that comes back.
+
+        Raises:
+            ApiError: 400 if the client claims to have more of the task than there is.
+            BusError: as ``steps``.
+        """
+        claimed = self.reached
+        steps = await self.steps()
+        if self.state.n < claimed and not self.is_over:
+            # The copy of a stream that answers may lag a moment behind the one that the client has read from.
+            steps = await self.steps()
+        if self.state.n < claimed:
+            message = f"{LAST_EVENT_ID} {claimed} lies ahead of the task, whose latest event is {self.state.n}."
+            raise ApiError(400, message, code="invalid_value", param=LAST_EVENT_ID)
+        return steps
+
+    def wake(self) -> None:
+        """Make ``steps`` return now: there is something else to look at."""
+        self._watch.wake()
+
     def close(self) -> None:
         """Listen no more."""
         self._watch.close()
@@ -92,10 +118,11 @@ class Follower:
         self.close()
 
     def _fresh(self, steps: list[Step]) -> list[Step]:
-        if steps and steps[0].state.n <= self._handed_out:
-            steps = [step for step in steps if step.state.n > self._handed_out]
+        if steps and steps[0].state.n <= self.reached:
+            self.behind = [step.state for step in steps if step.state.n <= self.reached][-1]
+            steps = [step for step in steps if step.state.n > self.reached]
         if steps:
-            self._handed_out = steps[-1].state.n
+            self.reached = steps[-1].state.n
         return steps
 
     async def _read_again(self) -> list[Step]:

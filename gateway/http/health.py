@@ -57,8 +57,10 @@ class Health:
         return web.Response(body=msgspec.json.encode(body), headers=_JSON)
 
     async def _find_reason(self) -> str | None:
-        if self._site.is_stopping:
+        if self._site.leaving.has_begun:
             return "the gateway is stopping"
+        if (trouble := self._site.gate.trouble) is not None:
+            return trouble
         bus = self._site.bus
         if not bus.is_connected:
             return "the bus is not connected"

@@ -29,6 +29,9 @@ _BACKLOG: Final = 1024
 _SEND_BUFFER: Final = 128 * 1024
 """Bytes that the kernel keeps for a client that does not read; left to itself it keeps megabytes."""
 
+_FAREWELL_S: Final = 2.0
+"""How long, behind the stop timeout, a client may take to be told where to go on."""
+
 _LINGER_S: Final = 2.0
 """How long to swallow the rest of a refused body, so that the client gets to read the refusal."""
 
@@ -45,8 +48,7 @@ class HttpServer:
         self._app = app
         self._settings = settings
         # aiohttp waits this long twice: for the request, then for its handler.
-        patience_s = settings.http_stop_timeout.total_seconds() / 2
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=patience_s)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_FAREWELL_S / 2)
         self._server: asyncio.Server | None = None
         self.address = parse_address(settings.http)
 
@@ -70,10 +72,12 @@ class HttpServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Take no more connections, let running answers end for as long as the settings say, then close."""
-        self._app[SITE].is_stopping = True
+        """Take no more connections, let running answers end for as long as the settings say, then say goodbye."""
+        leaving = self._app[SITE].leaving
+        leaving.begin()
         if self._server is not None:
             self._server.close()
+        await leaving.drain(self._settings.http_stop_timeout)
         await self._runner.cleanup()
 
     def _connection(self) -> asyncio.Protocol:

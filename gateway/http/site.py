@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from gateway.http.leaving import Leaving
 from gateway.http.measuring import OpenAnswers
+from gateway.idempotency import IdempotencyKeys
 from gateway.submissions import Submissions
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.http.origin import OriginPolicy
     from gateway.http.wishes import Defaults
+    from gateway.queue_gate import QueueGate
     from gateway.roster_feed import RosterFeed
     from gateway.settings import GatewaySettings
     from mesh.bus.service_bus import Bus
@@ -43,6 +46,7 @@ class Site:
         known_models: Collection[str],
         policy: OriginPolicy,
         telemetry: Telemetry,
+        gate: QueueGate,
     ) -> None:
         """Gather; nothing starts here."""
         self.bus = bus
@@ -54,7 +58,9 @@ class Site:
         self.telemetry = telemetry
         self.open_answers = OpenAnswers(telemetry)
         self.submissions = Submissions(bus.edge)
-        self.is_stopping = False
+        self.keys = IdempotencyKeys(bus.core)
+        self.gate = gate
+        self.leaving = Leaving()
         self._known_models = frozenset(known_models)
         self._tasks: set[asyncio.Task[None]] = set()
 

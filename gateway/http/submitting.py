@@ -40,8 +40,6 @@ async def submit(
     limit = min(INPUT_LIMIT, bus.edge.max_payload - _ROOM_FOR_HEADERS)
     if len(data) > limit:
         raise too_large(limit)
-    if (shortage := bus.stores.shortage) is not None:
-        raise store_full(shortage)
     watch = bus.feed.watch(key)
     try:
         await _append(bus, subjects.submitted(service_class, key), data, headers)

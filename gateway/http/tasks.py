@@ -11,7 +11,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.http.chat_answer import UsageObject, usage_object
-from gateway.http.event_stream import EventStream
+from gateway.http.event_stream import KEEP_ALIVE, EventStream
 from gateway.http.following import Follower
 from gateway.http.site import TASK_KEY
 from gateway.http.task_calls import cancel
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from mesh.bus.answer import Step
 
 _JSON: Final = {"Content-Type": "application/json"}
+_KEEP_ALIVE: Final = b": %b\n\n" % KEEP_ALIVE
+_SEND_ON: Final = b"id: %d\n: this gateway stops; go on at another one with Last-Event-ID\n\n"
 _BREAK: Final = b": the mesh cannot be read now; come back with Last-Event-ID\n\n"
 
 
@@ -75,14 +77,21 @@ class Tasks:
         """Send the task's events past a counter, and those to come until its end."""
         key = self._key(request)
         after = last_event_id(request)
-        with Follower(self._site.bus.source, key, after=after) as follower:
-            steps = await follower.steps()
-            if follower.state.n == 0 and await self._site.submissions.find(key) is None:
-                raise unknown_task(key.task)
+        site = self._site
+        with Follower(site.bus.source, key, after=after) as follower, site.leaving.reading(follower):
+            steps = await self._first(follower, key)
             if follower.is_over and not steps:
                 # A browser's EventSource comes back after every end; this status tells it that there is no more.
                 return web.Response(status=204)
             return await self._pass_on(request, follower, steps)
+
+    async def _first(self, follower: Follower, key: TaskKey) -> list[Step]:
+        try:
+            return await follower.first_steps()
+        finally:
+            # Goes before whatever else is wrong: of a task that is not here no counter is right.
+            if follower.state.n == 0 and not await self._site.submissions.exists(key):
+                raise unknown_task(key.task)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel the task; answers with how it ended, which may be that it was whole before."""
@@ -101,10 +110,12 @@ class Tasks:
             await stream.send(b"".join([event_frame(step) for step in steps]) or b": following\n\n")
             try:
                 while not follower.is_over:
+                    if self._site.leaving.is_over:
+                        await stream.send(_SEND_ON % follower.reached)
+                        break
                     steps = await follower.steps()
-                    await (
-                        stream.send(b"".join([event_frame(step) for step in steps])) if steps else stream.keep_alive()
-                    )
+                    frames = b"".join([event_frame(step) for step in steps])
+                    await (stream.send(frames) if frames else stream.keep_alive(_KEEP_ALIVE))
             except BusError:
                 await stream.send(_BREAK)
         return stream.response or web.Response(status=499)

@@ -29,6 +29,7 @@ URGENCY: Final = "x-ig3-urgency"
 DEADLINE: Final = "x-ig3-deadline-ms"
 ON_DISCONNECT: Final = "x-ig3-on-disconnect"
 LAST_EVENT_ID: Final = "Last-Event-ID"
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
 LONGEST_DEADLINE: Final = timedelta(hours=24)
 
@@ -37,6 +38,7 @@ _NUMBERS: Final = itertools.count(1)
 """A random half and a counted one: as unique as all random, at a tenth of the price."""
 
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 _COUNTER: Final = re.compile(r"[0-9]{1,18}")
 _DISCONNECT_CHOICES: Final[tuple[OnDisconnect, ...]] = get_args(OnDisconnect)
 _TIERS: Final[dict[ServiceTier, ServiceClass]] = {"flex": "batch", "priority": "interactive", "scale": "interactive"}
@@ -76,6 +78,18 @@ def read_wishes(request: web.Request, tier: ServiceTier | None, defaults: Defaul
         task=_task(request, now_ms, defaults.retention),
         after=last_event_id(request),
     )
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """The client's key for this request, or None.
+
+    Raises:
+        ApiError: 400, if it cannot be one.
+    """
+    given = request.headers.get(IDEMPOTENCY_KEY)
+    if given is not None and not _KEY.fullmatch(given):
+        raise _unusable(IDEMPOTENCY_KEY, "it must be 1 to 255 printable ASCII characters")
+    return given
 
 
 def request_id(request: web.BaseRequest) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from mesh.bus.live import LiveEvent
 from streams.codec import decode_task_event
 from streams.errors import UndecodableEvent
+from streams.events import TaskAssigned, TaskChunk
 from streams.task import Rejection, TaskState, advance
 
 if TYPE_CHECKING:
@@ -31,6 +32,31 @@ class Step(NamedTuple):
     event: TaskEvent
     writer: str
     state: TaskState
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the text so far is void and the answer begins again (ADR 8): whoever has shown it takes it back."""
+        return isinstance(self.event, TaskAssigned) and self.event.seam == "restarted"
+
+
+class AnswerText:
+    """The text of an answer as its events add up: pieces are added, a restart drops them all."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._pieces: list[str] = []
+
+    def take(self, steps: Iterable[Step]) -> None:
+        """Add what these steps say."""
+        for step in steps:
+            if isinstance(step.event, TaskChunk):
+                self._pieces.append(step.event.text)
+            elif step.restarts:
+                self._pieces.clear()
+
+    def __str__(self) -> str:
+        """The text so far."""
+        return "".join(self._pieces)
 
 
 class TaskSource(Protocol):

@@ -136,6 +136,12 @@ class Watch:
         self._is_due = False
         return taken
 
+    def wake(self) -> None:
+        """End a wait as if something had come: whoever waits has something else to look at."""
+        self._is_due = True
+        if self._waiter is not None:
+            _release(self._waiter)
+
     def close(self) -> None:
         """Stop following."""
         self._feed.forget(self)

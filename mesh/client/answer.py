@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from msgspec import Struct
 
-from mesh.bus.answer import follow
+from mesh.bus.answer import AnswerText, follow
 from mesh.errors import BusUnavailable, TaskCancelledError, TaskFailedError
 from streams.chat import FinishReason, Usage
 from streams.events import Outcome, TaskChunk, TaskError
@@ -34,6 +34,8 @@ class Piece(NamedTuple):
     text: str
     tokens: int
     n: int
+    restarts: bool = False
+    """The answer begins again: drop all text before this piece, which has none itself. Rare; see docs/client.md."""
 
 
 class AnswerResult(Struct, frozen=True, kw_only=True):
@@ -68,6 +70,9 @@ class Answer:
         self._calls = calls
         self._after = after
         self._steps: list[Step] = []
+        self._text = AnswerText()
+        self._begins_at = 0
+        """Counter of the latest restart: text before it is void."""
         self._failure: Exception | None = None
         self._changed = asyncio.Event()
         self._reading = asyncio.create_task(self._read(source, watch), name=f"answer-{key.task}")
@@ -85,15 +90,22 @@ class Answer:
     async def __aiter__(self) -> AsyncIterator[Piece]:
         """Yield the text as it arrives, each piece once.
 
+        Where the answer begins again after text of it was handed out, a piece without text says so (``restarts``).
+
         Raises:
             TaskFailedError: if no whole answer comes; ``error.text`` is what was written until then.
             TaskCancelledError: if it was cancelled.
             TaskRefused: if the mesh knows no such task.
             BusUnavailable: if the mesh stays away for longer than the client's patience.
         """
+        has_text = self._after > 0
         async for step in self.events():
-            if isinstance(step.event, TaskChunk) and step.event.text:
-                yield Piece(step.event.text, step.event.tokens, step.event.n)
+            event = step.event
+            if isinstance(event, TaskChunk) and event.text and event.n > self._begins_at:
+                has_text = True
+                yield Piece(event.text, event.tokens, event.n)
+            elif step.restarts and has_text and event.n == self._begins_at:
+                yield Piece("", 0, event.n, restarts=True)
         self._check()
 
     async def events(self) -> AsyncIterator[Step]:
@@ -163,7 +175,7 @@ class Answer:
     async def _read(self, source: UserSource, watch: Watch | None) -> None:
         try:
             async for steps in follow(source, self._key, watch=watch):
-                self._steps += steps
+                self._take(steps)
                 self._wake()
         except Exception as error:
             # Nothing is lost: whoever waits for the answer gets it.
@@ -173,6 +185,11 @@ class Answer:
             raise
         finally:
             asyncio.get_running_loop().call_soon(self._wake)
+
+    def _take(self, steps: list[Step]) -> None:
+        self._steps += steps
+        self._text.take(steps)
+        self._begins_at = max((step.event.n for step in steps if step.restarts), default=self._begins_at)
 
     def _wake(self) -> None:
         waiting, self._changed = self._changed, asyncio.Event()
@@ -193,7 +210,7 @@ class Answer:
         return AnswerResult(
             task=self.task,
             outcome=state.outcome,
-            text="".join(step.event.text for step in self._steps if isinstance(step.event, TaskChunk)),
+            text=str(self._text),
             finish_reason=state.finish_reason,
             usage=state.usage,
             node=state.node,

@@ -39,6 +39,7 @@ class ChatSession:
         self._system: str | None = None
         self._said: list[Message] = []
         self._line_is_open = False
+        self._task = ""
         self.model = model
 
     def instruct(self, system: str | None) -> None:
@@ -72,6 +73,7 @@ class ChatSession:
         return [*system, *self._said]
 
     def _write(self, answer: SyncAnswer) -> Asked:
+        self._task = answer.task
         begun = time.monotonic()
         first_s: float | None = None
         try:
@@ -94,6 +96,8 @@ class ChatSession:
         return Asked(text=result.text)
 
     def _show(self, step: Step) -> None:
+        if step.restarts and self._line_is_open:
+            self._begin_again()
         match step.event:
             case TaskChunk(text=text):
                 sys.stdout.write(printable(text) if self._screen.out.is_terminal else text)
@@ -103,6 +107,16 @@ class ChatSession:
                 self._screen.err.print(f"queued, {position} before it: {reason}", style="dim", markup=False)
             case _:
                 pass
+
+    def _begin_again(self) -> None:
+        self._end_line()
+        if not self._screen.out.is_terminal:
+            # What went into a pipe cannot be taken back: better no answer there than a wrong one.
+            raise MeshError(
+                f"the answer began again after a part was written; see `ig3 tasks show --follow {self._task}`"
+            )
+        notice = "the answer begins again: what was written so far is void"
+        self._screen.err.print(notice, style="yellow", markup=False)
 
     def _end_line(self) -> None:
         if self._line_is_open:

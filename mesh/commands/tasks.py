@@ -11,7 +11,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from mesh.bus.answer import Reader, follow
+from mesh.bus.answer import AnswerText, Reader, follow
 from mesh.client.client import open_client, options_of
 from mesh.config.options import only, settings_options
 from mesh.config.quantities import parse_duration
@@ -241,22 +241,28 @@ def _print_tasks(found: list[Standing]) -> None:
 
 
 async def _print_so_far(bus: Bus, submitted: Submitted) -> TaskState:
-    return _print_text(await Reader(bus.source, submitted.key).catch_up())
+    steps, text = await Reader(bus.source, submitted.key).catch_up(), AnswerText()
+    text.take(steps)
+    click.echo(str(text), nl=False)
+    return steps[-1].state if steps else TaskState()
 
 
 async def _print_on(bus: Bus, submitted: Submitted) -> TaskState:
     await bus.follow()
     state = TaskState()
     async for steps in follow(bus.source, submitted.key):
-        state = _print_text(steps)
+        for step in steps:
+            _print_step(step)
+        state = steps[-1].state
     return state
 
 
-def _print_text(steps: list[Step]) -> TaskState:
-    for step in steps:
-        if isinstance(step.event, TaskChunk):
-            click.echo(step.event.text, nl=False)
-    return steps[-1].state if steps else TaskState()
+def _print_step(step: Step) -> None:
+    if isinstance(step.event, TaskChunk):
+        click.echo(step.event.text, nl=False)
+    elif step.restarts:
+        click.echo()
+        terminal().err.print("the answer begins again: what stands above is void", style="yellow", markup=False)
 
 
 def _print_end(state: TaskState) -> None:

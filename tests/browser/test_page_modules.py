@@ -21,6 +21,7 @@ from streams.events import (
     TaskEvent,
     TaskHalted,
     TaskQueued,
+    TaskRequeued,
 )
 from streams.subjects import MESH
 from streams.task import TaskState, fold
@@ -35,7 +36,7 @@ STORIES: dict[str, list[TaskEvent]] = {
         TaskQueued(n=2, at_ms=2, position=3, reason="busy"),
         TaskAssigned(n=3, at_ms=3, attempt=1, node="a", policy="p"),
         TaskChunk(n=4, attempt=1, offset=0, text="mörk 海 🌊 ", tokens=3),
-        TaskAssigned(n=5, at_ms=4, attempt=2, node="b", policy="p", offset=9),
+        TaskAssigned(n=5, at_ms=4, attempt=2, node="b", policy="p", offset=9, seam="continued"),
         TaskChunk(
             n=6,
             attempt=2,
@@ -46,6 +47,13 @@ STORIES: dict[str, list[TaskEvent]] = {
             usage=Usage(prompt_tokens=1, completion_tokens=4),
         ),
         TaskEnded(n=7, at_ms=5, outcome="completed"),
+    ],
+    "its node lost, then begun again by another": [
+        TaskAssigned(n=1, at_ms=3, attempt=1, node="a", policy="p"),
+        TaskChunk(n=2, attempt=1, offset=0, text="void", tokens=2),
+        TaskRequeued(n=3, at_ms=4, attempt=1, node="a", code="node_lost", message="gone", retry_at_ms=5),
+        TaskAssigned(n=4, at_ms=6, attempt=2, node="b", policy="p", seam="restarted"),
+        TaskChunk(n=5, attempt=2, offset=0, text="anew", tokens=1),
     ],
     "cancelled while it ran": [
         TaskAssigned(n=1, at_ms=3, attempt=1, node="a", policy="p"),
@@ -125,6 +133,24 @@ async def test_an_event_that_comes_twice_counts_once(page: Page) -> None:
     assert state["tasks"][TASK]["tokens"] == state["tokensSinceSample"] == 4
 
 
+async def test_where_the_answer_begins_again_the_text_so_far_goes(page: Page) -> None:
+    reduce = """async ([frame, task]) => {
+        const { initialState, reduce } = await import("/page/state/reducer.js");
+        const { begin, change } = await import("/page/state/conversation.js");
+        const opened = reduce(reduce(initialState(), { type: "page.open", task }), { ...frame, topic: "task" }).opened;
+        const [question, answer] = begin("why?", null);
+        const told = [
+            { type: "ask", question, answer },
+            { type: "piece", key: answer.key, piece: { text: "void" } },
+            { type: "restarted", key: answer.key },
+            { type: "piece", key: answer.key, piece: { text: "anew" } },
+        ];
+        return [opened.text, reduce(initialState(), frame).tasks[task].tail, told.reduce(change, []).at(-1).text];
+    }"""
+    frame = as_frame(STORIES["its node lost, then begun again by another"])
+    assert await page.evaluate(reduce, [frame, TASK]) == ["anew", "anew", "anew"]
+
+
 async def test_a_snapshot_replaces_what_was_known(page: Page) -> None:
     reduce = """async (frames) => {
         const { initialState, reduce } = await import("/page/state/reducer.js");
@@ -154,6 +180,35 @@ async def test_chunks_that_follow_each_other_are_one_episode_of_the_story(page: 
         ["chunks", 2, 4, "2 3 4 "],
         ["marker", 5, 5, None],
     ]
+
+
+async def test_a_stream_that_cannot_take_its_text_back_is_read_on_from_the_events(page: Page) -> None:
+    ask = """async (streams) => {
+        const { ask } = await import("/page/wire/chat.js");
+        const asked = [];
+        window.fetch = async (path) => {
+            asked.push(path);
+            return new Response(streams.shift(), { headers: { "x-ig3-task": "T" } });
+        };
+        const told = [];
+        const listener = {
+            task: (id) => told.push(["task", id]),
+            piece: ({ text }) => told.push(["piece", text]),
+            lost: () => told.push(["lost"]),
+            restarted: () => told.push(["restarted"]),
+        };
+        await ask({ model: "m", messages: [], signal: new AbortController().signal }, listener);
+        return [asked, told];
+    }"""
+    chunk = 'id: 2\ndata: {"choices":[{"delta":{"content":"void"}}]}\n\n'
+    error = 'id: 3\ndata: {"error":{"message":"again","code":"answer_restarted"}}\n\n'
+    events = [TaskChunk(n=4, attempt=2, offset=0, text="anew"), TaskEnded(n=5, at_ms=0, outcome="completed")]
+    rest = "".join(f"id: {event.n}\ndata: {msgspec.json.encode(event).decode()}\n\n" for event in events)
+
+    asked, told = await page.evaluate(ask, [chunk + error, rest])
+
+    assert asked == ["/v1/chat/completions", "/v1/tasks/T/events?after=3"]
+    assert told == [["task", "T"], ["piece", "void"], ["restarted"], ["lost"], ["piece", "anew"]]
 
 
 @pytest.mark.parametrize("cuts", [[], [1], [5, 6, 7], list(range(1, 60))])

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai._streaming import SSEDecoder
 
 from gateway.http.chat_answer import ChunkFrames, whole_answer
 from gateway.http.errors import ApiError, from_end, from_exception, from_task_error
@@ -53,8 +54,19 @@ def test_only_the_first_words_come_with_the_role() -> None:
     assert len(events(writer.write(chunk("b", 3)))) == 1
 
 
-def test_who_goes_on_behind_a_counter_is_told_no_role_again() -> None:
-    assert len(events(frames(after=5).write(chunk("b", 6)))) == 1
+@pytest.mark.parametrize(("has_text", "told"), [(True, 1), (False, 2)])
+def test_who_goes_on_behind_some_text_is_told_no_role_again(has_text: bool, told: int) -> None:
+    writer = frames()
+    writer.go_on(has_text=has_text)
+    assert len(events(writer.write(chunk("b", 6)))) == told
+
+
+def test_no_empty_line_follows_a_comment_behind_an_id_because_openais_clients_fail_at_it() -> None:
+    writer = frames()
+    assert writer.comment(b"waiting") == b": waiting\n\n"
+    written = writer.write(chunk("a")) + writer.comment(b"keep-alive") + writer.write(chunk("b", 3))
+    read = [json.loads(sse.data) for sse in SSEDecoder().iter_bytes(iter([written]))]
+    assert [chunk["choices"][0]["delta"].get("content") for chunk in read] == ["", "a", "b"]
 
 
 def test_an_answer_without_a_word_is_still_an_answer() -> None:

@@ -31,6 +31,8 @@ function changeTurn(turn, action) {
       return { ...turn, task: action.task };
     case "piece":
       return addPiece(turn, action.piece);
+    case "restarted":
+      return { ...turn, text: "", finish: undefined, usage: undefined };
     case "lost":
       return { ...turn, lost: true };
     case "failed":

@@ -1,7 +1,7 @@
 // The page's whole state as a fold of what happens: a pure function, so it can be tested and replayed.
 
 import { addSample, emptySeries } from "./series.js";
-import { advance, fromView, isOver, isRunning, isWaiting, unknownTask } from "./task.js";
+import { advance, fromView, isOver, isRunning, isWaiting, restarts, unknownTask } from "./task.js";
 
 const SHOWN_TASKS = 100;
 
@@ -85,7 +85,7 @@ function takeEvents(state, frame) {
   for (const { task, event } of frame.events) {
     const before = tasks[task] ?? unknownTask(task);
     const after = advance(before, event, frame.nowMs);
-    tokens += after.tokens - before.tokens;
+    tokens += Math.max(0, after.tokens - before.tokens);
     tasks[task] = after;
   }
   return { ...state, tasks, tokensSinceSample: state.tokensSinceSample + tokens };
@@ -100,7 +100,7 @@ function takeHistory(state, frame) {
   const fresh = frame.events.filter((item) => item.task === opened?.task && item.event.n > opened.view.n);
   if (fresh.length === 0) return state;
   const view = fresh.reduce((task, { event }) => advance(task, event, frame.nowMs), opened.view);
-  const text = opened.text + fresh.map(({ event }) => event.text ?? "").join("");
+  const text = fresh.reduce((soFar, { event }) => (restarts(event) ? "" : soFar + (event.text ?? "")), opened.text);
   return { ...state, opened: { ...opened, view, text, events: [...opened.events, ...fresh] } };
 }
 

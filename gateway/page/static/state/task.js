@@ -32,9 +32,11 @@ export function advance(task, event, nowMs) {
     case "task.queued.v1":
       return { ...next, phase: "waiting", position: event.position, reason: event.reason };
     case "task.assigned.v1":
-      return { ...next, phase: "running", node: event.node, attempt: event.attempt, position: undefined, reason: undefined };
+      return assign(next, event);
     case "task.chunk.v1":
       return addChunk(next, event, nowMs);
+    case "task.requeued.v1":
+      return { ...next, phase: "waiting", reason: event.message };
     case "task.halted.v1":
       return { ...next, phase: "halted", reason: event.reason };
     case "task.ended.v1":
@@ -42,6 +44,14 @@ export function advance(task, event, nowMs) {
     default:
       return next;
   }
+}
+
+/** Whether the text so far is void and the answer begins again. */
+export const restarts = (event) => event.type === "task.assigned.v1" && event.seam === "restarted";
+
+function assign(task, event) {
+  const before = restarts(event) ? { ...task, tokens: 0, chars: 0, tail: "", timedFromMs: undefined } : task;
+  return { ...before, phase: "running", node: event.node, attempt: event.attempt, position: undefined, reason: undefined };
 }
 
 function addChunk(task, chunk, nowMs) {

@@ -119,7 +119,12 @@ async function converse(turns, text, model, dispatch) {
   try {
     await ask(
       { model, messages, signal: abort.signal },
-      { task: (task) => tell("task", { task }), piece: (piece) => tell("piece", { piece }), lost: () => tell("lost") },
+      {
+        task: (task) => tell("task", { task }),
+        piece: (piece) => tell("piece", { piece }),
+        lost: () => tell("lost"),
+        restarted: () => tell("restarted"),
+      },
     );
     tell("done");
   } catch (error) {

@@ -62,6 +62,8 @@ function describe(event) {
       return { kind: "queued", title: "Queued", body: queued(event) };
     case "task.assigned.v1":
       return { kind: "assigned", title: `Assigned to ${event.node}`, body: html`<${Placement} event=${event} />` };
+    case "task.requeued.v1":
+      return { kind: "queued", title: `Attempt ${event.attempt} came to nothing`, body: requeued(event) };
     case "task.halted.v1":
       return { kind: "halted", title: "Halted", body: html`<p class="detail">${event.reason}</p>` };
     case "task.ended.v1":
@@ -76,9 +78,19 @@ function queued(event) {
   return html`<p class="detail">${before}: ${event.reason}</p>`;
 }
 
+function requeued(event) {
+  return html`<p class="detail">${event.node}: ${event.message} <span class="mono">${event.code}</span></p>`;
+}
+
 function ended(event) {
   return event.error && html`<p class="detail">${event.error.message} <span class="mono">${event.error.code}</span></p>`;
 }
+
+const SEAMS = {
+  continued: (chars) => `, goes on after ${chars}`,
+  replayed: (chars) => `, writes anew and hidden up to the ${chars} so far`,
+  restarted: () => ", begins again: what was written before is void",
+};
 
 /** Why this node: every candidate with its score, or with the reason why it was passed over. */
 function Placement({ event }) {
@@ -86,7 +98,7 @@ function Placement({ event }) {
   const best = Math.max(...candidates.map((candidate) => Math.abs(candidate.score ?? 0)), Number.MIN_VALUE);
   return html`
     <p class="detail">
-      Attempt ${event.attempt}, policy <b>${event.policy}</b>${event.offset > 0 && html`, goes on after ${format.plural(event.offset, "character")}`}
+      Attempt ${event.attempt}, policy <b>${event.policy}</b>${SEAMS[event.seam]?.(format.plural(event.offset ?? 0, "character"))}
     </p>
     <table class="candidates">
       <caption class="unseen">Candidates</caption>

@@ -1,10 +1,12 @@
 // Asking the OpenAI endpoint and reading its answer as server-sent events; if the gateway goes away meanwhile, from the
 // task's own events, at whatever gateway answers then.
 
+import { restarts } from "../state/task.js";
 import { pauseMs } from "./backoff.js";
 import { serverSentEvents } from "./events.js";
 
 const NOTHING_MORE = 204;
+const RESTARTED = "answer_restarted";
 
 /**
  * @typedef {{n: number, text: string, finish: string | null, usage: object | null}} Piece
@@ -13,10 +15,19 @@ const NOTHING_MORE = 204;
 /** A request that the gateway refused, with what it said. */
 export class Refused extends Error {}
 
+/** The answer begins again, which a stream of OpenAI's shape cannot say: the task's events go on with it. */
+class Restarted extends Error {
+  constructor(n) {
+    super();
+    this.n = n;
+  }
+}
+
 /**
  * Ask, and call back for the task's id and for each piece, once and in order. Resolves at the end of the answer.
+ * After `restarted` all pieces so far are void.
  * @param {{model: string, messages: object[], signal: AbortSignal}} question
- * @param {{task: (id: string) => void, piece: (piece: Piece) => void, lost: () => void}} listener
+ * @param {{task: (id: string) => void, piece: (piece: Piece) => void, lost: () => void, restarted: () => void}} listener
  */
 export async function ask(question, listener) {
   const seen = { task: "", n: 0 };
@@ -28,6 +39,10 @@ export async function ask(question, listener) {
     await readCompletion(question, (task) => listener.task((seen.task = task)), taken);
   } catch (error) {
     if (error instanceof Refused || question.signal.aborted || !seen.task) throw error;
+    if (error instanceof Restarted) {
+      seen.n = error.n;
+      listener.restarted();
+    }
     await readOn(seen, question.signal, { ...listener, piece: taken });
   }
 }
@@ -69,6 +84,7 @@ async function readOn(seen, signal, listener) {
 
 /** Take one event of the task; true if it was the last. */
 function takeEvent(event, listener) {
+  if (restarts(event)) listener.restarted();
   if (event.type === "task.chunk.v1") {
     listener.piece({ n: event.n, text: event.text, finish: event.finish_reason ?? null, usage: event.usage ?? null });
   }
@@ -86,6 +102,7 @@ function pause(ms, signal) {
 
 function readPiece(event) {
   const body = JSON.parse(event.data);
+  if (body.error?.code === RESTARTED) throw new Restarted(Number(event.id));
   if (body.error) throw new Refused(body.error.message);
   const choice = body.choices?.[0];
   return {

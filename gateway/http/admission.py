@@ -1,0 +1,111 @@
+"""Which task a request is about, and whether it may begin: all that is asked before anything is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.http.errors import ApiError, not_taken, store_full
+from gateway.http.wishes import IDEMPOTENCY_KEY, LAST_EVENT_ID, TASK, unknown_task
+from gateway.idempotency import body_digest, key_digest
+from gateway.queue_gate import TaskNotTaken
+from streams.clock import now_ms
+from streams.events import RequestKeyed
+from streams.subjects import TaskKey
+from streams.task_id import new_task_id, parse_task_id
+
+if TYPE_CHECKING:
+    from gateway.http.site import Site
+    from gateway.http.wishes import Wishes
+
+
+class Asked(NamedTuple):
+    """What a request is, as far as it matters here."""
+
+    path: str
+    body: bytes
+    model: str
+    wishes: Wishes
+    goes_on: bool
+    """Whether it wants the rest of a stream, not the whole."""
+
+
+class Admitted(NamedTuple):
+    """The task that a request is about."""
+
+    key: TaskKey
+    may_exist: bool
+    """Whether its id has been used before, as far as we know."""
+    exists: bool = False
+    """Whether it is known to be stored."""
+
+
+async def admit(site: Site, asked: Asked, idempotency_key: str | None) -> Admitted:
+    """Find out which task a request is about.
+
+    A task that is stored already is never refused for want of room: what was accepted is kept.
+
+    Raises:
+        ApiError: 409 if the key was used for another request, 404 if there is nothing to go on with, 429 or 503 with
+            ``Retry-After`` if the task is new and there is no room for it.
+        BusError: if the streams cannot be read now.
+    """
+    if idempotency_key is not None:
+        key, may_exist = await _keyed(site, asked, idempotency_key), True
+    else:
+        key, may_exist = TaskKey(site.account, asked.wishes.task or new_task_id()), asked.wishes.task is not None
+    if asked.goes_on:
+        await _check_there(site, key, may_exist=may_exist)
+        return Admitted(key, may_exist, exists=True)
+    refusal = _refusal(site, asked)
+    if refusal is None:
+        return Admitted(key, may_exist)
+    if may_exist and await site.submissions.exists(key):
+        return Admitted(key, may_exist, exists=True)
+    raise refusal
+
+
+async def _keyed(site: Site, asked: Asked, idempotency_key: str) -> TaskKey:
+    digest, wanted = key_digest(idempotency_key), asked.wishes.task
+    of_body = body_digest(asked.path, asked.body)
+    standing = await site.keys.find(site.account, digest)
+    if standing is None and asked.goes_on:
+        raise _nothing_to_go_on_with()
+    if standing is None:
+        if (refusal := _refusal(site, asked)) is not None:
+            raise refusal
+        first = RequestKeyed(at_ms=now_ms(), task=wanted or new_task_id(), body_digest=of_body)
+        standing = await site.keys.claim(site.account, digest, first)
+    if standing.body_digest != of_body:
+        raise _reused("another body")
+    if wanted not in (None, standing.task):
+        raise _reused(f"another {TASK}, {standing.task}")
+    return TaskKey(site.account, parse_task_id(standing.task))
+
+
+def _refusal(site: Site, asked: Asked) -> ApiError | None:
+    if (shortage := site.bus.stores.shortage) is not None:
+        return store_full(shortage)
+    try:
+        site.gate.check(site.account, asked.model, asked.wishes.urgency)
+    except TaskNotTaken as error:
+        return not_taken(error)
+    return None
+
+
+async def _check_there(site: Site, key: TaskKey, *, may_exist: bool) -> None:
+    if not may_exist:
+        raise _nothing_to_go_on_with()
+    if not await site.submissions.exists(key):
+        raise unknown_task(key.task)
+
+
+def _nothing_to_go_on_with() -> ApiError:
+    message = f"{LAST_EVENT_ID} goes with the {TASK} or the {IDEMPOTENCY_KEY} of a request that was made before."
+    return ApiError(400, message, code="invalid_value", param=LAST_EVENT_ID)
+
+
+def _reused(difference: str) -> ApiError:
+    message = f"This {IDEMPOTENCY_KEY} was used before, with {difference}. Use a new key for a new request."
+    # OpenAI's clients would try a 409 again, as if somebody held a lock.
+    never = {"x-should-retry": "false"}
+    return ApiError(409, message, code="idempotency_key_reused", param=IDEMPOTENCY_KEY, headers=never)
