@@ -18,6 +18,10 @@ class CredentialsError(MeshError):
     """A credential is missing, damaged, or readable by others."""
 
 
+class SiteError(MeshError):
+    """There is no such edge site, or there is one already, or what is kept of it is damaged."""
+
+
 class BrokerError(MeshError):
     """Root of what can go wrong with a nats-server of our own."""
 

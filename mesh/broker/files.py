@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from mesh.broker.cluster import ClusterMember, cluster_secret, cluster_variables
+from mesh.broker.leaf import Hub, Uplink, uplink_variables, with_hub, with_uplink
 from mesh.broker.store_room import StoreLimits
 from mesh.config.address import Address
 from mesh.errors import BrokerFailed
@@ -45,7 +46,7 @@ _ROUTES_HEADER: Final = """\
 """
 
 _CONF_HEADER: Final = """\
-# Made of nats.conf and {cluster} at each start of `ig3 broker`; edit those.
+# Made of nats.conf at each start of `ig3 broker`, with what a cluster or edge sites need; edit that and the settings.
 """
 
 
@@ -67,6 +68,10 @@ class BrokerOptions(Struct, frozen=True, kw_only=True):
     """The server's own name, another one for each server of a cluster."""
     cluster: ClusterMember | None = None
     """None: a server by itself."""
+    hub: Hub | None = None
+    """None: no edge site can connect."""
+    uplink: Uplink | None = None
+    """None: this is no edge site."""
 
     @property
     def folder(self) -> Path:
@@ -105,17 +110,22 @@ def find_conf(name: str = CONF_FILE) -> Path:
 
 
 def conf_for(options: BrokerOptions) -> Path:
-    """Return the configuration to run with: nats.conf itself, or for a server of a cluster one made of it.
+    """Return the configuration to run with: nats.conf itself, or one made of it for a cluster or for edge sites.
 
     Raises:
         BrokerFailed: if a part of it is missing.
     """
-    if options.cluster is None:
+    whole = text = find_conf().read_text()
+    if options.cluster is not None:
+        text += f"\ncluster {{\n{find_conf(CLUSTER_CONF_FILE).read_text()}}}\n"
+    if options.hub is not None:
+        text = with_hub(text, options.hub)
+    if options.uplink is not None:
+        text = with_uplink(text, options.uplink)
+    if text == whole:
         return find_conf()
-    inside = find_conf(CLUSTER_CONF_FILE).read_text()
-    text = f"{_CONF_HEADER.format(cluster=CLUSTER_CONF_FILE)}\n{find_conf().read_text()}\ncluster {{\n{inside}}}\n"
     path = options.folder / CONF_FILE
-    _write(path, text)
+    _write(path, f"{_CONF_HEADER}\n{text}")
     return path
 
 
@@ -157,14 +167,13 @@ def write_env_file(options: BrokerOptions, variables: dict[str, str]) -> Path:
 
 
 def routes_variables(options: BrokerOptions) -> dict[str, str]:
-    """Return what the configuration reads and nobody else may: how this server joins its cluster, if it has one.
+    """Return what the configuration reads and nobody else may: how this server joins its cluster, or its hub.
 
     Raises:
         CredentialsError: if the cluster's password cannot be used.
     """
-    if options.cluster is None:
-        return {}
-    return cluster_variables(options.cluster, cluster_secret(options.data_dir))
+    routes = cluster_variables(options.cluster, cluster_secret(options.data_dir)) if options.cluster else {}
+    return routes | uplink_variables(options.uplink)
 
 
 def write_routes_env_file(options: BrokerOptions, variables: dict[str, str]) -> Path:

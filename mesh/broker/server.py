@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Final, Self
 
@@ -77,6 +78,14 @@ class EmbeddedServer:
         """The process id of the server that runs now; None between two."""
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
+
+    def reconfigure(self, options: BrokerOptions) -> None:
+        """Go on with other edge sites: the server reads its configuration again, and nobody is disconnected by it."""
+        self._options = msgspec.structs.replace(self._options, hub=options.hub)
+        conf_for(self._options)
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGHUP)
 
     async def __aenter__(self) -> Self:
         """Start the server and return once it takes clients and its streams are there.

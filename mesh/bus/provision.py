@@ -16,12 +16,13 @@ from msgspec import Struct
 
 from mesh.bus.appends import NOT_NOW, SERVICE_UNAVAILABLE
 from mesh.errors import BusError, NoLeader, NoResponders, RequestTimedOut
+from streams.topology import ConsumerSpec, FeedSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from mesh.bus.link import Link
-    from streams.topology import Account, ConsumerSpec, StreamSpec
+    from streams.topology import Account, Source, StreamSpec
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ _API_TIMEOUT_IN_A_CLUSTER: Final = timedelta(seconds=2)
 _PAUSE_S: Final = 0.25
 _AT_ONCE: Final = timedelta(0)
 _SHORTEST_DEDUPE_NS: Final = 100_000_000
+_FEED_HEARTBEAT_NS: Final = 1_000_000_000
+"""The only one that the broker takes for a feed."""
 
 
 class Action(StrEnum):
@@ -56,7 +59,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 async def check(
-    links: Mapping[Account, Link], streams: Iterable[StreamSpec], consumers: Iterable[ConsumerSpec]
+    links: Mapping[Account, Link], streams: Iterable[StreamSpec], consumers: Iterable[ConsumerSpec | FeedSpec]
 ) -> list[Finding]:
     """Compare the broker with the specification and change nothing.
 
@@ -70,7 +73,7 @@ async def check(
 async def provision(
     links: Mapping[Account, Link],
     streams: Iterable[StreamSpec],
-    consumers: Iterable[ConsumerSpec],
+    consumers: Iterable[ConsumerSpec | FeedSpec],
     *,
     patience: timedelta = _AT_ONCE,
 ) -> list[Finding]:
@@ -151,11 +154,11 @@ class _Stream(_Resource):
 
 
 class _Consumer(_Resource):
-    def __init__(self, spec: ConsumerSpec) -> None:
+    def __init__(self, spec: ConsumerSpec | FeedSpec) -> None:
         self._stream = spec.stream
         self.name = f"{spec.stream}/{spec.name}"
         self.account = spec.account
-        self.config = _consumer_config(spec)
+        self.config = _consumer_config(spec) if isinstance(spec, ConsumerSpec) else _feed_config(spec)
         self.info = f"$JS.API.CONSUMER.INFO.{spec.stream}.{spec.name}"
         # The filter stands in the body: in the subject it would end at the wildcard.
         self.create = self.update = f"$JS.API.CONSUMER.CREATE.{spec.stream}.{spec.name}"
@@ -187,7 +190,18 @@ def _stream_config(spec: StreamSpec) -> dict[str, Any]:
         config["discard_new_per_subject"] = True
     if spec.republish is not None:
         config["republish"] = {"src": spec.republish.source, "dest": spec.republish.destination}
+    if spec.sources:
+        config["sources"] = [_source_config(source) for source in spec.sources]
     return config
+
+
+def _source_config(source: Source) -> dict[str, Any]:
+    return {
+        "name": source.stream,
+        "external": {"api": source.api, "deliver": ""},
+        "consumer": {"name": source.consumer, "deliver_subject": source.deliver_subject},
+        "subject_transforms": [{"src": source.subjects, "dest": source.stored_as}],
+    }
 
 
 def _consumer_config(spec: ConsumerSpec) -> dict[str, Any]:
@@ -204,6 +218,21 @@ def _consumer_config(spec: ConsumerSpec) -> dict[str, Any]:
     }
 
 
+def _feed_config(spec: FeedSpec) -> dict[str, Any]:
+    return {
+        "durable_name": spec.name,
+        "description": spec.description,
+        "deliver_policy": "all",
+        "deliver_subject": spec.deliver_subject,
+        # Acknowledged is what the other stream has stored.
+        "ack_policy": "flow_control",
+        "flow_control": True,
+        "idle_heartbeat": _FEED_HEARTBEAT_NS,
+        "max_ack_pending": spec.max_ack_pending,
+        "max_deliver": -1,
+    }
+
+
 def _differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
     return [
         f"{field}: {found.get(field)!r} -> {value!r}"
@@ -213,6 +242,7 @@ def _differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
 
 
 _ABSENT: Final[dict[str, Any]] = {
+    "subjects": [],
     "max_age": 0,
     "duplicate_window": _SHORTEST_DEDUPE_NS,
     "deny_delete": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ from mesh.broker.credentials import Credentials
 from mesh.broker.files import (
     broker_variables,
     conf_for,
+    find_conf,
     routes_variables,
     write_env_file,
     write_routes_env_file,
@@ -23,12 +25,15 @@ from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.processes.process import run_process, unless
 from mesh.processes.readiness import announce_progress, announce_ready
+from mesh.sites.plan import broker_options, wanted
+from mesh.sites.settings import SiteSettings
+from mesh.sites.watch import follow_sites
 from streams.tokens import token
-from streams.topology import consumer_specs
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Coroutine
 
+    from mesh.broker.files import BrokerOptions
     from mesh.bus.provision import Finding
 
 _AT_ONCE: Final = timedelta(0)
@@ -40,6 +45,7 @@ Examples:
   ig3 broker                         # on loopback, in .ig3
   ig3 broker --nats 10.0.0.5:4222    # for nodes on other machines of a trusted network
   ig3 broker --env-only              # prepare for a nats-server of your own
+  ig3 broker --leaf-listen 10.0.0.5:7422    # the hub of edge sites: see ig3 sites
   ig3 broker --nats 10.0.0.5:4222 --server-name ig3-1 --route-listen 10.0.0.5:6222 \\
       --routes 10.0.0.5:6222,10.0.0.6:6222,10.0.0.7:6222      # one of three servers: see deploy/cluster
 """
@@ -56,35 +62,37 @@ Examples:
         MeshSettings,
         *("nats", "data_dir", "durability", "results_streams", "replicas", "retention", "ended_retention"),
         *("store_limit", "monitor", "server_name", "server_dir", "routes", "route_listen", "log_level", "log_format"),
-    )
+    ),
+    site=SiteSettings,
 )
-def broker(env_only: bool, mesh: MeshSettings) -> None:
+def broker(env_only: bool, mesh: MeshSettings, site: SiteSettings) -> None:
     """Run the NATS server with the streams of the mesh.
 
     The server is a child of this command: it is started again when it dies, and stops when this command stops. Its
     streams, credentials and log lie in the data folder.
     """
     if env_only:
-        _prepare(mesh)
+        _prepare(mesh, broker_options(mesh, site))
         return
 
     async def main(stop: asyncio.Event) -> None:
-        await _serve(mesh, stop)
+        await _serve(mesh, site, stop)
 
     run_process("broker", mesh, main, fast_loop=False)
 
 
-def _prepare(mesh: MeshSettings) -> None:
+def _prepare(mesh: MeshSettings, options: BrokerOptions) -> None:
     credentials = Credentials.load_or_create(mesh.data_dir)
-    click.echo(write_env_file(mesh.broker, broker_variables(mesh.broker, credentials)))
-    if mesh.broker.cluster is not None:
-        click.echo(write_routes_env_file(mesh.broker, routes_variables(mesh.broker)))
-        click.echo(conf_for(mesh.broker))
+    click.echo(write_env_file(options, broker_variables(options, credentials)))
+    if secret := routes_variables(options):
+        click.echo(write_routes_env_file(options, secret))
+    if (conf := conf_for(options)) != find_conf():
+        click.echo(conf)
 
 
-async def _serve(mesh: MeshSettings, stop: asyncio.Event) -> None:
+async def _serve(mesh: MeshSettings, site: SiteSettings, stop: asyncio.Event) -> None:
     announce_progress("starting nats-server")
-    async with EmbeddedServer(mesh.broker) as server:
+    async with EmbeddedServer(broker_options(mesh, site)) as server:
         is_alone = mesh.broker.cluster is None
         announce_progress("making the streams" if is_alone else "waiting for the other servers")
         findings = await unless(stop, _establish(mesh, server, _AT_ONCE if is_alone else _FOR_A_MAJORITY))
@@ -94,12 +102,17 @@ async def _serve(mesh: MeshSettings, stop: asyncio.Event) -> None:
         detail = f"{server.url}, {len(findings)} streams and consumers ({made} new or changed)"
         click.echo(server.url)
         announce_ready(detail, url=server.url)
-        await _tell_of_the_store(mesh, server, stop)
+        await _look_after(mesh, site, server, stop)
 
 
-async def _tell_of_the_store(mesh: MeshSettings, server: EmbeddedServer, stop: asyncio.Event) -> None:
+async def _look_after(mesh: MeshSettings, site: SiteSettings, server: EmbeddedServer, stop: asyncio.Event) -> None:
     async with await Bus.connect(_bus_options(mesh, server)) as bus:
-        await unless(stop, tell_store(bus.core, token(mesh.server_name), lambda: server.store.shortage))
+        telling = tell_store(bus.core, token(mesh.server_name), lambda: server.store.shortage)
+        await unless(stop, _together(telling, follow_sites(mesh, site, server, bus)))
+
+
+async def _together(*works: Coroutine[object, object, None]) -> None:
+    await asyncio.gather(*works)
 
 
 def _bus_options(mesh: MeshSettings, server: EmbeddedServer) -> BusOptions:
@@ -114,4 +127,5 @@ def _bus_options(mesh: MeshSettings, server: EmbeddedServer) -> BusOptions:
 
 async def _establish(mesh: MeshSettings, server: EmbeddedServer, patience: timedelta) -> list[Finding]:
     async with await Bus.connect(_bus_options(mesh, server)) as bus:
-        return await provision(bus.links, mesh.streams, consumer_specs(), patience=patience)
+        due = wanted(mesh)
+        return await provision(bus.links, due.streams, due.consumers, patience=patience)

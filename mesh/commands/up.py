@@ -13,7 +13,7 @@ from mesh.commands.up_brokers import Brokers, plan_brokers
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings, UpSettings
 from mesh.config.sources import CONFIG_VARIABLE, installed_sections
-from mesh.errors import AlreadyRunning, ChildFailed
+from mesh.errors import AlreadyRunning, ChildFailed, SettingsError
 from mesh.processes.child import ChildSpec, own_command
 from mesh.processes.folder_lock import FolderLock, Taken
 from mesh.processes.process import listen_for_stop, run_process, unless
@@ -23,6 +23,8 @@ from mesh.processes.startup_display import StartupDisplay
 from mesh.processes.supervisor import Supervisor
 from mesh.processes.terminal import Terminal, invocation, terminal
 from mesh.processes.up_hints import hints
+from mesh.sites.plan import broker_options
+from mesh.sites.settings import SiteSettings
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,6 +42,8 @@ Examples:
   ig3 up --model ~/models/qwen.gguf                     # another model
   ig3 up --nodes 2 --slots 8                            # two nodes, eight answers at once on each
   ig3 up --cluster 3                                    # three NATS servers: any one of them may be killed
+  ig3 up --leaf-listen 10.0.0.5:7422                    # the hub of edge sites: see ig3 sites
+  ig3 up --leaf hub.example:7422                        # one of its sites, also while the hub is away
   ig3 up --http :9090 --nats :5222 --data-dir /tmp/b    # beside a mesh that runs already
 """
 
@@ -51,8 +55,11 @@ Examples:
     gateway=only(_SECTIONS["gateway"], "http"),
     node=only(_SECTIONS["node"], "engine", "model", "slots", "token_delay_ms"),
     mesh=only(MeshSettings, "nats", "data_dir", "durability"),
+    site=only(SiteSettings, "leaf", "leaf_listen"),
 )
-def up(up: UpSettings, gateway: Struct, node: Struct, mesh: MeshSettings, given: Mapping[str, str]) -> None:
+def up(
+    up: UpSettings, gateway: Struct, node: Struct, mesh: MeshSettings, site: SiteSettings, given: Mapping[str, str]
+) -> None:
     """Run a whole mesh on this machine: broker, dispatcher, gateway and nodes.
 
     Each is a process of its own and is started again when it dies. Ctrl-C stops them in order; a second Ctrl-C kills
@@ -60,12 +67,20 @@ def up(up: UpSettings, gateway: Struct, node: Struct, mesh: MeshSettings, given:
     """
     # These were resolved so that a mistake is told before anything starts; the processes read them for themselves.
     del gateway, node
+    _check_links(up, mesh, site)
 
     async def main(stop: asyncio.Event) -> None:
         await Mesh(up, mesh, _variables(given), terminal()).run(stop)
 
     # What there is to say stands on the screen already; the processes log to their files.
     run_process("up", structs.replace(mesh, log_level="warning"), main, fast_loop=False)
+
+
+def _check_links(up: UpSettings, mesh: MeshSettings, site: SiteSettings) -> None:
+    if up.cluster == 1:
+        broker_options(mesh, site)
+    elif site.leaf or site.leaf_listen:
+        raise SettingsError("--cluster is for trying on one machine: links of edge sites go to one server there")
 
 
 class Mesh:

@@ -190,11 +190,17 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
     @property
     def streams(self) -> tuple[StreamSpec, ...]:
         """The streams of this mesh, as they should be."""
-        return stream_specs(
-            results_streams=self.results_streams,
-            retention=Retention(content=self.retention, ends=self.ended_retention),
-            replicas=self.replicas or (ENOUGH_COPIES if self.servers >= ENOUGH_COPIES else 1),
-        )
+        return stream_specs(results_streams=self.results_streams, retention=self.kept, replicas=self.copies)
+
+    @property
+    def kept(self) -> Retention:
+        """How long content and ends are kept."""
+        return Retention(content=self.retention, ends=self.ended_retention)
+
+    @property
+    def copies(self) -> int:
+        """How many copies there are of each stream."""
+        return self.replicas or (ENOUGH_COPIES if self.servers >= ENOUGH_COPIES else 1)
 
     @property
     def servers(self) -> int:

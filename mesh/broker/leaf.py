@@ -1,0 +1,136 @@
+"""What nats.conf gets besides itself where a broker is the hub of edge sites, or one of the sites.
+
+Compression stays off on both sides: it was the way into leafnodes that have been taken over from outside.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from mesh.config.address import Address
+from mesh.errors import BrokerFailed
+from streams.sites import MESH_SUBJECTS, LinkRights
+from streams.topology import Account
+
+_ACCOUNTS: Final[tuple[Account, ...]] = ("EDGE", "CORE")
+_RECONNECT_S: Final = 1
+_HANDSHAKE_S: Final = 5
+
+
+class LeafTls(Struct, frozen=True, kw_only=True):
+    """Files in PEM. A hub shows ``cert``, a site trusts ``ca``; with ``ca`` at the hub too, sites show theirs."""
+
+    cert: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+
+
+class LeafUser(Struct, frozen=True, kw_only=True):
+    """One link of a site, as its hub knows it."""
+
+    account: Account
+    public_key: str
+    rights: LinkRights
+
+
+class Hub(Struct, frozen=True, kw_only=True):
+    """A broker to which the brokers of edge sites connect."""
+
+    listen: Address
+    users: tuple[LeafUser, ...]
+    tls: LeafTls | None = None
+
+
+class Uplink(Struct, frozen=True, kw_only=True):
+    """A broker of an edge site."""
+
+    domain: str
+    hubs: tuple[Address, ...]
+    """Where the hub is; empty: the site works by itself for now."""
+    seeds: Mapping[Account, str]
+    """Who this site is on its link in each account."""
+    tls: LeafTls | None = None
+
+    def __repr__(self) -> str:
+        """Show no seed: values end up in logs."""
+        return f"Uplink(domain={self.domain!r}, hubs={self.hubs!r})"
+
+
+def with_hub(conf: str, hub: Hub) -> str:
+    """Return nats.conf with a door for the sites' links and a user for each."""
+    for account in _ACCOUNTS:
+        users = [_user(user) for user in hub.users if user.account == account]
+        conf = _fill(conf, f"sites {account}", users)
+    block = [
+        f"host: {json.dumps(hub.listen.host)}",
+        # nats-server reads 0 as its default port, and -1 as any free one.
+        f"port: {hub.listen.port or -1}",
+        *_link_options(hub.tls, at_hub=True),
+    ]
+    return f"{conf}\nleafnodes {{\n{_lines(block)}}}\n"
+
+
+def with_uplink(conf: str, uplink: Uplink) -> str:
+    """Return nats.conf with a JetStream domain and a link to the hub in each account."""
+    conf = _fill(conf, "domain", [f"domain: {json.dumps(uplink.domain)}"])
+    if not uplink.hubs:
+        return conf
+    scheme = "nats-leaf" if uplink.tls is None else "tls"
+    urls = json.dumps([f"{scheme}://{address}" for address in uplink.hubs])
+    denied = json.dumps(MESH_SUBJECTS)
+    remotes = [
+        f"{{ urls: {urls}, account: {account}, nkey: $IG3_BROKER_{_seed_variable(account)}\n"
+        f"    deny_imports: {denied}\n    deny_exports: {denied}\n    "
+        + ", ".join(_link_options(uplink.tls, at_hub=False))
+        + " }"
+        for account in _ACCOUNTS
+    ]
+    inside = _lines([f"reconnect: {_RECONNECT_S}", f"remotes: [\n{_lines(remotes)}  ]"])
+    return f"{conf}\nleafnodes {{\n{inside}}}\n"
+
+
+def uplink_variables(uplink: Uplink | None) -> dict[str, str]:
+    """Return what the configuration of a site reads from the environment and nobody else may."""
+    if uplink is None:
+        return {}
+    return {f"IG3_BROKER_{_seed_variable(account)}": json.dumps(seed) for account, seed in uplink.seeds.items()}
+
+
+def _seed_variable(account: Account) -> str:
+    return f"LINK_SEED_{account}"
+
+
+def _user(user: LeafUser) -> str:
+    publish, subscribe = (json.dumps(subjects) for subjects in (user.rights.publish, user.rights.subscribe))
+    return (
+        f'{{ nkey: {json.dumps(user.public_key)}, allowed_connection_types: ["LEAFNODE"], permissions: {{\n'
+        f"    publish: {{ allow: {publish} }}\n    subscribe: {{ allow: {subscribe} }} }} }}"
+    )
+
+
+def _link_options(tls: LeafTls | None, *, at_hub: bool) -> list[str]:
+    return ["compression: off", *([_tls_block(tls, at_hub=at_hub)] if tls is not None else [])]
+
+
+def _tls_block(tls: LeafTls, *, at_hub: bool) -> str:
+    files = {"cert_file": tls.cert, "key_file": tls.key, "ca_file": tls.ca}
+    parts = [f"{name}: {json.dumps(str(path.absolute()))}" for name, path in files.items() if path is not None]
+    if at_hub and tls.ca is not None:
+        parts.append("verify: true")
+    return f"tls {{ {', '.join([*parts, f'timeout: {_HANDSHAKE_S}'])} }}"
+
+
+def _fill(conf: str, mark: str, lines: list[str]) -> str:
+    line = f"#@ {mark}\n"
+    if conf.count(line) != 1:
+        raise BrokerFailed(f"nats.conf has no line {line.strip()!r}: this installation is damaged, install again")
+    return conf.replace(line, f"{line}{_lines(lines)}")
+
+
+def _lines(lines: list[str]) -> str:
+    return "".join(f"  {line}\n" for line in lines)

@@ -1,0 +1,1 @@
+"""A mesh as the hub of edge sites, or as one of them."""

@@ -1,0 +1,122 @@
+"""What a mesh runs with because of its sites, or because it is one: its broker, its streams and its consumers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mesh.broker.leaf import Hub, LeafUser, Uplink
+from mesh.errors import SettingsError, SiteError
+from mesh.sites.records import joined, site_records
+from streams.sites import domain_of, feeds, hub_streams, link_rights
+from streams.topology import ConsumerSpec, FeedSpec, StreamSpec, consumer_specs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mesh.broker.files import BrokerOptions
+    from mesh.config.settings import MeshSettings
+    from mesh.sites.records import Join, SiteRecord
+    from mesh.sites.settings import SiteSettings
+    from streams.topology import Account
+
+_LINKS: Final[tuple[Account, ...]] = ("EDGE", "CORE")
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """All that the broker should hold."""
+
+    streams: tuple[StreamSpec, ...]
+    consumers: tuple[ConsumerSpec | FeedSpec, ...]
+
+
+def wanted(mesh: MeshSettings) -> Wanted:
+    """Return the streams and consumers of a mesh, with those for its sites or for its hub.
+
+    Raises:
+        SiteError: if a record is damaged, or the site spreads its answers over another number of streams.
+        CredentialsError: if others can read this site's credentials.
+    """
+    copies = tuple(spec for record in site_records(mesh.data_dir) for spec in copies_of(mesh, record))
+    return Wanted(
+        streams=(*mesh.streams, *copies),
+        consumers=(*consumer_specs(), *_feeds(mesh, joined(mesh.data_dir))),
+    )
+
+
+def copies_of(mesh: MeshSettings, record: SiteRecord) -> tuple[StreamSpec, ...]:
+    """Return the streams that this mesh keeps for one site."""
+    return hub_streams(
+        record.site,
+        results_streams=record.results_streams,
+        retention=mesh.kept,
+        replicas=mesh.copies,
+    )
+
+
+def broker_options(mesh: MeshSettings, site: SiteSettings) -> BrokerOptions:
+    """Return how the broker of this mesh runs.
+
+    Raises:
+        SettingsError: if a link is asked for that this data folder has no credentials for.
+        SiteError: if a record is damaged.
+        CredentialsError: if others can read this site's credentials.
+    """
+    join = joined(mesh.data_dir)
+    if site.leaf and join is None:
+        raise SettingsError(
+            f"{mesh.data_dir} is no site: make a join file with `ig3 sites add NAME` at the hub, carry it here, and "
+            f"run `ig3 sites join FILE`"
+        )
+    if join is not None and site.listen is not None:
+        raise SettingsError(f"{mesh.data_dir} is the site {join.site}: a site cannot be a hub as well")
+    if join is not None:
+        return _as_site(mesh, site, join)
+    return replace(mesh.broker, hub=hub_of(mesh.data_dir, site))
+
+
+def hub_of(data_dir: Path, site: SiteSettings) -> Hub | None:
+    """Return the door for sites, with a user for each link of each of them; None if none is asked for."""
+    if site.listen is None:
+        return None
+    users = tuple(user for record in site_records(data_dir) for user in _users(record))
+    return Hub(listen=site.listen, users=users, tls=site.tls)
+
+
+def _as_site(mesh: MeshSettings, site: SiteSettings, join: Join) -> BrokerOptions:
+    return replace(
+        mesh.broker,
+        # Two sites whose brokers have the same name would push each other out of the hub.
+        name=f"{mesh.server_name}-{join.site}",
+        uplink=Uplink(
+            domain=domain_of(join.site),
+            hubs=site.hubs,
+            seeds={"EDGE": join.edge_seed, "CORE": join.core_seed},
+            tls=site.tls,
+        ),
+    )
+
+
+def _users(record: SiteRecord) -> tuple[LeafUser, ...]:
+    keys: dict[Account, str] = {"EDGE": record.edge_key, "CORE": record.core_key}
+    return tuple(
+        LeafUser(
+            account=account,
+            public_key=keys[account],
+            rights=link_rights(record.site, account, results_streams=record.results_streams),
+        )
+        for account in _LINKS
+    )
+
+
+def _feeds(mesh: MeshSettings, join: Join | None) -> tuple[FeedSpec, ...]:
+    if join is None:
+        return ()
+    if join.results_streams != mesh.results_streams:
+        raise SiteError(
+            f"the hub takes {join.results_streams} results_streams from the site {join.site}, this mesh has "
+            f"{mesh.results_streams}: set results_streams = {join.results_streams}"
+        )
+    return feeds(join.site, results_streams=join.results_streams)

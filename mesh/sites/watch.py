@@ -1,0 +1,42 @@
+"""A hub that runs takes in sites as they are added and drops those that are removed, without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from mesh.bus.provision import provision
+from mesh.errors import BusError, CredentialsError, SiteError
+from mesh.sites.plan import broker_options, copies_of
+from mesh.sites.records import site_records
+
+if TYPE_CHECKING:
+    from mesh.broker.server import EmbeddedServer
+    from mesh.bus.service_bus import Bus
+    from mesh.config.settings import MeshSettings
+    from mesh.sites.records import SiteRecord
+    from mesh.sites.settings import SiteSettings
+
+log = logging.getLogger(__name__)
+
+_LOOK_S: Final = 0.5
+
+
+async def follow_sites(mesh: MeshSettings, site: SiteSettings, server: EmbeddedServer, bus: Bus) -> None:
+    """Look at the sites' records for ever; the broker's users and the streams of copies follow them."""
+    if site.listen is None:
+        return
+    # Those of the start may have changed since: the first look takes what it finds.
+    known: tuple[SiteRecord, ...] | None = None
+    while True:
+        try:
+            found = site_records(mesh.data_dir)
+            if found != known:
+                server.reconfigure(broker_options(mesh, site))
+                await provision(bus.links, [spec for record in found for spec in copies_of(mesh, record)], ())
+                log.info("edge sites: %s", ", ".join(record.site for record in found) or "none")
+                known = found
+        except (SiteError, CredentialsError, BusError) as error:
+            log.warning("the edge sites cannot be taken as they are now, trying again: %s", error)
+        await asyncio.sleep(_LOOK_S)
