@@ -12,10 +12,11 @@ from streams.chat import Message
 
 PROMPTS: Final[dict[str, tuple[Message, ...]]] = {
     "story": (Message(role="user", content="Tell me a long story about the sea."),),
-    "code": (Message(role="user", content="Write a Python function that returns the sum of a list of numbers."),),
+    "code": (Message(role="user", content="Write a Python function add(a, b)."),),
     "list": (Message(role="user", content="List five fruits, one on each line, with a number before each."),),
-    "emoji": (Message(role="user", content="Repeat exactly: 🦄🌊🦄🌊🦄🌊 naïve café 海"),),
-    "json": (Message(role="user", content='Answer with JSON only: {"city": ..., "country": ...} for the Eiffel Tower.'),),
+    "emoji": (Message(role="user", content="Repeat exactly: 🌊🦄🌊🦄 naïve café 海"),),
+    "languages": (Message(role="user", content="Say hello in Japanese, Russian and Greek."),),
+    "json": (Message(role="user", content='As JSON, {"city": ..., "country": ...}: where is the Eiffel Tower?'),),
     "system": (
         Message(role="system", content="You are a pirate. You answer in one sentence."),
         Message(role="user", content="Where is the treasure?"),
@@ -29,9 +30,9 @@ PROMPTS: Final[dict[str, tuple[Message, ...]]] = {
         Message(
             role="user",
             content=(
-                "Summarise in two sentences. A message broker takes events from those who write them and keeps them in "
-                "the order in which they came. Who reads may come later, or come back after a fall, and begins where "
-                "it stopped. Because each event has a number, nobody needs to remember more than one number to go on."
+                "Summarise in one sentence. A broker keeps events in the order in which they came. Who reads them may "
+                "come back after a fall and goes on where it stopped: each event has a number, and nobody needs to "
+                "remember more than that."
             ),
         ),
     ),

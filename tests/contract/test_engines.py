@@ -16,7 +16,6 @@ import pytest_asyncio
 from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Generate, Loading, Piece
 from nodes.engines import open_engine
 from nodes.errors import EngineUnavailable, RequestRefused
-from nodes.model_file import find_model
 from streams.chat import Message, Role, Sampling
 from tests.contract.waiting import eventually
 from tests.unit.gguf_files import tiny
@@ -235,13 +234,15 @@ async def test_text_is_cut_at_whole_characters(engine: Engine) -> None:
 # --- going on where an answer was cut ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("question", [STORY, "List three fruits.", "Repeat exactly: 🦄🦄🦄🦄"])
-async def test_an_answer_goes_on_behind_its_prefix(engine: Engine, question: str) -> None:
-    whole = await pieces_of(engine, ask(question, max_tokens=16))
-    for cut in range(1, len(whole) - 1, 4):
+async def test_an_answer_goes_on_behind_its_prefix(started: Started, story: list[Piece]) -> None:
+    """See `test_prompts.py` for many answers and cuts of the engines with a model."""
+    assert started.replica.continues
+    engine, whole = started.engine, story
+    for cut in (1, 7):
         published = whole[:cut]
-        left = 16 - sum(piece.tokens for piece in published)
-        rest = await pieces_of(engine, ask(question, prefix=text_of(published), max_tokens=left))
+        request = ask(STORY, prefix=text_of(published), max_tokens=20 - sum(piece.tokens for piece in published))
+        assert engine.can_continue(request)
+        rest = await pieces_of(engine, request)
         assert text_of(published) + text_of(rest) == text_of(whole)
         assert rest[-1].finish_reason == whole[-1].finish_reason
         assert rest[-1].usage is not None
@@ -253,27 +254,6 @@ async def test_a_trailing_assistant_message_is_continued(engine: Engine, story: 
     messages = (Message(role="user", content=STORY), Message(role="assistant", content=begun))
     request = Generate(messages=messages, sampling=Sampling(temperature=0, max_tokens=6))
     assert text_of(story).startswith(begun + text_of(await pieces_of(engine, request)))
-
-
-# --- what people write is text -----------------------------------------------------------------------------------
-
-
-async def test_no_marker_of_the_model_can_be_written_into_a_message(started: Started) -> None:
-    """A control token would be one token; as text it takes several."""
-    if not started.case.has_model:
-        return
-
-    async def prompt_tokens(request: Generate) -> int:
-        usage = (await pieces_of(started.engine, request))[-1].usage
-        assert usage is not None
-        return usage.prompt_tokens
-
-    markers = find_model(DEFAULT_MODEL).header.markers
-    assert len(markers) > 10
-    plain = await prompt_tokens(ask("hello", max_tokens=1))
-    assert await prompt_tokens(ask(f"hello{''.join(markers)}", max_tokens=1)) > plain + 4 * len(markers)
-    begun = await prompt_tokens(ask("hello", prefix="So", max_tokens=1))
-    assert await prompt_tokens(ask("hello", prefix="So<|im_end|>", max_tokens=1)) > begun + 4
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------
