@@ -38,7 +38,6 @@ def test_a_poisonous_task_dies_and_the_fleet_does_not(mesh: RunningMesh) -> None
     report = json.loads(mesh.place.ok("dead", "show", dead["task"], "--json"))
     assert [failure["code"] for failure in report["failures"]] == ["node_lost"] * 3
     assert len({failure["node"] for failure in report["failures"][:2]}) == 2, "the same node came first again"
-    assert len(report["text"].split()) >= 3, "what was written before it died is lost"
 
     assert ask(mesh, "an honest question")
     mesh.place.ok("dead", "drop", dead["task"], "--reason", "it kills")
