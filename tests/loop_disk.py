@@ -65,6 +65,11 @@ class LoopDisk:
         finally:
             os.close(descriptor)
 
+    def fill_but(self, left_bytes: int) -> None:
+        """Leave little room."""
+        ballast = self.path / _BALLAST
+        ballast.write_bytes(bytes(self.free_bytes - left_bytes))
+
     def fill(self) -> None:
         """Leave no room for anybody."""
         descriptor = os.open(self.path / _BALLAST, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -75,7 +80,7 @@ class LoopDisk:
             os.close(descriptor)
 
     def make_room(self) -> None:
-        """Take away what `fill` wrote."""
+        """Take away what filled it."""
         (self.path / _BALLAST).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:

@@ -96,11 +96,11 @@ async def test_a_server_that_could_not_write_is_started_again_when_there_is_spac
 async def test_no_tasks_are_taken_well_before_the_disk_is_full(disk: LoopDisk) -> None:
     async with broker(disk.path / "data") as (server, bus):
         assert server.store.shortage is None
-        (disk.path / "of others").write_bytes(bytes(disk.free_bytes - 6 * MIB))
+        disk.fill_but(6 * MIB)
         await until(lambda: "MiB left" in (server.store.shortage or ""))
         # Those that run have room to end.
         await submit(bus)
-        (disk.path / "of others").unlink()
+        disk.make_room()
         await until(lambda: server.store.shortage is None)
         assert server.restarts == 0
 
