@@ -143,6 +143,7 @@ def _source(site: Token, origin: StreamSpec) -> Source:
         deliver_subject=_deliver_subject(site, origin),
         subjects=f"{root}.>",
         stored_as=f"site.{site}.{root}.>",
+        patterns=tuple(f"site.{site}.{subject}" for subject in origin.subjects),
     )
 
 

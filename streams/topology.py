@@ -36,6 +36,8 @@ class Source(Struct, frozen=True, kw_only=True):
     """Subjects of the other stream, as one wildcard."""
     stored_as: str
     """The same subjects as they are stored here."""
+    patterns: tuple[str, ...]
+    """What is stored here, as narrow as the other stream's own subjects."""
 
 
 class StreamSpec(Struct, frozen=True, kw_only=True):
@@ -52,6 +54,11 @@ class StreamSpec(Struct, frozen=True, kw_only=True):
     replicas: int = 1
     sources: tuple[Source, ...] = ()
     """What it copies; such a stream has no subjects of its own, so nobody writes to it."""
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The subjects of the messages that it holds."""
+        return self.subjects + tuple(pattern for source in self.sources for pattern in source.patterns)
 
 
 class ConsumerSpec(Struct, frozen=True, kw_only=True):

@@ -18,7 +18,9 @@ from mesh.errors import SettingsError
 from mesh.history.ordered import FROM_FIRST, FROM_NOW, OrderedReader, Start
 from mesh.inspection.operator_bus import run_on_bus
 from mesh.inspection.stored_event import event_line
+from mesh.sites.plan import streams_here
 from streams.events import TaskChunk
+from streams.sites import subject_at_home
 from streams.task_id import bucket_of, parse_task_id
 from streams.tokens import token
 from streams.topology import StreamSpec
@@ -39,6 +41,7 @@ Examples:
   ig3 events replay ENDED --since 1h               # how the tasks of the last hour ended
   ig3 events replay --task 0199a5...               # all that is stored about one task
   ig3 events replay TASKS --after 1000 --follow    # from a sequence, and on
+  ig3 events replay SITE_berlin_ENDED              # how the tasks of an edge site ended
   ig3 events verify                                # is all that is believed what the log says?
 """
 
@@ -141,7 +144,7 @@ class _Reading(Struct, frozen=True):
 
 
 def _readings(mesh: MeshSettings, choice: Choice) -> list[_Reading]:
-    specs = {spec.name: spec for spec in mesh.streams}
+    specs = {spec.name: spec for spec in streams_here(mesh)}
     unknown = [name for name in choice.streams if name not in specs]
     if unknown:
         raise SettingsError(f"there is no stream {unknown[0]}: there are {', '.join(specs)}")
@@ -158,8 +161,8 @@ def _filters(spec: StreamSpec, account: str, task: str) -> tuple[str, ...]:
     """Narrow the subjects of a stream to an account and a task; empty where it holds neither."""
     shapes = {"tasks": (3, 4), "results": (2, 3), "ended": (2, 3)}
     found: list[str] = []
-    for subject in spec.subjects:
-        tokens = subject.split(".")
+    for subject in spec.held:
+        tokens = subject_at_home(subject).split(".")
         places = shapes.get(tokens[0])
         if places is None:
             continue
@@ -167,7 +170,7 @@ def _filters(spec: StreamSpec, account: str, task: str) -> tuple[str, ...]:
         if task != "*" and tokens[bucket_at] not in {"*", bucket_of(parse_task_id(task))}:
             continue
         tokens[places[0]], tokens[places[1]] = account, task
-        found.append(".".join(tokens))
+        found.append(subject.removesuffix(subject_at_home(subject)) + ".".join(tokens))
     return tuple(found)
 
 

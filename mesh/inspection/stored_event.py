@@ -12,6 +12,7 @@ from mesh.bus.headers import CONTENT_TYPE, header
 from streams.codec import decode
 from streams.errors import UndecodableEvent
 from streams.events import AnyEvent, TaskSubmitted
+from streams.sites import subject_at_home
 
 if TYPE_CHECKING:
     from mesh.history.stream_facts import Recorded
@@ -38,7 +39,7 @@ def event_of(recorded: Recorded) -> AnyEvent:
     Raises:
         UndecodableEvent: if it is none.
     """
-    if recorded.subject.startswith("tasks."):
+    if subject_at_home(recorded.subject).startswith("tasks."):
         return decode(recorded.data, TaskSubmitted, content_type=header(recorded.headers, CONTENT_TYPE))
     try:
         return _any_event.decode(recorded.data)

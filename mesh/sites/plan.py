@@ -39,11 +39,19 @@ def wanted(mesh: MeshSettings) -> Wanted:
         SiteError: if a record is damaged, or the site spreads its answers over another number of streams.
         CredentialsError: if others can read this site's credentials.
     """
-    copies = tuple(spec for record in site_records(mesh.data_dir) for spec in copies_of(mesh, record))
     return Wanted(
-        streams=(*mesh.streams, *copies),
+        streams=streams_here(mesh),
         consumers=(*consumer_specs(), *_feeds(mesh, joined(mesh.data_dir))),
     )
+
+
+def streams_here(mesh: MeshSettings) -> tuple[StreamSpec, ...]:
+    """Return the streams of a mesh, with those for its sites.
+
+    Raises:
+        SiteError: if a record is damaged.
+    """
+    return (*mesh.streams, *(spec for record in site_records(mesh.data_dir) for spec in copies_of(mesh, record)))
 
 
 def copies_of(mesh: MeshSettings, record: SiteRecord) -> tuple[StreamSpec, ...]:
