@@ -96,6 +96,9 @@ def _write_once(path: Path, text: str) -> None:
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(f"{text}\n")
+        file.flush()
+        # After a power cut there is this secret or none, never an empty file.
+        os.fsync(file.fileno())
     try:
         os.link(fresh, path)
     except FileExistsError:
