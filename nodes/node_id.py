@@ -57,7 +57,11 @@ def _create(path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}.new")
-    fresh.write_text(f"{fresh_node_id()}\n", encoding="utf-8")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(f"{fresh_node_id()}\n")
+        file.flush()
+        # After a power cut there is this id or none, never an empty file.
+        os.fsync(file.fileno())
     with contextlib.suppress(FileExistsError):
         os.link(fresh, path)
     fresh.unlink()
