@@ -1,0 +1,166 @@
+"""A node that is asked to stop in the middle of an answer: another one writes on, and the reader sees one answer.
+
+Every part is a process of its own. The answers are greedy and one at a time; with real models too.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+from aiohttp import ClientSession, ClientTimeout
+
+from tests.http_gateway import Json, sse_events
+from tests.processes import PATIENCE_S, until
+from tests.running_mesh import SMALL_MODEL, SYNTHETIC, Parts, Running, running_parts
+
+pytestmark = pytest.mark.timeout(240)
+
+ENGINES = ("synthetic", "xllamacpp", "llama-cpp-python")
+TOKENS = 64
+QUESTION = "Tell me a long story about the sea."
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    with running_parts(tmp_path_factory.mktemp("handover")) as running:
+        running.start("dispatcher-a")
+        running.start("gateway-a", "--http", "127.0.0.1:0")
+        running.ready("dispatcher-a", "gateway-a")
+        yield running
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[ClientSession]:
+    async with ClientSession(timeout=ClientTimeout(total=PATIENCE_S)) as opened:
+        yield opened
+
+
+@dataclass
+class Answer:
+    """One answer as its reader gets it."""
+
+    session: ClientSession
+    url: str
+    model: str
+    task: str = ""
+    texts: list[str] = field(default_factory=list[str])
+    finish_reason: str | None = None
+    usage: Json = field(default_factory=Json)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    async def read(self) -> None:
+        body = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": QUESTION}],
+            "max_tokens": TOKENS,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        async with self.session.post(f"{self.url}/v1/chat/completions", json=body) as response:
+            assert response.status == 200, await response.text()
+            self.task = response.headers["x-ig3-task"]
+            async for event in sse_events(response):
+                if event.data not in (None, "[DONE]"):
+                    self._take(event.json)
+
+    def _take(self, chunk: Json) -> None:
+        assert "error" not in chunk, chunk
+        self.usage = chunk.get("usage") or self.usage
+        for choice in chunk["choices"]:
+            self.texts += [choice["delta"].get("content") or ""]
+            self.finish_reason = choice["finish_reason"] or self.finish_reason
+
+    async def summary(self) -> Json:
+        async with self.session.get(f"{self.url}/v1/tasks/{self.task}") as response:
+            return await response.json()
+
+
+def start_node(parts: Parts, name: str, engine: str) -> Running:
+    slow = ("--token-delay-ms", "40") if engine == SYNTHETIC else ("--slots", "1", "--context", "512")
+    # One model id for each engine, so that an answer stays with the engine under test.
+    model = ("--model-id", f"{engine}-model", "--model", SMALL_MODEL)
+    return parts.start(name, "--engine", engine, *model, *slow, "--id", name, "--heartbeat", "1s", "--drain", "0s")
+
+
+async def nodes_of(parts: Parts, engine: str) -> tuple[str, str]:
+    names = (f"node-{engine}-1", f"node-{engine}-2")
+    for name in names:
+        start_node(parts, name, engine)
+    await asyncio.to_thread(parts.ready, *names)
+    return names
+
+
+def new_answer(parts: Parts, session: ClientSession, engine: str) -> Answer:
+    return Answer(session, parts.urls["gateway-a"], f"{engine}-model")
+
+
+async def half_written(parts: Parts, session: ClientSession, engine: str) -> tuple[Answer, asyncio.Task[None], Running]:
+    """Have an answer begun by a node that stands still now: it cannot have been faster than this test."""
+    while True:
+        answer = new_answer(parts, session, engine)
+        reading = asyncio.create_task(answer.read())
+        await until(partial(_is_under_way, answer, reading))
+        node = parts.running[(await answer.summary())["node"]]
+        os.kill(node.pid, signal.SIGSTOP)
+        if (await answer.summary())["finish_reason"] is None:
+            return answer, reading, node
+        os.kill(node.pid, signal.SIGCONT)
+        await reading
+
+
+def _is_under_way(answer: Answer, reading: asyncio.Task[None]) -> bool:
+    return len([text for text in answer.texts if text]) > 3 or reading.done()
+
+
+def stop_now(*leaving: Running) -> None:
+    for running in leaving:
+        os.kill(running.pid, signal.SIGTERM)
+        os.kill(running.pid, signal.SIGCONT)
+
+
+async def assert_left(*leaving: Running) -> None:
+    for running in leaving:
+        assert await asyncio.to_thread(running.process.wait, PATIENCE_S) == 0, running.output
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_the_answer_of_a_node_that_stops_equals_the_uninterrupted_one(
+    parts: Parts, session: ClientSession, engine: str
+) -> None:
+    names = await nodes_of(parts, engine)
+    whole = new_answer(parts, session, engine)
+    await whole.read()
+    handed, reading, node = await half_written(parts, session, engine)
+    stop_now(node)
+    await reading
+    await assert_left(node)
+    summary = await handed.summary()
+    (other,) = set(names) - {node.name}
+    assert handed.text == whole.text
+    assert (handed.finish_reason, handed.usage) == (whole.finish_reason, whole.usage)
+    assert (summary["outcome"], summary["attempt"], summary["node"]) == ("completed", 2, other)
+    parts.running[other].stop()
+
+
+async def test_a_node_and_its_dispatcher_may_stop_at_the_same_moment(parts: Parts, session: ClientSession) -> None:
+    names = await nodes_of(parts, SYNTHETIC)
+    whole = new_answer(parts, session, SYNTHETIC)
+    await whole.read()
+    handed, reading, node = await half_written(parts, session, SYNTHETIC)
+    stop_now(parts.running["dispatcher-a"], node)
+    parts.start("dispatcher-b")
+    await reading
+    await assert_left(parts.running["dispatcher-a"], node)
+    (other,) = set(names) - {node.name}
+    assert handed.text == whole.text
+    assert handed.usage == whole.usage
+    assert (await handed.summary())["node"] == other
+    parts.ready("dispatcher-b")
