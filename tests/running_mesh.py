@@ -248,10 +248,10 @@ def running_parts(folder: Path) -> Iterator[Parts]:
 
 
 def _nats_of(up: Running) -> str:
-    """Where the broker of `ig3 up` listens, as it tells its user."""
-    found = re.findall(r"^broker +ready: nats://([^ ,]+),", up.output, re.MULTILINE)
+    """Where the broker of `ig3 up` listens, or each server of its cluster, as it tells its user."""
+    found = dict(re.findall(r"^(broker\S*) +ready: nats://([^ ,]+),", up.output, re.MULTILINE))
     assert found, f"it does not say where the broker listens:\n{up.output}"
-    return found[-1]
+    return ",".join(found[name] for name in sorted(found))
 
 
 def _tail(path: Path) -> str:

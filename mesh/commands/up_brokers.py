@@ -64,16 +64,15 @@ def plan_brokers(mesh: MeshSettings, servers: int) -> Brokers:
 def _check_store(mesh: MeshSettings, servers: int) -> None:
     """Refuse to begin with empty streams beside full ones: nobody would find the answers of yesterday."""
     stores = len(list(mesh.data_dir.glob(f"{_FOLDER}*/{STORE_FOLDER}")))
-    held = stores or int((mesh.data_dir / STORE_FOLDER).is_dir())
-    if held and held != servers:
-        raise StoreMismatch(
-            f"{mesh.data_dir} holds the streams of {_count(held)}, not of {_count(servers)}: "
-            f"start with --cluster {held}, or choose another folder with --data-dir"
-        )
-
-
-def _count(servers: int) -> str:
-    return "one server" if servers == 1 else f"a cluster of {servers}"
+    if servers > 1 and (mesh.data_dir / STORE_FOLDER).is_dir():
+        held, remedy = "one server", "start without --cluster"
+    elif stores not in {0, servers if servers > 1 else 0}:
+        held, remedy = f"a cluster of {stores}", f"start with --cluster {stores}"
+    else:
+        return
+    raise StoreMismatch(
+        f"{mesh.data_dir} holds the streams of {held}: {remedy}, or choose another folder with --data-dir"
+    )
 
 
 def _client_addresses(mesh: MeshSettings, servers: int) -> tuple[Address, ...]:

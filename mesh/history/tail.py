@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from mesh.bus.headers import SEQUENCE, STREAM_SUBJECT, stamped
 from mesh.errors import BusError
+from mesh.history.stream_facts import stream_facts
 
 if TYPE_CHECKING:
     from mesh.bus.direct_client import Delivery
@@ -33,6 +34,7 @@ SAVE_AT_STOP: Final = 500
 
 _BATCH: Final = 500
 _LOOK_S: Final = 2.0
+_AFTER_NUDGE_S: Final = (0.005, 0.02, 0.1, 0.4)
 _PAUSES_S: Final = (0.001, 0.005, 0.02, 0.1, 0.4, 1.0)
 
 OnEvent = Callable[[int, str, bytes], None]
@@ -55,6 +57,7 @@ class StreamTail:
             checkpoint: where the state that ``on_event`` feeds is saved and begins.
         """
         self._link = link
+        self._stream = stream
         self._get = f"$JS.API.DIRECT.GET.{stream}"
         self._subject = subject
         self._on_event = on_event
@@ -75,6 +78,9 @@ class StreamTail:
         if self._checkpoint is not None:
             self._position = await self._checkpoint.load()
         self._listener = await self._link.listen(self._subject, self._on_nudge)
+        if self._link.has_choice:
+            # The copy that answers may be behind, or empty still: nobody begins with less than the leader has.
+            await self.reach((await stream_facts(self._link, self._stream)).last_sequence)
         await self._read_on()
         self._task = asyncio.create_task(self._run(), name=f"tail-{self._subject}")
 
@@ -122,12 +128,21 @@ class StreamTail:
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._nudge.wait(), _LOOK_S)
+            is_nudged = self._nudge.is_set()
             self._nudge.clear()
             try:
-                await self._read_on()
+                await self._look(is_nudged=is_nudged)
             except BusError as error:
                 log.warning("%s cannot be read now, trying again: %s", self._subject, error)
                 await asyncio.sleep(_LOOK_S)
+
+    async def _look(self, *, is_nudged: bool) -> None:
+        await self._read_on()
+        if is_nudged and self._link.has_choice:
+            # In a cluster the nudge overtakes the event, which is stored only when most copies have it.
+            for pause_s in _AFTER_NUDGE_S:
+                await asyncio.sleep(pause_s)
+                await self._read_on()
 
     async def _read_on(self) -> None:
         while True:

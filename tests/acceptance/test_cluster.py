@@ -1,0 +1,147 @@
+"""`ig3 up --cluster 3`: three NATS servers, of which any one may be killed while answers stream."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, ClientTimeout
+
+from mesh.broker.credentials import Credentials
+from mesh.bus.service_bus import Bus, BusOptions
+from streams.task_id import bucket_of
+from streams.topology import results_stream
+from tests.http_gateway import Sse, sse_events
+from tests.processes import PATIENCE_S, descendants, is_running, until, wait_until
+from tests.running_mesh import SYNTHETIC, RunningMesh, running_up
+
+pytestmark = pytest.mark.timeout(240)
+
+TOKENS = 60
+ANSWERS = 6
+SERVERS = 3
+UP = ("--cluster", str(SERVERS), "--engine", SYNTHETIC)
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
+    with running_up(tmp_path_factory.mktemp("cluster"), *UP, "--token-delay-ms", "40") as running:
+        yield running
+
+
+@pytest.fixture
+async def bus(mesh: RunningMesh) -> AsyncIterator[Bus]:
+    """The streams themselves."""
+    credentials = Credentials.load(mesh.place.data_dir)
+    options = BusOptions(
+        servers=tuple(f"nats://{server}" for server in mesh.place.nats.split(",")),
+        name="test",
+        edge_seed=credentials.edge_service.seed_path,
+        core_seed=credentials.core_service.seed_path,
+    )
+    async with await Bus.connect(options) as connected:
+        yield connected
+
+
+@dataclass
+class Answer:
+    """One answer as its reader gets it, over one connection."""
+
+    task: str = ""
+    events: list[Sse] = field(default_factory=list[Sse])
+
+    @property
+    def ids(self) -> list[int]:
+        return [int(event.id) for event in self.events if event.id]
+
+    @property
+    def text(self) -> str:
+        parts = [event.json for event in self.events if event.data not in (None, "[DONE]")]
+        return "".join(part["choices"][0]["delta"].get("content") or "" for part in parts if part["choices"])
+
+    async def read(self, session: ClientSession, url: str) -> None:
+        body = {
+            "model": SYNTHETIC,
+            "messages": [{"role": "user", "content": "hello"}],
+            "max_tokens": TOKENS,
+            "stream": True,
+        }
+        async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+            assert response.status == 200, await response.text()
+            self.task = response.headers["x-ig3-task"]
+            async for event in sse_events(response):
+                self.events.append(event)
+
+
+def servers(mesh: RunningMesh) -> dict[str, int]:
+    """The process id of each nats-server that runs, by the server's name."""
+    found: dict[str, int] = {}
+    for pid, name in descendants(mesh.up.pid).items():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            told = re.search(r'IG3_BROKER_NAME="([^"]+)"', Path(f"/proc/{pid}/environ").read_text())
+            if name == "nats-server" and told is not None and is_running(pid):
+                found[told[1]] = pid
+    return found
+
+
+async def leader_of(bus: Bus, task: str) -> str:
+    """The server that leads the stream of a task's answer."""
+    stream = results_stream(bucket_of(task), 4)
+    return json.loads((await bus.edge.request(f"$JS.API.STREAM.INFO.{stream}", b"")).data)["cluster"]["leader"]
+
+
+async def test_a_server_that_is_killed_costs_no_word_of_a_running_answer(mesh: RunningMesh, bus: Bus) -> None:
+    answers = [Answer() for _ in range(ANSWERS)]
+    async with ClientSession(timeout=ClientTimeout(total=PATIENCE_S)) as session:
+        readers = [asyncio.create_task(answer.read(session, mesh.url)) for answer in answers]
+        await until(lambda: all(len(answer.ids) > 5 for answer in answers))
+        leader = await leader_of(bus, answers[0].task)
+        killed = servers(mesh)[leader]
+        os.kill(killed, signal.SIGKILL)
+        await asyncio.gather(*readers)
+
+        for answer in answers:
+            async with session.get(f"{mesh.url}/v1/tasks/{answer.task}") as response:
+                kept = await response.json()
+            assert answer.ids == sorted(set(answer.ids))
+            assert len(answer.text.split()) == TOKENS
+            assert kept["outcome"] == "completed"
+    await until(lambda: servers(mesh).get(leader) not in {None, killed})
+
+
+def test_its_broker_is_started_again_as_well(mesh: RunningMesh) -> None:
+    before = descendants(mesh.up.pid)
+    killed = next(pid for pid, name in before.items() if name == "broker")
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: sorted(descendants(mesh.up.pid).values()) == sorted(before.values()))
+    assert killed not in descendants(mesh.up.pid)
+    wait_until(lambda: len(servers(mesh)) == SERVERS)
+
+
+def test_commands_are_told_of_all_servers_and_find_every_stream_in_three_copies(mesh: RunningMesh) -> None:
+    wait_until(lambda: mesh.place.ig3("streams", "check").returncode == 0)
+    assert "differs" not in mesh.place.ok("streams", "check")
+    assert mesh.place.ok("chat", "hello").strip()
+
+
+@pytest.mark.parametrize(
+    ("stores", "arguments", "remedy"),
+    [
+        (("server-1", "server-2", "server-3"), (), "start with --cluster 3"),
+        ((".",), ("--cluster", "3"), "start without --cluster"),
+    ],
+)
+def test_streams_of_another_number_of_servers_are_not_left_behind(
+    mesh: RunningMesh, tmp_path: Path, stores: tuple[str, ...], arguments: tuple[str, ...], remedy: str
+) -> None:
+    for store in stores:
+        (tmp_path / store / "jetstream").mkdir(parents=True)
+    told = mesh.place.ig3("up", "--engine", SYNTHETIC, "--data-dir", str(tmp_path), "--nats", ":0", *arguments)
+    assert told.returncode == 1
+    assert remedy in told.stderr
