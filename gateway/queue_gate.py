@@ -74,7 +74,7 @@ class QueueGate:
     def __init__(self, bus: Bus, feed: BacklogFeed, limits: Limits) -> None:
         """Prepare; ``start`` begins to count ends."""
         self._bus = bus
-        self._feed = feed
+        self.feed = feed
         self._limits = limits
         self._ours: dict[str, _Ours] = {}
         self._open_of = Counter[str]()
@@ -89,17 +89,17 @@ class QueueGate:
         """Begin to hear reports and ends."""
         self._bus.on_end(self._on_end)
         self._bus.core.on_return(self._forget_ours)
-        self._feed.subscribe(self._on_report)
-        await self._feed.start()
+        self.feed.subscribe(self._on_report)
+        await self.feed.start()
 
     async def stop(self) -> None:
         """Hear no more."""
-        await self._feed.stop()
+        await self.feed.stop()
 
     @property
     def trouble(self) -> str | None:
         """Why no task is taken at all, or None."""
-        silent_s = self._feed.backlogs.silent_s(now_s=time.monotonic())
+        silent_s = self.feed.backlogs.silent_s(now_s=time.monotonic())
         if silent_s <= self._limits.dispatcher_patience_s:
             return None
         return f"no dispatcher has been heard for {silent_s:.0f} s"
@@ -113,7 +113,7 @@ class QueueGate:
         if (trouble := self.trouble) is not None:
             message = f"The mesh takes no tasks now: {trouble}."
             raise TaskNotTaken(message, status=_UNAVAILABLE, code="no_dispatcher", retry_after_s=_UNKNOWN_S)
-        totals = self._feed.backlogs.totals
+        totals = self.feed.backlogs.totals
         limit = self._limits.open_tasks_of.get(account, self._limits.open_tasks)
         # Of the reported ones those are ours that were ours then; the rest is the other gateways' and the bus's own.
         others = max(0, totals.open_of.get(account, 0) - self._ours_when_reported.get(account, 0))
@@ -160,7 +160,7 @@ class QueueGate:
     def _on_report(self, dispatcher: str) -> None:
         self._ours_when_reported = dict(self._open_of)
         self._heard.add(dispatcher)
-        if self._heard >= self._feed.backlogs.dispatchers:
+        if self._heard >= self.feed.backlogs.dispatchers:
             # All have spoken: what we submitted before the last round is in their reports by now.
             self._heard.clear()
             self._round += 1

@@ -14,6 +14,8 @@ from gateway.dispatcher.settings import DispatcherSettings
 from gateway.http.app import build_app
 from gateway.http.metrics_page import MetricsPage
 from gateway.http.server import HttpServer
+from gateway.http.site import SITE
+from gateway.queue_gate import QueueGate
 from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
 from mesh.bus.service_bus import Bus
@@ -48,6 +50,11 @@ class HttpGateway:
     feed: RosterFeed
     server: HttpServer
     session: ClientSession
+
+    @property
+    def gate(self) -> QueueGate:
+        """What decides whether tasks are taken."""
+        return self.server._app[SITE].gate
 
     async def post(self, path: str, body: object, **headers: str) -> ClientResponse:
         """Send JSON; ``x_ig3_task`` as a keyword is the header ``x-ig3-task``."""

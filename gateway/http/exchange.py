@@ -131,14 +131,20 @@ class Exchange:
         if not self._wishes.after:
             return await self._next(follower)
         steps = await follower.first_steps()
-        self.state = follower.state
+        self._note(follower.state)
         frames.go_on(has_text=follower.behind.chars > 0)
         return steps
 
     async def _next(self, follower: Follower) -> list[Step]:
         steps = await follower.steps()
-        self.state = follower.state
+        self._note(follower.state)
         return steps
+
+    def _note(self, state: TaskState) -> None:
+        self.state = state
+        if state.is_over:
+            # Before the client hears of it: its next request finds room.
+            self._site.gate.dropped(self._key.task)
 
     async def _idle(self, stream: EventStream, frames: ChunkFrames) -> None:
         self._check_clock()
