@@ -19,7 +19,7 @@ EXTRAS ?= cache,rag
 export UV_NO_PROGRESS := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help up install dev llamacpp extras vllm browser test lint format types imports unit acceptance bench lock clean
+.PHONY: help up install dev llamacpp extras vllm browser test chaos lint format types imports unit acceptance bench lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ unit: dev ## the tests that need no compiler and no browser, quickly
 
 acceptance: dev browser ## the tests that use the mesh as its users do
 	@exec $(BIN)/pytest tests/acceptance
+
+chaos: dev ## kill, hang and cut off everything for ten minutes while answers stream (ARGS="--seed 7 --minutes 30")
+	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
 bench: dev ## measure the gateway against its floors (BENCH=benchmarks.other for another one)
 	@exec $(BIN)/python -m $(BENCH) $(ARGS)

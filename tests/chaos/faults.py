@@ -1,0 +1,149 @@
+"""What is done to a fleet while it answers: each fault injures it, and makes good what a supervisor would."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from tests.chaos.answers import Reader
+from tests.chaos.fleet import BROKER, NATS_SERVER, Fleet
+
+HANG_S = 7.0
+"""Longer than it takes to find out that a node hangs, and than the queue waits for a dispatcher."""
+SHORT_HANG_S = 4.0
+RESTART_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Injection:
+    """One fault that was injected."""
+
+    kind: str
+    victims: tuple[str, ...]
+    at_s: float
+    """On the event loop's clock, as readers note what they get."""
+    at_ns: int
+    """In Unix time, as the broker notes what it stores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """What a fault may hit."""
+
+    fleet: Fleet
+    readers: Sequence[Reader]
+    chance: random.Random
+    note: Callable[[Injection], None]
+
+    def begin(self, kind: str, *victims: str) -> None:
+        """Note that the fault happens now."""
+        self.note(Injection(kind=kind, victims=victims, at_s=asyncio.get_running_loop().time(), at_ns=time.time_ns()))
+
+
+Fault = Callable[[Field], Awaitable[None]]
+
+
+async def _kill(field: Field, kind: str, *names: str) -> None:
+    """Kill them in the same moment, and start them again a little later."""
+    field.begin(kind, *names)
+    for name in names:
+        field.fleet.kill(name)
+    await asyncio.sleep(RESTART_S)
+    await asyncio.gather(*map(field.fleet.start_again, names))
+
+
+async def _hang(field: Field, kind: str, name: str, seconds: float) -> None:
+    pid = field.fleet.pid(name)
+    field.begin(kind, name)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def kill_node(field: Field) -> None:
+    """A device loses power."""
+    await _kill(field, "node killed", field.chance.choice(field.fleet.nodes))
+
+
+async def hang_node(field: Field) -> None:
+    """A device stands still, and wakes when its tasks are somebody else's."""
+    await _hang(field, "node hung", field.chance.choice(field.fleet.nodes), HANG_S)
+
+
+async def kill_dispatcher(field: Field) -> None:
+    """A dispatcher dies; another gets its tasks from the queue."""
+    await _kill(field, "dispatcher killed", field.chance.choice(field.fleet.dispatchers))
+
+
+async def hang_dispatcher(field: Field) -> None:
+    """A dispatcher stands still for longer than the queue waits, and wakes to tasks that are not its own."""
+    await _hang(field, "dispatcher hung", field.chance.choice(field.fleet.dispatchers), HANG_S)
+
+
+async def kill_gateway(field: Field) -> None:
+    """A gateway dies with all its connections; its readers come back to another one."""
+    await _kill(field, "gateway killed", field.chance.choice(field.fleet.gateways))
+
+
+async def hang_gateway(field: Field) -> None:
+    """A gateway stands still."""
+    await _hang(field, "gateway hung", field.chance.choice(field.fleet.gateways), SHORT_HANG_S)
+
+
+async def kill_server(field: Field) -> None:
+    """The nats-server dies; its broker starts it again."""
+    field.begin("nats-server killed", NATS_SERVER)
+    field.fleet.kill(NATS_SERVER)
+
+
+async def hang_server(field: Field) -> None:
+    """The nats-server stands still."""
+    await _hang(field, "nats-server hung", NATS_SERVER, SHORT_HANG_S)
+
+
+async def kill_broker(field: Field) -> None:
+    """The broker dies with its server; somebody starts it again."""
+    field.begin("broker killed", BROKER)
+    field.fleet.kill(BROKER)
+    await asyncio.sleep(RESTART_S)
+    await asyncio.to_thread(field.fleet.parts.start_broker)
+
+
+async def drop_clients(field: Field) -> None:
+    """Every reader is cut off and comes back."""
+    field.begin("clients cut off", "all readers")
+    for reader in field.readers:
+        reader.drop()
+
+
+async def kill_services(field: Field) -> None:
+    """A dispatcher and a gateway die in the same moment."""
+    groups = (field.fleet.dispatchers, field.fleet.gateways)
+    await _kill(field, "both services killed", *map(field.chance.choice, groups))
+
+
+async def kill_one_of_each(field: Field) -> None:
+    """A node, a dispatcher and a gateway die in the same moment."""
+    groups = (field.fleet.nodes, field.fleet.dispatchers, field.fleet.gateways)
+    await _kill(field, "one of each killed", *map(field.chance.choice, groups))
+
+
+FAULTS: tuple[Fault, ...] = (
+    kill_node,
+    hang_node,
+    kill_dispatcher,
+    hang_dispatcher,
+    kill_gateway,
+    hang_gateway,
+    kill_server,
+    hang_server,
+    kill_broker,
+    drop_clients,
+    kill_services,
+    kill_one_of_each,
+)

@@ -1,0 +1,50 @@
+"""The short version of `make chaos`: fifty answers at once, one fault of each sort, and the log read afterwards."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.campaign import Campaign, Load, Outcome
+from tests.chaos.faults import (
+    drop_clients,
+    hang_node,
+    kill_one_of_each,
+    kill_server,
+    kill_services,
+)
+from tests.chaos.figures import rows, summary, table
+from tests.chaos.fleet import Fleet, Size, running_fleet
+
+pytestmark = pytest.mark.timeout(600)
+
+SEED = 20261124
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with running_fleet(tmp_path_factory.mktemp("chaos"), Size()) as running:
+        yield running
+
+
+def show(outcome: Outcome) -> None:
+    print(table(rows(outcome.injections, outcome.transcripts, outcome.records)))
+    print(summary(outcome.findings))
+
+
+async def test_nothing_is_lost_whatever_dies_while_fifty_answers_stream(fleet: Fleet) -> None:
+    faults = (kill_one_of_each, hang_node, drop_clients, kill_server)
+    outcome = await Campaign(fleet, Load(tokens=40), SEED).run(faults, pause_s=0.5)
+    show(outcome)
+    assert not outcome.findings.broken
+    assert outcome.findings.answers >= 50
+    assert outcome.findings.attempts.keys() - {1}, "no answer had to be moved: the faults missed"
+    assert any(transcript.connections > 1 for transcript in outcome.transcripts)
+
+
+async def test_a_dispatcher_and_a_gateway_die_with_two_hundred_tasks_in_flight(fleet: Fleet) -> None:
+    load = Load(http_readers=200, bus_readers=0, tokens=40)
+    outcome = await Campaign(fleet, load, SEED).burst((kill_services,))
+    show(outcome)
+    assert not outcome.findings.broken
+    assert outcome.findings.answers == 200
+    assert any(transcript.connections > 1 for transcript in outcome.transcripts)
