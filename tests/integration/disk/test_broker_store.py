@@ -12,13 +12,15 @@ from mesh.broker.files import BrokerOptions
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
+from mesh.client.client import ClientOptions, open_client
 from mesh.config.address import Address
-from mesh.errors import PublishUnknown, StoreFull
+from mesh.errors import PublishUnknown, StoreFull, TaskRefused
 from streams import subjects
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import token
 from streams.topology import Retention, consumer_specs, stream_specs
+from tests.http_gateway import serve_http
 from tests.http_gateway import until as until_async
 from tests.loop_disk import LoopDisk
 from tests.processes import until
@@ -112,6 +114,23 @@ async def test_a_store_at_its_limit_says_so_and_takes_more_when_something_has_ex
             await submit_for_ever(bus, 256 * KIB)
         await until_async(lambda: is_taken(bus, 256 * KIB))
         assert server.restarts == 0
+
+
+async def test_who_finds_the_store_at_its_limit_is_told_at_once(tmp_path: Path) -> None:
+    question = "x" * 128 * KIB
+    async with broker(tmp_path, store_limit=8 * MIB) as (server, bus):
+        with pytest.raises(StoreFull):
+            await submit_for_ever(bus, 128 * KIB)
+        async with serve_http(bus) as http:
+            refused = await http.ask({"messages": [{"role": "user", "content": question}]})
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+            assert (await refused.json())["error"]["code"] == "store_full"
+        seed = server.credentials.user.seed_path
+        options = ClientOptions(servers=(server.url,), account=token("local"), seed_file=seed)
+        async with await open_client(options) as client:
+            with pytest.raises(TaskRefused, match=r"takes no new tasks now.*store is full") as told:
+                await client.submit("synthetic", question)
+        assert (told.value.code, told.value.status) == ("store_full", 503)
 
 
 async def test_no_tasks_are_taken_well_before_the_store_is_at_its_limit(tmp_path: Path) -> None:
