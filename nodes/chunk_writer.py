@@ -27,6 +27,7 @@ from streams.subjects import TaskKey
 
 if TYPE_CHECKING:
     from mesh.bus.link import Link
+    from mesh.errors import BusError
     from nodes.outbox import Batch
     from streams.tokens import Token
 
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 ASK_TIMEOUT: Final = timedelta(seconds=2)
 GRANT_WAIT_S: Final = 1.0
 _MOST_REFUSALS: Final = 8
+_QUICK_DOUBTS: Final = 2
 
 
 class Verdict(StrEnum):
@@ -100,7 +102,7 @@ class ChunkWriter:
         Raises:
             BusUnavailable: if the connection is closed for good.
         """
-        refusals = 0
+        refusals = doubts = 0
         self._writing = True
         try:
             while refusals < _MOST_REFUSALS:
@@ -108,7 +110,8 @@ class ChunkWriter:
                     try:
                         self._advance(batch, await self._append(batch))
                     except (FenceMismatch, PublishUnknown) as doubt:
-                        log.info("task %s: in doubt: %s", self._grant.key.task, doubt)
+                        doubts += 1
+                        await self._ponder(doubts, doubt)
                     except PublishRefused as refusal:
                         refusals += 1
                         log.warning("task %s: refused: %s", self._grant.key.task, refusal)
@@ -121,6 +124,13 @@ class ChunkWriter:
             return Verdict.LOST
         finally:
             self._writing = False
+
+    async def _ponder(self, doubts: int, doubt: BusError) -> None:
+        """Log the first doubts and then ever fewer, and take time: a store may be full, or its copies behind."""
+        level = logging.INFO if doubts.bit_count() == 1 else logging.DEBUG
+        log.log(level, "task %s: in doubt (%d times): %s", self._grant.key.task, doubts, doubt)
+        if doubts > _QUICK_DOUBTS:
+            await asyncio.sleep(pause_s(doubts - _QUICK_DOUBTS))
 
     async def _append(self, batch: Batch) -> int:
         chunk = TaskChunk(
