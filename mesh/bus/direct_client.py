@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from nats.aio.client import Client
 
 if TYPE_CHECKING:
+    from nats.aio.client import Srv
     from nats.aio.msg import Msg
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,11 @@ class DirectClient(Client):
         await self.force_reconnect()
         # nats-py would first wait until the old server has taken all that is queued, which one that hangs never does.
         self._abort()
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        # One that took the connection and then said nothing: nats-py forgets it without closing it.
+        self._abort()
+        await super()._connect_to_server(s)
 
     def _abort(self) -> None:
         writer = getattr(self._transport, "_io_writer", None)

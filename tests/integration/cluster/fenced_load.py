@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from mesh.bus.appends import Fence
@@ -17,6 +18,7 @@ from streams.subjects import TaskKey
 from streams.task_id import bucket_of
 from streams.tokens import token
 from streams.topology import results_stream
+from tests.processes import until
 
 STREAMS = 4
 _PAUSE_S = 0.05
@@ -30,6 +32,8 @@ class Load:
     acked: dict[tuple[str, int], bytes] = field(default_factory=dict[tuple[str, int], bytes])
     """By stream and sequence: what was acknowledged there."""
     acked_at: list[float] = field(default_factory=list[float])
+    by_writer: Counter[str] = field(default_factory=Counter[str])
+    by_stream: Counter[str] = field(default_factory=Counter[str])
     refused: int = 0
     in_doubt: int = 0
     unread: int = 0
@@ -48,8 +52,17 @@ class Load:
     async def more(self, count: int) -> None:
         """Wait until so many more appends were acknowledged."""
         wanted = self.count + count
-        while self.count < wanted:
-            await asyncio.sleep(_PAUSE_S)
+        await until(lambda: self.count >= wanted)
+
+    async def more_of_each(self, names: list[str], count: int) -> None:
+        """Wait until so many more of each writer were acknowledged."""
+        wanted = {name: self.by_writer[name] + count for name in names}
+        await until(lambda: all(self.by_writer[name] >= total for name, total in wanted.items()))
+
+    async def more_in_each_stream(self, count: int) -> None:
+        """Wait until each stream that is written to has taken so many more."""
+        wanted = {stream_of(key): self.by_stream[stream_of(key)] + count for key in self.keys}
+        await until(lambda: all(self.by_stream[name] >= total for name, total in wanted.items()))
 
     async def write(self, link: Link, name: str) -> None:
         """Append to one task after another, as one of several writers, until it is told to stop.
@@ -71,6 +84,8 @@ class Load:
                 last[key] = await self._look(link, key, last[key])
             else:
                 self.acked[stream_of(key), sequence] = body
+                self.by_writer[name] += 1
+                self.by_stream[stream_of(key)] += 1
                 self.acked_at.append(time.monotonic())
                 last[key] = sequence
             await asyncio.sleep(0)

@@ -10,8 +10,8 @@ from typing import Any
 class RouteRelays:
     """One relay per ordered pair of servers, in a thread of its own, since servers live longer than a test's loop.
 
-    A relay that is shut keeps its connections and reads nothing more from them: what a cable without a plug does. When it
-    is opened again, what was written meanwhile arrives, as what TCP repeats would.
+    A relay that is shut keeps its connections and passes nothing on: what a cable without a plug does. When it is
+    opened again, what was written meanwhile arrives, as what TCP repeats would.
     """
 
     def __init__(self, ports: dict[tuple[int, int], int], targets: dict[int, int]) -> None:

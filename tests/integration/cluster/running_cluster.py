@@ -23,7 +23,7 @@ from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
 from mesh.errors import BusError
-from streams.topology import Account, consumer_specs, stream_specs
+from streams.topology import Account, StreamSpec, consumer_specs, stream_specs
 from tests.integration.cluster.cluster_server import ClusterServer
 from tests.integration.cluster.route_relays import RouteRelays
 from tests.processes import PATIENCE_S
@@ -35,7 +35,7 @@ _LOOK_S = 0.1
 
 
 class RunningCluster:
-    """Servers 0, 1 and 2. Each reaches the others through relays only: what it gossips as its own address is nobody's."""
+    """Servers 0, 1 and 2. Each reaches the others through relays only: the address that it gossips is nobody's."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -102,7 +102,7 @@ class RunningCluster:
     async def connect(self, name: str, *, first: int | None = None) -> Bus:
         """Connect as a service that knows all servers; with `first`, begin at that one."""
         servers = self.urls if first is None else (self.urls[first],)
-        bus = await Bus.connect(
+        return await Bus.connect(
             BusOptions(
                 servers=servers,
                 name=name,
@@ -110,7 +110,6 @@ class RunningCluster:
                 core_seed=self.credentials.core_service.seed_path,
             )
         )
-        return bus
 
     async def leader(self, bus: Bus, stream: str, account: Account = "EDGE") -> int:
         """The number of the server that leads a stream."""
@@ -129,19 +128,19 @@ class RunningCluster:
         """Wait until every stream has a leader and two followers that are up to date."""
         async with asyncio.timeout(PATIENCE_S):
             for spec in stream_specs():
-                while not await self._is_whole(bus, spec.name, spec.account):
-                    await asyncio.sleep(_LOOK_S)
+                await self._become_whole(bus, spec)
 
-    async def _is_whole(self, bus: Bus, stream: str, account: Account) -> bool:
-        try:
-            answer = await bus.links[account].request(
-                f"$JS.API.STREAM.INFO.{stream}", b"", timeout=timedelta(seconds=1)
-            )
-        except BusError:
-            return False
-        cluster = json.loads(answer.data).get("cluster", {})
-        replicas = cluster.get("replicas", [])
-        return bool(cluster.get("leader")) and [bool(each.get("current")) for each in replicas] == [True] * (SIZE - 1)
+    async def _become_whole(self, bus: Bus, spec: StreamSpec) -> None:
+        while True:
+            with contextlib.suppress(BusError):
+                answer = await bus.links[spec.account].request(
+                    f"$JS.API.STREAM.INFO.{spec.name}", b"", timeout=timedelta(seconds=1)
+                )
+                cluster = json.loads(answer.data).get("cluster", {})
+                followers = [each for each in cluster.get("replicas", []) if each.get("current")]
+                if cluster.get("leader") and len(followers) == SIZE - 1:
+                    return
+            await asyncio.sleep(_LOOK_S)
 
     async def _provision(self) -> None:
         async with await self.connect("cluster-fixture") as bus:
