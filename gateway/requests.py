@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesh.bus.headers import CONTENT_TYPE, header, header_block
-from mesh.errors import BusError
+from mesh.errors import BusError, WrittenByNewer
 from streams.codec import JSON_CONTENT_TYPE, decode, encode, encode_json, is_json
 from streams.errors import StreamsError
 from streams.messages import Refusal
@@ -48,14 +48,25 @@ class Desk:
         *,
         queue: str = "",
         inbox_of: Callable[[str], str] | None = None,
+        is_report: bool = False,
     ) -> None:
-        """Serve ``subject``; with ``inbox_of``, only callers whose reply lies under that prefix of their subject."""
+        """Serve ``subject``.
+
+        Args:
+            subject: what to listen to.
+            kind: what the body is.
+            serve: does the work.
+            queue: shares the requests with all who name the same queue.
+            inbox_of: answer only callers whose reply lies under this prefix, which follows from their subject. Needed
+                wherever others than our own services can ask.
+            is_report: nobody is answered, whatever reply subject is named, and whatever is wrong with the body.
+        """
 
         def on_request(delivery: Delivery) -> None:
-            if inbox_of is not None and not delivery.reply.startswith(f"{inbox_of(delivery.subject)}."):
+            if inbox_of is not None and not _is_callers_own(delivery, inbox_of):
                 log.warning("a request on %s names a reply subject that is not its caller's: ignored", subject)
                 return
-            self.spawn(self._answer(delivery, kind, serve))
+            self.spawn(self._answer(delivery._replace(reply="") if is_report else delivery, kind, serve))
 
         self._listeners.append(await self._link.listen(subject, on_request, queue=queue))
 
@@ -84,11 +95,22 @@ class Desk:
             self._link.reply_to(delivery, encode(answer))
 
 
+def _is_callers_own(delivery: Delivery, inbox_of: Callable[[str], str]) -> bool:
+    try:
+        return delivery.reply.startswith(f"{inbox_of(delivery.subject)}.")
+    except StreamsError:
+        # The caller's own name is none.
+        return False
+
+
 async def _result(delivery: Delivery, kind: type[T], serve: Serve, content_type: str | None) -> Wire | None:
     try:
         return await serve(delivery, decode(delivery.data, kind, content_type=content_type))
     except StreamsError as error:
         return Refusal(code="invalid_request_error", message=str(error), status=400)
+    except WrittenByNewer as error:
+        log.error("a request on %s could not be served: %s", delivery.subject, error)
+        return Refusal(code="newer_version", message=str(error), status=501)
     except BusError as error:
         log.warning("a request on %s could not be served: %s", delivery.subject, error)
         return _INTERNAL

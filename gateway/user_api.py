@@ -9,13 +9,13 @@ from msgspec import Raw
 from gateway.requests import Desk
 from gateway.submissions import Submissions
 from mesh.bus.headers import CONTENT_TYPE, header
-from mesh.bus.task_log import Stored
+from mesh.bus.task_log import Stored, decoded, refuse_newer
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode, encode_json, is_json
 from streams.messages import EventsPage, EventsRequest, Refusal, StoredEvent, StoreRequest, StoreStatus
 from streams.subjects import TaskKey
-from streams.task import Rejection, TaskState, advance
+from streams.task import Rejection, TaskState, advance, fold
 from streams.task_id import parse_task_id
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ class UserApi:
 
     async def _events(self, delivery: Delivery, request: EventsRequest) -> EventsPage | Refusal:
         key = TaskKey(subjects.parse_call(delivery.subject).caller, parse_task_id(request.task))
-        stored = await self._bus.log.read(key)
+        found = await self._bus.log.read_current(key)
+        stored = decoded(found)
+        refuse_newer(key, found, fold((one.writer, one.event) for one in stored).n)
         if not stored and not await self._submissions.exists(key):
             # Without this, whoever follows a task that is not there would wait for ever.
             return Refusal(code="task_not_found", message=f"There is no task {key.task} here.", status=404)

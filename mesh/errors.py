@@ -50,6 +50,10 @@ class ChildFailed(MeshError):
     """A process of the mesh cannot be started, or does not stay up."""
 
 
+class WrittenByNewer(MeshError):
+    """What is stored was written by a newer version than this process: upgrade it. Nothing was changed."""
+
+
 class BusError(MeshError):
     """Root of what can go wrong on the bus."""
 

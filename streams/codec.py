@@ -5,13 +5,14 @@ One decoder per type is built once; decoding checks types and bounds, so what pa
 
 from __future__ import annotations
 
+import re
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 import msgspec
 
-from streams.errors import UndecodableEvent
-from streams.events import DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
+from streams.errors import NewerEvent, UndecodableEvent
+from streams.events import CATALOGUE, DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,14 +64,45 @@ def decode(data: bytes, kind: type[T], *, content_type: str | None = None) -> T:
     return value
 
 
+class _Tagged(msgspec.Struct):
+    """What every event has, of whichever version."""
+
+    type: str
+    n: int = 0
+
+
+_tagged: Final = msgspec.msgpack.Decoder(_Tagged)
+_TAG: Final = re.compile(r"[a-z]+(\.[a-z_]+)+\.v[1-9][0-9]{0,3}")
+
+
+_elsewhere: Final = frozenset(kind.__struct_config__.tag for kind in CATALOGUE)
+
+
+def _unreadable(data: bytes, own: frozenset[object], reason: object) -> UndecodableEvent:
+    """Say of bytes that could not be decoded whether a newer version may have written them, or nobody who knows events.
+
+    Other bytes that are stored where events are, such as an acknowledgement of the broker, have no ``type``. A word
+    that is not known in an event that is makes it unreadable too, but an event of another stream is only out of place.
+    """
+    try:
+        tagged = _tagged.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return UndecodableEvent(f"not an event of this stream: {reason}")
+    is_out_of_place = tagged.type in _elsewhere and tagged.type not in own
+    if is_out_of_place or _TAG.fullmatch(tagged.type) is None:
+        return UndecodableEvent(f"not an event of this stream: {reason}")
+    return NewerEvent(tagged.type, tagged.n, str(reason))
+
+
 def _union_decoder(union: Any) -> Callable[[bytes], Any]:
     decode_bytes = msgspec.msgpack.Decoder(union).decode
+    own = frozenset(kind.__struct_config__.tag for kind in get_args(union))
 
     def read(data: bytes) -> Any:
         try:
             return decode_bytes(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UndecodableEvent(f"not an event of this stream: {error}") from error
+            raise _unreadable(data, own, error) from error
 
     return read
 

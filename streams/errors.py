@@ -21,3 +21,14 @@ class InvalidTaskId(StreamsError, ValueError):
 
 class UndecodableEvent(StreamsError, ValueError):
     """Bytes are neither MessagePack nor JSON of the type that was expected there."""
+
+
+class NewerEvent(UndecodableEvent):
+    """An event in the form of ours, of a kind or with words that this version does not know: a newer one wrote it."""
+
+    def __init__(self, tag: str, n: int, reason: str) -> None:
+        """Name what cannot be read."""
+        super().__init__(f"{tag} cannot be read by this version ({reason}): a newer one wrote it; upgrade this process")
+        self.tag = tag
+        self.n = n
+        """Its counter, where it has one; else 0."""

@@ -105,8 +105,8 @@ class NodeStatus(Wire, frozen=True, kw_only=True, tag="node.status.v1"):
     """A node's load, sent on change and as a heartbeat."""
 
     at_ms: int
-    interval_s: float
-    """Longest silence to expect before the next one."""
+    interval_s: Annotated[float, Meta(gt=0, le=600)]
+    """Longest silence to expect before the next one; bounded, so that nobody is taken for alive for ever."""
     replicas: tuple[ReplicaLoad, ...] = ()
     running: tuple[Running, ...] = ()
     memory_bytes: int | None = None

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from mesh.bus.appends import Fence
-from mesh.errors import BusError, FenceMismatch, PublishUnknown, SubjectTaken
+from mesh.errors import BusError, FenceMismatch, PublishUnknown, SubjectTaken, WrittenByNewer
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import decode_end_event, encode
+from streams.errors import NewerEvent
 from streams.events import DeadKept, TaskCancelled, TaskCompleted, TaskDead, TaskFailed
 from streams.task import closing
 from streams.topology import ENDED
@@ -32,9 +33,13 @@ async def stored_end(bus: Bus, key: TaskKey) -> EndEvent | None:
 
     Raises:
         BusError: if ENDED cannot be read now.
+        WrittenByNewer: if it is an end that this version cannot read.
     """
     collected = await bus.core.request(f"$JS.API.DIRECT.GET.{ENDED}.{subjects.ended(key)}", b"")
-    return decode_end_event(collected.data) if collected.data else None
+    try:
+        return decode_end_event(collected.data) if collected.data else None
+    except NewerEvent as error:
+        raise WrittenByNewer(f"the end of task {key.task}: {error}") from error
 
 
 async def settle(bus: Bus, key: TaskKey, event: EndEvent) -> EndEvent:

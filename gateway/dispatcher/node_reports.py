@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dispatcher.task_run import Superseded, Verdict, failed
 from gateway.requests import Desk
-from mesh.bus.task_log import decoded
+from mesh.bus.task_log import decoded, refuse_newer
 from mesh.errors import BusError
 from streams import subjects
 from streams.messages import Ask, Finished, Refused, Standing
@@ -47,9 +47,9 @@ class NodeReports:
     async def start(self) -> None:
         """Begin to listen."""
         serve, ask = self._desk.serve, subjects.node_api_all("ask")
-        await serve(subjects.node_api_all("finished"), Finished, self._on_finished)
-        await serve(subjects.node_api_all("refused"), Refused, self._on_refused)
-        await serve(ask, Ask, self._renew)
+        await serve(subjects.node_api_all("finished"), Finished, self._on_finished, is_report=True)
+        await serve(subjects.node_api_all("refused"), Refused, self._on_refused, is_report=True)
+        await serve(ask, Ask, self._renew, is_report=True)
         await serve(ask, Ask, self._answer, queue=_QUEUE, inbox_of=subjects.inbox_of_node_call)
 
     async def stop(self) -> None:
@@ -99,8 +99,10 @@ class NodeReports:
 
     async def _answer(self, delivery: Delivery, ask: Ask) -> Standing:
         node = subjects.parse_call(delivery.subject).caller
-        stored = await self._bus.log.read_bytes(TaskKey(token(ask.account), parse_task_id(ask.task)))
+        key = TaskKey(token(ask.account), parse_task_id(ask.task))
+        stored = await self._bus.log.read_current(key)
         state = fold((writer, event) for _, writer, event in decoded(stored))
+        refuse_newer(key, stored, state.n)
         return _standing(state, node, ask.attempt, stored[-1].sequence if stored else 0)
 
     def _life_of(self, delivery: Delivery, report: Finished | Refused | Ask) -> TaskLife | None:

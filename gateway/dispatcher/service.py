@@ -10,6 +10,7 @@ import base64
 import contextlib
 import logging
 from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from gateway.dispatcher import gate, retrying
@@ -20,7 +21,7 @@ from gateway.dispatcher.node_reports import NodeReports
 from gateway.dispatcher.placer import Placer
 from gateway.dispatcher.task_run import Verdict, failed
 from mesh.bus.work import WorkQueue
-from mesh.errors import BusError, PublishRefused
+from mesh.errors import BusError, PublishRefused, WrittenByNewer
 from mesh.telemetry.names import ATTRIBUTE_CLASS, TASKS_HELD
 from mesh.telemetry.telemetry import Telemetry
 from streams import subjects
@@ -33,7 +34,6 @@ from streams.topology import TASKS, consumer_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
-    from datetime import timedelta
 
     from gateway.dispatcher.settings import DispatcherSettings
     from gateway.roster_feed import RosterFeed
@@ -44,6 +44,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.5
+_FAULT_PAUSE: Final = timedelta(seconds=1)
+"""After a fault of our own: a task that meets it each time must not keep everybody busy."""
+
+_UNREADABLE_PAUSE: Final = timedelta(seconds=30)
+"""Before a task is offered again that a newer dispatcher has gone on with."""
+
 _REPORT_GRACE_S: Final = 5.0
 """How long a live node may go without listing a task that it was given."""
 
@@ -155,9 +161,12 @@ class Dispatcher:
         except BusError as error:
             log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
             work.hand_back()
+        except WrittenByNewer as error:
+            log.error("%s; until then the task waits for a dispatcher that can read it", error)
+            work.hand_back(_UNREADABLE_PAUSE)
         except Exception:
             log.exception("task %s goes back to the queue", life.record.key.task)
-            work.hand_back()
+            work.hand_back(_FAULT_PAUSE)
         finally:
             self.lives.pop(life.record.key.task, None)
             self._let_go(life.record.key.account, life.service_class)

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gateway.errors import GatewayError
 from mesh.bus.appends import Fence
-from mesh.bus.task_log import decoded
+from mesh.bus.task_log import decoded, refuse_newer
 from mesh.errors import BusError, FenceMismatch, PublishUnknown
 from streams import subjects
 from streams.codec import encode
@@ -106,6 +106,7 @@ class TaskRun:
 
         Raises:
             Superseded: if another dispatcher has written a marker since this one took the task over.
+            WrittenByNewer: if that was one of a newer version.
             BusError: if the stream cannot be read now.
         """
         was_ours, self._is_ours = self._is_ours, True
@@ -114,13 +115,14 @@ class TaskRun:
             raise Superseded(f"task {self.key.task} is another dispatcher's now")
 
     async def _read(self) -> list[Stored]:
-        found = await self._bus.log.read_bytes(self.key, after_sequence=self.sequence)
+        found = await self._bus.log.read_current(self.key, after_sequence=self.sequence)
         stored = decoded(found)
         for sequence, writer, event in stored:
             self._apply(writer, event, sequence)
         if found:
             # What is no event counts for nobody, but the broker's fence counts it.
             self.sequence = max(self.sequence, found[-1].sequence)
+        refuse_newer(self.key, found, self.state.n)
         return stored
 
     async def read_node(self, node: str) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mesh.bus.live import LiveEvent
+from mesh.errors import WrittenByNewer
 from streams.codec import decode_task_event
-from streams.errors import UndecodableEvent
+from streams.errors import NewerEvent, UndecodableEvent
 from streams.events import TaskAssigned, TaskChunk
+from streams.subjects import MESH
 from streams.task import Rejection, TaskState, advance
 
 if TYPE_CHECKING:
@@ -97,6 +99,10 @@ class Reader:
         self._key = key
         self._sequence = 0
         self._missed = False
+        self._furthest = 0
+        """The highest counter of a marker for which something before it was missing."""
+        self._unread: NewerEvent | None = None
+        """An event that would have its turn, and cannot be read."""
         self.state = TaskState()
 
     async def catch_up(self) -> list[Step]:
@@ -104,32 +110,57 @@ class Reader:
 
         Raises:
             BusError: if the stream cannot be read now.
+            WrittenByNewer: if the task went on in a way that this version cannot read.
         """
-        stored = await self._source.fetch(self._key, after_n=self.state.n, after_sequence=self._sequence)
-        return list(self._apply(stored))
+        steps = await self._look()
+        self._refuse_newer(steps)
+        return steps
 
     async def take(self, watch: Watch, *, wait_s: float = IDLE_CHECK_S) -> list[Step]:
         """Return what has happened since the last call; empty if nothing did within ``wait_s``.
 
         Raises:
             BusError: if something was missed and the stream cannot be read now.
+            WrittenByNewer: if the task went on in a way that this version cannot read.
         """
-        arrived = await watch.take(wait_s)
+        arrived = await watch.take(0 if self._is_stuck else wait_s)
         if not arrived:
             return await self.catch_up()
         steps = list(self._apply(arrived))
         if self._missed:
-            steps += await self.catch_up()
+            steps += await self._look()
             steps += self._apply(arrived)
         if self._missed:
             steps += await self._start_over()
+            self._refuse_newer(steps)
         return steps
+
+    async def _look(self) -> list[Step]:
+        stored = await self._source.fetch(self._key, after_n=self.state.n, after_sequence=self._sequence)
+        return list(self._apply(stored))
 
     async def _start_over(self) -> list[Step]:
         """Fold the whole log once more: where a writer broke the rule, only the order of the stream can tell."""
         reached = self.state.n
         self.state, self._sequence = TaskState(), 0
-        return [step for step in await self.catch_up() if step.state.n > reached]
+        return [step for step in await self._look() if step.state.n > reached]
+
+    def _note_unread(self, writer: str, error: NewerEvent) -> None:
+        """Remember what may be in the way: a marker is; a chunk only if the services went on behind it."""
+        if error.n == self.state.n + 1 and writer in (MESH, self.state.node):
+            self._unread = error
+            self._furthest = max(self._furthest, error.n + 1 if writer == MESH else 0)
+
+    @property
+    def _is_stuck(self) -> bool:
+        """Whether the next event, as far as is known, is one that cannot be read."""
+        unread = self._unread
+        return unread is not None and unread.n == self.state.n + 1 and self._furthest > unread.n
+
+    def _refuse_newer(self, steps: list[Step]) -> None:
+        """Say what is in the way, once the stream was read; what came before it is handed out first."""
+        if self._is_stuck and not steps:
+            raise WrittenByNewer(f"task {self._key.task}, counter {self.state.n + 1}: {self._unread}")
 
     def _apply(self, events: Iterable[LiveEvent]) -> Iterator[Step]:
         self._missed = False
@@ -139,11 +170,16 @@ class Reader:
                 continue
             try:
                 event = decode_task_event(data)
+            except NewerEvent as error:
+                self._note_unread(writer, error)
+                continue
             except UndecodableEvent:
                 continue
             outcome = advance(self.state, writer, event)
             if isinstance(outcome, Rejection):
-                self._missed = self._missed or outcome is Rejection.GAP
+                if outcome is Rejection.GAP:
+                    self._missed = True
+                    self._furthest = max(self._furthest, event.n if writer == MESH else 0)
                 continue
             self.state = outcome
             self._sequence = max(self._sequence, sequence)

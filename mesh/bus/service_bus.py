@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -16,6 +17,7 @@ from mesh.bus.store_feed import StoreFeed
 from mesh.bus.task_log import TaskLog
 from streams import subjects
 from streams.codec import decode_end_event, encode
+from streams.errors import StreamsError
 from streams.task import closing
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from mesh.bus.direct_client import Delivery
     from streams.subjects import TaskKey
     from streams.topology import Account
+
+
+log = logging.getLogger(__name__)
 
 
 class BusOptions(Struct, frozen=True, kw_only=True):
@@ -74,8 +79,12 @@ class Bus:
 
     def _on_settled(self, delivery: Delivery) -> None:
         # The end is a fact before its marker is stored, which takes one more sync: readers need not wait for that.
-        marker = closing(decode_end_event(delivery.data))
-        key = subjects.parse_ended(delivery.subject)
+        try:
+            marker = closing(decode_end_event(delivery.data))
+            key = subjects.parse_ended(delivery.subject)
+        except StreamsError as error:
+            log.warning("an end on %s is left to its marker: %s", delivery.subject, error)
+            return
         self.feed.put(key, LiveEvent(sequence=0, writer=subjects.MESH, data=encode(marker)))
         for handler in self._on_end:
             handler(key)

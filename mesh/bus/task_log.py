@@ -23,10 +23,10 @@ import msgspec
 from msgspec import Struct
 
 from mesh.bus.headers import SEQUENCE, STREAM_SUBJECT, stamped, status_code
-from mesh.errors import BusError, NoLeader
+from mesh.errors import BusError, NoLeader, WrittenByNewer
 from streams import subjects
 from streams.codec import decode_task_event
-from streams.errors import InvalidSubject, InvalidToken, UndecodableEvent
+from streams.errors import InvalidSubject, InvalidToken, NewerEvent, UndecodableEvent
 from streams.events import TaskAssigned
 from streams.task_id import bucket_of
 from streams.tokens import is_token, token
@@ -100,11 +100,19 @@ class TaskLog:
         Raises:
             BusError: if the stream cannot be read now, or has no leader.
         """
+        return decoded(await self.read_current(key, after_sequence=after_sequence))
+
+    async def read_current(self, key: TaskKey, *, after_sequence: int = 0) -> list[StoredBytes]:
+        """Return the same, not decoded, with whatever else stands there: the broker's fence counts that too.
+
+        Raises:
+            BusError: if the stream cannot be read now, or has no leader.
+        """
         newest = await self._newest(key, subjects.results_of(key))
-        return decoded(await self.read_bytes(key, after_sequence=after_sequence, at_least=newest))
+        return await self.read_bytes(key, after_sequence=after_sequence, at_least=newest)
 
     async def read_bytes(self, key: TaskKey, *, after_sequence: int = 0, at_least: int = 0) -> list[StoredBytes]:
-        """Return the same, not decoded, from copies of the stream that have come as far as ``at_least``.
+        """Return what any copy of the stream has, not decoded, if only it has come as far as ``at_least``.
 
         Raises:
             BusError: if the stream cannot be read now.
@@ -200,6 +208,24 @@ class TaskLog:
         if code not in (_END_OF_BATCH, _NOT_FOUND):
             raise BusError(f"{stream} cannot be read: {collected.end.headers.decode(errors='replace').strip()}")
         return [_stored(part) for part in collected.parts]
+
+
+def refuse_newer(key: TaskKey, stored: list[StoredBytes], n: int) -> None:
+    """See that the marker which follows counter ``n`` is not one that only a newer version can read.
+
+    Raises:
+        WrittenByNewer: if it is: whoever went on all the same would write over what it cannot see.
+    """
+    for sequence, writer, data in stored:
+        if writer != subjects.MESH:
+            continue
+        try:
+            decode_task_event(data)
+        except NewerEvent as error:
+            if error.n == n + 1:
+                raise WrittenByNewer(f"task {key.task}, event {sequence}: {error}") from error
+        except UndecodableEvent:
+            continue
 
 
 def decoded(stored: list[StoredBytes]) -> list[Stored]:

@@ -15,7 +15,7 @@ from mesh.history.stream_facts import last_message, message_range
 from mesh.inspection.stored_event import event_of
 from streams import subjects
 from streams.codec import decode_end_event, decode_task_event
-from streams.errors import InvalidSubject, InvalidTaskId, UndecodableEvent
+from streams.errors import InvalidSubject, InvalidTaskId, NewerEvent, UndecodableEvent
 from streams.events import (
     EndEvent,
     TaskAccepted,
@@ -147,7 +147,10 @@ async def standing(bus: Bus, submitted: Submitted) -> Standing:
     Raises:
         BusError: if the broker does not answer.
     """
-    marker, end = await asyncio.gather(_last_marker(bus, submitted.key), ended(bus, submitted.key))
+    try:
+        marker, end = await asyncio.gather(_last_marker(bus, submitted.key), ended(bus, submitted.key))
+    except NewerEvent as error:
+        return Standing(submitted=submitted, word="ended", is_over=True, detail=str(error))
     return _after_marker(submitted, marker) if end is None else _after_end(submitted, end)
 
 

@@ -204,7 +204,7 @@ class _Verification:
         """Look at one task by itself, now that it has gone on; returns 1 if it still differs."""
         end = await self._end_of(key)
         fold = TaskFold()
-        for sequence, writer, data in await self._bus.log.read_bytes(key):
+        for sequence, writer, data in await self._bus.log.read_current(key):
             fold.take(sequence, writer, data)
         details = fold.against(end)
         self._differences += [Difference(projection=_ENDS, where=_name(key), detail=detail) for detail in details]

@@ -1,0 +1,212 @@
+"""A store that a newer version has written to: each who reads it has an answer, and nobody writes over it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from mesh.bus.answer import follow
+from mesh.errors import WrittenByNewer
+from mesh.history.roster_log import RosterModels
+from mesh.inspection.task_records import look_up, standing
+from streams import subjects
+from streams.codec import decode, decode_model_event, decode_task_event, encode
+from streams.errors import NewerEvent
+from streams.events import ModelAnnounced, TaskAssigned, TaskChunk, TaskQueued, TaskRequeued
+from streams.messages import Cancel, EventsRequest, Refusal
+from streams.replica import Replica
+from streams.roster import Roster
+from streams.subjects import MESH, TaskKey
+from streams.tokens import token
+from tests.mesh_in_process import LIMIT_S, InProcessMesh
+
+NODE = token("n1")
+LOCAL = token("local")
+
+
+def newer(tag: str, **fields: object) -> bytes:
+    return msgpack.packb({"type": tag, "at_ms": 1, "what_is_new": True, **fields})
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:
+    async with InProcessMesh(folder=tmp_path / "mesh") as running:
+        yield running
+
+
+async def put(mesh: InProcessMesh, key: TaskKey, body: bytes, writer: str = MESH) -> None:
+    await mesh.bus.edge.append(subjects.result(key, token(writer)), body)
+
+
+async def assigned(mesh: InProcessMesh) -> TaskKey:
+    key = mesh.key()
+    await put(mesh, key, encode(TaskAssigned(n=1, at_ms=1, attempt=1, node=NODE, policy="p")))
+    await put(mesh, key, encode(TaskChunk(n=2, attempt=1, offset=0, text="one ")), NODE)
+    return key
+
+
+async def read(mesh: InProcessMesh, key: TaskKey) -> str:
+    """All that a reader sees, and how it ends."""
+    text = ""
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            async for steps in follow(mesh.bus.source, key):
+                text += "".join(step.event.text for step in steps if isinstance(step.event, TaskChunk))
+    except WrittenByNewer as error:
+        return f"{text}| {error}"
+    return text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [newer("task.paused.v1", n=3), newer("task.ended.v2", n=3, outcome="x"), newer("task.ended.v1", n=3, outcome="x")],
+)
+async def test_a_reader_gets_what_comes_before_and_then_a_clear_error(mesh: InProcessMesh, body: bytes):
+    key = await assigned(mesh)
+    early = asyncio.create_task(read(mesh, key))
+    await put(mesh, key, body)
+
+    for seen in (await early, await read(mesh, key)):
+        assert seen.startswith(f"one | task {key.task}, counter 3: task.")
+        assert "upgrade this process" in seen
+
+
+async def test_a_chunk_of_a_newer_node_that_the_services_counted_is_a_clear_error(mesh: InProcessMesh):
+    key = await assigned(mesh)
+    early = asyncio.create_task(read(mesh, key))
+    await put(mesh, key, newer("task.chunk.v9", n=3, attempt=1, offset=4, text="two"), NODE)
+    await put(mesh, key, encode(TaskQueued(n=4, at_ms=1, position=0, reason="moved")))
+
+    for seen in (await early, await read(mesh, key)):
+        assert seen.startswith(f"one | task {key.task}, counter 3: task.chunk.v9")
+
+
+async def test_a_chunk_of_a_newer_node_that_the_services_passed_over_is_passed_over(mesh: InProcessMesh):
+    key = await assigned(mesh)
+    early = asyncio.create_task(read(mesh, key))
+    await put(mesh, key, newer("task.chunk.v9", n=3, attempt=1, offset=4, text="two"), NODE)
+    requeued = TaskRequeued(n=3, at_ms=1, attempt=1, node=NODE, code="x", message="y", retry_at_ms=0)
+    await put(mesh, key, encode(requeued))
+    await put(mesh, key, encode(TaskAssigned(n=4, at_ms=1, attempt=2, node=NODE, policy="p", offset=4)))
+    last = {"n": 5, "attempt": 2, "offset": 4, "text": "three", "finish_reason": "stop"}
+    await put(mesh, key, newer("task.chunk.v1", **last, usage={"prompt_tokens": 1, "completion_tokens": 1}), NODE)
+    await put(mesh, key, msgpack.packb({"type": "task.ended.v1", "n": 6, "at_ms": 1, "outcome": "completed"}))
+
+    assert await early == await read(mesh, key) == "one three"
+
+
+@pytest.mark.parametrize("writer", ["n2", "n1"])
+async def test_nobody_but_the_services_can_feign_a_newer_version(mesh: InProcessMesh, writer: str):
+    key = await assigned(mesh)
+    early = asyncio.create_task(read(mesh, key))
+    for n in (3, 4, 2**40):
+        await put(mesh, key, newer("task.ended.v9", n=n), writer)
+    await put(mesh, key, encode(TaskChunk(n=3, attempt=1, offset=4, text="two")), NODE)
+    await put(mesh, key, msgpack.packb({"type": "task.ended.v1", "n": 4, "at_ms": 1, "outcome": "completed"}))
+
+    assert await early == await read(mesh, key) == "one two"
+
+
+async def test_whoever_asks_for_events_is_told(mesh: InProcessMesh):
+    key = await assigned(mesh)
+    await put(mesh, key, newer("task.paused.v1", n=3))
+    user = await mesh.connect_user()
+    reply = await user.request(subjects.user_api(LOCAL, "events"), encode(EventsRequest(task=key.task)))
+
+    refusal = decode(reply.data, Refusal)
+    assert (refusal.code, refusal.status) == ("newer_version", 501)
+    assert "task.paused.v1" in refusal.message
+
+
+async def test_a_dispatcher_leaves_a_task_alone_that_a_newer_one_went_on_with(
+    mesh: InProcessMesh, caplog: pytest.LogCaptureFixture
+):
+    key = mesh.key()
+    await put(mesh, key, newer("task.paused.v1", n=1))
+    await mesh.add_dispatcher()
+    await mesh.submit(key, model="promised")
+    await logged(caplog, "task.paused.v1 cannot be read by this version")
+    other = await mesh.submit(model="nobody-has-this")
+    await mesh.steps(other)
+
+    stored = await mesh.bus.log.read_bytes(key)
+    assert [one.data for one in stored] == [newer("task.paused.v1", n=1)]
+    # Once: it is offered again after a pause, not at once and for ever.
+    assert sum("waits for a dispatcher" in record.message for record in caplog.records) == 1
+
+
+async def test_an_end_of_a_newer_version_is_an_end(mesh: InProcessMesh, caplog: pytest.LogCaptureFixture):
+    key = mesh.key()
+    await mesh.bus.core.append(subjects.ended(key), newer("task.completed.v9", model="m", final_n=1))
+    await mesh.add_dispatcher()
+    await mesh.submit(key, model="nobody-has-this")
+    await logged(caplog, "task.completed.v9 cannot be read by this version")
+
+    user = await mesh.connect_user()
+    reply = await user.request(subjects.user_api(LOCAL, "cancel"), encode(Cancel(task=key.task)))
+    assert decode(reply.data, Refusal).code == "newer_version"
+    assert (await standing(mesh.bus, await look_up(mesh.bus, key.task))).is_over
+    assert await mesh.bus.log.read_bytes(key) == []
+
+
+async def test_a_submission_of_a_newer_version_fails_with_a_reason(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    key = mesh.key()
+    await mesh.bus.edge.append(subjects.submitted("standard", key), newer("task.submitted.v9", model="m"))
+    error = (await mesh.steps(key))[-1].state.error
+
+    assert error is not None
+    assert (error.code, error.status) == ("invalid_request_error", 400)
+    assert "task.submitted.v9" in error.message
+
+
+async def test_a_roster_leaves_out_what_it_cannot_read_and_says_so(
+    mesh: InProcessMesh, caplog: pytest.LogCaptureFixture
+):
+    replica = Replica(model="m", engine="synthetic", context_tokens=8, slots=1)
+    good = encode(ModelAnnounced(at_ms=1, node=NODE, replica=replica))
+    for body in (good, newer("model.announced.v9", node=NODE), good):
+        await mesh.bus.core.append(subjects.model(NODE, "m"), body)
+    running = await mesh.add_dispatcher()
+
+    assert running.feed.roster.knows("m")
+    assert running.feed.models.position == 3
+    assert "event 2 of MODELS (models.n1.m) is left out: model.announced.v9 cannot be read" in caplog.text
+    assert RosterModels(Roster()).version == Roster.VERSION
+
+
+@pytest.mark.parametrize(
+    ("body", "is_newer"),
+    [
+        (newer("task.chunk.v9", n=3), True),
+        (newer("task.chunk.v1", n=3, finish_reason="tool_calls"), True),
+        (newer("a.b_c.d.v12"), True),
+        (newer("model.announced.v1"), False),
+        (newer("refusal.v1"), False),
+        (newer("no tag"), False),
+        (msgpack.packb({"type": 7}), False),
+        (msgpack.packb({"n": 3}), False),
+        (msgpack.packb([1]), False),
+        (b'{"stream":"TASKS","seq":1}', False),
+        (b"", False),
+    ],
+)
+def test_bytes_of_a_newer_version_are_told_from_noise(body: bytes, is_newer: bool):
+    with pytest.raises(ValueError, match="upgrade this process" if is_newer else "not an event of this stream") as told:
+        decode_task_event(body)
+    assert isinstance(told.value, NewerEvent) is is_newer
+
+
+def test_a_register_too() -> None:
+    with pytest.raises(NewerEvent, match=r"model\.announced\.v9"):
+        decode_model_event(newer("model.announced.v9"))
+
+
+async def logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    caplog.set_level(logging.WARNING)
+    async with asyncio.timeout(LIMIT_S):
+        while text not in caplog.text:  # noqa: ASYNC110 - a log has no event to wait for
+            await asyncio.sleep(0.02)
