@@ -116,14 +116,18 @@ class ScriptedMesh:
         """How a user's client connects here."""
         return ClientOptions(servers=(self.url,), account=LOCAL, seed_file=self.credentials.user.seed_path)
 
-    async def __aenter__(self) -> Self:
+    async def connect(self, name: str) -> Bus:
+        """Connect as a service, with connections of its own; the caller closes it."""
         options = BusOptions(
             servers=(self.url,),
-            name="scripted",
+            name=name,
             edge_seed=self.credentials.edge_service.seed_path,
             core_seed=self.credentials.core_service.seed_path,
         )
-        self.bus = await Bus.connect(options)
+        return await Bus.connect(options)
+
+    async def __aenter__(self) -> Self:
+        self.bus = await self.connect("scripted")
         await provision(self.bus.links, stream_specs(), consumer_specs())
         for service_class in SERVICE_CLASSES:
             queue = WorkQueue(self.bus.edge, TASKS, consumer_name(service_class), self._on_work, window=16)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.bridge.frames import ErrorFrame, Events, TaskHappening, TaskOver
 from gateway.bridge.wire import Encoded
-from mesh.bus.answer import follow
+from mesh.bus.answer import Reader, follow
 from mesh.errors import BusError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 EVENTS_PER_FRAME: Final = 128
 _REMEMBERED_FRAMES: Final = 1024
 _RETRY_S: Final = 1.0
+_LAG_S: Final = 1.5
 
 
 class FrameMemory:
@@ -49,10 +50,16 @@ class FrameMemory:
 
 
 async def send_task(source: TaskSource, key: TaskKey, after: int, outbox: Outbox, memory: FrameMemory) -> None:
-    """Send every valid event of a task past ``after``, then ``over``. Outlives a bus that is away for a while."""
+    """Send every valid event of a task past ``after``, then ``over``. Outlives a bus that is away for a while.
+
+    Where ``after`` lies ahead of the task, an error ends the subscription.
+    """
     position = after
     while True:
         try:
+            if position and await _lies_ahead(source, key, position):
+                await outbox.put(Encoded(_ahead(key, position)))
+                return
             async for steps in follow(source, key, after=position):
                 for start in range(0, len(steps), EVENTS_PER_FRAME):
                     batch = steps[start : start + EVENTS_PER_FRAME]
@@ -65,6 +72,22 @@ async def send_task(source: TaskSource, key: TaskKey, after: int, outbox: Outbox
         else:
             await outbox.put(Encoded(TaskOver(task=key.task, n=position)))
             return
+
+
+async def _lies_ahead(source: TaskSource, key: TaskKey, position: int) -> bool:
+    """Whether there is no such counter yet; looked at twice, since a copy of the stream may lag behind another."""
+    reader = Reader(source, key)
+    for pause_s in (_LAG_S, 0):
+        await reader.catch_up()
+        if reader.state.n >= position:
+            return False
+        await asyncio.sleep(pause_s)
+    return True
+
+
+def _ahead(key: TaskKey, position: int) -> ErrorFrame:
+    message = f"the counter {position} lies ahead of task {key.task}"
+    return ErrorFrame(code="ahead_of_task", message=message, topic="task", task=key.task)
 
 
 def _trouble(key: TaskKey, error: BusError) -> ErrorFrame:

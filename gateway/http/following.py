@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 PATIENCE_S: Final = 30.0
 """How long the streams may be unreadable (a broker that restarts) before a client is told."""
 
+LAG_S: Final = 1.5
+"""How far the copies of a stream may lag behind each other before a counter is taken for one that never was."""
+
 _PAUSE_S: Final = 0.25
 
 
@@ -93,8 +96,10 @@ class Follower:
         """
         claimed = self.reached
         steps = await self.steps()
-        if self.state.n < claimed and not self.is_over:
-            # The copy of a stream that answers may lag a moment behind the one that the client has read from.
+        # The copy of a stream that answers may lag a moment behind the one that the client has read from.
+        loop = asyncio.get_running_loop()
+        give_up_at_s = loop.time() + LAG_S
+        while self.state.n < claimed and not self.is_over and loop.time() < give_up_at_s:
             steps = await self.steps()
         if self.state.n < claimed:
             message = f"{LAST_EVENT_ID} {claimed} lies ahead of the task, whose latest event is {self.state.n}."

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from msgspec import Struct
 
 from mesh.bus.answer import AnswerText, follow
-from mesh.errors import BusUnavailable, TaskCancelledError, TaskFailedError
+from mesh.errors import BusUnavailable, TaskCancelledError, TaskFailedError, TaskRefused
 from streams.chat import FinishReason, Usage
 from streams.events import Outcome, TaskChunk, TaskError
 from streams.task import TaskState
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from mesh.client.user_source import UserCalls, UserSource
     from streams.messages import CancelOutcome
     from streams.subjects import TaskKey
+
+
+_BAD_REQUEST: Final = 400
 
 
 class Piece(NamedTuple):
@@ -95,7 +98,7 @@ class Answer:
         Raises:
             TaskFailedError: if no whole answer comes; ``error.text`` is what was written until then.
             TaskCancelledError: if it was cancelled.
-            TaskRefused: if the mesh knows no such task.
+            TaskRefused: if the mesh knows no such task, or ``after`` lies ahead of its end.
             BusUnavailable: if the mesh stays away for longer than the client's patience.
         """
         has_text = self._after > 0
@@ -112,7 +115,7 @@ class Answer:
         """Yield every valid event of the task with what the task became by it, each once, in order, to its end.
 
         Raises:
-            TaskRefused: if the mesh knows no such task.
+            TaskRefused: if the mesh knows no such task, or ``after`` lies ahead of its end.
             BusUnavailable: if the mesh stays away for longer than the client's patience.
         """
         index = 0
@@ -127,6 +130,9 @@ class Answer:
             await self._changed.wait()
         if self._failure is not None:
             raise self._failure
+        if self._after > self.state.n:
+            message = f"after={self._after} lies ahead of task {self.task}, which ended at {self.state.n}"
+            raise TaskRefused(message, code="invalid_value", status=_BAD_REQUEST)
 
     async def result(self, *, check: bool = True) -> AnswerResult:
         """Wait for the end and return the whole answer.
@@ -137,7 +143,7 @@ class Answer:
         Raises:
             TaskFailedError: if no whole answer came.
             TaskCancelledError: if it was cancelled.
-            TaskRefused: if the mesh knows no such task.
+            TaskRefused: if the mesh knows no such task, or ``after`` lies ahead of its end.
             BusUnavailable: if the mesh stays away for longer than the client's patience.
         """
         async for _ in self.events():
