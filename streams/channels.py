@@ -122,6 +122,7 @@ def _doc(documented: Callable[..., str] | type[Any]) -> str:
 
 
 def _stored() -> tuple[Channel, ...]:
+    """What is stored of tasks."""
     return (
         Channel(
             name="submitted",
@@ -169,6 +170,12 @@ def _stored() -> tuple[Channel, ...]:
             receivers=("service",),
             stream=topology.KEYS,
         ),
+    )
+
+
+def _kept() -> tuple[Channel, ...]:
+    """What is stored beside tasks."""
+    return (
         Channel(
             name="unreadable",
             address=subjects.UNREADABLE_SUBMISSION,
@@ -330,5 +337,5 @@ def _inboxes() -> tuple[Channel, ...]:
     )
 
 
-CHANNELS: Final[tuple[Channel, ...]] = (*_stored(), *_sent_on(), *_passing(), *_inboxes())
+CHANNELS: Final[tuple[Channel, ...]] = (*_stored(), *_kept(), *_sent_on(), *_passing(), *_inboxes())
 """Every channel of the mesh."""
