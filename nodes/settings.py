@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, SyntheticKind
+
+_LONGEST_HEARTBEAT: Final = timedelta(minutes=10)
+"""What the status message takes."""
 
 
 class NodeSettings(Struct, frozen=True, kw_only=True):
@@ -73,8 +76,8 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what a type cannot say."""
-        if self.heartbeat <= timedelta(0):
-            raise ValueError("heartbeat must be more than nothing")
+        if not timedelta(0) < self.heartbeat <= _LONGEST_HEARTBEAT:
+            raise ValueError("heartbeat must be more than nothing and at most 10 minutes")
         if self.drain < timedelta(0):
             raise ValueError("drain cannot be less than nothing")
 

@@ -292,7 +292,7 @@ def _status(dispatcher: PlayedDispatcher, fits: Callable[[Any], bool]) -> Callab
 
 async def test_a_service_that_has_just_started_gets_a_report_at_once(site: Site) -> None:
     link = await site.connect_node()
-    reporter = StatusReporter(link, NODE, Worker(link, NODE, []), timedelta(hours=1))
+    reporter = StatusReporter(link, NODE, Worker(link, NODE, []), timedelta(minutes=10))
     await reporter.start()
     await until(lambda: site.dispatcher.statuses)
     site.dispatcher.link.send(subjects.node_inbox(NODE, "report"), b"")
