@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -13,10 +14,12 @@ from gateway.requests import Desk
 from gateway.submissions import Submissions
 from mesh.errors import NoResponders, RequestTimedOut
 from streams import subjects
+from streams.clock import now_ms
 from streams.codec import decode, encode
+from streams.events import TaskHalted
 from streams.messages import Cancel, CancelOutcome
 from streams.subjects import TaskKey
-from streams.task import closing
+from streams.task import Phase, closing
 from streams.task_id import parse_task_id
 from streams.tokens import token
 
@@ -34,6 +37,7 @@ _OWNER: Final = "dispatcher.cancel"
 """In CORE: asked of all dispatchers, answered by the one that holds the task. The account is the last token."""
 
 _OWNER_TIMEOUT: Final = timedelta(seconds=2)
+_TRIES: Final = 3
 
 
 class Cancelling:
@@ -61,17 +65,23 @@ class Cancelling:
 
     async def _cancel(self, delivery: Delivery, request: Cancel) -> CancelOutcome:
         key = TaskKey(subjects.parse_call(delivery.subject).caller, parse_task_id(request.task))
-        life = self._life_of(key)
-        if life is not None:
-            return await self._end_life(life, request)
-        # Looked up first: of a task that is over, or was never there, no dispatcher would say a word.
-        if await ending.stored_end(self._bus, key) is not None or not await self._submissions.exists(key):
-            return await self._outcome(key)
-        try:
-            reply = await self._bus.core.request(f"{_OWNER}.{key.account}", encode(request), timeout=_OWNER_TIMEOUT)
-        except (NoResponders, RequestTimedOut):
-            return await self._end_unowned(key, request)
-        return decode(reply.data, CancelOutcome)
+        for _ in range(_TRIES):
+            if (life := self._life_of(key)) is not None:
+                return await self._end_life(life, request)
+            # Looked up first: of a task that is over, or was never there, no dispatcher would say a word.
+            if await ending.stored_end(self._bus, key) is not None or not await self._submissions.exists(key):
+                break
+            try:
+                reply = await self._bus.core.request(f"{_OWNER}.{key.account}", encode(request), timeout=_OWNER_TIMEOUT)
+                return decode(reply.data, CancelOutcome)
+            except (NoResponders, RequestTimedOut):
+                pass
+            try:
+                return await self._end_unowned(key, request)
+            except Superseded as error:
+                # A dispatcher took it in this moment: that one ends it.
+                log.info("%s", error)
+        return await self._outcome(key)
 
     async def _cancel_if_ours(self, delivery: Delivery, request: Cancel) -> CancelOutcome | None:
         account = token(delivery.subject.rpartition(".")[2])
@@ -88,14 +98,19 @@ class Cancelling:
         return CancelOutcome(task=key.task, outcome="unknown" if end is None else closing(end).outcome)
 
     async def _end_unowned(self, key: TaskKey, request: Cancel) -> CancelOutcome:
-        """End a task that no dispatcher holds: it waits in the queue, or its dispatcher has died."""
+        """End a task that no dispatcher holds: it waits in the queue, or its dispatcher has died.
+
+        Raises:
+            Superseded: if a dispatcher has just taken it.
+        """
         run = TaskRun(self._bus, key)
         await run.read()
+        if run.state.phase not in (Phase.HALTED, Phase.ENDED):
+            # Its node may be writing still: nothing but the end may follow while that is settled.
+            await run.write(lambda n: TaskHalted(n=n, at_ms=now_ms(), reason=request.reason))
         end = await ending.settle(self._bus, key, ending.cancelled(run.state, UNREADABLE, request.reason))
-        try:
+        with contextlib.suppress(Superseded):
             await ending.close(self._bus, run, end)
-        except Superseded as error:
-            log.info("%s", error)
         return CancelOutcome(task=key.task, outcome=closing(end).outcome)
 
     def _life_of(self, key: TaskKey) -> TaskLife | None:

@@ -121,7 +121,7 @@ class TaskLife:
 
     async def _live(self, refused: TaskError | None) -> EndEvent:
         if refused is not None and self.record.state.phase is Phase.SUBMITTED:
-            return await self._fail(refused)
+            return await self._halt_and_fail(refused)
         while True:
             verdict = await self._attempt()
             end = await self._judge(verdict)
@@ -303,9 +303,13 @@ class TaskLife:
         return await ending.settle(self._bus, self.record.key, end)
 
     async def _halt(self, reason: str, error: TaskError | None) -> None:
-        """Void the attempt, so that what counts of the answer cannot change while it is settled."""
+        """Let nothing follow but the end, so that what counts of the answer cannot change while it is settled.
+
+        A task that waits is halted too: a dispatcher that hung, and holds it no more, would settle it with less text
+        than the nodes of its heir have written by then. The fence of the marker finds that out.
+        """
         record = self.record
-        if record.state.phase is Phase.RUNNING:
+        if record.state.phase is not Phase.HALTED:
             self.posting.call_off(reason)
             await record.write(lambda n: TaskHalted(n=n, at_ms=now_ms(), reason=reason, error=error))
 
