@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -22,6 +23,8 @@ _PAUSE_S = 8.0
 def main() -> int:
     """Run one campaign of faults and one burst, print what was measured, and fail if anything was lost."""
     asked = _arguments()
+    # Whoever stops this early stops the mesh with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(f"seed {asked.seed}, {asked.answers} answers at once, about {asked.minutes:g} min of faults", flush=True)
     with tempfile.TemporaryDirectory(prefix="ig3-chaos-", ignore_cleanup_errors=True) as folder:
         size = Size(nodes=asked.nodes, token_delay_ms=asked.token_delay_ms)

@@ -16,6 +16,7 @@ NOTICEABLE_S = 0.5
 """A pause shorter than this is one that the synthetic engine and a busy machine make by themselves."""
 LOOK_AHEAD_S = 20.0
 _SECOND_NS = 1_000_000_000
+LOOK_AHEAD_NS = round(LOOK_AHEAD_S * _SECOND_NS)
 
 
 @dataclass
@@ -35,9 +36,10 @@ def rows(
 ) -> dict[str, Row]:
     """Measure each kind of fault."""
     found: defaultdict[str, Row] = defaultdict(Row)
-    for injection in injections:
+    for injection, following in itertools.zip_longest(injections, injections[1:]):
         found[injection.kind].injected += 1
-        _take_detection(found[injection.kind], injection, records.values())
+        until_ns = injection.at_ns + LOOK_AHEAD_NS if following is None else following.at_ns
+        _take_detection(found[injection.kind], injection, until_ns, records.values())
     for transcript in transcripts:
         for place, pause_s in _pauses(transcript, [injection.at_s for injection in injections]).items():
             row = found[injections[place].kind]
@@ -60,8 +62,7 @@ def _pauses(transcript: Transcript, at_s: Sequence[float]) -> dict[int, float]:
     return pauses
 
 
-def _take_detection(row: Row, injection: Injection, records: Iterable[TaskRecord]) -> None:
-    until_ns = injection.at_ns + round(LOOK_AHEAD_S * _SECOND_NS)
+def _take_detection(row: Row, injection: Injection, until_ns: int, records: Iterable[TaskRecord]) -> None:
     for record in records:
         for index, line in enumerate(record.lines):
             event = line.event
