@@ -237,14 +237,13 @@ async def test_text_is_cut_at_whole_characters(engine: Engine) -> None:
 async def test_an_answer_goes_on_behind_its_prefix(started: Started, story: list[Piece]) -> None:
     """See `test_prompts.py` for many answers and cuts of the engines with a model."""
     assert started.replica.continues
-    engine, whole = started.engine, story
-    for cut in (1, 7):
-        published = whole[:cut]
+    engine = started.engine
+    for published in (story[:1], story[:7]):
         request = ask(STORY, prefix=text_of(published), max_tokens=20 - sum(piece.tokens for piece in published))
         assert engine.can_continue(request)
         rest = await pieces_of(engine, request)
-        assert text_of(published) + text_of(rest) == text_of(whole)
-        assert rest[-1].finish_reason == whole[-1].finish_reason
+        assert text_of(published) + text_of(rest) == text_of(story)
+        assert rest[-1].finish_reason == story[-1].finish_reason
         assert rest[-1].usage is not None
         assert sum(piece.tokens for piece in rest) == rest[-1].usage.completion_tokens
 
