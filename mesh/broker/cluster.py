@@ -7,16 +7,14 @@ import os
 import random
 import secrets
 import stat
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
 from mesh.broker.port_owner import port_is_taken
 from mesh.config.address import Address
 from mesh.errors import BrokerFailed, CredentialsError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROUTE_PORT_DISTANCE: Final = 2000
 """Routes of a server that listens at 4222 are at 6222, as nats-server's own defaults are."""
@@ -38,6 +36,9 @@ class ClusterMember(Struct, frozen=True, kw_only=True):
     """Where all servers of the cluster are, this one among them or not."""
     name: str = "ig3"
     """The cluster's name, the same on all its servers."""
+    tls: Path | None = None
+    """Folder with ``ca.pem``, ``server.pem`` and ``server-key.pem``, by which the servers know each other; None: routes
+    are not encrypted, which suits one machine."""
 
 
 def cluster_secret(data_dir: Path) -> str:
@@ -63,15 +64,28 @@ def cluster_secret(data_dir: Path) -> str:
 
 
 def cluster_variables(member: ClusterMember, secret: str) -> dict[str, str]:
-    """Return what nats-cluster.conf reads from the environment. They hold the secret."""
+    """Return what nats-cluster.conf and nats-cluster-tls.conf read from the environment. They hold the secret.
+
+    Raises:
+        CredentialsError: if a certificate is missing.
+    """
     routes = [f"nats-route://{_USER}:{secret}@{address}" for address in member.routes]
     values = {
         "CLUSTER": member.name,
         "ROUTE_LISTEN": str(member.listen),
         "ROUTE_PASSWORD": secret,
         "ROUTES": routes,
+        **({} if member.tls is None else _certificates(member.tls.absolute())),
     }
     return {f"IG3_BROKER_{name}": json.dumps(value, ensure_ascii=False) for name, value in values.items()}
+
+
+def _certificates(folder: Path) -> dict[str, str]:
+    files = {"ROUTE_CA": "ca.pem", "ROUTE_CERT": "server.pem", "ROUTE_KEY": "server-key.pem"}
+    for name in files.values():
+        if not (folder / name).is_file():
+            raise CredentialsError(f"{folder / name} does not exist: deploy/cluster/make-certificates makes it")
+    return {variable: str(folder / name) for variable, name in files.items()}
 
 
 def free_ports(host: str, count: int) -> tuple[int, ...]:

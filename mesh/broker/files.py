@@ -29,6 +29,7 @@ ENV_FILE: Final = "nats.env"
 ROUTES_ENV_FILE: Final = "cluster.env"
 CONF_FILE: Final = "nats.conf"
 CLUSTER_CONF_FILE: Final = "nats-cluster.conf"
+CLUSTER_TLS_CONF_FILE: Final = "nats-cluster-tls.conf"
 STORE_FOLDER: Final = "jetstream"
 
 _SYNC_INTERVAL: Final[dict[Durability, str]] = {"power": "always", "process": "2m"}
@@ -117,7 +118,9 @@ def conf_for(options: BrokerOptions) -> Path:
     """
     whole = text = find_conf().read_text()
     if options.cluster is not None:
-        text += f"\ncluster {{\n{find_conf(CLUSTER_CONF_FILE).read_text()}}}\n"
+        parts = (CLUSTER_CONF_FILE, *((CLUSTER_TLS_CONF_FILE,) if options.cluster.tls is not None else ()))
+        inside = "\n".join(find_conf(part).read_text() for part in parts)
+        text += f"\ncluster {{\n{inside}}}\n"
     if options.hub is not None:
         text = with_hub(text, options.hub)
     if options.uplink is not None:

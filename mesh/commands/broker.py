@@ -61,7 +61,17 @@ Examples:
     mesh=only(
         MeshSettings,
         *("nats", "data_dir", "durability", "results_streams", "replicas", "retention", "ended_retention"),
-        *("store_limit", "monitor", "server_name", "server_dir", "routes", "route_listen", "log_level", "log_format"),
+        *(
+            "store_limit",
+            "monitor",
+            "server_name",
+            "server_dir",
+            "routes",
+            "route_listen",
+            "route_tls",
+            "log_level",
+            "log_format",
+        ),
     ),
     site=SiteSettings,
 )

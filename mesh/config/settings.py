@@ -152,6 +152,13 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
     route_listen: Annotated[
         str, Meta(description="Where a broker of our own hears the others of its cluster.", examples=["HOST:PORT"])
     ] = "127.0.0.1:6222"
+    route_tls: Annotated[
+        Path | None,
+        Meta(
+            description="Folder of the certificates by which servers of a cluster know each other; none: no TLS.",
+            examples=["FOLDER"],
+        ),
+    ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="What is written to the log.")
     ] = "info"
@@ -228,4 +235,6 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
     @property
     def _cluster(self) -> ClusterMember | None:
         routes = addresses(self.routes)
-        return ClusterMember(listen=parse_address(self.route_listen), routes=routes) if routes else None
+        if not routes:
+            return None
+        return ClusterMember(listen=parse_address(self.route_listen), routes=routes, tls=self.route_tls)
