@@ -27,7 +27,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(f"seed {asked.seed}, {asked.answers} answers at once, about {asked.minutes:g} min of faults", flush=True)
     with tempfile.TemporaryDirectory(prefix="ig3-chaos-", ignore_cleanup_errors=True) as folder:
-        size = Size(nodes=asked.nodes, token_delay_ms=asked.token_delay_ms)
+        size = Size(servers=asked.cluster, nodes=asked.nodes, token_delay_ms=asked.token_delay_ms)
         with running_fleet(Path(folder), size) as fleet:
             load = Load(http_readers=asked.answers * 4 // 5, bus_readers=asked.answers // 5)
             begun_s = time.monotonic()
@@ -46,8 +46,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9), help="repeats a schedule")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long to inject faults")
     parser.add_argument("--answers", type=int, default=50, help="how many stream at once")
-    parser.add_argument("--nodes", type=int, default=3)
-    parser.add_argument("--token-delay-ms", type=int, default=150)
+    parser.add_argument("--cluster", type=int, default=1, choices=(1, 3, 5), help="how many nats-servers")
+    parser.add_argument("--nodes", type=int, default=3, help="how many nodes")
+    parser.add_argument("--token-delay-ms", type=int, default=150, help="how long a node takes for a token")
     return parser.parse_args()
 
 

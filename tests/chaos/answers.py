@@ -181,7 +181,7 @@ class BusReader(_Cut):
 def _take_event(transcript: Transcript, event: Sse) -> None:
     said = event.json
     if "error" in said:
-        if said["error"]["code"] in _HOPELESS:
+        if said["error"].get("code") in _HOPELESS:
             transcript.problem = str(said["error"])
         return
     text = "".join(choice["delta"].get("content") or "" for choice in said["choices"])

@@ -102,7 +102,7 @@ class Campaign:
 
     async def _connect(self) -> Client:
         place = self._fleet.parts.place
-        return await connect(f"nats://{place.nats}", data_dir=place.data_dir)
+        return await connect(place.nats, data_dir=place.data_dir)
 
     async def _look(self) -> None:
         """Wait until nothing is owed any more, then read what is stored."""

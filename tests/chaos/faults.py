@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from tests.chaos.answers import Reader
-from tests.chaos.fleet import BROKER, NATS_SERVER, Fleet
+from tests.chaos.fleet import Fleet
 
 HANG_S = 7.0
 """Longer than it takes to find out that a node hangs, and than the queue waits for a dispatcher."""
@@ -55,8 +55,8 @@ async def _kill(field: Field, kind: str, *names: str) -> None:
     await asyncio.gather(*map(field.fleet.start_again, names))
 
 
-async def _hang(field: Field, kind: str, name: str, seconds: float) -> None:
-    pid = field.fleet.pid(name)
+async def _hang(field: Field, kind: str, name: str, seconds: float, *, pid: int | None = None) -> None:
+    pid = field.fleet.parts.running[name].pid if pid is None else pid
     field.begin(kind, name)
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -96,22 +96,22 @@ async def hang_gateway(field: Field) -> None:
 
 
 async def kill_server(field: Field) -> None:
-    """The nats-server dies; its broker starts it again."""
-    field.begin("nats-server killed", NATS_SERVER)
-    field.fleet.kill(NATS_SERVER)
+    """A nats-server dies; its broker starts it again."""
+    broker = field.chance.choice(field.fleet.brokers)
+    pid = await field.fleet.server_pid(broker)
+    field.begin("nats-server killed", broker)
+    os.kill(pid, signal.SIGKILL)
 
 
 async def hang_server(field: Field) -> None:
-    """The nats-server stands still."""
-    await _hang(field, "nats-server hung", NATS_SERVER, SHORT_HANG_S)
+    """A nats-server stands still."""
+    broker = field.chance.choice(field.fleet.brokers)
+    await _hang(field, "nats-server hung", broker, SHORT_HANG_S, pid=await field.fleet.server_pid(broker))
 
 
 async def kill_broker(field: Field) -> None:
-    """The broker dies with its server; somebody starts it again."""
-    field.begin("broker killed", BROKER)
-    field.fleet.kill(BROKER)
-    await asyncio.sleep(RESTART_S)
-    await asyncio.to_thread(field.fleet.parts.start_broker)
+    """A broker dies with its server; somebody starts it again."""
+    await _kill(field, "broker killed", field.chance.choice(field.fleet.brokers))
 
 
 async def drop_clients(field: Field) -> None:

@@ -1,18 +1,17 @@
 """A mesh of real processes, several of each part, that a test kills, hangs and starts again."""
 
 import asyncio
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.processes import descendants
-from tests.running_mesh import SYNTHETIC, Parts, running_parts
+from mesh.broker.cluster import free_ports
+from mesh.commands.up_brokers import plan_brokers
+from mesh.config.settings import MeshSettings
+from tests.processes import descendants, is_running, until
+from tests.running_mesh import SYNTHETIC, Parts, Place
 
-NATS_SERVER = "nats-server"
-BROKER = "broker"
 _PATIENT = {"IG3_MAX_LOST_NODES": "100", "IG3_MAX_ATTEMPTS": "100"}
 """No answer dies of the faults alone: that a task which loses three nodes does is another test's."""
 
@@ -21,6 +20,7 @@ _PATIENT = {"IG3_MAX_LOST_NODES": "100", "IG3_MAX_ATTEMPTS": "100"}
 class Size:
     """How many of each part, and how fast a node writes."""
 
+    servers: int = 1
     dispatchers: int = 2
     nodes: int = 3
     gateways: int = 2
@@ -33,6 +33,13 @@ class Fleet:
 
     parts: Parts
     size: Size
+    servers: Mapping[str, Mapping[str, str]]
+    """Each broker's own variables."""
+
+    @property
+    def brokers(self) -> list[str]:
+        """Names of the brokers, each of which runs one nats-server."""
+        return list(self.servers)
 
     @property
     def dispatchers(self) -> list[str]:
@@ -55,7 +62,7 @@ class Fleet:
 
     def start(self, name: str) -> None:
         """Start a part; `ready` waits for it."""
-        self.parts.start(name, *self._arguments(name), **_PATIENT)
+        self.parts.start(name, *self._arguments(name), **{**_PATIENT, **self.servers.get(name, {})})
 
     async def start_again(self, name: str) -> None:
         """Start a part that was killed, as a supervisor does, and wait for it."""
@@ -64,20 +71,20 @@ class Fleet:
 
     def kill(self, name: str) -> None:
         """End a part as a crash does."""
-        if name == NATS_SERVER:
-            os.kill(self.nats_server_pid, signal.SIGKILL)
-        else:
-            self.parts.running[name].kill()
+        self.parts.running[name].kill()
 
-    def pid(self, name: str) -> int:
-        """The process id of a part."""
-        return self.nats_server_pid if name == NATS_SERVER else self.parts.running[name].pid
+    async def server_pid(self, broker: str) -> int:
+        """The process id of a broker's nats-server, as soon as it has one."""
+        found: list[int] = []
 
-    @property
-    def nats_server_pid(self) -> int:
-        """The process id of the broker's server."""
-        found = descendants(self.parts.running[BROKER].pid)
-        return next(pid for pid, name in found.items() if name == NATS_SERVER)
+        def look() -> bool:
+            with suppress(FileNotFoundError, ProcessLookupError):
+                processes = descendants(self.parts.running[broker].pid).items()
+                found[:] = [pid for pid, name in processes if name == "nats-server" and is_running(pid)]
+            return bool(found)
+
+        await until(look)
+        return found[0]
 
     def _arguments(self, name: str) -> list[str]:
         if name in self.gateways:
@@ -90,10 +97,26 @@ class Fleet:
 @contextmanager
 def running_fleet(folder: Path, size: Size) -> Iterator[Fleet]:
     """Run a whole fleet and stop it at the end."""
-    with running_parts(folder) as parts:
-        fleet = Fleet(parts, size)
+    parts = Parts(place=Place(folder=folder))
+    try:
+        fleet = _with_brokers(parts, size)
         names = (*fleet.dispatchers, *fleet.nodes, *fleet.gateways)
         for name in names:
             fleet.start(name)
         parts.ready(*names)
         yield fleet
+    finally:
+        parts.stop()
+
+
+def _with_brokers(parts: Parts, size: Size) -> Fleet:
+    """Start one broker, or those of a cluster as `ig3 up --cluster` does."""
+    ports = free_ports("127.0.0.1", 1)
+    mesh = MeshSettings(nats=f"127.0.0.1:{ports[0]}", data_dir=parts.place.data_dir)
+    brokers = plan_brokers(mesh, size.servers)
+    parts.place = replace(parts.place, nats=brokers.for_all.get("IG3_NATS", mesh.nats))
+    fleet = Fleet(parts, size, brokers.each)
+    for name in fleet.brokers:
+        fleet.start(name)
+    parts.ready(*fleet.brokers)
+    return fleet
