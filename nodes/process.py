@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENGINE_STOP: Final = timedelta(seconds=5)
+ENGINE_STOP: Final = timedelta(seconds=10)
 """How long an engine may take to end what it is doing."""
 
 _STEPS: Final = {

@@ -11,8 +11,6 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from msgspec.structs import replace
-
 from mesh.bus.headers import TRACEPARENT, header
 from mesh.telemetry.names import (
     ATTRIBUTE_ATTEMPT,
@@ -25,11 +23,12 @@ from mesh.telemetry.telemetry import Telemetry
 from nodes.admission import Objection, Occupancy, objection_to
 from nodes.attempt import Attempt
 from nodes.health import STUCK_S, EngineHealth
+from nodes.reports import Reports
 from streams import subjects
 from streams.clock import now_ms
-from streams.codec import decode, encode
+from streams.codec import decode
 from streams.errors import StreamsError
-from streams.messages import Assign, Finished, Refused, ReplicaLoad, Running, Stop
+from streams.messages import Assign, Refused, ReplicaLoad, Running, Stop
 from streams.subjects import TaskKey
 from streams.task_id import parse_task_id
 from streams.tokens import Token, token
@@ -48,9 +47,6 @@ log = logging.getLogger(__name__)
 
 HAND_OVER: Final = timedelta(seconds=3)
 """How long a node that stops tries to store what it has generated, and waits for an engine to let go."""
-
-_REMEMBERED: Final = 1024
-"""Ended attempts whose end can be told once more, should the dispatcher hand them again."""
 
 
 class Served(NamedTuple):
@@ -81,7 +77,7 @@ class Worker:
         self._open: set[asyncio.Task[Report | None]] = set()
         self._busy: Counter[str] = Counter()
         self._past_tokens: Counter[str] = Counter()
-        self._ended: dict[tuple[Token, int], Report | None] = {}
+        self._reports = Reports(link, node)
         self._draining = False
 
     @property
@@ -123,8 +119,7 @@ class Worker:
         await self._all_ended(HAND_OVER)
         for attempt in (run.attempt for run in unfinished):
             report = attempt.refused("node_stopping", "the node was shut down before the end", 503)
-            self._ended[attempt.task, attempt.number] = report
-            self._report(report)
+            self._reports.ended(attempt.task, attempt.number, report)
 
     async def _all_ended(self, limit: timedelta) -> None:
         if self._open:
@@ -172,12 +167,11 @@ class Worker:
             if run.attempt.number == assign.attempt:
                 run.attempt.renew(assign, delivery.reply)
             return
-        if (key.task, assign.attempt) in self._ended:
-            self._report_again(self._ended[key.task, assign.attempt], assign)
+        if self._reports.has_ended(assign):
             return
         objection = objection_to(assign, self._occupancy(run), now_ms=now_ms(), draining=self._draining)
         if objection is not None:
-            self._report(_refusal(assign, objection))
+            self._reports.tell(_refusal(assign, objection))
             return
         self._start(assign, key, delivery, run)
 
@@ -222,10 +216,7 @@ class Worker:
             del self._runs[attempt.task]
         report = None if done.cancelled() else done.result()
         self._health[attempt.model].note(report)
-        self._ended[attempt.task, attempt.number] = report
-        if len(self._ended) > _REMEMBERED:
-            del self._ended[next(iter(self._ended))]
-        self._report(report)
+        self._reports.ended(attempt.task, attempt.number, report)
         self._changed()
 
     def _on_stop(self, delivery: Delivery) -> None:
@@ -266,18 +257,6 @@ class Worker:
             )
             for model, entry in self._served.items()
         }
-
-    def _report_again(self, report: Report | None, assign: Assign) -> None:
-        """Tell whoever hands the attempt once more how it ended; that may be another dispatcher than before."""
-        if report is not None:
-            self._report(replace(report, dispatcher=assign.dispatcher))
-
-    def _report(self, report: Report | None) -> None:
-        if isinstance(report, Finished):
-            self._link.send(subjects.node_api(self._node, "finished"), encode(report))
-        elif isinstance(report, Refused):
-            log.debug("task %s: refused: %s (%s)", report.task, report.code, report.message)
-            self._link.send(subjects.node_api(self._node, "refused"), encode(report))
 
 
 async def _run_after(superseded: asyncio.Task[Report | None], attempt: Attempt) -> Report | None:
