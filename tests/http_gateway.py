@@ -12,6 +12,7 @@ from aiohttp import ClientResponse, ClientSession
 
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.http.app import build_app
+from gateway.http.leaving import Leaving
 from gateway.http.metrics_page import MetricsPage
 from gateway.http.server import HttpServer
 from gateway.http.site import SITE
@@ -55,6 +56,11 @@ class HttpGateway:
     def gate(self) -> QueueGate:
         """What decides whether tasks are taken."""
         return self.server._app[SITE].gate
+
+    @property
+    def leaving(self) -> Leaving:
+        """How far its stop has come."""
+        return self.server._app[SITE].leaving
 
     async def post(self, path: str, body: object, **headers: str) -> ClientResponse:
         """Send JSON; ``x_ig3_task`` as a keyword is the header ``x-ig3-task``."""

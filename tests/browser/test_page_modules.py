@@ -182,7 +182,8 @@ async def test_chunks_that_follow_each_other_are_one_episode_of_the_story(page: 
     ]
 
 
-async def test_a_stream_that_cannot_take_its_text_back_is_read_on_from_the_events(page: Page) -> None:
+@pytest.mark.parametrize(("code", "n"), [("answer_restarted", 3), ("gateway_stopping", 2)])
+async def test_a_stream_that_cannot_go_on_here_is_read_on_from_the_events(page: Page, code: str, n: int) -> None:
     ask = """async (streams) => {
         const { ask } = await import("/page/wire/chat.js");
         const asked = [];
@@ -201,14 +202,15 @@ async def test_a_stream_that_cannot_take_its_text_back_is_read_on_from_the_event
         return [asked, told];
     }"""
     chunk = 'id: 2\ndata: {"choices":[{"delta":{"content":"void"}}]}\n\n'
-    error = 'id: 3\ndata: {"error":{"message":"again","code":"answer_restarted"}}\n\n'
-    events = [TaskChunk(n=4, attempt=2, offset=0, text="anew"), TaskEnded(n=5, at_ms=0, outcome="completed")]
+    error = f'id: {n}\ndata: {{"error":{{"message":"go on","code":"{code}"}}}}\n\n'
+    events = [TaskChunk(n=n + 1, attempt=2, offset=0, text="anew"), TaskEnded(n=n + 2, at_ms=0, outcome="completed")]
     rest = "".join(f"id: {event.n}\ndata: {msgspec.json.encode(event).decode()}\n\n" for event in events)
 
     asked, told = await page.evaluate(ask, [chunk + error, rest])
 
-    assert asked == ["/v1/chat/completions", "/v1/tasks/T/events?after=3"]
-    assert told == [["task", "T"], ["piece", "void"], ["restarted"], ["lost"], ["piece", "anew"]]
+    assert asked == ["/v1/chat/completions", f"/v1/tasks/T/events?after={n}"]
+    taken_back = [["restarted"]] if code == "answer_restarted" else []
+    assert told == [["task", "T"], ["piece", "void"], *taken_back, ["lost"], ["piece", "anew"]]
 
 
 @pytest.mark.parametrize("cuts", [[], [1], [5, 6, 7], list(range(1, 60))])

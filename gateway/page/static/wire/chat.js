@@ -7,6 +7,7 @@ import { serverSentEvents } from "./events.js";
 
 const NOTHING_MORE = 204;
 const RESTARTED = "answer_restarted";
+const STOPPING = "gateway_stopping";
 
 /**
  * @typedef {{n: number, text: string, finish: string | null, usage: object | null}} Piece
@@ -103,6 +104,7 @@ function pause(ms, signal) {
 function readPiece(event) {
   const body = JSON.parse(event.data);
   if (body.error?.code === RESTARTED) throw new Restarted(Number(event.id));
+  if (body.error?.code === STOPPING) throw new TypeError(body.error.message); // Lost, but not for good: read on.
   if (body.error) throw new Refused(body.error.message);
   const choice = body.choices?.[0];
   return {
