@@ -15,7 +15,7 @@ from mesh.bus.headers import CONTENT_TYPE, header, header_block
 from mesh.errors import BusError, WrittenByNewer
 from streams.codec import JSON_CONTENT_TYPE, decode, encode, encode_json, is_json
 from streams.errors import StreamsError
-from streams.messages import Refusal
+from streams.messages import NEWER_VERSION, Refusal
 
 if TYPE_CHECKING:
     from mesh.bus.direct_client import Delivery
@@ -110,7 +110,7 @@ async def _result(delivery: Delivery, kind: type[T], serve: Serve, content_type:
         return Refusal(code="invalid_request_error", message=str(error), status=400)
     except WrittenByNewer as error:
         log.error("a request on %s could not be served: %s", delivery.subject, error)
-        return Refusal(code="newer_version", message=str(error), status=501)
+        return Refusal(code=NEWER_VERSION, message=str(error), status=501)
     except BusError as error:
         log.warning("a request on %s could not be served: %s", delivery.subject, error)
         return _INTERNAL

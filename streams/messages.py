@@ -215,6 +215,10 @@ class Refusal(Wire, frozen=True, kw_only=True, tag="refusal.v1"):
     status: int
 
 
+NEWER_VERSION: Final = "newer_version"
+"""The code of a refusal because of what only a newer version can read: asking again is of no use."""
+
+
 class StoreRequest(Wire, frozen=True, kw_only=True, tag="user.store.v1"):
     """Does the mesh take new tasks, as far as its disks go?"""
 

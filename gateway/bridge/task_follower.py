@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.bridge.frames import ErrorFrame, Events, TaskHappening, TaskOver
 from gateway.bridge.wire import Encoded
 from mesh.bus.answer import Reader, follow
-from mesh.errors import BusError
+from mesh.errors import BusError, WrittenByNewer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +65,10 @@ async def send_task(source: TaskSource, key: TaskKey, after: int, outbox: Outbox
                     batch = steps[start : start + EVENTS_PER_FRAME]
                     await outbox.put(memory.frame(key, batch))
                     position = batch[-1].state.n
+        except WrittenByNewer as error:
+            log.error("%s", error)
+            await outbox.put(Encoded(ErrorFrame(code="newer_version", message=str(error), topic="task", task=key.task)))
+            return
         except BusError as error:
             log.warning("task %s cannot be read now, trying again: %s", key.task, error)
             await outbox.put(Encoded(_trouble(key, error)))

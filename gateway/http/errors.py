@@ -10,9 +10,10 @@ from msgspec import Struct
 
 from gateway.errors import GatewayError
 from gateway.queue_gate import TaskNotTaken
-from mesh.errors import BusError, StoreFull
+from mesh.errors import BusError, StoreFull, WrittenByNewer
 from streams.errors import StreamsError
 from streams.events import TaskError
+from streams.messages import NEWER_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,6 +118,8 @@ def from_exception(error: Exception) -> ApiError | None:
             return not_taken(error)
         case StoreFull():
             return store_full(str(error))
+        case WrittenByNewer():
+            return newer_version(error)
         case BusError():
             return unavailable(f"The mesh cannot be reached now: {error}")
         case StreamsError():
@@ -128,6 +131,11 @@ def from_exception(error: Exception) -> ApiError | None:
 def unavailable(message: str) -> ApiError:
     """The mesh itself is in the way; the same request may succeed soon."""
     return ApiError(503, message, code="mesh_unavailable", headers={"Retry-After": "1"})
+
+
+def newer_version(error: WrittenByNewer) -> ApiError:
+    """A newer version has written what this gateway cannot read; another gateway may be able to."""
+    return ApiError(501, str(error), code=NEWER_VERSION)
 
 
 def store_full(reason: str) -> ApiError:

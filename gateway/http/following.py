@@ -6,10 +6,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, Self
 
-from gateway.http.errors import ApiError
+from gateway.http.errors import ApiError, newer_version
 from gateway.http.wishes import LAST_EVENT_ID
 from mesh.bus.answer import Reader
-from mesh.errors import BusError
+from mesh.errors import BusError, WrittenByNewer
 from streams.task import TaskState
 
 if TYPE_CHECKING:
@@ -77,8 +77,15 @@ class Follower:
         reading again loses nothing.
 
         Raises:
+            ApiError: 501 if the task went on in a way that only a newer version can read.
             BusError: if the streams stay unreadable for longer than ``PATIENCE_S``.
         """
+        try:
+            return await self._next_steps()
+        except WrittenByNewer as error:
+            raise newer_version(error) from error
+
+    async def _next_steps(self) -> list[Step]:
         if not self._is_current:
             return self._fresh(await self._read_again())
         try:

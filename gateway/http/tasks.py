@@ -11,6 +11,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.http.chat_answer import UsageObject, usage_object
+from gateway.http.errors import ApiError
 from gateway.http.event_stream import KEEP_ALIVE, EventStream
 from gateway.http.following import Follower
 from gateway.http.site import TASK_KEY
@@ -118,6 +119,9 @@ class Tasks:
                     await (stream.send(frames) if frames else stream.keep_alive(_KEEP_ALIVE))
             except BusError:
                 await stream.send(_BREAK)
+            except ApiError as error:
+                # A named event: an EventSource hears it, and does not take it for one of the task's.
+                await stream.send(b"event: error\ndata: %b\n\n" % error.body())
         return stream.response or web.Response(status=499)
 
     def _key(self, request: web.Request) -> TaskKey:

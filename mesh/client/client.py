@@ -154,7 +154,10 @@ class Client:
 
         Raises:
             InvalidTaskId: if ``task`` is not an id.
+            TaskRefused: if ``after`` is no counter.
         """
+        if after < 0:
+            raise TaskRefused(f"after={after} is no counter: give 0 or more", code="invalid_value", status=_BAD_REQUEST)
         key = TaskKey(self._options.account, parse_task_id(task))
         return self._attach(Answer(UserSource(self._feed, self._calls), self._calls, key, after=after))
 

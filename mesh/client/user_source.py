@@ -14,11 +14,20 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from mesh.bus.live import LiveEvent
-from mesh.errors import BusUnavailable, NoResponders, RequestTimedOut, TaskRefused
+from mesh.errors import BusUnavailable, NoResponders, RequestTimedOut, TaskRefused, WrittenByNewer
 from streams import subjects
 from streams.codec import decode_task_event, encode
 from streams.errors import UndecodableEvent
-from streams.messages import Cancel, CancelOutcome, EventsPage, EventsRequest, Refusal, StoreRequest, StoreStatus
+from streams.messages import (
+    NEWER_VERSION,
+    Cancel,
+    CancelOutcome,
+    EventsPage,
+    EventsRequest,
+    Refusal,
+    StoreRequest,
+    StoreStatus,
+)
 
 if TYPE_CHECKING:
     from mesh.bus.link import Link
@@ -151,6 +160,8 @@ def _checked(reply: msgspec.msgpack.Decoder[T | Refusal], data: bytes) -> T:
     except msgspec.DecodeError as error:
         raise RequestTimedOut(f"the answer cannot be read: {error}") from error
     if isinstance(answer, Refusal):
+        if answer.code == NEWER_VERSION:
+            raise WrittenByNewer(answer.message)
         if answer.status >= _SERVER_ERROR:
             # The mesh cannot say now, which is no answer either.
             raise RequestTimedOut(answer.message)

@@ -9,18 +9,21 @@ import msgpack
 import pytest
 
 from mesh.bus.answer import follow
+from mesh.client.client import ClientOptions, open_client
 from mesh.errors import WrittenByNewer
 from mesh.history.roster_log import RosterModels
 from mesh.inspection.task_records import look_up, standing
 from streams import subjects
 from streams.codec import decode, decode_model_event, decode_task_event, encode
 from streams.errors import NewerEvent
-from streams.events import ModelAnnounced, TaskAssigned, TaskChunk, TaskQueued, TaskRequeued
+from streams.events import ModelAnnounced, TaskAssigned, TaskChunk, TaskEnded, TaskQueued, TaskRequeued
 from streams.messages import Cancel, EventsRequest, Refusal
 from streams.replica import Replica
 from streams.roster import Roster
 from streams.subjects import MESH, TaskKey
 from streams.tokens import token
+from tests.bridge_server import serve_bridge
+from tests.http_gateway import serve_http
 from tests.mesh_in_process import LIMIT_S, InProcessMesh
 
 NODE = token("n1")
@@ -121,6 +124,30 @@ async def test_whoever_asks_for_events_is_told(mesh: InProcessMesh):
     assert "task.paused.v1" in refusal.message
 
 
+async def test_gateways_and_clients_say_so_and_do_not_ask_again(mesh: InProcessMesh):
+    key = await assigned(mesh)
+    await mesh.submit(key, model="m")
+    await put(mesh, key, newer("task.paused.v1", n=3))
+    async with serve_http(mesh.bus) as gateway, serve_bridge(mesh.bus) as bridge:
+        late = await (await gateway.get(f"/v1/tasks/{key.task}/events?after=2")).text()
+        summary = await gateway.get(f"/v1/tasks/{key.task}")
+        streamed = await (await gateway.get(f"/v1/tasks/{key.task}/events")).text()
+        async with bridge.connect() as socket:
+            await socket.send(type="subscribe", id=1, topic="task", task=key.task)
+            frame = await socket.until_type("error")
+    assert summary.status == 200
+    assert "id: 2" in streamed
+    for text in (streamed, late):
+        assert 'event: error\ndata: {"error":' in text
+        assert "task.paused.v1" in text
+    assert (frame["code"], frame.get("still_subscribed", False)) == ("newer_version", False)
+
+    options = ClientOptions(servers=(mesh.server.url,), account=LOCAL, seed_file=mesh.server.credentials.user.seed_path)
+    async with await open_client(options) as client:
+        with pytest.raises(WrittenByNewer, match=r"task\.paused\.v1"):
+            _ = [piece async for piece in await client.resume(key.task)]
+
+
 async def test_a_dispatcher_leaves_a_task_alone_that_a_newer_one_went_on_with(
     mesh: InProcessMesh, caplog: pytest.LogCaptureFixture
 ):
@@ -149,7 +176,7 @@ async def test_an_end_of_a_newer_version_is_an_end(mesh: InProcessMesh, caplog: 
     reply = await user.request(subjects.user_api(LOCAL, "cancel"), encode(Cancel(task=key.task)))
     assert decode(reply.data, Refusal).code == "newer_version"
     assert (await standing(mesh.bus, await look_up(mesh.bus, key.task))).is_over
-    assert await mesh.bus.log.read_bytes(key) == []
+    assert not any(isinstance(one.event, TaskEnded) for one in await mesh.bus.log.read(key))
 
 
 async def test_a_submission_of_a_newer_version_fails_with_a_reason(mesh: InProcessMesh):

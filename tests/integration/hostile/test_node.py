@@ -74,9 +74,7 @@ async def test_no_service_answers_where_a_node_would_have_something_written(
 
 @pytest.mark.parametrize("subject", ["status.rogue", "status.ev!l", "status.other"])
 @pytest.mark.parametrize("interval_s", [-1.0, float("nan"), float("inf"), 1e308])
-async def test_a_report_that_cannot_be_is_no_report(
-    mesh: InProcessMesh, rogue: Rogue, subject: str, interval_s: float
-):
+async def test_a_report_that_cannot_be_is_no_report(mesh: InProcessMesh, rogue: Rogue, subject: str, interval_s: float):
     key = mesh.key()
     onlooker = Onlooker(mesh, key)
     await mesh.submit(key, model="rogue")
