@@ -9,17 +9,19 @@ from nodes.engines.stops import StopFilter
 from streams.chat import Usage
 
 if TYPE_CHECKING:
+    from nodes.engines.plain_text import Mended
     from streams.chat import FinishReason
 
 
 class AnswerWriter:
     """One answer: counts its tokens, keeps stop strings out of it and writes its last piece."""
 
-    def __init__(self, stops: tuple[str, ...], *, prompt_tokens: int = 0) -> None:
+    def __init__(self, stops: tuple[str, ...], mended: Mended, *, prompt_tokens: int = 0) -> None:
         self.prompt_tokens = prompt_tokens
         self.tokens = 0
         self.finished = False
         """Whether the last piece was made."""
+        self._mended = mended
         self._stops = StopFilter(stops)
         self._shown_tokens = 0
 
@@ -29,7 +31,7 @@ class AnswerWriter:
         No piece comes of a token without text, or whose text may begin a stop string; the next piece counts it.
         """
         self.tokens += tokens
-        shown = self._stops.push(text)
+        shown = self._stops.push(self._mended.push(text))
         if self._stops.hit:
             ends = "stop"
         if ends is not None:

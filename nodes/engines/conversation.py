@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from nodes.engines.plain_text import NO_MARKERS, PlainText
+from nodes.engines.plain_text import NO_MARKERS, Mended, PlainText
 from nodes.errors import RequestRefused
 from streams.chat import Message
 
@@ -20,6 +20,12 @@ class Conversation(Struct, frozen=True, kw_only=True):
 
     turns: tuple[Message, ...]
     begun: str
+    plain: PlainText = NO_MARKERS
+
+    @property
+    def mended(self) -> Mended:
+        """What the text of the answer goes through."""
+        return Mended(self.plain, self.begun)
 
 
 def conversation_of(request: Generate, plain: PlainText = NO_MARKERS) -> Conversation:
@@ -40,7 +46,7 @@ def conversation_of(request: Generate, plain: PlainText = NO_MARKERS) -> Convers
         raise RequestRefused("invalid_messages", "messages must hold at least one that is not the assistant's")
     if turns[-1].role == "assistant":
         raise RequestRefused("invalid_messages", "messages must not end with two of the assistant's")
-    return Conversation(turns=turns, begun=plain(begun))
+    return Conversation(turns=turns, begun=plain(begun), plain=plain)
 
 
 def _turn(message: Message, plain: PlainText) -> Message:

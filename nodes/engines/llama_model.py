@@ -81,7 +81,7 @@ class LlamaModel:
             raise context_exceeded(len(prompt), self._context_tokens)
         room = self._context_tokens - len(prompt)
         wanted = min(sampling.max_tokens or room, room)
-        writer = AnswerWriter(sampling.stop, prompt_tokens=len(prompt))
+        writer = AnswerWriter(sampling.stop, conversation.mended, prompt_tokens=len(prompt))
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for token in self._tokens(prompt, sampling, cancelled):
             text, ends = self._step(token, decoder, last=writer.tokens + 1 == wanted)

@@ -14,6 +14,7 @@ from nodes.errors import EngineError, RequestRefused
 if TYPE_CHECKING:
     from nodes.engines.conversation import Conversation
     from nodes.engines.lanes import PieceSink
+    from nodes.engines.plain_text import Mended
     from streams.chat import FinishReason, Sampling
 
 _Number = TypeVar("_Number", int, float)
@@ -109,9 +110,9 @@ class _Chunk(Struct, frozen=True):
 class AnswerReader:
     """Turns the chunks of one answer into pieces. `take` is llama-server's callback."""
 
-    def __init__(self, sink: PieceSink, stops: tuple[str, ...]) -> None:
+    def __init__(self, sink: PieceSink, stops: tuple[str, ...], mended: Mended) -> None:
         self._sink = sink
-        self._writer = AnswerWriter(stops)
+        self._writer = AnswerWriter(stops, mended)
         self._finish: FinishReason = "stop"
         self._error: EngineError | None = None
 

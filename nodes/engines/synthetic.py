@@ -126,8 +126,8 @@ class _Answer:
         self._ends: FinishReason = "length" if request.sampling.max_tokens else "stop"
         self._wanted = request.sampling.max_tokens or max(1, DEFAULT_TOKENS - conversation.begun.count(" "))
         self._words = _words(conversation, shift)
-        begun_tokens = len(conversation.begun.split())
-        self._writer = AnswerWriter(request.sampling.stop, prompt_tokens=prompt_tokens + begun_tokens)
+        prompt_tokens += len(conversation.begun.split())
+        self._writer = AnswerWriter(request.sampling.stop, conversation.mended, prompt_tokens=prompt_tokens)
 
     @property
     def tokens(self) -> int:

@@ -124,7 +124,7 @@ class XllamacppEngine:
         server = self._server
         if server is None:
             raise EngineUnavailable("the engine was not started")
-        reader = AnswerReader(sink, sampling.stop)
+        reader = AnswerReader(sink, sampling.stop, conversation.mended)
         try:
             server.handle_chat_completions(chat_body(conversation, sampling), reader.take)
         except (ValueError, RuntimeError) as e:  # only while it reads the messages and applies the template

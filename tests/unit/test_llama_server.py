@@ -41,7 +41,7 @@ def end(reason: str, tokens: int) -> list[bytes]:
 async def read(chunks: list[bytes], stops: tuple[str, ...] = ()) -> tuple[list[Piece], int]:
     """Feed chunks like the engine does; return the pieces and how many chunks it got rid of."""
     sink = PieceSink()
-    reader = AnswerReader(sink, stops)
+    reader = AnswerReader(sink, stops, CONVERSATION.mended)
     taken = next((n for n, chunk in enumerate(chunks, start=1) if reader.take(chunk)), len(chunks))
     reader.check_complete()
     sink.put(None)

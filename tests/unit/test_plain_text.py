@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes.engine import Generate
 from nodes.engines.conversation import conversation_of
-from nodes.engines.plain_text import WORD_JOINER, PlainText
+from nodes.engines.plain_text import WORD_JOINER, Mended, PlainText
 from streams.chat import Message
 
 MARKERS = ("<|im_end|>", "<|im_start|>", "<s>", "</s>", "<<s>>", "s>", "[INST]")
@@ -46,3 +48,20 @@ def test_a_marker_that_the_seam_would_join_is_broken_too() -> None:
         messages=(Message(role="user", content="x"), Message(role="assistant", content="<")), prefix="s>"
     )
     assert "<s>" not in conversation_of(request, PlainText(("<s>",))).begun
+
+
+@given(st.lists(parts, max_size=30).map("".join), st.lists(st.integers(0, 60), max_size=8))
+def test_a_model_that_repeats_a_broken_marker_is_read_as_it_was_written(text: str, cuts: list[int]) -> None:
+    """However its answer comes in pieces, and wherever a first node stopped."""
+    said = plain(text)
+    edges = [0, *sorted(cut for cut in cuts if cut <= len(said)), len(said)]
+    pieces = [said[start:end] for start, end in pairwise(edges)]
+    first, then = Mended(plain, ""), Mended(plain, "".join(pieces[:2]))
+    published = "".join(first.push(piece) for piece in pieces[:2])
+    assert published + "".join(first.push(piece) for piece in pieces[2:]) == text
+    assert published + "".join(then.push(piece) for piece in pieces[2:]) == text
+
+
+def test_an_invisible_character_elsewhere_is_left_to_the_model() -> None:
+    assert Mended(plain, "").push(f"a{WORD_JOINER}b") == f"a{WORD_JOINER}b"
+    assert Mended(PlainText(()), "").push(f"<{WORD_JOINER}b") == f"<{WORD_JOINER}b"

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes.engines.answer_writer import AnswerWriter
+from nodes.engines.plain_text import NO_MARKERS, Mended
 from nodes.engines.stops import StopFilter
 from streams.chat import Usage
 
@@ -42,7 +43,7 @@ def test_the_first_of_several_stop_strings_counts() -> None:
 
 
 def test_a_piece_counts_the_tokens_that_were_held_back() -> None:
-    writer = AnswerWriter(("END",), prompt_tokens=3)
+    writer = AnswerWriter(("END",), Mended(NO_MARKERS, ""), prompt_tokens=3)
     assert writer.add("E") is None
     piece = writer.add("gg")
     assert piece is not None
@@ -50,7 +51,7 @@ def test_a_piece_counts_the_tokens_that_were_held_back() -> None:
 
 
 def test_a_stop_string_makes_the_last_piece() -> None:
-    writer = AnswerWriter(("END",), prompt_tokens=3)
+    writer = AnswerWriter(("END",), Mended(NO_MARKERS, ""), prompt_tokens=3)
     writer.add("so")
     last = writer.add(" END of it")
     assert writer.finished
@@ -60,7 +61,7 @@ def test_a_stop_string_makes_the_last_piece() -> None:
 
 
 def test_held_back_text_is_not_lost_when_the_answer_ends_otherwise() -> None:
-    writer = AnswerWriter(("END",))
+    writer = AnswerWriter(("END",), Mended(NO_MARKERS, ""))
     last = writer.add("the EN", ends="length")
     assert last is not None
     assert (last.text, last.finish_reason) == ("the EN", "length")
