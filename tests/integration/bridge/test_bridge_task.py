@@ -54,9 +54,11 @@ async def test_a_stored_task_is_told_from_any_counter(mesh: InProcessMesh, bridg
 
     async with bridge.connect() as client:
         await client.send(type="subscribe", id=1, topic="task", task=key.task, after=after)
-        await client.until_type("over")
+        last = await client.until(lambda frame: frame["type"] in {"over", "error"})
 
     assert counters(client.events(key.task)) == [n for n in whole if n > after]
+    # How many events an answer has is up to its node; what lies ahead of the last is no counter of it.
+    assert last["type"] == ("error" if after > whole[-1] else "over")
 
 
 async def test_a_dropped_reader_goes_on_at_another_gateway_where_it_stood(mesh: InProcessMesh):

@@ -1,0 +1,138 @@
+"""Two gateways as processes: one dies or leaves while many streams run, and their readers go on at the other."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import ClientError, ClientSession, ClientTimeout, WSMsgType
+
+from tests.http_gateway import Sse, sse_events, text_of
+from tests.processes import PATIENCE_S, until
+from tests.running_mesh import SYNTHETIC, Parts, running_parts
+
+pytestmark = pytest.mark.timeout(240)
+
+STREAMS = 24
+TOKENS = 100
+BODY = {
+    "model": SYNTHETIC,
+    "messages": [{"role": "user", "content": "Tell me about the sea."}],
+    "max_tokens": TOKENS,
+    "stream": True,
+}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    with running_parts(tmp_path_factory.mktemp("parts")) as running:
+        running.start("dispatcher")
+        running.start("node", "--engine", "synthetic", "--token-delay-ms", "40", "--slots", str(STREAMS * 2))
+        start_leaver(running)
+        running.start("gateway-stays", "--http", "127.0.0.1:0")
+        running.ready("dispatcher", "node", "gateway-leaves", "gateway-stays")
+        yield running
+
+
+def start_leaver(parts: Parts) -> None:
+    parts.start("gateway-leaves", "--http", "127.0.0.1:0", "--http-stop-timeout", "300ms")
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[ClientSession]:
+    async with ClientSession(timeout=ClientTimeout(total=PATIENCE_S)) as opened:
+        yield opened
+
+
+@dataclass
+class Reader:
+    """One stream, over as many connections as it takes; every second one was asked for under an idempotency key."""
+
+    number: int
+    task: str = ""
+    events: list[Sse] = field(default_factory=list[Sse])
+
+    @property
+    def ids(self) -> list[int]:
+        return [int(event.id) for event in self.events if event.id]
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.events) and self.events[-1].data == "[DONE]"
+
+    async def read(self, session: ClientSession, url: str) -> str | None:
+        """Read to the end; returns the code of the error that ended it before."""
+        headers = {"Idempotency-Key": f"{id(self)}"} if self.number % 2 else {}
+        if self.task:
+            headers |= {"Last-Event-ID": str(self.ids[-1])} | ({} if self.number % 2 else {"x-ig3-task": self.task})
+        async with session.post(f"{url}/v1/chat/completions", json=BODY, headers=headers) as response:
+            assert response.status == 200, await response.text()
+            assert self.task in ("", response.headers["x-ig3-task"])
+            self.task = response.headers["x-ig3-task"]
+            async for event in sse_events(response):
+                if event.data is not None and event.data.startswith('{"error"'):
+                    assert int(event.id or 0) == self.ids[-1]
+                    return event.json["error"]["code"]
+                self.events.append(event)
+        return None
+
+
+async def whole_answer(session: ClientSession, url: str) -> str:
+    async with session.post(f"{url}/v1/chat/completions", json={**BODY, "stream": False}) as response:
+        return (await response.json())["choices"][0]["message"]["content"]
+
+
+async def until_all_read(readers: list[Reader]) -> None:
+    await until(lambda: all(len(reader.ids) > 4 for reader in readers))
+
+
+async def go_on(readers: list[Reader], session: ClientSession, url: str) -> None:
+    """Read the rest elsewhere, and find that nothing is missing or there twice."""
+    cut_off = [reader for reader in readers if not reader.is_whole]
+    assert cut_off
+    assert await asyncio.gather(*(reader.read(session, url) for reader in cut_off)) == [None] * len(cut_off)
+    expected = await whole_answer(session, url)
+    assert len(expected.split()) == TOKENS
+    for reader in readers:
+        assert reader.is_whole
+        assert reader.ids == sorted(set(reader.ids))
+        assert text_of(reader.events) == expected
+    assert len({reader.task for reader in readers}) == len(readers)
+
+
+async def test_streams_of_a_gateway_that_is_killed_go_on_at_the_other(parts: Parts, session: ClientSession) -> None:
+    leaves, stays = parts.urls["gateway-leaves"], parts.urls["gateway-stays"]
+    readers = [Reader(number) for number in range(STREAMS)]
+    reading = [asyncio.create_task(reader.read(session, leaves)) for reader in readers]
+    await until_all_read(readers)
+    parts.running["gateway-leaves"].kill()
+    broken = await asyncio.gather(*reading, return_exceptions=True)
+    for reader, end in zip(readers, broken, strict=True):
+        # One that was whole by then has lost nothing.
+        assert isinstance(end, ClientError) != reader.is_whole
+    await go_on(readers, session, stays)
+    start_leaver(parts)
+    parts.ready("gateway-leaves")
+
+
+async def test_a_gateway_that_is_asked_to_stop_tells_its_readers_where_to_go_on(
+    parts: Parts, session: ClientSession
+) -> None:
+    leaves, stays = parts.urls["gateway-leaves"], parts.urls["gateway-stays"]
+    readers = [Reader(number) for number in range(STREAMS)]
+    async with session.ws_connect(f"{leaves}/ws") as ws:
+        hello = json.loads((await ws.receive()).data)
+        assert hello["type"] == "hello"
+        reading = [asyncio.create_task(reader.read(session, leaves)) for reader in readers]
+        await until_all_read(readers)
+        process = parts.running["gateway-leaves"].process
+        process.send_signal(signal.SIGTERM)
+        async for message in ws:
+            assert message.type is WSMsgType.TEXT
+        assert ws.close_code == 1012
+    for reader, code in zip(readers, await asyncio.gather(*reading), strict=True):
+        assert code == (None if reader.is_whole else "gateway_stopping")
+    assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0
+    await go_on(readers, session, stays)
