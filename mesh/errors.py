@@ -54,6 +54,10 @@ class WrittenByNewer(MeshError):
     """What is stored was written by a newer version than this process: upgrade it. Nothing was changed."""
 
 
+class StoreTooNew(MeshError):
+    """The streams are in a format that only a newer version knows."""
+
+
 class BusError(MeshError):
     """Root of what can go wrong on the bus."""
 
@@ -97,11 +101,12 @@ class SubjectTaken(PublishRefused):
 class TaskRefused(MeshError):
     """The mesh will not take the task; ``code`` and ``status`` are what HTTP would have given."""
 
-    def __init__(self, message: str, *, code: str, status: int) -> None:
-        """Keep the machine-readable part beside the message."""
+    def __init__(self, message: str, *, code: str, status: int, retry_after_s: float | None = None) -> None:
+        """Keep the machine-readable part beside the message; ``retry_after_s``: when it is worth asking again."""
         super().__init__(message)
         self.code = code
         self.status = status
+        self.retry_after_s = retry_after_s
 
 
 class TaskFailedError(MeshError):

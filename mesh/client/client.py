@@ -63,6 +63,7 @@ _BAD_REQUEST: Final = 400
 _FORBIDDEN: Final = 403
 _TOO_LARGE: Final = 413
 _UNAVAILABLE: Final = 503
+_STORE_FULL_S: Final = 5.0
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -364,7 +365,12 @@ async def _check_reading(link: Link, options: ClientOptions) -> None:
 
 
 def _store_full(reason: str) -> TaskRefused:
-    return TaskRefused(f"the mesh takes no new tasks now: {reason}", code="store_full", status=_UNAVAILABLE)
+    return TaskRefused(
+        f"the mesh takes no new tasks now: {reason}",
+        code="store_full",
+        status=_UNAVAILABLE,
+        retry_after_s=_STORE_FULL_S,
+    )
 
 
 def _check_rights(link: Link, subject: str) -> None:
