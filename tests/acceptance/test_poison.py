@@ -36,7 +36,9 @@ def test_a_poisonous_task_dies_and_the_fleet_does_not(mesh: RunningMesh) -> None
 
     (dead,) = (json.loads(line) for line in mesh.place.ok("dead", "list", "--json").splitlines())
     report = json.loads(mesh.place.ok("dead", "show", dead["task"], "--json"))
-    assert [failure["code"] for failure in report["failures"]] == ["node_lost"] * 3
+    assert len(report["failures"]) >= 3
+    # A node that is back before its loss was noticed does not take the task up.
+    assert {failure["code"] for failure in report["failures"]} <= {"node_lost", "node_unresponsive"}
     assert len({failure["node"] for failure in report["failures"][:2]}) == 2, "the same node came first again"
 
     assert ask(mesh, "an honest question")
