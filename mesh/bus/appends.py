@@ -64,6 +64,15 @@ class _PubAck(Struct):
 _pub_ack: Final = msgspec.json.Decoder(_PubAck)
 
 
+def is_not_now(answer: Delivery) -> bool:
+    """Whether JetStream answers that its cluster, or a stream of it, cannot serve at the moment."""
+    try:
+        error = _pub_ack.decode(answer.data).error
+    except msgspec.DecodeError:
+        return False
+    return error is not None and (error.code == SERVICE_UNAVAILABLE or error.err_code in NOT_NOW)
+
+
 def sequence_of(subject: str, answer: Delivery) -> int:
     """Read an acknowledgement; returns the stream sequence.
 

@@ -17,7 +17,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from mesh.bus.appends import append_headers, sequence_of
+from mesh.bus.appends import append_headers, is_not_now, sequence_of
 from mesh.bus.dialing import dial
 from mesh.bus.direct_client import DirectClient
 from mesh.bus.doubt import OVERDUE, Doubt
@@ -261,8 +261,8 @@ class Link:
                 doubt.refused()
                 await asyncio.sleep(_PAUSE_S)
                 answer = await self._ask_once(subject, data, headers, due, doubt, parts)
-        if of is Asked.LEADER and self._asking.is_there and status_code(answer.headers) != NO_RESPONDERS:
-            self._asking.dispel()
+        if self._has_choice and of is Asked.LEADER and status_code(answer.headers) != NO_RESPONDERS:
+            (self._asking.refused if is_not_now(answer) else self._asking.dispel)()
         return answer
 
     async def _ask_once(
@@ -307,7 +307,9 @@ class Link:
             is_time = [self._weigh(doubt, given_up) for doubt in (self._storing, self._asking)]
             if self._has_choice and any(is_time):
                 await self.change_server("no stream has answered there for a while")
-            if tick % _PROBE_EVERY == 0 and self._has_choice and self._options.may_ask_streams:
+            # One sign against the server is looked into at once.
+            is_due = self._asking.is_there or tick % _PROBE_EVERY == 0
+            if is_due and self._has_choice and self._options.may_ask_streams and not self._is_probing:
                 self._probe = asyncio.create_task(self._look_at_server(), name=f"link-probe-{self.name}")
 
     def _give_up(self) -> list[Waiting]:
@@ -323,6 +325,10 @@ class Link:
             is_overdue=any(each.doubt is doubt and each.asked < asked_before for each in self._waiting.values()),
             given_up=sum(each.doubt is doubt for each in given_up),
         )
+
+    @property
+    def _is_probing(self) -> bool:
+        return self._probe is not None and not self._probe.done()
 
     async def _look_at_server(self) -> None:
         """Ask what only the whole cluster can answer: who merely reads would else never notice that it is cut off."""
