@@ -1,6 +1,6 @@
 """The short version of `make chaos`: fifty answers at once, one fault of each sort, and the log read afterwards."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,7 +12,6 @@ from tests.chaos.faults import (
     kill_server,
     kill_services,
 )
-from tests.chaos.figures import rows, summary, table
 from tests.chaos.fleet import Fleet, Size, running_fleet
 
 pytestmark = pytest.mark.timeout(600)
@@ -26,12 +25,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield running
 
 
-def show(outcome: Outcome) -> None:
-    print(table(rows(outcome.injections, outcome.transcripts, outcome.records)))
-    print(summary(outcome.findings))
-
-
-async def test_nothing_is_lost_whatever_dies_while_fifty_answers_stream(fleet: Fleet) -> None:
+async def test_nothing_is_lost_whatever_dies_while_fifty_answers_stream(
+    fleet: Fleet, show: Callable[[Outcome], None]
+) -> None:
     faults = (kill_one_of_each, hang_node, drop_clients, kill_server)
     outcome = await Campaign(fleet, Load(tokens=40), SEED).run(faults, pause_s=0.5)
     show(outcome)
@@ -41,7 +37,9 @@ async def test_nothing_is_lost_whatever_dies_while_fifty_answers_stream(fleet: F
     assert any(transcript.connections > 1 for transcript in outcome.transcripts)
 
 
-async def test_a_dispatcher_and_a_gateway_die_with_two_hundred_tasks_in_flight(fleet: Fleet) -> None:
+async def test_a_dispatcher_and_a_gateway_die_with_two_hundred_tasks_in_flight(
+    fleet: Fleet, show: Callable[[Outcome], None]
+) -> None:
     load = Load(http_readers=200, bus_readers=0, tokens=40)
     outcome = await Campaign(fleet, load, SEED).burst((kill_services,))
     show(outcome)
