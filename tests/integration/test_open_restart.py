@@ -1,20 +1,26 @@
 """An answer that begins again on another node: what was written before is void, and every reader takes it back."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mesh.bus.answer import AnswerText, follow
-from mesh.client.client import Client, open_client
+from mesh.client.chat_session import ChatSession
+from mesh.client.client import Client, SubmitOptions, open_client
 from mesh.client.sync import SyncClient
+from mesh.errors import MeshError
+from mesh.processes.terminal import Terminal
 from streams.events import TaskAssigned
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token
 from tests.bridge_server import serve_bridge
 from tests.http_gateway import LIMIT_S, HttpGateway, Sse, read_sse, serve_http, sse_events, text_of
+from tests.processes import until
 from tests.scripted_mesh import VOID, WORDS, ScriptedMesh, scripted_mesh
 
 TEXT = "".join(WORDS)
@@ -193,3 +199,38 @@ async def test_only_an_assignment_that_says_so_restarts(mesh: ScriptedMesh, gate
     steps = [step async for steps in follow(mesh.bus.source, TaskKey(Token("local"), Token(task))) for step in steps]
     assert [step.state.n for step in steps if step.restarts] == [RESTARTED_AT]
     assert sum(isinstance(step.event, TaskAssigned) for step in steps) == 2
+
+
+async def converse(mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch, *, at_terminal: bool) -> str:
+    """Ask as `ig3 chat` does; returns what stands on standard error."""
+    told = io.StringIO()
+    screen = Terminal()
+    monkeypatch.setattr(screen, "out", Console(file=io.StringIO(), force_terminal=at_terminal))
+    monkeypatch.setattr(screen, "err", Console(file=told, width=200))
+
+    def ask() -> None:
+        with SyncClient(mesh.user) as client:
+            ChatSession(client, screen, "m", SubmitOptions()).ask("hello")
+
+    asking = asyncio.create_task(asyncio.to_thread(ask))
+    await until(lambda: len(mesh.submitted) == 1)
+    mesh.restart.set()
+    await asking
+    return told.getvalue()
+
+
+async def test_a_chat_at_a_terminal_says_so_and_writes_the_answer_again(
+    mesh: ScriptedMesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = await converse(mesh, monkeypatch, at_terminal=True)
+    written = capsys.readouterr().out
+    assert "the answer begins again: what was written so far is void" in told
+    assert written.splitlines()[-1] == TEXT
+    assert written.startswith(VOID)
+
+
+async def test_a_chat_into_a_pipe_fails_rather_than_leave_a_wrong_answer_there(
+    mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MeshError, match="ig3 tasks show --follow"):
+        await converse(mesh, monkeypatch, at_terminal=False)
