@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from mesh.bus.appends import NOT_NOW, SERVICE_UNAVAILABLE
+from mesh.bus.store_version import METADATA_KEY, STORE_VERSION, own_metadata, refuse_newer_stream
 from mesh.errors import BusError, NoLeader, NoResponders, RequestTimedOut
 from streams.topology import ConsumerSpec, FeedSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from mesh.bus.link import Link
     from streams.topology import Account, Source, StreamSpec
@@ -86,19 +87,27 @@ async def provision(
         patience: how long to go on asking a cluster that has no leader, or too few servers, at the moment.
 
     Raises:
+        StoreTooNew: if a newer version has made them; nothing is changed then.
         NoLeader: if a cluster cannot serve for longer than that.
         BusError: if the broker does not answer or refuses a change; the message names both values.
     """
     wanted = [*(_Stream(spec) for spec in streams), *(_Consumer(spec) for spec in consumers)]
     give_up_at = asyncio.get_running_loop().time() + patience.total_seconds()
     timeout = _API_TIMEOUT_IN_A_CLUSTER if patience else _API_TIMEOUT
+    # All are looked at before one is touched: a store of a newer version is left as it is.
+    for item in wanted:
+        await _again(item, lambda item=item: item.compare(links[item.account], timeout), give_up_at)
     return [await _establish(item, links[item.account], give_up_at, timeout) for item in wanted]
 
 
 async def _establish(item: _Resource, link: Link, give_up_at: float, timeout: timedelta) -> Finding:
+    return await _again(item, lambda: item.establish(link, timeout), give_up_at)
+
+
+async def _again(item: _Resource, work: Callable[[], Awaitable[Finding]], give_up_at: float) -> Finding:
     while True:
         try:
-            return await item.establish(link, timeout)
+            return await work()
         except (NoLeader, NoResponders, RequestTimedOut) as error:
             if asyncio.get_running_loop().time() >= give_up_at:
                 raise
@@ -125,7 +134,8 @@ class _Resource:
             if error.get("err_code") in _NOT_FOUND:
                 return Finding(name=self.name, action=Action.MISSING)
             raise _translated(self.name, error)
-        differences = _differences(self.config, found["config"])
+        refuse_newer_stream(self.name, found["config"])
+        differences = _differences(self.config, {**found["config"], "metadata": own_metadata(found["config"])})
         return Finding(
             name=self.name, action=Action.DRIFTED if differences else Action.SAME, differences=tuple(differences)
         )
@@ -185,6 +195,7 @@ def _stream_config(spec: StreamSpec) -> dict[str, Any]:
         "deny_delete": True,
         # Nor whole streams: a purge would also free subjects that may hold one message ever.
         "deny_purge": True,
+        "metadata": {METADATA_KEY: str(STORE_VERSION)},
     }
     if spec.one_per_subject:
         config["discard_new_per_subject"] = True

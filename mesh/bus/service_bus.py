@@ -14,6 +14,7 @@ from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.bus.live import LiveEvent, LiveFeed
 from mesh.bus.store_feed import StoreFeed
+from mesh.bus.store_version import refuse_newer_store
 from mesh.bus.task_log import TaskLog
 from streams import subjects
 from streams.codec import decode_end_event, encode
@@ -62,9 +63,11 @@ class Bus:
 
         Raises:
             BusUnavailable: if the broker cannot be reached or refuses a credential.
+            StoreTooNew: if a newer version has made the streams.
         """
         edge = await Link.connect(_link(options, options.edge_seed))
         try:
+            await refuse_newer_store(edge)
             core = await Link.connect(_link(options, options.core_seed))
         except BaseException:
             await edge.close()

@@ -57,6 +57,17 @@ def test_a_stream_of_another_kind(synthetic: RunningMesh) -> None:
     assert set(types(replayed(synthetic, "MODELS"))) == {"model.announced.v1"}
 
 
+def test_all_that_is_believed_is_what_the_log_says(synthetic: RunningMesh, task: str) -> None:
+    report = json.loads(synthetic.place.ok("events", "verify", "--json"))
+    assert report["differences"] == []
+    compared = {one["projection"]: one["compared"] for one in report["comparisons"]}
+    assert compared["roster.models"] >= 2
+    assert compared["ends"] >= 1
+    table = synthetic.place.ok("events", "verify")
+    assert table.count("equal") == 4
+    assert "differ" not in table
+
+
 def test_a_reader_that_leaves_is_no_error(synthetic: RunningMesh, task: str) -> None:
     done = synthetic.place.run("bash", "-c", f"{IG3} events replay | head -n 1")
     assert done.stdout.count("\n") == 1

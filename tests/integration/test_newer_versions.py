@@ -1,17 +1,22 @@
 """A store that a newer version has written to: each who reads it has an answer, and nobody writes over it."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
 
 from mesh.bus.answer import follow
+from mesh.bus.provision import Action, check, provision
+from mesh.bus.store_version import METADATA_KEY, STORE_VERSION
 from mesh.client.client import ClientOptions, open_client
-from mesh.errors import WrittenByNewer
+from mesh.errors import StoreTooNew, WrittenByNewer
 from mesh.history.roster_log import RosterModels
+from mesh.history.stream_facts import stream_names
 from mesh.inspection.task_records import look_up, standing
 from streams import subjects
 from streams.codec import decode, decode_model_event, decode_task_event, encode
@@ -22,6 +27,7 @@ from streams.replica import Replica
 from streams.roster import Roster
 from streams.subjects import MESH, TaskKey
 from streams.tokens import token
+from streams.topology import Account, consumer_specs, stream_specs
 from tests.bridge_server import serve_bridge
 from tests.http_gateway import serve_http
 from tests.mesh_in_process import LIMIT_S, InProcessMesh
@@ -203,6 +209,41 @@ async def test_a_roster_leaves_out_what_it_cannot_read_and_says_so(
     assert running.feed.models.position == 3
     assert "event 2 of MODELS (models.n1.m) is left out: model.announced.v9 cannot be read" in caplog.text
     assert RosterModels(Roster()).version == Roster.VERSION
+
+
+async def test_a_store_of_a_newer_version_is_refused_at_start_and_left_as_it_is(mesh: InProcessMesh):
+    links, specs = mesh.bus.links, stream_specs()
+    assert {finding.action for finding in await provision(links, specs, consumer_specs())} == {Action.SAME}
+    newest = await config_of(mesh, "BILLING")
+    newest["metadata"] = {**newest["metadata"], METADATA_KEY: str(STORE_VERSION + 1)}
+    await call(mesh, "UPDATE.BILLING", newest)
+    await call(mesh, "DELETE.UNREADABLE", {})
+
+    for attempt in (provision(links, specs, consumer_specs()), check(links, specs, consumer_specs())):
+        with pytest.raises(StoreTooNew, match=r"written by a newer version .stream BILLING is in format 2"):
+            await attempt
+    # Neither was what is missing made, nor what differs changed.
+    assert (await config_of(mesh, "BILLING"))["metadata"][METADATA_KEY] == str(STORE_VERSION + 1)
+    assert "UNREADABLE" not in await stream_names(mesh.bus.core)
+
+
+async def test_a_service_does_not_start_on_a_store_of_a_newer_version(mesh: InProcessMesh):
+    tasks = await config_of(mesh, "TASKS", "EDGE")
+    tasks["metadata"] = {**tasks["metadata"], METADATA_KEY: "2"}
+    await call(mesh, "UPDATE.TASKS", tasks, "EDGE")
+    with pytest.raises(StoreTooNew, match=r"use another data folder\. Nothing was changed"):
+        await mesh.new_bus("late")
+
+
+async def call(mesh: InProcessMesh, verb: str, body: dict[str, Any], account: Account = "CORE") -> dict[str, Any]:
+    data = json.dumps(body).encode() if body else b""
+    answer = json.loads((await mesh.bus.links[account].request(f"$JS.API.STREAM.{verb}", data)).data)
+    assert "error" not in answer, answer
+    return answer
+
+
+async def config_of(mesh: InProcessMesh, stream: str, account: Account = "CORE") -> dict[str, Any]:
+    return (await call(mesh, f"INFO.{stream}", {}, account))["config"]
 
 
 @pytest.mark.parametrize(
