@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.projections import ProjectionDesk
+from gateway.roster_feed import RosterFeed
 from mesh.bus.answer import Step
 from mesh.history.checkpoint import Checkpoint
 from mesh.history.replay import replay
@@ -322,3 +323,50 @@ async def test_a_snapshot_that_is_no_prefix_of_the_log_is_named(mesh: InProcessM
         "roster.models: the newest snapshot and the rest: at sequence 3 of MODELS the log adds up to something else",
         "roster.models: the snapshot at 3: at sequence 3 of MODELS the log adds up to something else",
     ]
+
+
+async def test_a_roster_that_begins_at_its_snapshot_equals_one_from_the_first_event(
+    mesh: InProcessMesh, store: SnapshotStore
+):
+    await announce(mesh, 30)
+    first = await started(mesh, store)
+    await first.models.save()
+    await first.devices.save()
+    await announce(mesh, 5, "later")
+
+    assert dump(await started(mesh, store)) == dump(await started(mesh, None))
+
+
+@pytest.mark.parametrize("damage", ["cut", "newer", "ahead"])
+async def test_a_roster_with_a_snapshot_of_no_use_is_read_from_the_log(
+    mesh: InProcessMesh, store: SnapshotStore, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+):
+    await announce(mesh, 30)
+    checkpoint = Checkpoint(
+        mesh.bus.core, MODELS, NewerModels(Roster()) if damage == "newer" else RosterModels(Roster()), store
+    )
+    await checkpoint.load()
+    await checkpoint.save(99 if damage == "ahead" else 30, "models.n29.m2", b"")
+    if damage == "cut":
+        (path,) = (tmp_path / "snapshots").iterdir()
+        path.write_bytes(path.read_bytes()[:-1])
+
+    assert dump(await started(mesh, store)) == dump(await started(mesh, None))
+    assert {"cut": "it is damaged", "newer": "its version is 2, not 1", "ahead": "which ends at 30"}[
+        damage
+    ] in caplog.text
+
+
+class NewerModels(RosterModels):
+    version = 2
+
+
+async def started(mesh: InProcessMesh, store: SnapshotStore | None) -> RosterFeed:
+    feed = RosterFeed(mesh.bus, store)
+    await feed.start()
+    mesh.stack.push_async_callback(feed.stop)
+    return feed
+
+
+def dump(feed: RosterFeed) -> tuple[bytes, bytes, int, int]:
+    return feed.roster.dump_models(), feed.roster.dump_devices(), feed.models.position, feed.devices.position
