@@ -1,7 +1,7 @@
 """Edge sites: which of a site's streams its hub copies, under which names, and what may cross the link between them.
 
 A site is a whole mesh with a JetStream domain of its own. Its tasks live and end there, fenced by its own broker alone.
-The hub pulls copies through one durable consumer per stream, each of which remembers what the hub has stored.
+The hub copies from where it has got to, which it alone remembers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from streams.errors import InvalidToken
 from streams.tokens import Token
-from streams.topology import DEAD, ENDED, TASKS, Account, FeedSpec, Retention, Source, StreamSpec, stream_specs
+from streams.topology import DEAD, ENDED, TASKS, Account, Retention, Source, StreamSpec, stream_specs
 
 _SITE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _RESULTS: Final = "RESULTS"
@@ -70,38 +70,17 @@ def hub_streams(
     return tuple(_copy(site, family, origins, replicas) for family, origins in families.items())
 
 
-def feeds(site: Token, *, results_streams: int) -> tuple[FeedSpec, ...]:
-    """Return the consumers that a site keeps for its hub."""
-    return tuple(
-        FeedSpec(
-            stream=origin.name,
-            account=origin.account,
-            name=_consumer(site),
-            deliver_subject=_deliver_subject(site, origin),
-            description="The hub takes its copies here; nothing is forgotten while it is away.",
-        )
-        for origin in _origins(results_streams, None)
-    )
-
-
 def link_rights(site: Token, account: Account, *, results_streams: int) -> LinkRights:
     """Return what the hub lets a site's link in one account do: feed the copies, and nothing else.
 
-    The hub for its part can only ask a feed to begin again; it cannot make or change anything at the site.
+    The hub for its part can ask the site for new consumers on the streams that it copies, and for nothing else.
     """
     names = [origin.name for origin in _origins(results_streams, None) if origin.account == account]
-    consumer = _consumer(site)
     return LinkRights(
         # The second are answers to the server's own questions.
-        publish=(f"sync.{site}.*", "$JSC.R.*"),
-        # Spelt out: nats-server 2.15.1 does not find a wildcard in the middle of these.
+        publish=(f"{_deliver(site)}.>", "$JSC.R.*"),
         subscribe=tuple(
-            subject
-            for name in names
-            for subject in (
-                f"{_api(site)}.CONSUMER.RESET.{name}.{consumer}",
-                f"$JS.FC.{name}.{consumer}.*",
-            )
+            subject for name in names for subject in (f"{_api(site)}.CONSUMER.CREATE.{name}.>", f"$JS.FC.{name}.>")
         ),
     )
 
@@ -139,8 +118,7 @@ def _source(site: Token, origin: StreamSpec) -> Source:
     return Source(
         stream=origin.name,
         api=_api(site),
-        consumer=_consumer(site),
-        deliver_subject=_deliver_subject(site, origin),
+        deliver=_deliver(site),
         subjects=f"{root}.>",
         stored_as=f"site.{site}.{root}.>",
         patterns=tuple(f"site.{site}.{subject}" for subject in origin.subjects),
@@ -151,10 +129,5 @@ def _api(site: Token) -> str:
     return f"$JS.{domain_of(site)}.API"
 
 
-def _consumer(site: Token) -> str:
-    # Not the same for all: the subjects of its flow control hold this name, and the hub sends them to whoever listens.
-    return f"hub-{site}"
-
-
-def _deliver_subject(site: Token, origin: StreamSpec) -> str:
-    return f"sync.{site}.{origin.name}"
+def _deliver(site: Token) -> str:
+    return f"sync.{site}"

@@ -25,13 +25,13 @@ class Republish(Struct, frozen=True):
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """A stream of another JetStream domain whose messages a stream copies, through a consumer that is there already."""
+    """A stream of another JetStream domain whose messages a stream copies."""
 
     stream: str
     api: str
     """Prefix under which the other domain's API is reached."""
-    consumer: str
-    deliver_subject: str
+    deliver: str
+    """Prefix of the subjects on which the messages come."""
     subjects: str
     """Subjects of the other stream, as one wildcard."""
     stored_as: str
@@ -71,17 +71,6 @@ class ConsumerSpec(Struct, frozen=True, kw_only=True):
     description: str
     ack_wait: timedelta
     max_ack_pending: int
-
-
-class FeedSpec(Struct, frozen=True, kw_only=True):
-    """One durable push consumer that feeds a stream in another domain; it goes on where that stream has stored."""
-
-    stream: str
-    account: Account
-    name: str
-    deliver_subject: str
-    description: str
-    max_ack_pending: int = 1000
 
 
 class Retention(Struct, frozen=True, kw_only=True):

@@ -31,12 +31,15 @@ class NatsServer:
         folder: Empty or from an earlier run; holds the store, the log and the server's ports file.
         arguments: Further command line arguments, such as `("-c", "nats.conf")`.
         environment: Variables that a configuration file reads, on top of this process's own.
+        store: Whether to give it a store here; a configuration file that names one does not want another.
     """
 
-    def __init__(self, folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, environment: dict[str, str] | None = None, store: bool = True
+    ) -> None:
         self.folder = folder
         self.log = folder / "nats-server.log"
-        self.arguments = arguments
+        self.arguments = (*(("-js", "-sd", str(folder / "store")) if store else ()), *arguments)
         self.environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
         self._ports: Ports | None = None
@@ -65,7 +68,7 @@ class NatsServer:
         assert self._process is None, "the server is running already"
         self.folder.mkdir(parents=True, exist_ok=True)
         port = "-1" if self._ports is None else self._ports.client.rpartition(":")[2]
-        command = [BINARY, "-a", "127.0.0.1", "-p", port, "-m", "-1", "-js", "-sd", self.folder / "store"]
+        command = [BINARY, "-a", "127.0.0.1", "-p", port, "-m", "-1"]
         command += ["--ports_file_dir", self.folder, *self.arguments]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, env={**os.environ, **self.environment}, stderr=log)

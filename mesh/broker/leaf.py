@@ -70,6 +70,8 @@ def with_hub(conf: str, hub: Hub) -> str:
         f"host: {json.dumps(hub.listen.host)}",
         # nats-server reads 0 as its default port, and -1 as any free one.
         f"port: {hub.listen.port or -1}",
+        # Sites know the hub by the address that they were given, which may be a relay's or a tunnel's.
+        "no_advertise: true",
         *_link_options(hub.tls, at_hub=True),
     ]
     return f"{conf}\nleafnodes {{\n{_lines(block)}}}\n"
@@ -86,7 +88,7 @@ def with_uplink(conf: str, uplink: Uplink) -> str:
     remotes = [
         f"{{ urls: {urls}, account: {account}, nkey: $IG3_BROKER_{_seed_variable(account)}\n"
         f"    deny_imports: {denied}\n    deny_exports: {denied}\n    "
-        + ", ".join(_link_options(uplink.tls, at_hub=False))
+        + ", ".join(["ignore_discovered_servers: true", *_link_options(uplink.tls, at_hub=False)])
         + " }"
         for account in _ACCOUNTS
     ]

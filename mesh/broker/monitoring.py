@@ -56,6 +56,32 @@ async def stored_bytes(monitor: Address) -> dict[str, int]:
     return {account.name: account.storage for account in answer.account_details}
 
 
+class LeafLinks(Struct, frozen=True):
+    """The links of edge sites that the server holds now, by its own numbers."""
+
+    server_id: str
+    links: tuple[int, ...]
+
+
+class _Leaf(Struct):
+    id: int
+
+
+class _Leafs(Struct):
+    server_id: str = ""
+    leafs: tuple[_Leaf, ...] = ()
+
+
+async def leaf_links(monitor: Address) -> LeafLinks:
+    """Return which links of edge sites there are.
+
+    Raises:
+        OSError: if the server does not answer.
+    """
+    answer = await _get(monitor, "/leafz", _Leafs)
+    return LeafLinks(answer.server_id, tuple(leaf.id for leaf in answer.leafs))
+
+
 async def _get(monitor: Address, path: str, kind: type[T]) -> T:
     try:
         async with asyncio.timeout(_TIMEOUT.total_seconds()):

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Final, Self
 
@@ -80,12 +79,9 @@ class EmbeddedServer:
         return process.pid if process is not None and process.returncode is None else None
 
     def reconfigure(self, options: BrokerOptions) -> None:
-        """Go on with other edge sites: the server reads its configuration again, and nobody is disconnected by it."""
+        """Write the configuration for other edge sites; the server knows them when it reads it again."""
         self._options = msgspec.structs.replace(self._options, hub=options.hub)
         conf_for(self._options)
-        process = self._process
-        if process is not None and process.returncode is None:
-            process.send_signal(signal.SIGHUP)
 
     async def __aenter__(self) -> Self:
         """Start the server and return once it takes clients and its streams are there.

@@ -17,13 +17,12 @@ from msgspec import Struct
 from mesh.bus.appends import NOT_NOW, SERVICE_UNAVAILABLE
 from mesh.bus.store_version import METADATA_KEY, STORE_VERSION, own_metadata, refuse_newer_stream
 from mesh.errors import BusError, NoLeader, NoResponders, RequestTimedOut
-from streams.topology import ConsumerSpec, FeedSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from mesh.bus.link import Link
-    from streams.topology import Account, Source, StreamSpec
+    from streams.topology import Account, ConsumerSpec, Source, StreamSpec
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +36,6 @@ _API_TIMEOUT_IN_A_CLUSTER: Final = timedelta(seconds=2)
 _PAUSE_S: Final = 0.25
 _AT_ONCE: Final = timedelta(0)
 _SHORTEST_DEDUPE_NS: Final = 100_000_000
-_FEED_HEARTBEAT_NS: Final = 1_000_000_000
-"""The only one that the broker takes for a feed."""
 
 
 class Action(StrEnum):
@@ -60,7 +57,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 async def check(
-    links: Mapping[Account, Link], streams: Iterable[StreamSpec], consumers: Iterable[ConsumerSpec | FeedSpec]
+    links: Mapping[Account, Link], streams: Iterable[StreamSpec], consumers: Iterable[ConsumerSpec]
 ) -> list[Finding]:
     """Compare the broker with the specification and change nothing.
 
@@ -74,7 +71,7 @@ async def check(
 async def provision(
     links: Mapping[Account, Link],
     streams: Iterable[StreamSpec],
-    consumers: Iterable[ConsumerSpec | FeedSpec],
+    consumers: Iterable[ConsumerSpec],
     *,
     patience: timedelta = _AT_ONCE,
 ) -> list[Finding]:
@@ -164,11 +161,11 @@ class _Stream(_Resource):
 
 
 class _Consumer(_Resource):
-    def __init__(self, spec: ConsumerSpec | FeedSpec) -> None:
+    def __init__(self, spec: ConsumerSpec) -> None:
         self._stream = spec.stream
         self.name = f"{spec.stream}/{spec.name}"
         self.account = spec.account
-        self.config = _consumer_config(spec) if isinstance(spec, ConsumerSpec) else _feed_config(spec)
+        self.config = _consumer_config(spec)
         self.info = f"$JS.API.CONSUMER.INFO.{spec.stream}.{spec.name}"
         # The filter stands in the body: in the subject it would end at the wildcard.
         self.create = self.update = f"$JS.API.CONSUMER.CREATE.{spec.stream}.{spec.name}"
@@ -209,8 +206,7 @@ def _stream_config(spec: StreamSpec) -> dict[str, Any]:
 def _source_config(source: Source) -> dict[str, Any]:
     return {
         "name": source.stream,
-        "external": {"api": source.api, "deliver": ""},
-        "consumer": {"name": source.consumer, "deliver_subject": source.deliver_subject},
+        "external": {"api": source.api, "deliver": source.deliver},
         "subject_transforms": [{"src": source.subjects, "dest": source.stored_as}],
     }
 
@@ -226,21 +222,6 @@ def _consumer_config(spec: ConsumerSpec) -> dict[str, Any]:
         "max_ack_pending": spec.max_ack_pending,
         "max_deliver": -1,
         "max_waiting": 512,
-    }
-
-
-def _feed_config(spec: FeedSpec) -> dict[str, Any]:
-    return {
-        "durable_name": spec.name,
-        "description": spec.description,
-        "deliver_policy": "all",
-        "deliver_subject": spec.deliver_subject,
-        # Acknowledged is what the other stream has stored.
-        "ack_policy": "flow_control",
-        "flow_control": True,
-        "idle_heartbeat": _FEED_HEARTBEAT_NS,
-        "max_ack_pending": spec.max_ack_pending,
-        "max_deliver": -1,
     }
 
 

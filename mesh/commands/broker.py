@@ -25,10 +25,11 @@ from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.processes.process import run_process, unless
 from mesh.processes.readiness import announce_progress, announce_ready
-from mesh.sites.plan import broker_options, wanted
+from mesh.sites.plan import broker_options
 from mesh.sites.settings import SiteSettings
 from mesh.sites.watch import follow_sites
 from streams.tokens import token
+from streams.topology import consumer_specs
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -137,5 +138,4 @@ def _bus_options(mesh: MeshSettings, server: EmbeddedServer) -> BusOptions:
 
 async def _establish(mesh: MeshSettings, server: EmbeddedServer, patience: timedelta) -> list[Finding]:
     async with await Bus.connect(_bus_options(mesh, server)) as bus:
-        due = wanted(mesh)
-        return await provision(bus.links, due.streams, due.consumers, patience=patience)
+        return await provision(bus.links, mesh.streams, consumer_specs(), patience=patience)

@@ -14,7 +14,8 @@ from mesh.history.stream_facts import stream_facts, stream_names
 from mesh.inspection.operator_bus import run_on_bus
 from mesh.inspection.tables import Column, print_table, show_size, show_time
 from mesh.processes.terminal import terminal
-from mesh.sites.plan import wanted
+from mesh.sites.plan import streams_here
+from streams.topology import consumer_specs
 
 if TYPE_CHECKING:
     from mesh.bus.provision import Finding
@@ -54,10 +55,9 @@ def check_streams(mesh: MeshSettings) -> None:
     Shows each stream and consumer and changes nothing. The exit status is 1 if anything is missing or differs.
     """
     findings: list[Finding] = []
-    due = wanted(mesh)
 
     async def work(bus: Bus) -> None:
-        findings.extend(await check(bus.links, due.streams, due.consumers))
+        findings.extend(await check(bus.links, streams_here(mesh), consumer_specs()))
 
     run_on_bus(mesh, "streams", work)
     _print_findings(terminal(), findings)
@@ -74,10 +74,9 @@ def provision_streams(mesh: MeshSettings) -> None:
     What could only be changed by losing data is refused.
     """
     findings: list[Finding] = []
-    due = wanted(mesh)
 
     async def work(bus: Bus) -> None:
-        findings.extend(await provision(bus.links, due.streams, due.consumers))
+        findings.extend(await provision(bus.links, streams_here(mesh), consumer_specs()))
 
     run_on_bus(mesh, "streams", work)
     _print_findings(terminal(), findings)

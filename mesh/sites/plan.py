@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from mesh.broker.leaf import Hub, LeafUser, Uplink
 from mesh.errors import SettingsError, SiteError
 from mesh.sites.records import joined, site_records
-from streams.sites import domain_of, feeds, hub_streams, link_rights
-from streams.topology import ConsumerSpec, FeedSpec, StreamSpec, consumer_specs
+from streams.sites import domain_of, hub_streams, link_rights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,29 +18,9 @@ if TYPE_CHECKING:
     from mesh.config.settings import MeshSettings
     from mesh.sites.records import Join, SiteRecord
     from mesh.sites.settings import SiteSettings
-    from streams.topology import Account
+    from streams.topology import Account, StreamSpec
 
 _LINKS: Final[tuple[Account, ...]] = ("EDGE", "CORE")
-
-
-class Wanted(Struct, frozen=True, kw_only=True):
-    """All that the broker should hold."""
-
-    streams: tuple[StreamSpec, ...]
-    consumers: tuple[ConsumerSpec | FeedSpec, ...]
-
-
-def wanted(mesh: MeshSettings) -> Wanted:
-    """Return the streams and consumers of a mesh, with those for its sites or for its hub.
-
-    Raises:
-        SiteError: if a record is damaged, or the site spreads its answers over another number of streams.
-        CredentialsError: if others can read this site's credentials.
-    """
-    return Wanted(
-        streams=streams_here(mesh),
-        consumers=(*consumer_specs(), *_feeds(mesh, joined(mesh.data_dir))),
-    )
 
 
 def streams_here(mesh: MeshSettings) -> tuple[StreamSpec, ...]:
@@ -69,10 +47,15 @@ def broker_options(mesh: MeshSettings, site: SiteSettings) -> BrokerOptions:
 
     Raises:
         SettingsError: if a link is asked for that this data folder has no credentials for.
-        SiteError: if a record is damaged.
+        SiteError: if a record is damaged, or the site spreads its answers over another number of streams.
         CredentialsError: if others can read this site's credentials.
     """
     join = joined(mesh.data_dir)
+    if join is not None and join.results_streams != mesh.results_streams:
+        raise SiteError(
+            f"the hub takes {join.results_streams} results_streams from the site {join.site}, this mesh has "
+            f"{mesh.results_streams}: set results_streams = {join.results_streams}"
+        )
     if site.leaf and join is None:
         raise SettingsError(
             f"{mesh.data_dir} is no site: make a join file with `ig3 sites add NAME` at the hub, carry it here, and "
@@ -117,14 +100,3 @@ def _users(record: SiteRecord) -> tuple[LeafUser, ...]:
         )
         for account in _LINKS
     )
-
-
-def _feeds(mesh: MeshSettings, join: Join | None) -> tuple[FeedSpec, ...]:
-    if join is None:
-        return ()
-    if join.results_streams != mesh.results_streams:
-        raise SiteError(
-            f"the hub takes {join.results_streams} results_streams from the site {join.site}, this mesh has "
-            f"{mesh.results_streams}: set results_streams = {join.results_streams}"
-        )
-    return feeds(join.site, results_streams=join.results_streams)

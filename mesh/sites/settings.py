@@ -41,8 +41,8 @@ class SiteSettings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Check what a type cannot say."""
         addresses(self.leaf)
-        if self.leaf_listen:
-            parse_address(self.leaf_listen)
+        if self.leaf_listen and not parse_address(self.leaf_listen).port:
+            raise ValueError("leaf_listen needs a port of its own: sites must find it again")
         if self.leaf and self.leaf_listen:
             raise ValueError("a site cannot be a hub as well: give leaf or leaf_listen")
         if (self.leaf_cert is None) != (self.leaf_key is None):
