@@ -46,7 +46,7 @@ class IdempotencyKeys:
         self._core = core
 
     async def find(self, account: Token, digest: Token) -> RequestKeyed | None:
-        """Return what stands under a key, or None.
+        """Return what stands under a key, or None; a copy of the stream may say None for a moment too long.
 
         Raises:
             BusError: if the stream cannot be read now.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+from msgspec import Struct
+
 from mesh.bus.headers import CONTENT_TYPE, SEQUENCE, STREAM_SUBJECT, header, stamped, status_code
 from mesh.errors import BusError
 from streams import subjects
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from streams.tokens import Token
 
 _GET: Final = f"$JS.API.DIRECT.GET.{TASKS}"
+_GET_OF_LEADER: Final = f"$JS.API.STREAM.MSG.GET.{TASKS}"
+_NO_MESSAGE: Final = 10037
 _CLOSINGS: Final = frozenset({204, 404})
 """How a batch may close: that was all, or there is nothing."""
 _PAGE: Final = 64
@@ -56,7 +61,10 @@ class Submissions:
         Raises:
             BusError: if the stream cannot be read now.
         """
-        return next(iter(_readable(await self._stored(key))), None)
+        found = next(iter(_readable(await self._stored(key))), None)
+        if found is None and self._edge.has_choice:
+            return _submission(await self._of_leader(key))
+        return found
 
     async def exists(self, key: TaskKey) -> bool:
         """Whether anything was submitted under a key, readable or not.
@@ -64,11 +72,20 @@ class Submissions:
         Raises:
             BusError: if the stream cannot be read now.
         """
-        return bool(await self._stored(key))
+        if await self._stored(key):
+            return True
+        return self._edge.has_choice and await self._of_leader(key) is not None
 
     async def _stored(self, key: TaskKey) -> tuple[Delivery, ...]:
-        pattern = f"tasks.*.{bucket_of(key.task)}.{key.account}.{key.task}.submitted"
-        return await self._get({"multi_last": [pattern], "batch": 1})
+        return await self._get({"multi_last": [_of_task(key)], "batch": 1})
+
+    async def _of_leader(self, key: TaskKey) -> _Held | None:
+        """Ask the leader of the stream: of a copy, which may lag behind, "nothing is stored" is no answer."""
+        query = json.dumps({"last_by_subj": _of_task(key)}).encode()
+        answer = _leaders_answer.decode((await self._edge.request(_GET_OF_LEADER, query)).data)
+        if answer.error is not None and answer.error.err_code != _NO_MESSAGE:
+            raise BusError(f"{TASKS} cannot be read: {answer.error.description}")
+        return answer.message
 
     async def recent(self, account: Token, limit: int) -> list[Submission]:
         """Return up to ``limit`` of the account's latest submissions, oldest first.
@@ -100,17 +117,47 @@ class Submissions:
         return parts
 
 
+class _Held(Struct):
+    """A stored message as the leader hands it out."""
+
+    subject: str
+    data: bytes = b""
+    hdrs: bytes = b""
+
+
+class _Error(Struct):
+    err_code: int = 0
+    description: str = ""
+
+
+class _LeadersAnswer(Struct):
+    message: _Held | None = None
+    error: _Error | None = None
+
+
+_leaders_answer: Final = msgspec.json.Decoder(_LeadersAnswer)
+
+
+def _of_task(key: TaskKey) -> str:
+    return f"tasks.*.{bucket_of(key.task)}.{key.account}.{key.task}.submitted"
+
+
+def _submission(held: _Held | None) -> Submission | None:
+    return None if held is None else _read(held.subject, held.data, held.hdrs)
+
+
 def _readable(parts: tuple[Delivery, ...]) -> list[Submission]:
     """Decode what can be decoded: what cannot is answered by the dispatcher, not shown."""
-    found: list[Submission] = []
-    for part in parts:
-        try:
-            subject = subjects.parse_submitted(stamped(part.headers, STREAM_SUBJECT) or "")
-            asked = decode(part.data, TaskSubmitted, content_type=header(part.headers, CONTENT_TYPE))
-        except StreamsError:
-            continue
-        found.append(Submission(subject.key, asked))
-    return found
+    read = (_read(stamped(part.headers, STREAM_SUBJECT) or "", part.data, part.headers) for part in parts)
+    return [submission for submission in read if submission is not None]
+
+
+def _read(subject: str, data: bytes, headers: bytes) -> Submission | None:
+    try:
+        key = subjects.parse_submitted(subject).key
+        return Submission(key, decode(data, TaskSubmitted, content_type=header(headers, CONTENT_TYPE)))
+    except StreamsError:
+        return None
 
 
 def _sequence(part: Delivery) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.http.errors import ApiError, not_taken, store_full
+from gateway.http.following import LAG_S
 from gateway.http.wishes import IDEMPOTENCY_KEY, LAST_EVENT_ID, TASK, unknown_task
 from gateway.idempotency import body_digest, key_digest
 from gateway.queue_gate import TaskNotTaken
@@ -54,7 +56,10 @@ async def admit(site: Site, asked: Asked, idempotency_key: str | None) -> Admitt
     else:
         key, may_exist = TaskKey(site.account, asked.wishes.task or new_task_id()), asked.wishes.task is not None
     if asked.goes_on:
-        await _check_there(site, key, may_exist=may_exist)
+        if not may_exist:
+            raise _nothing_to_go_on_with()
+        if not await site.submissions.exists(key):
+            raise unknown_task(key.task)
         return Admitted(key, may_exist, exists=True)
     refusal = _refusal(site, asked)
     if refusal is None:
@@ -68,6 +73,9 @@ async def _keyed(site: Site, asked: Asked, idempotency_key: str) -> TaskKey:
     digest, wanted = key_digest(idempotency_key), asked.wishes.task
     of_body = body_digest(asked.path, asked.body)
     standing = await site.keys.find(site.account, digest)
+    if standing is None and asked.goes_on:
+        await asyncio.sleep(LAG_S)
+        standing = await site.keys.find(site.account, digest)
     if standing is None and asked.goes_on:
         raise _nothing_to_go_on_with()
     if standing is None:
@@ -90,13 +98,6 @@ def _refusal(site: Site, asked: Asked) -> ApiError | None:
     except TaskNotTaken as error:
         return not_taken(error)
     return None
-
-
-async def _check_there(site: Site, key: TaskKey, *, may_exist: bool) -> None:
-    if not may_exist:
-        raise _nothing_to_go_on_with()
-    if not await site.submissions.exists(key):
-        raise unknown_task(key.task)
 
 
 def _nothing_to_go_on_with() -> ApiError:

@@ -151,13 +151,17 @@ async def test_cancelling_what_is_over_says_how_it_ended(gateway: HttpGateway) -
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("by", ["header", "setting"])
+@pytest.mark.parametrize("by", ["header", "setting", "account"])
 async def test_a_hang_up_cancels_the_task_where_the_client_or_the_settings_say_so(
     mesh: InProcessMesh, gateway: HttpGateway, stream: bool, by: str
 ) -> None:
     task = new_task_id()
     headers = {"x_ig3_on_disconnect": "cancel"} if by == "header" else {}
-    async with serve_http(mesh.bus, on_disconnect="cancel" if by == "setting" else "continue") as serving:
+    settings = {
+        "on_disconnect": "cancel" if by == "setting" else "continue",
+        "on_disconnect_of": ("other=continue", "local=cancel") if by == "account" else (),
+    }
+    async with serve_http(mesh.bus, **settings) as serving:
         await serving.until_served()
         asking = asyncio.create_task(serving.ask({"max_tokens": MANY, "stream": stream}, x_ig3_task=task, **headers))
         await until(lambda: has_begun(gateway, task))
