@@ -47,8 +47,7 @@ Examples:
   ig3 broker --nats 10.0.0.5:4222    # for nodes on other machines of a trusted network
   ig3 broker --env-only              # prepare for a nats-server of your own
   ig3 broker --leaf-listen 10.0.0.5:7422    # the hub of edge sites: see ig3 sites
-  ig3 broker --nats 10.0.0.5:4222 --server-name ig3-1 --route-listen 10.0.0.5:6222 \\
-      --routes 10.0.0.5:6222,10.0.0.6:6222,10.0.0.7:6222      # one of three servers: see deploy/cluster
+  ig3 broker --routes 10.0.0.5:6222,10.0.0.6:6222,10.0.0.7:6222   # one of three servers: see deploy/cluster
 """
 
 
