@@ -14,7 +14,6 @@ import itertools
 import logging
 import uuid
 from datetime import timedelta
-from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from mesh.bus.appends import append_headers, is_not_now, sequence_of
@@ -54,15 +53,6 @@ _LEADER_OF_ALL: Final = "$JS.API.STREAM.NAMES"
 """Only the leader of the whole cluster answers this."""
 _PROBE_EVERY: Final = 20
 """How often, in ticks, a link that may ask looks whether its server still has a cluster."""
-
-
-class Asked(Enum):
-    """What is asked, and so what an answer proves about the server: only what was stored proves that it can store."""
-
-    SERVICE = 0
-    COPY = 1
-    LEADER = 2
-    STORE = 3
 
 
 class Collected(NamedTuple):
@@ -170,7 +160,7 @@ class Link:
             NoResponders: if nobody listens there.
             RequestTimedOut: if nobody answered in time; whether it was served is unknown.
         """
-        answer = await self._ask(subject, data, headers, timeout, _asked_of(subject))
+        answer = await self._question(subject, data, headers, timeout)
         if status_code(answer.headers) == NO_RESPONDERS:
             raise NoResponders(f"nobody answers on {subject}")
         return answer
@@ -183,7 +173,7 @@ class Link:
             RequestTimedOut: if the closing answer did not come in time.
         """
         parts: list[Delivery] = []
-        last = await self._ask(subject, data, b"", timeout, _asked_of(subject), parts)
+        last = await self._question(subject, data, b"", timeout, parts)
         code = status_code(last.headers)
         if code == NO_RESPONDERS:
             raise NoResponders(f"nobody answers on {subject}")
@@ -209,7 +199,9 @@ class Link:
         """
         block = append_headers(fence, headers)
         try:
-            answer = await self._ask(subject, data, block, timeout, Asked.STORE)
+            answer = await self._ask(subject, data, block, timeout, self._storing)
+            if answer.headers and self._has_choice:
+                answer = await self._until_led(answer, subject, data, block, timeout, self._storing)
         except RequestTimedOut as error:
             raise PublishUnknown(f"no acknowledgement for {subject}: {error}") from error
         if self._has_choice and status_code(answer.headers) == NO_RESPONDERS:
@@ -243,42 +235,52 @@ class Link:
         if not self._client.is_closed:
             await self._client.leave()
 
+    async def _question(
+        self, subject: str, data: bytes, headers: bytes, timeout: timedelta, parts: list[Delivery] | None = None
+    ) -> Delivery:
+        """Ask a service; or JetStream, which in a cluster may have no leader for a while."""
+        doubt = self._asking if self._has_choice and subject.startswith(_JETSTREAM) else None
+        answer = await self._ask(subject, data, headers, timeout, doubt, parts)
+        if doubt is None:
+            return answer
+        answer = await self._until_led(answer, subject, data, headers, timeout, doubt, parts)
+        if not subject.startswith(_ANY_COPY) and status_code(answer.headers) != NO_RESPONDERS:
+            (doubt.refused if is_not_now(answer) else doubt.dispel)()
+        return answer
+
+    async def _until_led(
+        self,
+        answer: Delivery,
+        subject: str,
+        data: bytes,
+        headers: bytes,
+        timeout: timedelta,
+        doubt: Doubt,
+        parts: list[Delivery] | None = None,
+    ) -> Delivery:
+        """Send it again as long as nobody listens: what nobody took is surely not stored."""
+        due = self._loop.time() + timeout.total_seconds()
+        while status_code(answer.headers) == NO_RESPONDERS and self._loop.time() + _PAUSE_S < due:
+            doubt.refused()
+            await asyncio.sleep(_PAUSE_S)
+            left = timedelta(seconds=due - self._loop.time())
+            answer = await self._ask(subject, data, headers, left, doubt, parts)
+        return answer
+
     async def _ask(
         self,
         subject: str,
         data: bytes,
         headers: bytes,
         timeout: timedelta,
-        of: Asked,
-        parts: list[Delivery] | None = None,
-    ) -> Delivery:
-        """Ask once; a stream of a cluster again while it has no leader: what nobody took is surely not stored."""
-        due = self._loop.time() + timeout.total_seconds()
-        doubt = None if of is Asked.SERVICE else self._storing if of is Asked.STORE else self._asking
-        answer = await self._ask_once(subject, data, headers, due, doubt, parts)
-        if self._has_choice and doubt is not None and answer.headers:
-            while status_code(answer.headers) == NO_RESPONDERS and self._loop.time() + _PAUSE_S < due:
-                doubt.refused()
-                await asyncio.sleep(_PAUSE_S)
-                answer = await self._ask_once(subject, data, headers, due, doubt, parts)
-        if self._has_choice and of is Asked.LEADER and status_code(answer.headers) != NO_RESPONDERS:
-            (self._asking.refused if is_not_now(answer) else self._asking.dispel)()
-        return answer
-
-    async def _ask_once(
-        self,
-        subject: str,
-        data: bytes,
-        headers: bytes,
-        due: float,
         doubt: Doubt | None,
-        parts: list[Delivery] | None,
+        parts: list[Delivery] | None = None,
     ) -> Delivery:
         if self._client.is_closed:
             raise BusUnavailable(f"connection {self.name} is closed")
         number = str(next(self._tokens))
         future: asyncio.Future[Delivery] = self._loop.create_future()
-        self._waiting[number] = Waiting(future, self._loop.time(), due, doubt, parts)
+        self._waiting[number] = Waiting(future, self._loop.time(), timeout.total_seconds(), doubt, parts)
         try:
             self._client.send(subject, data, f"{self._inbox}.{number}", headers)
             return await future
@@ -334,12 +336,6 @@ class Link:
         """Ask what only the whole cluster can answer: who merely reads would else never notice that it is cut off."""
         with contextlib.suppress(BusError):
             await self.request(_LEADER_OF_ALL, b"")
-
-
-def _asked_of(subject: str) -> Asked:
-    if not subject.startswith(_JETSTREAM):
-        return Asked.SERVICE
-    return Asked.COPY if subject.startswith(_ANY_COPY) else Asked.LEADER
 
 
 class Listener:

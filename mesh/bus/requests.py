@@ -23,14 +23,14 @@ class Waiting:
         self,
         future: asyncio.Future[Delivery],
         asked: float,
-        due: float,
+        timeout_s: float,
         doubt: Doubt | None,
         parts: list[Delivery] | None,
     ) -> None:
-        """Wait with ``future`` from ``asked`` until ``due``, by the loop's clock; ``doubt`` is told of silence."""
+        """Wait with ``future`` from ``asked``, by the loop's clock; ``doubt`` is told of silence."""
         self.future = future
         self.asked = asked
-        self.due = due
+        self.due = asked + timeout_s
         self.doubt = doubt
         self.parts = parts
 
