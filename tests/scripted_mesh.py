@@ -61,7 +61,9 @@ class RestartableBroker:
     """The broker of `ig3 broker`, always at the same address and on the same store."""
 
     def __init__(self, folder: Path) -> None:
-        self.server = EmbeddedServer(BrokerOptions(data_dir=folder, listen=Address("127.0.0.1", 0)))
+        self.server = EmbeddedServer(
+            BrokerOptions(data_dir=folder, listen=Address("127.0.0.1", 0), durability="process")
+        )
 
     async def start(self) -> None:
         await self.server.__aenter__()
@@ -70,7 +72,7 @@ class RestartableBroker:
         """End it in good order; ``start`` brings it back."""
         await self.server.__aexit__(None, None, None)
         stopped = self.server
-        self.server = EmbeddedServer(BrokerOptions(data_dir=stopped._options.data_dir, listen=stopped.address))
+        self.server = EmbeddedServer(msgspec.structs.replace(stopped._options, listen=stopped.address))
 
     async def kill(self) -> None:
         """End it by SIGKILL; it is started again at once, as `ig3 broker` does."""
