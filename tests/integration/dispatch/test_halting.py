@@ -1,11 +1,14 @@
 """Whoever ends a task early halts it first, so that what is charged is what was delivered, whoever else is at work."""
 
+import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
 from gateway.dispatcher.ending import stored_end
 from mesh.bus.answer import Step
+from mesh.errors import RequestTimedOut
 from streams import subjects
 from streams.codec import decode, encode
 from streams.events import TaskCancelled, TaskEnded, TaskFailed, TaskHalted
@@ -13,14 +16,22 @@ from streams.messages import Cancel, CancelOutcome
 from streams.subjects import TaskKey
 from tests.mesh_in_process import LIMIT_S, InProcessMesh, text_of
 
-PATIENCE = timedelta(seconds=LIMIT_S)
-"""Other dispatchers are asked first whether it is theirs."""
+pytestmark = pytest.mark.timeout(120)
+
+ANSWER_LIMIT = timedelta(seconds=5)
+"""Other dispatchers are asked first whether it is theirs, for two seconds."""
 
 
 async def cancel(mesh: InProcessMesh, key: TaskKey) -> str:
+    """Ask until somebody answers, as a client does: what the broker gave to a dispatcher that was leaving is lost."""
     request = encode(Cancel(task=key.task))
-    reply = await mesh.bus.core.request(subjects.user_api(key.account, "cancel"), request, timeout=PATIENCE)
-    return decode(reply.data, CancelOutcome).outcome
+    async with asyncio.timeout(2 * LIMIT_S):
+        while True:
+            with suppress(RequestTimedOut):
+                reply = await mesh.bus.core.request(
+                    subjects.user_api(key.account, "cancel"), request, timeout=ANSWER_LIMIT
+                )
+                return decode(reply.data, CancelOutcome).outcome
 
 
 async def check(mesh: InProcessMesh, key: TaskKey, steps: list[Step]) -> None:
