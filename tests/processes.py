@@ -24,11 +24,19 @@ def descendants(pid: int) -> dict[int, str]:
     """Everything that a process started, directly or not: `ig3` commands by their name, programs by theirs."""
     found: dict[int, str] = {}
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, children.read_text().split()):
-            arguments = Path(f"/proc/{child}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        for child in map(int, _read(children).split()):
+            arguments = _read(Path(f"/proc/{child}/cmdline")).rstrip(b"\0").split(b"\0")
             found[child] = Path(os.fsdecode(arguments[0] if b"-c" in arguments else arguments[-1])).name
             found |= descendants(child)
     return found
+
+
+def _read(path: Path) -> bytes:
+    """What the kernel says of a process; nothing of one that has just ended."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
