@@ -16,7 +16,7 @@ def is_running(pid: int) -> bool:
     """Whether the process is there; one that ended and was not collected yet does not count."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
