@@ -2,9 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from mesh.broker.cluster import free_ports
 from mesh.broker.credentials import Credentials
@@ -15,9 +17,10 @@ from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address, parse_address
 from mesh.config.settings import MeshSettings
 from mesh.history.stream_facts import Recorded, message_range, stream_facts
-from mesh.sites.plan import broker_options, streams_here
-from mesh.sites.records import add_site, join_hub
+from mesh.sites.plan import broker_options, copies_of, streams_here
+from mesh.sites.records import add_site, join_hub, site_records
 from mesh.sites.settings import SiteSettings
+from mesh.sites.standing import CopyStanding, standing
 from streams import subjects
 from streams.sites import subject_at_home
 from streams.subjects import TaskKey
@@ -29,6 +32,8 @@ from tests.processes import PATIENCE_S
 
 LOOPBACK = "127.0.0.1"
 LINKS_PER_SITE = 2
+Files = Mapping[str, Path]
+NO_FILES: Files = {}
 HOMES: dict[str, tuple[str, ...]] = {
     "TASKS": ("TASKS",),
     "RESULTS": ("RESULTS_0", "RESULTS_1", "RESULTS_2", "RESULTS_3"),
@@ -84,7 +89,9 @@ class Pair:
     door: Address
 
 
-def make_pair(folder: Path, name: str = "berlin", *, by_line: bool = True) -> Pair:
+def make_pair(
+    folder: Path, name: str = "berlin", *, by_line: bool = True, at_hub: Files = NO_FILES, at_site: Files = NO_FILES
+) -> Pair:
     """Prepare a hub and a site that has joined it, by a line of the test's or directly; neither runs yet."""
     door, other = (Address(LOOPBACK, port) for port in free_ports(LOOPBACK, 2))
     line = other if by_line else door
@@ -92,20 +99,25 @@ def make_pair(folder: Path, name: str = "berlin", *, by_line: bool = True) -> Pa
     record = add_site(folder / "hub", name, results_streams=4, join_file=join_file)
     join_hub(folder / "site", join_file)
     return Pair(
-        hub=Broker.of(folder / "hub", SiteSettings(leaf_listen=str(door))),
-        site=Broker.of(folder / "site", SiteSettings(leaf=str(line))),
+        hub=Broker.of(folder / "hub", replace(SiteSettings(leaf_listen=str(door)), **at_hub)),
+        site=Broker.of(folder / "site", replace(SiteSettings(leaf=str(line)), **at_site)),
         name=record.site,
         line=line,
         door=door,
     )
 
 
+async def link_count(pair: Pair) -> int:
+    """How many links the hub holds."""
+    monitor = parse_address(pair.hub.server.monitoring_url.removeprefix("http://"))
+    return len((await leaf_links(monitor)).links)
+
+
 async def linked_up(pair: Pair) -> None:
     """Wait until both links are there."""
-    monitor = parse_address(pair.hub.server.monitoring_url.removeprefix("http://"))
 
     async def both() -> bool:
-        return len((await leaf_links(monitor)).links) == LINKS_PER_SITE
+        return await link_count(pair) == LINKS_PER_SITE
 
     await eventually(both)
 
@@ -121,6 +133,22 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     while not await condition():
         assert time.monotonic() < deadline, "it did not happen"
         await asyncio.sleep(0.02)
+
+
+async def look(pair: Pair, hub: Bus) -> list[CopyStanding]:
+    """How far the hub has got, as `ig3 sites list` tells it."""
+    mesh = pair.hub.mesh
+    copies = [spec for record in site_records(mesh.data_dir) for spec in copies_of(mesh, record)]
+    return await standing(hub.links, copies)
+
+
+async def heard(pair: Pair, hub: Bus) -> None:
+    """Wait until the hub hears all streams of the site and is behind with none."""
+
+    async def all_of_them() -> bool:
+        return all(copy.is_linked and copy.behind == 0 for copy in await look(pair, hub))
+
+    await eventually(all_of_them)
 
 
 async def live_a_life(bus: Bus, key: TaskKey, chunks: int) -> None:
