@@ -52,8 +52,10 @@ class Backlogs:
         return frozenset(self._heard)
 
     def hear(self, dispatcher: str, report: Backlog, *, now_s: float) -> None:
-        """Take one report. One that leaves sends an empty one, and is forgotten by its silence."""
+        """Take one report; the last of one that leaves takes out what it held."""
         self._heard[dispatcher] = (report, now_s + report.interval_s * _BELIEVED_FOR)
+        if report.leaves:
+            del self._heard[dispatcher]
         self._silent_since_s = now_s
         self._forget(now_s)
         self.totals = _summed([report for report, _ in self._heard.values()])

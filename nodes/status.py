@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -45,6 +46,7 @@ class StatusReporter:
         self._due = float("inf")
         self._sent_at = float("-inf")
         self._rates = TokenRates(self._loop.time())
+        self._process = uuid.uuid4().hex[:12]
         self._running = False
 
     async def start(self) -> None:
@@ -82,6 +84,7 @@ class StatusReporter:
             running=self._worker.running(),
             memory_bytes=resident_bytes(),
             draining=self._worker.draining,
+            process=self._process,
         )
         self._link.send(self._subject, encode(report))
 

@@ -111,6 +111,8 @@ class NodeStatus(Wire, frozen=True, kw_only=True, tag="node.status.v1"):
     running: tuple[Running, ...] = ()
     memory_bytes: int | None = None
     draining: bool = False
+    process: str = ""
+    """Another one after each start of the node: what it was given before is gone."""
 
 
 class Announce(Wire, frozen=True, kw_only=True, tag="node.announce.v1"):
@@ -259,12 +261,13 @@ class ModelBacklog(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Backlog(Wire, frozen=True, kw_only=True, tag="dispatcher.backlog.v1"):
-    """What one dispatcher holds; sent each ``interval_s`` and when much has changed. An empty one: it leaves."""
+    """What one dispatcher holds; sent each ``interval_s`` and once more when it ``leaves``."""
 
     at_ms: int
     interval_s: float
     accounts: tuple[AccountBacklog, ...] = ()
     models: tuple[ModelBacklog, ...] = ()
+    leaves: bool = False
 
 
 # --- whoever verifies -> services, in CORE: projection.standing --------------------------------------------------

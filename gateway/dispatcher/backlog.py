@@ -28,7 +28,7 @@ _Queue = tuple[str, "ServiceClass"]
 
 
 class BacklogReports:
-    """Sends what is held each ``INTERVAL_S``, and that nothing is held when it stops."""
+    """Sends what is held each ``INTERVAL_S``, and that it leaves when it stops."""
 
     def __init__(self, core: Link, name: str, lives: Mapping[str, TaskLife]) -> None:
         """Prepare; ``lives`` are this dispatcher's tasks."""
@@ -43,10 +43,10 @@ class BacklogReports:
         self._task = asyncio.create_task(self._run(), name="backlog")
 
     def stop(self) -> None:
-        """Say that this dispatcher holds nothing any more."""
+        """Say that this dispatcher leaves."""
         if self._task is not None:
             self._task.cancel()
-        self._core.send(self._subject, encode(Backlog(at_ms=now_ms(), interval_s=INTERVAL_S)))
+        self._core.send(self._subject, encode(Backlog(at_ms=now_ms(), interval_s=INTERVAL_S, leaves=True)))
 
     def note_end(self, model: str, service_class: ServiceClass) -> None:
         """Count a task that has ended."""

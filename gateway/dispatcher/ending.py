@@ -55,6 +55,8 @@ async def settle(bus: Bus, key: TaskKey, event: EndEvent) -> EndEvent:
             found = await stored_end(bus, key)
             if found is not None:
                 return found
+            # A copy that lags behind the stream's leader has answered.
+            await asyncio.sleep(_PAUSE_S)
         except PublishUnknown:
             await asyncio.sleep(_PAUSE_S)
         else:

@@ -180,7 +180,12 @@ class TaskLife:
         key = self.record.key
         state = self.record.state
         avoid = frozenset(failure.node for failure in state.failures)
-        wish = Wish(model=self._asked.model, avoid=avoid, has_text=state.chars > 0)
+        wish = Wish(
+            model=self._asked.model,
+            avoid=avoid,
+            has_text=state.chars > 0,
+            is_suspect=retrying.is_suspect(state.failures, self._settings),
+        )
         ticket = Ticket(key.account, key.task, self.service_class, wish)
         placement = self._placer.ask(ticket)
         if placement.node is not None:
@@ -231,7 +236,7 @@ class TaskLife:
             self._placer.release(node, self.model, self.record.key.task)
 
     async def _watch(self, node: str) -> Verdict:
-        self.posting.begin(node)
+        self.posting.begin(node, self._placer.process_of(node))
         try:
             self.hand_over()
             return await self.record.verdict

@@ -42,6 +42,8 @@ class Placer:
         self._feed = feed
         self._waiting: dict[str, dict[ServiceClass, FairQueue[Ticket]]] = {}
         self._ours: dict[tuple[str, str], set[str]] = {}
+        self._suspects: dict[str, str] = {}
+        self._suspects_waiting: list[Ticket] = []
         self._ended: dict[str, float] = {}
         self._unsubscribe = feed.subscribe(self._on_change)
 
@@ -51,16 +53,16 @@ class Placer:
 
     def ask(self, ticket: Ticket) -> Placement:
         """Place a task now if a slot is free and nobody waits before it; else it waits, and the answer says why."""
-        waiting = self._queue_of(ticket)
-        if self._is_anyone_waiting(ticket.wish.model):
-            waiting.add(ticket.account, ticket)
-            return Placement(node=None, candidates=self._place(ticket.wish).candidates)
         placement = self._place(ticket.wish)
-        if placement.node is None:
-            waiting.add(ticket.account, ticket)
+        is_behind = not ticket.wish.is_suspect and self._is_anyone_waiting(ticket.wish.model)
+        if placement.node is not None and not is_behind:
+            self._take(placement.node, ticket)
+            return placement
+        if ticket.wish.is_suspect:
+            self._suspects_waiting.append(ticket)
         else:
-            self.occupy(placement.node, ticket.wish.model, ticket.task)
-        return placement
+            self._queue_of(ticket).add(ticket.account, ticket)
+        return Placement(node=None, candidates=placement.candidates)
 
     def position(self, ticket: Ticket) -> int:
         """How many tasks are before this one."""
@@ -71,15 +73,29 @@ class Placer:
 
     def withdraw(self, ticket: Ticket) -> None:
         """Wait no more."""
+        if ticket in self._suspects_waiting:
+            self._suspects_waiting.remove(ticket)
         self._queue_of(ticket).remove(ticket.account, ticket)
 
     def occupy(self, node: str, model: str, task: str) -> None:
         """Count a slot as used by a task of ours; also for one that another dispatcher has placed."""
         self._ours.setdefault((node, model), set()).add(task)
 
+    def process_of(self, node: str) -> str | None:
+        """The process that a node last reported from."""
+        view = self._feed.roster.node(Token(node), now_s=self._feed.now_s())
+        return view.status.process if view is not None and view.status is not None else None
+
+    def _take(self, node: str, ticket: Ticket) -> None:
+        self.occupy(node, ticket.wish.model, ticket.task)
+        if ticket.wish.is_suspect:
+            self._suspects[node] = ticket.task
+
     def release(self, node: str, model: str, task: str) -> None:
         """Count the slot as free again, and give it to who waits."""
         self._ours.get((node, model), set()).discard(task)
+        if self._suspects.get(node) == task:
+            del self._suspects[node]
         now = time.monotonic()
         self._ended[task] = now
         self._forget_before(now - _REMEMBER_S)
@@ -91,13 +107,14 @@ class Placer:
             del self._ended[oldest[0]]
 
     def _on_change(self, name: str) -> None:
-        if not any(self._is_anyone_waiting(model) for model in self._waiting):
+        if not self._suspects_waiting and not any(self._is_anyone_waiting(model) for model in self._waiting):
             return
         node = self._feed.roster.node(Token(name), now_s=self._feed.now_s())
         for replica in node.replicas if node is not None else ():
             self._grant(replica.model)
 
     def _grant(self, model: str) -> None:
+        self._grant_suspects(model)
         for service_class in SERVICE_CLASSES:
             queue = self._waiting.get(model, {}).get(service_class)
             while queue is not None and (ticket := queue.first()) is not None:
@@ -106,12 +123,23 @@ class Placer:
                     return
                 queue.take()
                 if not ticket.granted.done():
-                    self.occupy(placement.node, model, ticket.task)
+                    self._take(placement.node, ticket)
+                    ticket.granted.set_result(placement)
+
+    def _grant_suspects(self, model: str) -> None:
+        # Before all others, since each node takes only one of them at a time; behind none, since they may wait long.
+        for ticket in tuple(self._suspects_waiting):
+            placement = self._place(ticket.wish) if ticket.wish.model == model else None
+            if placement is not None and placement.node is not None:
+                self._suspects_waiting.remove(ticket)
+                if not ticket.granted.done():
+                    self._take(placement.node, ticket)
                     ticket.granted.set_result(placement)
 
     def _place(self, wish: Wish) -> Placement:
         nodes = self._feed.roster.serving(wish.model, now_s=self._feed.now_s())
-        return place(wish, nodes, {node.node: self._in_use(node, wish.model) for node in nodes})
+        in_use: dict[str, int] = {node.node: self._in_use(node, wish.model) for node in nodes}
+        return place(wish, nodes, in_use, suspected=self._suspects)
 
     def _in_use(self, node: NodeView, model: str) -> int:
         ours = self._ours.get((node.node, model), set())

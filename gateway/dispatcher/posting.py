@@ -29,18 +29,25 @@ class Posting:
         self._record = record
         self._dispatcher = dispatcher
         self._traceparent = traceparent
+        self._process: str | None = None
         self._progress = (0, 0)
         self._moved_at_s = 0.0
 
-    def begin(self, node: str) -> None:
-        """The task is this node's now."""
+    def begin(self, node: str, process: str | None) -> None:
+        """The task is this node's now, which last reported from ``process``."""
         self.node = node
         self.orders_repeated = 0
+        self._process = process
         self._moved_at_s = asyncio.get_running_loop().time()
 
     def end(self) -> None:
         """It is nobody's."""
         self.node = None
+
+    def is_forgotten_by(self, process: str) -> bool:
+        """Whether the node, which reports from ``process`` now, was started again since it got the task."""
+        self._process = self._process or process
+        return process != self._process
 
     def stands_still_for_s(self, tokens: int) -> float:
         """How long the attempt has made no progress, given the count of tokens that the node reports now."""

@@ -47,14 +47,25 @@ def pause_s(failures: int, code: str, *, base_s: float, chance: float) -> float:
 def exhausted(failures: Sequence[AttemptFailure], settings: DispatcherSettings) -> TaskError | None:
     """What a task dies of that has been tried often enough, or None."""
     counted = [failure for failure in failures if failure.code not in _NOBODYS_FAULT]
-    lost = sum(1 for failure in counted if failure.code == NODE_LOST)
-    if len(counted) < settings.max_attempts and lost < settings.max_lost_nodes:
+    if len(counted) < settings.max_attempts and _lost(failures) < settings.max_lost_nodes:
         return None
     message = (
         f"{len(counted)} attempt(s) came to nothing, the last one because: {counted[-1].message}. "
         "The task is kept for the operator of the mesh."
     )
     return TaskError(code=ATTEMPTS_EXHAUSTED, message=message, status=502)
+
+
+def is_suspect(failures: Sequence[AttemptFailure], settings: DispatcherSettings) -> bool:
+    """Whether one more lost node would be this task's death: then no other such task may share its node.
+
+    All tasks that ran on a lost node are blamed for it, and all but one of them wrongly: alone, each shows what it is.
+    """
+    return 0 < _lost(failures) == settings.max_lost_nodes - 1
+
+
+def _lost(failures: Sequence[AttemptFailure]) -> int:
+    return sum(1 for failure in failures if failure.code == NODE_LOST)
 
 
 def seam(state: TaskState, *, continues: bool) -> Seam | None:

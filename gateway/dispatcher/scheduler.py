@@ -9,7 +9,7 @@ from msgspec import Struct
 from streams.events import Candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from streams.roster import NodeView
 
@@ -28,6 +28,8 @@ class Wish(Struct, frozen=True, kw_only=True):
     avoid: frozenset[str] = frozenset()
     has_text: bool = False
     """Whether a part of the answer is written: engines that can go on from it come first."""
+    is_suspect: bool = False
+    """Whether it may be what kills its nodes: then it shares none with another suspect."""
 
 
 class Placement(Struct, frozen=True, kw_only=True):
@@ -47,16 +49,19 @@ class Placement(Struct, frozen=True, kw_only=True):
         return f"{len(self.candidates)} node(s) serve this model: {', '.join(reasons)}"
 
 
-def place(wish: Wish, nodes: Iterable[NodeView], in_use: Mapping[str, int]) -> Placement:
+def place(
+    wish: Wish, nodes: Iterable[NodeView], in_use: Mapping[str, int], *, suspected: Container[str] = ()
+) -> Placement:
     """Choose the node that promises the most tokens per second to one more task.
 
     Args:
         wish: what the task needs.
         nodes: the nodes that announced the model, live or not.
         in_use: slots of the model in use by node, as this dispatcher reckons.
+        suspected: nodes that run a suspect.
     """
     asked = tuple(nodes)
-    candidates = tuple(_judge(wish, node, in_use.get(node.node, 0)) for node in asked)
+    candidates = tuple(_judge(wish, node, in_use.get(node.node, 0), suspected) for node in asked)
     able = [candidate for candidate in candidates if candidate.score is not None]
     best = max(able, key=lambda candidate: (candidate.score or 0.0, candidate.node), default=None)
     if best is None:
@@ -65,7 +70,7 @@ def place(wish: Wish, nodes: Iterable[NodeView], in_use: Mapping[str, int]) -> P
     return Placement(node=best.node, candidates=candidates, continues=replica is None or replica.continues)
 
 
-def _judge(wish: Wish, node: NodeView, in_use: int) -> Candidate:
+def _judge(wish: Wish, node: NodeView, in_use: int, suspected: Container[str]) -> Candidate:
     replica = node.replica_of(wish.model)
     if replica is None or not node.is_live:
         return Candidate(node=node.node, rejected="not reporting")
@@ -73,6 +78,8 @@ def _judge(wish: Wish, node: NodeView, in_use: int) -> Candidate:
         return Candidate(node=node.node, rejected="draining")
     if in_use >= replica.slots:
         return Candidate(node=node.node, rejected="all slots busy")
+    if wish.is_suspect and node.node in suspected:
+        return Candidate(node=node.node, rejected="another task that lost its nodes runs there")
     speed = replica.tokens_per_s or _GUESSED_TOKENS_PER_S
     free = (replica.slots - in_use) / replica.slots
     trust = _AFTER_FAILURE if node.node in wish.avoid else 1.0

@@ -219,7 +219,11 @@ class Dispatcher:
         if view is None or not view.is_live:
             life.record.decide(_absence(life, view))
             return
-        running = view.status.running if view.status is not None else ()
+        status = view.status
+        if status is not None and life.posting.is_forgotten_by(status.process):
+            life.record.decide(failed(retrying.NODE_LOST, f"{view.node} was started again"))
+            return
+        running = status.running if status is not None else ()
         entry = next((entry for entry in running if entry.task == life.record.key.task), None)
         waited_s = asyncio.get_running_loop().time() - life.posting.assigned_at_s
         if entry is None and waited_s > _REPORT_GRACE_S:

@@ -18,7 +18,7 @@ from streams.events import TaskAssigned, TaskChunk, TaskError
 from streams.task import Rejection, TaskState, advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mesh.bus.service_bus import Bus
     from mesh.bus.task_log import Stored
@@ -83,19 +83,19 @@ class TaskRun:
             BusError: if the stream cannot be written or read for too long.
         """
         self._is_ours = True
+        sent: list[Marker] = []
         for _ in range(_TRIES):
             marker = make(self.state.n + 1)
-            body = encode(marker)
+            sent.append(marker)
             try:
                 sequence = await self._bus.edge.append(
-                    subjects.result(self.key, subjects.MESH), body, fence=Fence(self._filter, self.sequence)
+                    subjects.result(self.key, subjects.MESH), encode(marker), fence=Fence(self._filter, self.sequence)
                 )
-            except FenceMismatch:
-                await self.read()
-            except PublishUnknown:
-                if await self._is_stored(marker):
+            except (FenceMismatch, PublishUnknown) as error:
+                if await self._is_stored(sent):
                     return
-                await asyncio.sleep(_PAUSE_S)
+                if isinstance(error, PublishUnknown):
+                    await asyncio.sleep(_PAUSE_S)
             else:
                 self._apply(subjects.MESH, marker, sequence)
                 return
@@ -138,8 +138,14 @@ class TaskRun:
             self.sequence = before
             await self.read()
 
-    async def _is_stored(self, marker: Marker) -> bool:
-        return any(writer == subjects.MESH and event == marker for _, writer, event in await self._read())
+    async def _is_stored(self, sent: Sequence[Marker]) -> bool:
+        """Look again; whether one of our own is there: also a try that seemed lost may have been stored since."""
+        markers = [event for _, writer, event in await self._read() if writer == subjects.MESH]
+        if any(marker in sent for marker in markers):
+            return True
+        if markers:
+            raise Superseded(f"task {self.key.task} is another dispatcher's now")
+        return False
 
     def _apply(self, writer: str, event: Marker | TaskChunk, sequence: int) -> Rejection | None:
         outcome = advance(self.state, writer, event)

@@ -43,6 +43,7 @@ def test_a_site_answers_while_its_hub_is_away_and_the_hub_gets_each_event_once_a
 
         with running_up(hub_place.folder, "--leaf-listen", door, *ENGINE) as hub:
             ours = ask(hub, "a question of the hub's own")
+            wait_until(lambda: copies_are_made(hub))
             wait_until(lambda: len(told(hub, "SITE_shop_ENDED")) == 1)
             os.killpg(hub.up.pid, signal.SIGKILL)
             hub.up.process.wait()
@@ -67,6 +68,11 @@ def test_a_site_answers_while_its_hub_is_away_and_the_hub_gets_each_event_once_a
             one = tasks_of(ends)[0]
             assert tasks_of(told(hub, "SITE_shop_ENDED", "--task", one)) == [one]
             wait_until(lambda: hub.place.ok("sites", "list").count("  linked  ") == 4)
+
+
+def copies_are_made(hub: RunningMesh) -> bool:
+    """The hub serves before it has made the streams for its sites."""
+    return hub.place.ig3("streams", "check").returncode == 0
 
 
 def results(mesh: RunningMesh) -> list[Json]:

@@ -87,7 +87,8 @@ def said(body: Any, path: str = "") -> Iterator[str]:
 
 
 def test_the_folder_holds_these_files_and_nothing_else() -> None:
-    assert {path.name for path in FOLDER.iterdir() if path.is_file()} == {golden_file(name).name for name in GOLDEN} | {JSON_FILE}
+    expected = {golden_file(name).name for name in GOLDEN} | {JSON_FILE}
+    assert {path.name for path in FOLDER.iterdir() if path.is_file()} == expected
 
 
 @pytest.mark.parametrize("name", GOLDEN)

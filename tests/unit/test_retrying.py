@@ -84,3 +84,20 @@ def test_how_an_attempt_joins_what_was_written(
 ) -> None:
     state = TaskState(chars=chars, failures=failures(*codes))
     assert retrying.seam(state, continues=continues) == expected
+
+
+@pytest.mark.parametrize(
+    ("codes", "limit", "expected"),
+    [
+        ((), 3, False),
+        (("node_lost",), 3, False),
+        (("node_lost", "engine_error", "node_lost"), 3, True),
+        (("node_lost",), 2, True),
+        ((), 1, False),
+    ],
+)
+def test_a_task_is_suspect_when_one_more_node_would_be_its_death(
+    codes: tuple[str, ...], limit: int, expected: bool
+) -> None:
+    settings = DispatcherSettings(max_lost_nodes=limit)
+    assert retrying.is_suspect(failures(*codes), settings) is expected

@@ -47,6 +47,18 @@ def test_a_full_mesh_says_why():
     assert place(Wish(model="m"), [], {}).reason == "no node serves this model"
 
 
+def test_a_suspect_shares_no_node_with_another_and_keeps_nobody_else_away():
+    nodes = [node("fast", speed=20), node("slow", speed=5)]
+
+    assert place(Wish(model="m", is_suspect=True), nodes, {}, suspected={"fast"}).node == "slow"
+    assert place(Wish(model="m"), nodes, {}, suspected={"fast"}).node == "fast"
+    alone = place(Wish(model="m", is_suspect=True), nodes, {}, suspected={"fast", "slow"})
+    assert (alone.node, {candidate.rejected for candidate in alone.candidates}) == (
+        None,
+        {"another task that lost its nodes runs there"},
+    )
+
+
 def test_a_node_that_refused_comes_last_but_is_not_lost_for_the_task():
     wish = Wish(model="m", avoid=frozenset({"fast"}))
 

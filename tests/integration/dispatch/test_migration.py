@@ -10,7 +10,7 @@ from streams import subjects
 from streams.clock import now_ms
 from streams.codec import decode, decode_dead_event, encode
 from streams.events import DeadKept, TaskAssigned, TaskDead, TaskError, TaskFailed, TaskHalted, TaskRequeued
-from streams.messages import Cancel, CancelOutcome
+from streams.messages import Cancel, CancelOutcome, NodeStatus
 from streams.subjects import MESH, TaskKey
 from streams.topology import DEAD, TASKS, consumer_name
 from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningNode, text_of
@@ -260,3 +260,38 @@ async def test_an_attempt_that_stands_still_is_given_to_another_node(mesh: InPro
 
     assert steps[-1].state.outcome == "completed"
     assert [(marker.node, marker.code) for marker in marked(steps, TaskRequeued)] == [(stuck.name, "node_stalled")]
+
+
+async def test_tasks_that_lost_their_nodes_run_apart_and_keep_nobody_waiting(mesh: InProcessMesh) -> None:
+    """Four tasks share a node that is lost: with one more loss each would be dead, and only one could be to blame."""
+    await mesh.add_dispatcher(max_lost_nodes=2)
+    first = await mesh.add_node("n1", delay_ms=20)
+    suspects = [await mesh.submit(tokens=40) for _ in range(4)]
+    await asyncio.gather(*(mesh.reached(key, 2) for key in suspects))
+    await first.vanish()
+    await asyncio.gather(*(in_log(mesh, key, TaskRequeued, 1) for key in suspects))
+    await mesh.add_node("n2", slots=8, delay_ms=5)
+    other = await mesh.submit(tokens=5)
+
+    assert (await mesh.steps(other))[-1].state.outcome == "completed"
+    for key in suspects:
+        assert (await mesh.steps(key))[-1].state.outcome == "completed"
+
+
+async def test_a_node_that_was_started_again_has_forgotten_its_tasks(mesh: InProcessMesh) -> None:
+    await mesh.add_dispatcher()
+    node = await mesh.add_node("n1", delay_ms=20)
+    key = await mesh.submit(tokens=60)
+    await mesh.reached(key, 4)
+    # As a quick supervisor does it: nobody notices that there was no node for a moment.
+    node.status.stop()
+    again = encode(NodeStatus(at_ms=now_ms(), interval_s=0.4, process="another"))
+    node.link.send(subjects.status(node.name), again)
+    await in_log(mesh, key, TaskRequeued, 1)
+    await node.status.start()
+
+    steps = await mesh.steps(key)
+
+    assert steps[-1].state.outcome == "completed"
+    assert steps[-1].state.tokens == 60
+    assert next(marker.code for marker in marked(steps, TaskRequeued)) == "node_lost"
