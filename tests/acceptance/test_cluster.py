@@ -16,6 +16,7 @@ from aiohttp import ClientSession, ClientTimeout
 from mesh.broker.credentials import Credentials
 from mesh.bus.service_bus import Bus, BusOptions
 from streams.task_id import bucket_of
+from streams.tokens import token
 from streams.topology import results_stream
 from tests.http_gateway import Sse, sse_events
 from tests.processes import PATIENCE_S, descendants, is_running, until, wait_until
@@ -92,7 +93,7 @@ def servers(mesh: RunningMesh) -> dict[str, int]:
 
 async def leader_of(bus: Bus, task: str) -> str:
     """The server that leads the stream of a task's answer."""
-    stream = results_stream(bucket_of(task), 4)
+    stream = results_stream(bucket_of(token(task)), 4)
     return json.loads((await bus.edge.request(f"$JS.API.STREAM.INFO.{stream}", b"")).data)["cluster"]["leader"]
 
 

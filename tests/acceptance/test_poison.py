@@ -23,8 +23,8 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
 
 def ask(mesh: RunningMesh, question: str) -> str | None:
     with openai.OpenAI(base_url=f"{mesh.url}/v1", api_key="unused", max_retries=0) as client:
-        messages = [{"role": "user", "content": question}]
-        return client.chat.completions.create(model=SYNTHETIC, messages=messages).choices[0].message.content
+        answer = client.chat.completions.create(model=SYNTHETIC, messages=[{"role": "user", "content": question}])
+        return answer.choices[0].message.content
 
 
 def test_a_poisonous_task_dies_and_the_fleet_does_not(mesh: RunningMesh) -> None:

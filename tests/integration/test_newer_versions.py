@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import pytest
 
 from mesh.bus.answer import follow
@@ -31,13 +30,14 @@ from streams.topology import Account, consumer_specs, stream_specs
 from tests.bridge_server import serve_bridge
 from tests.http_gateway import serve_http
 from tests.mesh_in_process import LIMIT_S, InProcessMesh
+from tests.packed import packed
 
 NODE = token("n1")
 LOCAL = token("local")
 
 
 def newer(tag: str, **fields: object) -> bytes:
-    return msgpack.packb({"type": tag, "at_ms": 1, "what_is_new": True, **fields})
+    return packed({"type": tag, "at_ms": 1, "what_is_new": True, **fields})
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ async def test_a_chunk_of_a_newer_node_that_the_services_passed_over_is_passed_o
     await put(mesh, key, encode(TaskAssigned(n=4, at_ms=1, attempt=2, node=NODE, policy="p", offset=4)))
     last = {"n": 5, "attempt": 2, "offset": 4, "text": "three", "finish_reason": "stop"}
     await put(mesh, key, newer("task.chunk.v1", **last, usage={"prompt_tokens": 1, "completion_tokens": 1}), NODE)
-    await put(mesh, key, msgpack.packb({"type": "task.ended.v1", "n": 6, "at_ms": 1, "outcome": "completed"}))
+    await put(mesh, key, packed({"type": "task.ended.v1", "n": 6, "at_ms": 1, "outcome": "completed"}))
 
     assert await early == await read(mesh, key) == "one three"
 
@@ -114,7 +114,7 @@ async def test_nobody_but_the_services_can_feign_a_newer_version(mesh: InProcess
     for n in (3, 4, 2**40):
         await put(mesh, key, newer("task.ended.v9", n=n), writer)
     await put(mesh, key, encode(TaskChunk(n=3, attempt=1, offset=4, text="two")), NODE)
-    await put(mesh, key, msgpack.packb({"type": "task.ended.v1", "n": 4, "at_ms": 1, "outcome": "completed"}))
+    await put(mesh, key, packed({"type": "task.ended.v1", "n": 4, "at_ms": 1, "outcome": "completed"}))
 
     assert await early == await read(mesh, key) == "one two"
 
@@ -255,9 +255,9 @@ async def config_of(mesh: InProcessMesh, stream: str, account: Account = "CORE")
         (newer("model.announced.v1"), False),
         (newer("refusal.v1"), False),
         (newer("no tag"), False),
-        (msgpack.packb({"type": 7}), False),
-        (msgpack.packb({"n": 3}), False),
-        (msgpack.packb([1]), False),
+        (packed({"type": 7}), False),
+        (packed({"n": 3}), False),
+        (packed([1]), False),
         (b'{"stream":"TASKS","seq":1}', False),
         (b"", False),
     ],

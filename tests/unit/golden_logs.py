@@ -38,6 +38,7 @@ from streams.events import (
 from streams.subjects import MESH, TaskKey, ended, parse_result, result, submitted
 from streams.task import Rejection, TaskState, advance
 from streams.tokens import token
+from tests.packed import packed
 
 FOLDER = Path(__file__).parents[1] / "golden" / "logs"
 
@@ -301,7 +302,7 @@ def write_log(name: str, folder: Path = FOLDER) -> None:
     """Write one log and its meaning; FileExistsError if they were ever written."""
     records = LOGS[name]().records
     with log_file(name, folder).open("xb") as file:
-        file.writelines(msgpack.packb(list(record)) for record in records)
+        file.writelines(packed(list(record)) for record in records)
     with meaning_file(name, folder).open("xb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(meaning_of(records)), indent=2) + b"\n")
 

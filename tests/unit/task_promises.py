@@ -59,7 +59,9 @@ def _check_charge(mesh: Mesh) -> None:
     assert end.shares == stream.state.shares
     assert text_until(stream, end.final_n) == stream.text, "something was delivered past the end"
     if isinstance(end, TaskCompleted):
-        assert stream.counted[end.final_n - 1][1].finish_reason is not None, "final_n is no last chunk"
+        last = stream.counted[end.final_n - 1][1]
+        assert isinstance(last, TaskChunk), "final_n is no chunk"
+        assert last.finish_reason is not None, "final_n is no last chunk"
     if isinstance(end, TaskDead):
         assert len(end.failures) == len({failure.attempt for failure in end.failures}) > 0
 

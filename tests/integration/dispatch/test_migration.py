@@ -19,8 +19,12 @@ MODEL = "synthetic"
 LONG = timedelta(minutes=5)
 
 
-def marked(steps: list[Step], kind: type[TaskAssigned] | type[TaskRequeued]) -> list[TaskAssigned | TaskRequeued]:
-    return [step.event for step in steps if isinstance(step.event, kind)]
+def assignments(steps: list[Step]) -> list[TaskAssigned]:
+    return [step.event for step in steps if isinstance(step.event, TaskAssigned)]
+
+
+def failures(steps: list[Step]) -> list[TaskRequeued]:
+    return [step.event for step in steps if isinstance(step.event, TaskRequeued)]
 
 
 async def in_log(mesh: InProcessMesh, key: TaskKey, kind: type[TaskAssigned] | type[TaskRequeued], count: int) -> None:
@@ -81,8 +85,8 @@ async def test_a_lost_node_s_answer_goes_on_elsewhere_without_gap_or_repeat(mesh
     )
     other = next(node.name for node in nodes if node is not lost)
     assert [share.node for share in state.shares] == [lost.name, other]
-    assert [marker.code for marker in marked(steps, TaskRequeued)] == ["node_lost"]
-    assert [marker.seam for marker in marked(steps, TaskAssigned)] == [None, "continued"]
+    assert [marker.code for marker in failures(steps)] == ["node_lost"]
+    assert [marker.seam for marker in assignments(steps)] == [None, "continued"]
 
 
 async def test_many_answers_of_a_lost_node_all_go_on(mesh: InProcessMesh) -> None:
@@ -148,7 +152,7 @@ async def test_a_cancel_wins_over_the_next_attempt(mesh: InProcessMesh) -> None:
     reply = await mesh.bus.core.request(subjects.user_api(key.account, "cancel"), encode(Cancel(task=key.task)))
 
     assert decode(reply.data, CancelOutcome).outcome == "cancelled"
-    assert len(marked(await mesh.steps(key), TaskAssigned)) == 1
+    assert len(assignments(await mesh.steps(key))) == 1
 
 
 async def test_a_deadline_wins_over_the_next_attempt(mesh: InProcessMesh) -> None:
@@ -159,7 +163,7 @@ async def test_a_deadline_wins_over_the_next_attempt(mesh: InProcessMesh) -> Non
 
     steps = await mesh.steps(key)
 
-    assert (steps[-1].state.outcome, len(marked(steps, TaskAssigned))) == ("failed", 1)
+    assert (steps[-1].state.outcome, len(assignments(steps))) == ("failed", 1)
     assert steps[-1].state.error is not None
     assert steps[-1].state.error.code == "deadline_exceeded"
 
@@ -178,7 +182,7 @@ async def test_the_next_dispatcher_knows_what_failed_before_it(mesh: InProcessMe
 
     assert steps[-1].state.outcome == "completed"
     assert [failure.node for failure in steps[-1].state.failures] == [lost.name]
-    assert [marker.node for marker in marked(steps, TaskAssigned)][-1] != lost.name
+    assert [marker.node for marker in assignments(steps)][-1] != lost.name
 
 
 async def test_a_halted_task_ends_as_was_intended_when_its_dispatcher_died(mesh: InProcessMesh) -> None:
@@ -213,7 +217,7 @@ async def test_an_engine_that_cannot_go_on_from_a_text_writes_it_anew_out_of_sig
     steps = await mesh.steps(key)
 
     assert text_of(steps) == whole
-    assert [marker.seam for marker in marked(steps, TaskAssigned)] == [None, "replayed"]
+    assert [marker.seam for marker in assignments(steps)] == [None, "replayed"]
     assert steps[-1].state.usage is not None
     assert steps[-1].state.usage.completion_tokens == 50
 
@@ -229,8 +233,8 @@ async def test_an_engine_that_cannot_repeat_the_text_begins_again_and_says_so(me
     steps = await mesh.steps(key)
 
     state = steps[-1].state
-    assert [marker.seam for marker in marked(steps, TaskAssigned)] == [None, "replayed", "restarted"]
-    assert [marker.code for marker in marked(steps, TaskRequeued)] == ["node_lost", "cannot_continue"]
+    assert [marker.seam for marker in assignments(steps)] == [None, "replayed", "restarted"]
+    assert [marker.code for marker in failures(steps)] == ["node_lost", "cannot_continue"]
     assert (state.outcome, state.tokens) == ("completed", 50)
     assert [share.tokens for share in state.shares] == [0, 0, 50]
 
@@ -246,7 +250,7 @@ async def test_engines_that_go_on_from_a_text_are_preferred_where_one_is_begun(m
     await first.vanish()
     steps = await mesh.steps(key)
 
-    assert [(marker.node, marker.seam) for marker in marked(steps, TaskAssigned)] == [("n1", None), ("n3", "continued")]
+    assert [(marker.node, marker.seam) for marker in assignments(steps)] == [("n1", None), ("n3", "continued")]
 
 
 async def test_an_attempt_that_stands_still_is_given_to_another_node(mesh: InProcessMesh) -> None:
@@ -259,7 +263,7 @@ async def test_an_attempt_that_stands_still_is_given_to_another_node(mesh: InPro
     steps = await mesh.steps(key)
 
     assert steps[-1].state.outcome == "completed"
-    assert [(marker.node, marker.code) for marker in marked(steps, TaskRequeued)] == [(stuck.name, "node_stalled")]
+    assert [(marker.node, marker.code) for marker in failures(steps)] == [(stuck.name, "node_stalled")]
 
 
 async def test_tasks_that_lost_their_nodes_run_apart_and_keep_nobody_waiting(mesh: InProcessMesh) -> None:
@@ -294,4 +298,4 @@ async def test_a_node_that_was_started_again_has_forgotten_its_tasks(mesh: InPro
 
     assert steps[-1].state.outcome == "completed"
     assert steps[-1].state.tokens == 60
-    assert next(marker.code for marker in marked(steps, TaskRequeued)) == "node_lost"
+    assert next(marker.code for marker in failures(steps)) == "node_lost"

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-import msgpack
 import pytest
 import pytest_asyncio
 
@@ -23,6 +22,7 @@ from tests.bridge_server import BridgeServer, serve_bridge
 from tests.http_gateway import HttpGateway, serve_http
 from tests.integration.hostile.rogue import HONEST, Onlooker, Rogue
 from tests.mesh_in_process import InProcessMesh
+from tests.packed import packed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -79,7 +79,7 @@ async def bridge(mesh: InProcessMesh) -> AsyncIterator[BridgeServer]:
 
 async def asked(user: Link, *, as_json: bool = False, **fields: object) -> EventsPage | Refusal:
     body = {"type": "user.events.v1", **fields}
-    data = encode_json(body) if as_json else msgpack.packb(body)
+    data = encode_json(body) if as_json else packed(body)
     reply = await user.request(subjects.user_api(LOCAL, "events"), data, headers=JSON if as_json else b"")
     kind = "application/json" if as_json else None
     try:

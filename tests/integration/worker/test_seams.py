@@ -4,6 +4,7 @@ import pytest
 
 from nodes.engine import SyntheticKind
 from streams.chat import Sampling, Usage
+from streams.events import Seam
 from streams.messages import Finished, Refused
 from streams.subjects import TaskKey
 from tests.integration.worker.faulty_line import FaultyLine
@@ -32,7 +33,7 @@ async def report_of(site: Site, key: TaskKey, attempt: int) -> Finished | Refuse
 
 
 @pytest.mark.parametrize("seam", ["continued", "replayed"])
-async def test_the_reader_cannot_tell_where_the_seam_is(site: Site, seam: str) -> None:
+async def test_the_reader_cannot_tell_where_the_seam_is(site: Site, seam: Seam) -> None:
     kind: SyntheticKind = "continues" if seam == "continued" else "replays"
     engine = synthetic(token_delay_ms=5, kind=kind)
     async with site.worker(engine):
@@ -153,7 +154,7 @@ async def test_what_cannot_be_continued_nor_replayed_begins_again(site: Site) ->
 
 
 @pytest.mark.parametrize("seam", ["continued", "replayed"])
-async def test_a_stop_string_across_the_seam_ends_the_answer_and_never_shows(site: Site, seam: str) -> None:
+async def test_a_stop_string_across_the_seam_ends_the_answer_and_never_shows(site: Site, seam: Seam) -> None:
     engine = synthetic(token_delay_ms=20)
     async with site.worker(engine):
         words = (await text_of(engine, "tell me", TOKENS)).split()
