@@ -66,6 +66,10 @@ class BusUnavailable(BusError):
     """No server can be reached, or it refuses these credentials."""
 
 
+class BusRefused(BusUnavailable):
+    """The broker was reached and does not let us in: the credential is wrong, or somebody has to admit us first."""
+
+
 class NoResponders(BusError):
     """Nobody listens on the subject of a request."""
 
@@ -127,3 +131,19 @@ class TaskCancelledError(TaskFailedError):
 
 class DeadLetterError(MeshError):
     """No such task is kept as dead, its content is gone, or somebody has decided about it already."""
+
+
+class InvalidCallout(IdentityError):
+    """What the broker asks of the identity service cannot be read."""
+
+
+class InvalidLogin(IdentityError):
+    """What a client shows of itself is malformed."""
+
+
+class NotAdmitted(IdentityError):
+    """Somebody may not connect. The text is for the operator, not for them."""
+
+
+class DeviceError(MeshError):
+    """There is no such device, or its name or DID is another's, or it was shut out for good."""

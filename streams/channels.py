@@ -7,7 +7,7 @@ twice.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from msgspec import Struct
 
@@ -109,7 +109,7 @@ _ANSWERS_TO_USERS: Final[Kinds] = (messages.EventsPage, messages.CancelOutcome, 
 _DEAD: Final[Kinds] = (events.DeadKept, events.DeadRedriven, events.DeadDropped)
 _UNREADABLE: Final[Kinds] = (events.SubmissionUnreadable,)
 _MODEL_EVENTS: Final[Kinds] = (events.ModelAnnounced, events.ModelWithdrawn)
-_DEVICE_EVENTS: Final[Kinds] = (events.DeviceRegistered, events.DeviceLost, events.DeviceReturned)
+_DEVICE_EVENTS: Final[Kinds] = get_args(events.DeviceEvent)
 
 
 def _address(subject: str) -> str:

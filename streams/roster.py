@@ -12,7 +12,14 @@ import msgspec
 from msgspec import Struct
 
 from streams.codec import decode
-from streams.events import DeviceLost, ModelAnnounced
+from streams.events import (
+    DeviceAdmitted,
+    DeviceLost,
+    DeviceRevoked,
+    DeviceSuspended,
+    DeviceVerified,
+    ModelAnnounced,
+)
 from streams.messages import NodeStatus
 from streams.replica import Replica
 from streams.tokens import Token
@@ -89,7 +96,7 @@ class Roster:
     Two folds that do not touch each other, of MODELS and of DEVICES, and beside them the reports, which no log has.
     """
 
-    VERSION: Final = 1
+    VERSION: Final = 2
     """Raise it whenever the same events add up to something else: older snapshots are then not used."""
 
     def __init__(self) -> None:
@@ -110,7 +117,10 @@ class Roster:
 
     def apply_device(self, node: Token, event: DeviceEvent) -> None:
         """Fold one event of DEVICES. A lost node is not live until an event says that it returned."""
-        self._is_lost[node] = isinstance(event, DeviceLost)
+        if isinstance(event, DeviceVerified | DeviceAdmitted):
+            # It may take part; whether it is here is for itself to say.
+            return
+        self._is_lost[node] = isinstance(event, DeviceLost | DeviceSuspended | DeviceRevoked)
 
     def apply_status(self, node: Token, status: NodeStatus, *, now_s: float) -> None:
         """Take a report of a node. What the log says is lost stays lost until the log says that it returned."""

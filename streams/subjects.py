@@ -110,7 +110,7 @@ def request_key(account: Token, digest: Token) -> str:
 UNREADABLE_SUBMISSION: Final = "unreadable.submission"
 """Where submissions are kept that name no task."""
 
-DeviceKind = Literal["registered", "lost", "returned"]
+DeviceKind = Literal["registered", "verified", "admitted", "suspended", "revoked", "lost", "returned"]
 
 
 def device(node: Token, kind: DeviceKind) -> str:
@@ -157,6 +157,8 @@ def node_inbox_all(node: Token) -> str:
 
 NodeVerb = Literal["announce", "ask", "finished", "refused"]
 UserVerb = Literal["events", "cancel", "store"]
+NODE_VERBS: Final[tuple[NodeVerb, ...]] = get_args(NodeVerb)
+USER_VERBS: Final[tuple[UserVerb, ...]] = get_args(UserVerb)
 
 
 def node_api(node: Token, verb: NodeVerb) -> str:

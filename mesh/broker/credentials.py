@@ -1,7 +1,8 @@
 """The nkeys of a mesh's own users: seeds on this machine, public keys in the broker's configuration.
 
 A seed is made once per data folder and never leaves it. Whoever reads a seed is that user, so a file that others can
-read is refused rather than used.
+read is refused rather than used. Devices and other people have no such key: they prove who they are to the identity
+service, whose own two keys (it signs rights, and the broker seals questions for it) lie here too.
 """
 
 from __future__ import annotations
@@ -14,21 +15,25 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from mesh.broker.nkey import new_user_seed, public_key_of
+from mesh.broker.nkey import KeyKind, new_seed, public_key_of
 from mesh.errors import CredentialsError
 
-UserName = Literal["edge-service", "core-service", "system", "node", "user"]
+UserName = Literal["edge-service", "core-service", "system", "identity", "user"]
 """The users of nats.conf; what each may do stands there."""
 
-Account = Literal["EDGE", "CORE", "SYS"]
+SignerName = Literal["issuer", "sealed"]
+"""Keys of the identity service that connect nobody: it signs with one, and is written to under the other."""
+
+Account = Literal["EDGE", "CORE", "SYS", "AUTH"]
 
 ACCOUNTS: Final[dict[UserName, Account]] = {
     "edge-service": "EDGE",
     "core-service": "CORE",
     "system": "SYS",
-    "node": "EDGE",
+    "identity": "AUTH",
     "user": "EDGE",
 }
+SIGNERS: Final[dict[SignerName, KeyKind]] = {"issuer": KeyKind.ACCOUNT, "sealed": KeyKind.CURVE}
 
 _FOLDER: Final = "credentials"
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -43,14 +48,36 @@ class Credential(Struct, frozen=True, kw_only=True):
     public_key: str
 
 
+class Signer(Struct, frozen=True, kw_only=True):
+    """One key of the identity service."""
+
+    name: SignerName
+    kind: KeyKind
+    seed_path: Path
+    public_key: str
+
+    def seed(self) -> str:
+        """Read the secret; the less often, the better.
+
+        Raises:
+            CredentialsError: if it cannot be read any more.
+        """
+        try:
+            return self.seed_path.read_text("ascii").strip()
+        except OSError as error:
+            raise CredentialsError(f"cannot read {self.seed_path}: {error.strerror}") from error
+
+
 class Credentials(Struct, frozen=True, kw_only=True):
-    """All users of one mesh."""
+    """All users of one mesh, and the keys of its identity service."""
 
     edge_service: Credential
     core_service: Credential
     system: Credential
-    node: Credential
+    identity: Credential
     user: Credential
+    issuer: Signer
+    sealed: Signer
 
     @staticmethod
     def load_or_create(data_dir: Path) -> Credentials:
@@ -64,6 +91,8 @@ class Credentials(Struct, frozen=True, kw_only=True):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in ACCOUNTS:
                 _create(folder / f"{name}.nk")
+            for name, kind in SIGNERS.items():
+                _create(folder / f"{name}.nk", kind)
         except OSError as error:
             raise CredentialsError(f"cannot write credentials to {folder}: {error.strerror}") from error
         return Credentials.load(data_dir)
@@ -81,13 +110,15 @@ class Credentials(Struct, frozen=True, kw_only=True):
             edge_service=_load(folder, "edge-service"),
             core_service=_load(folder, "core-service"),
             system=_load(folder, "system"),
-            node=_load(folder, "node"),
+            identity=_load(folder, "identity"),
             user=_load(folder, "user"),
+            issuer=_load_signer(folder, "issuer"),
+            sealed=_load_signer(folder, "sealed"),
         )
 
     @staticmethod
     def load_one(data_dir: Path, name: UserName) -> Credential:
-        """Load one credential: a device holds no other than its own.
+        """Load one credential: a client holds no other than its own.
 
         Raises:
             CredentialsError: if it is missing or damaged, or others can read it.
@@ -95,18 +126,18 @@ class Credentials(Struct, frozen=True, kw_only=True):
         return _load(data_dir / _FOLDER, name)
 
     def all(self) -> tuple[Credential, ...]:
-        """Every credential, in the order of the fields."""
-        return (self.edge_service, self.core_service, self.system, self.node, self.user)
+        """Every user, in the order of the fields."""
+        return (self.edge_service, self.core_service, self.system, self.identity, self.user)
 
 
-def _create(path: Path) -> None:
+def _create(path: Path, kind: KeyKind = KeyKind.USER) -> None:
     """Write a fresh seed, whole and only once, even if two processes start at the same time."""
     if path.exists():
         return
     fresh = path.with_suffix(f".{os.getpid()}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(f"{new_user_seed()}\n".encode())
+        file.write(f"{new_seed(kind)}\n".encode())
         file.flush()
         os.fsync(file.fileno())
     with contextlib.suppress(FileExistsError):
@@ -119,6 +150,12 @@ def _load(folder: Path, name: UserName) -> Credential:
     path = folder / f"{name}.nk"
     _refuse_shared(path, "chmod 600")
     return Credential(name=name, account=ACCOUNTS[name], seed_path=path, public_key=_public_key(path))
+
+
+def _load_signer(folder: Path, name: SignerName) -> Signer:
+    path, kind = folder / f"{name}.nk", SIGNERS[name]
+    _refuse_shared(path, "chmod 600")
+    return Signer(name=name, kind=kind, seed_path=path, public_key=_public_key(path, kind))
 
 
 def _refuse_shared(path: Path, remedy: str) -> None:
@@ -134,9 +171,9 @@ def _refuse_shared(path: Path, remedy: str) -> None:
         raise CredentialsError(f"{path} is open to other users (mode {mode:04o}): {remedy} {path}")
 
 
-def _public_key(path: Path) -> str:
+def _public_key(path: Path, kind: KeyKind = KeyKind.USER) -> str:
     try:
-        return public_key_of(path.read_text("ascii").strip())
+        return public_key_of(path.read_text("ascii").strip(), kind)
     except OSError as error:
         raise CredentialsError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:

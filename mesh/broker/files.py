@@ -143,6 +143,8 @@ def broker_variables(options: BrokerOptions, credentials: Credentials) -> dict[s
         "STORE": str(options.folder.absolute()),
         "SYNC_INTERVAL": _SYNC_INTERVAL[options.durability],
         **{f"NKEY_{one.name.upper().replace('-', '_')}": one.public_key for one in credentials.all()},
+        "ISSUER": credentials.issuer.public_key,
+        "SEALED": credentials.sealed.public_key,
     }
     numbers = {
         # nats-server reads 0 as its default port, and -1 as any free one.

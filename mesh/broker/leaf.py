@@ -66,6 +66,8 @@ def with_hub(conf: str, hub: Hub) -> str:
     for account in _ACCOUNTS:
         users = [_user(user) for user in hub.users if user.account == account]
         conf = _fill(conf, f"sites {account}", users)
+    # The broker knows them by itself and does not ask the identity service.
+    conf = _fill(conf, "sites AUTH", [json.dumps(user.public_key) for user in hub.users])
     block = [
         f"host: {json.dumps(hub.listen.host)}",
         # nats-server reads 0 as its default port, and -1 as any free one.

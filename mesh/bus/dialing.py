@@ -7,11 +7,11 @@ import logging
 import random
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Struct
 
-from mesh.errors import BusUnavailable
+from mesh.errors import BusRefused, BusUnavailable
 
 if TYPE_CHECKING:
     from nats.aio.client import Server
@@ -22,19 +22,40 @@ log = logging.getLogger(__name__)
 
 _ROUND_PAUSE_S: Final = 0.25
 """Before the servers that were all tried in vain are tried once more."""
+_REFUSED_PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+"""The same where they refused us: somebody has to decide otherwise first."""
 _PING_S: Final = 3
+_REFUSED: Final = "authorization violation"
 _MOST_PINGS: Final = 2
 """Pings without an answer after which a server counts as hung: nine seconds, where nats-py waits for six minutes."""
 
 
+class Login(Protocol):
+    """Who somebody is that the broker does not know by a key of its own: it asks the identity service."""
+
+    @property
+    def lasts(self) -> timedelta:
+        """How long a connection may last before all this must be shown anew."""
+        ...
+
+    def token(self, audience: str) -> str:
+        """What to show at ``audience``, the ``host:port`` that was dialled."""
+        ...
+
+    def sign(self, audience: str, nonce: str) -> bytes:
+        """The broker's nonce, signed, as text; empty where the token itself is the secret."""
+        ...
+
+
 class LinkOptions(Struct, frozen=True, kw_only=True):
-    """How to connect. ``seed_file`` None connects without credentials, which the shipped broker refuses."""
+    """How to connect: by a key that the broker knows, or by a login that it asks the identity service about."""
 
     servers: tuple[str, ...]
     """All servers of the cluster: where one does not serve, the others are tried."""
     name: str
     inbox_prefix: str
     seed_file: Path | None = None
+    login: Login | None = None
     connect_timeout: timedelta = timedelta(seconds=5)
     may_ask_streams: bool = False
     """Whether the broker lets this user ask JetStream: services may, devices and people may not."""
@@ -46,9 +67,11 @@ class _Turn:
     def __init__(self, client: DirectClient) -> None:
         self._client = client
         self._tried: set[str] = set()
+        self.refusals = 0
 
     def begin(self) -> None:
         self._tried = {self._client.server_address}
+        self.refusals = 0
 
     def __call__(self, servers: list[Server], _: dict[str, Any]) -> tuple[Server | None, float]:
         fresh = [server for server in servers if server.uri.netloc not in self._tried]
@@ -56,7 +79,13 @@ class _Turn:
             self._tried.clear()
         chosen = random.choice(fresh or servers)  # noqa: S311 - spreads clients over servers, guards nothing
         self._tried.add(chosen.uri.netloc)
-        return chosen, 0.0 if fresh else _ROUND_PAUSE_S
+        return chosen, self._pause_s(is_new_round=not fresh)
+
+    def _pause_s(self, *, is_new_round: bool) -> float:
+        if not self.refusals:
+            return _ROUND_PAUSE_S if is_new_round else 0.0
+        longest = _REFUSED_PAUSES_S[min(self.refusals, len(_REFUSED_PAUSES_S)) - 1]
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
 
 
 class _Complaints:
@@ -66,6 +95,7 @@ class _Complaints:
         self._client = client
         self._name = name
         self.turn = _Turn(client)
+        self.refused = asyncio.Event()
         self._said: dict[str, None] = {}
 
     def __str__(self) -> str:
@@ -73,20 +103,27 @@ class _Complaints:
 
     async def on_error(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
+        if _REFUSED in text.lower():
+            self.turn.refusals += 1
+            self.refused.set()
         if self._client.is_connected or text not in self._said:
             log.warning("connection %s: %s", self._name, text)
         if not self._client.is_connected:
             self._said[text] = None
 
     async def on_drop(self) -> None:
-        if not self._client.is_leaving:
+        if self._client.is_renewing:
+            log.debug("connection %s shows anew who it is", self._name)
+        elif not self._client.is_leaving:
             log.warning("connection %s lost, reconnecting", self._name)
         self.turn.begin()
         self._client.on_drop()
 
     async def on_return(self) -> None:
         self._said.clear()
-        log.info("connection %s is back, at %s", self._name, self._client.server_address)
+        level = logging.DEBUG if self._client.is_renewing else logging.INFO
+        log.log(level, "connection %s is back, at %s", self._name, self._client.server_address)
+        self._client.is_renewing = False
         self._client.on_return()
 
     async def on_end(self) -> None:
@@ -97,30 +134,64 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
     """Connect a client.
 
     Raises:
-        BusUnavailable: if no server answers in time or the credentials are refused.
+        BusRefused: if the broker does not let us in.
+        BusUnavailable: if no server answers in time.
     """
     complaints = _Complaints(client, options.name)
     timeout_s = options.connect_timeout.total_seconds()
+    where = ", ".join(options.servers)
+    connecting = asyncio.create_task(_connect(client, options, complaints))
+    refused = asyncio.create_task(complaints.refused.wait())
     try:
-        async with asyncio.timeout(timeout_s):
-            await client.connect(
-                servers=list(options.servers),
-                name=options.name,
-                inbox_prefix=options.inbox_prefix.encode(),
-                nkeys_seed=str(options.seed_file) if options.seed_file else None,
-                error_cb=complaints.on_error,
-                disconnected_cb=complaints.on_drop,
-                reconnected_cb=complaints.on_return,
-                closed_cb=complaints.on_end,
-                reconnect_to_server_handler=complaints.turn,
-                ping_interval=_PING_S,
-                max_outstanding_pings=_MOST_PINGS,
-                allow_reconnect=True,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=_ROUND_PAUSE_S,  # pyright: ignore[reportArgumentType] - used as seconds to sleep, so a float will do
-                skip_subject_validation=True,
-            )
+        await asyncio.wait((connecting, refused), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if connecting.done():
+            connecting.result()
+            return
     except Exception as error:
         await client.leave()
-        reason = str(error) or str(complaints) or f"no answer within {timeout_s:g} s"
-        raise BusUnavailable(f"cannot reach the bus at {', '.join(options.servers)}: {reason}") from error
+        reason = str(error) or str(complaints) or type(error).__name__
+        raise BusUnavailable(f"cannot reach the bus at {where}: {reason}") from error
+    finally:
+        refused.cancel()
+        if not connecting.done():
+            connecting.cancel()
+            await asyncio.wait((connecting,))
+    await client.leave()
+    if complaints.refused.is_set():
+        raise BusRefused(f"cannot reach the bus at {where}: it does not let {options.name} in (Authorization Violation)")
+    raise BusUnavailable(f"cannot reach the bus at {where}: {complaints or f'no answer within {timeout_s:g} s'}")
+
+
+async def _connect(client: DirectClient, options: LinkOptions, complaints: _Complaints) -> None:
+    await client.connect(
+        servers=list(options.servers),
+        name=options.name,
+        inbox_prefix=options.inbox_prefix.encode(),
+        nkeys_seed=str(options.seed_file) if options.seed_file else None,
+        **_login(client, options.login),
+        error_cb=complaints.on_error,
+        disconnected_cb=complaints.on_drop,
+        reconnected_cb=complaints.on_return,
+        closed_cb=complaints.on_end,
+        reconnect_to_server_handler=complaints.turn,
+        ping_interval=_PING_S,
+        max_outstanding_pings=_MOST_PINGS,
+        allow_reconnect=True,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=_ROUND_PAUSE_S,  # pyright: ignore[reportArgumentType] - used as seconds to sleep, so a float will do
+        skip_subject_validation=True,
+    )
+
+
+def _login(client: DirectClient, login: Login | None) -> dict[str, Any]:
+    """Both are asked for at each connection: the nonce and the server's address are others every time."""
+    if login is None:
+        return {}
+
+    def token() -> str:
+        return login.token(client.server_address)
+
+    def sign(nonce: str) -> bytes:
+        return login.sign(client.server_address, nonce)
+
+    return {"token": token, "signature_cb": sign}

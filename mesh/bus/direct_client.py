@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nats.aio.client import Client
+from nats.errors import StaleConnectionError
 
 if TYPE_CHECKING:
     from nats.aio.client import Srv
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LEAVE_S: Final = 3.0
+_EXPIRED: Final = ("user authentication expired", "user authentication revoked", "account authentication expired")
+"""What the broker says before it ends a connection whose rights were given for a time."""
 
 
 class Delivery(NamedTuple):
@@ -52,6 +55,7 @@ class DirectClient(Client):
         super().__init__()
         self._direct: dict[int, Handler] = {}
         self.is_leaving = False
+        self.is_renewing = False
         self.on_drop: Callable[[], None] = _nothing
         self.on_return: Callable[[], None] = _nothing
         self.on_end: Callable[[], None] = _nothing
@@ -78,10 +82,22 @@ class DirectClient(Client):
         # nats-py would first wait until the old server has taken all that is queued, which one that hangs never does.
         self._abort()
 
+    async def renew(self) -> None:
+        """Open the connection anew, to show who we are before the broker ends it."""
+        self.is_renewing = True
+        await self.force_reconnect()
+
     async def _connect_to_server(self, s: Srv) -> None:
         # One that took the connection and then said nothing: nats-py forgets it without closing it.
         self._abort()
         await super()._connect_to_server(s)
+
+    async def _process_err(self, err_msg: str) -> None:
+        if any(word in err_msg.lower() for word in _EXPIRED):
+            # nats-py would close for good. Whoever logs in shows anew who it is, and goes on where it was.
+            await self._process_op_err(StaleConnectionError())
+            return
+        await super()._process_err(err_msg)
 
     def _abort(self) -> None:
         writer = getattr(self._transport, "_io_writer", None)

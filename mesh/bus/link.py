@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import random
 import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
@@ -51,6 +52,8 @@ _ANY_COPY: Final = "$JS.API.DIRECT."
 """Any copy of a stream answers here, also one that is cut off: such an answer proves nothing about the server."""
 _LEADER_OF_ALL: Final = "$JS.API.STREAM.NAMES"
 """Only the leader of the whole cluster answers this."""
+_RENEWAL: Final = (0.55, 0.75)
+"""After which part of its time a login is renewed."""
 _PROBE_EVERY: Final = 20
 """How often, in ticks, a link that may ask looks whether its server still has a cluster."""
 
@@ -79,6 +82,7 @@ class Link:
         self._has_choice = len(options.servers) > 1
         self._on_return: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
+        self._renew_at_s = self._next_renewal()
 
     @classmethod
     async def connect(cls, options: LinkOptions) -> Self:
@@ -91,7 +95,7 @@ class Link:
         await dial(client, options)
         link = cls(client, options)
         client.on_drop = link._on_drop
-        client.on_return = client.on_end = link._tell_return
+        client.on_return, client.on_end = link._on_new_connection, link._tell_return
         await client.listen(f"{link._inbox}.*", link._on_reply)
         link._sweeper = asyncio.create_task(link._sweep(), name=f"link-sweep-{options.name}")
         return link
@@ -292,6 +296,19 @@ class Link:
         if waiting is not None:
             waiting.take(delivery)
 
+    def _on_new_connection(self) -> None:
+        self._renew_at_s = self._next_renewal()
+        self._tell_return()
+
+    def _next_renewal(self) -> float:
+        """When to show anew who we are: well before the broker would end the connection."""
+        login = self._options.login
+        if login is None:
+            return float("inf")
+        # Not all at once: what was started together would come back together.
+        part = random.uniform(*_RENEWAL)  # noqa: S311 - spreads load, guards nothing
+        return self._loop.time() + part * login.lasts.total_seconds()
+
     def _tell_return(self) -> None:
         for handler in tuple(self._on_return):
             handler()
@@ -306,6 +323,9 @@ class Link:
         for tick in itertools.count(1):
             await asyncio.sleep(_SWEEP_S)
             given_up = self._give_up()
+            if self._loop.time() >= self._renew_at_s and self._client.is_connected:
+                self._renew_at_s = self._next_renewal()
+                await self._client.renew()
             is_time = [self._weigh(doubt, given_up) for doubt in (self._storing, self._asking)]
             if self._has_choice and any(is_time):
                 await self.change_server("no stream has answered there for a while")

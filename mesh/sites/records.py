@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from mesh.broker.nkey import new_user_seed, public_key_of
+from mesh.broker.nkey import new_seed, public_key_of
 from mesh.errors import CredentialsError, SiteError
 from streams.errors import InvalidToken
 from streams.sites import site_name
@@ -69,7 +69,7 @@ def add_site(data_dir: Path, name: str, *, results_streams: int, join_file: Path
     record_path = data_dir / _FOLDER / f"{site}.json"
     if record_path.exists():
         raise SiteError(f"there is a site {site}: `ig3 sites remove {site}` first, if it is to get new credentials")
-    join = Join(site=site, results_streams=results_streams, edge_seed=new_user_seed(), core_seed=new_user_seed())
+    join = Join(site=site, results_streams=results_streams, edge_seed=new_seed(), core_seed=new_seed())
     record = SiteRecord(
         site=site,
         results_streams=results_streams,

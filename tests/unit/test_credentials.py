@@ -8,7 +8,7 @@ import nkeys
 import pytest
 
 from mesh.broker.credentials import Credentials
-from mesh.broker.nkey import new_user_seed, public_key_of
+from mesh.broker.nkey import new_seed, public_key_of
 from mesh.errors import CredentialsError
 
 
@@ -100,5 +100,5 @@ def test_a_damaged_seed_is_refused_and_not_shown(tmp_path: Path, damage: Callabl
 
 def test_keys_are_those_of_the_reference_library() -> None:
     for _ in range(20):
-        seed = new_user_seed()
+        seed = new_seed()
         assert bytes(nkeys.from_seed(bytearray(seed.encode())).public_key) == public_key_of(seed).encode()

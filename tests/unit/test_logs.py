@@ -5,11 +5,11 @@ import logging
 
 import pytest
 
-from mesh.broker.nkey import new_user_seed
+from mesh.broker.nkey import new_seed
 from mesh.processes.logs import make_formatter
 
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
-SEED = new_user_seed()
+SEED = new_seed()
 
 
 def record(message: str, *arguments: object, error: BaseException | None = None) -> logging.LogRecord:

@@ -1,0 +1,121 @@
+"""Cutting the connections of somebody who may no longer have one, on whichever server of the broker they are."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct
+
+from mesh.errors import BusError
+
+if TYPE_CHECKING:
+    from mesh.bus.direct_client import Delivery
+    from mesh.bus.link import Link
+
+log = logging.getLogger(__name__)
+
+_LIST: Final = "$SYS.REQ.SERVER.PING.CONNZ"
+_LOOKS_S: Final = (0.0, 0.3, 1.0, 3.0)
+"""A connection that was being let in at the moment of the decision stands in no list yet."""
+_GATHER_S: Final = 0.25
+"""How long the servers of a cluster may take to answer: nobody knows how many there are."""
+_PAGE: Final = 1024
+_TIMEOUT: Final = timedelta(seconds=2)
+
+
+class _Server(Struct, frozen=True):
+    id: str = ""
+
+
+class _Connection(Struct, frozen=True):
+    cid: int
+    authorized_user: str = ""
+
+
+class _Page(Struct, frozen=True):
+    connections: tuple[_Connection, ...] = ()
+    total: int = 0
+
+
+class _Listed(Struct, frozen=True):
+    server: _Server = _Server()
+    data: _Page = _Page()
+
+
+class Connections:
+    """Finds and cuts connections through the system account."""
+
+    def __init__(self, system: Link) -> None:
+        """Ask on ``system``, a connection in the account SYS."""
+        self._system = system
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def cut_soon(self, names: frozenset[str]) -> None:
+        """Cut all connections that the identity service let in under these names, now and in the next seconds."""
+        task = asyncio.create_task(self._cut(names))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Cut no more."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _cut(self, names: frozenset[str]) -> None:
+        for pause_s in _LOOKS_S:
+            await asyncio.sleep(pause_s)
+            try:
+                await self.cut(names)
+            except BusError as error:
+                log.warning("connections of %s cannot be cut now, trying again: %s", ", ".join(sorted(names)), error)
+
+    async def cut(self, names: frozenset[str]) -> int:
+        """Cut all connections of these names that there are now; returns how many.
+
+        Raises:
+            BusError: if the broker cannot be asked.
+        """
+        found = [pair for pair in await self._list(names) if pair[1].authorized_user in names]
+        for server, connection in found:
+            body = json.dumps({"cid": connection.cid}).encode()
+            await self._system.request(f"$SYS.REQ.SERVER.{server}.KICK", body, timeout=_TIMEOUT)
+            log.info("cut a connection of %s", connection.authorized_user)
+        return len(found)
+
+    async def _list(self, names: frozenset[str]) -> list[tuple[str, _Connection]]:
+        """Ask every server for the connections of one user, or for all of them, a page at a time."""
+        only = {"user": next(iter(names))} if len(names) == 1 else {}
+        found: list[tuple[str, _Connection]] = []
+        for offset in itertools.count(0, _PAGE):
+            pages = await self._ask({"auth": True, "acc": "EDGE", "limit": _PAGE, "offset": offset, **only})
+            found += [(page.server.id, each) for page in pages for each in page.data.connections]
+            if all(page.data.total <= offset + _PAGE for page in pages):
+                break
+        return found
+
+    async def _ask(self, question: dict[str, object]) -> list[_Listed]:
+        answers: list[Delivery] = []
+        inbox = f"{self._system.inbox}.list.{uuid.uuid4().hex[:12]}"
+        listener = await self._system.listen(inbox, answers.append)
+        try:
+            self._system.send(_LIST, json.dumps(question).encode(), reply=inbox)
+            await asyncio.sleep(_GATHER_S)
+        finally:
+            await listener.close()
+        return [listed for answer in answers if (listed := _read(answer.data)) is not None]
+
+
+def _read(data: bytes) -> _Listed | None:
+    try:
+        return msgspec.json.decode(data, type=_Listed)
+    except msgspec.DecodeError as error:
+        log.warning("a server's list of connections cannot be read: %s", error)
+        return None

@@ -1,0 +1,173 @@
+"""Who may connect to the bus, and with which rights: the decision behind NATS's auth callout.
+
+Everything that a client says is a claim until it is proved here. A refusal has a reason for the operator's log; the
+client only hears that it may not.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from msgspec import Struct
+
+from mesh.errors import BusError, DeviceError, IdentityError, NotAdmitted
+from mesh.identity.device_login import is_device_token, read_login
+from mesh.identity.did import parse_did
+from mesh.identity.nats_jwt import Admission
+from streams.devices import Standing
+from streams.errors import InvalidToken
+from streams.rights import node_rights
+from streams.subjects import MESH
+from streams.tokens import token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesh.identity.device_log import DeviceLog
+    from mesh.identity.device_login import DeviceProof
+    from mesh.identity.did import Did
+    from mesh.identity.nats_jwt import Question
+    from mesh.identity.peaq.resolver import DidResolver
+    from streams.devices import Device
+    from streams.tokens import Token
+
+log = logging.getLogger(__name__)
+
+AdmissionRule = Literal["listed", "open", "credential"]
+"""Which devices may take part: those that an operator admits, all that prove a DID, or those with an issuer's word."""
+
+LONGEST_SESSION: Final = timedelta(minutes=15)
+"""A right that was given lasts no longer, whatever the settings say."""
+
+_NODE: Final = "node:"
+
+
+class AdmissionPolicy(Struct, frozen=True, kw_only=True):
+    """What the operator decided about devices."""
+
+    rule: AdmissionRule = "listed"
+    lasts: timedelta = LONGEST_SESSION
+    most_waiting: int = 1000
+    """How many devices may wait to be admitted; more are refused without a trace in the log of events."""
+
+
+class People(Protocol):
+    """Finds out who a person is whose client shows a key or a session."""
+
+    async def admit(self, text: str) -> Admission:
+        """Return the rights that go with a key or a session.
+
+        Raises:
+            NotAdmitted: if there are none.
+        """
+        ...
+
+
+class Gatekeeper:
+    """Decides about one question after the other; it may be asked several at once."""
+
+    def __init__(
+        self,
+        devices: DeviceLog,
+        resolver: DidResolver,
+        policy: AdmissionPolicy,
+        *,
+        is_own_address: Callable[[str], bool],
+        is_own_device: Callable[[str], bool],
+        credential_of: Callable[[str, Did], str] | None = None,
+        people: People | None = None,
+    ) -> None:
+        """Decide by what is given.
+
+        Args:
+            devices: started.
+            resolver: finds out whether a DID was proved.
+            policy: who is admitted.
+            is_own_address: whether the mesh is reached at ``host:port``: else somebody passes on a signature.
+            is_own_device: whether a DID's key lies in the operator's own data folder.
+            credential_of: returns the issuer of a credential that holds for a DID, or raises NotAdmitted.
+            people: who may connect besides devices.
+        """
+        self._devices = devices
+        self._resolver = resolver
+        self._policy = policy
+        self._is_own_address = is_own_address
+        self._is_own_device = is_own_device
+        self._credential_of = credential_of
+        self._people = people
+
+    async def decide(self, question: Question) -> Admission:
+        """Return what somebody may do.
+
+        Raises:
+            NotAdmitted: if nothing; the text says why, for the operator.
+        """
+        text = question.options.auth_token
+        try:
+            if is_device_token(text):
+                return await self._device(question)
+            if text and self._people is not None:
+                return await self._people.admit(text)
+        except (IdentityError, DeviceError, InvalidToken) as error:
+            raise NotAdmitted(str(error)) from error
+        except BusError as error:
+            raise NotAdmitted(f"it cannot be decided now: {error}") from error
+        raise NotAdmitted("it shows neither a DID nor a key" if not text else "what it shows is nothing known here")
+
+    async def _device(self, question: Question) -> Admission:
+        shown = read_login(question.options.auth_token, question.options.sig, question.client.nonce)
+        node, did = token(shown.token.node), parse_did(shown.token.did)
+        if node == MESH:
+            raise NotAdmitted(f"{MESH!r} is the name of the services")
+        if not self._is_own_address(shown.token.audience):
+            raise NotAdmitted(
+                f"it dialled {shown.token.audience!r}, which is not an address of this mesh: see `audiences`"
+            )
+        # First what costs nothing: a device that is shut out is not proved anew at each of its tries.
+        known = self._devices.of(node, did.text)
+        if known is not None and known.is_shut_out:
+            raise NotAdmitted(f"device {node} is {known.standing}: {known.reason}")
+        proved = await self._resolver.authenticate(did, shown.proof, shown.message)
+        if proved.is_stale:
+            log.warning("device %s was let in by what the chain said %.0f s ago", node, proved.age_s)
+        device = await self._admitted(node, did, shown, known, proved.key_id or proved.how)
+        if device.standing is not Standing.ADMITTED:
+            raise NotAdmitted(f"device {node} ({did}) is not admitted: `ig3 devices admit {node}` lets it in")
+        return Admission(name=connection_name(node), rights=node_rights(node), lasts=self._lasts)
+
+    @property
+    def _lasts(self) -> timedelta:
+        return min(self._policy.lasts, LONGEST_SESSION)
+
+    async def _admitted(
+        self, node: Token, did: Did, shown: DeviceProof, known: Device | None, proved_by: str
+    ) -> Device:
+        """Bring the log up to what was just proved, and return what the device is then."""
+        device = known
+        if device is None or device.verified_at_ms is None:
+            reason = self._reason_to_admit(did, shown)
+            expected = device is not None and device.is_expected
+            if reason is None and not expected and self._devices.devices.waiting() >= self._policy.most_waiting:
+                raise NotAdmitted(f"{node} ({did}) is not admitted, and too many wait already")
+            device = await self._devices.verified(node, did.text, proved_by=proved_by)
+        if device.standing is Standing.VERIFIED and (reason := self._reason_to_admit(did, shown)) is not None:
+            device = await self._devices.admit(node, by="identity", reason=reason)
+        return device
+
+    def _reason_to_admit(self, did: Did, shown: DeviceProof) -> str | None:
+        if self._is_own_device(did.text):
+            return "its key lies in this mesh's data folder"
+        if self._policy.rule == "open":
+            return "every device with a DID is admitted"
+        if self._policy.rule == "credential" and self._credential_of is not None:
+            if shown.token.credential is None:
+                return None
+            return f"issued by {self._credential_of(shown.token.credential, did)}"
+        return None
+
+
+def connection_name(node: Token) -> str:
+    """The name under which the broker lists a device's connection; unlike what a client calls itself, it is ours."""
+    return f"{_NODE}{node}"

@@ -1,0 +1,101 @@
+"""The identity service from its start to its end: who may connect, and who may not any more."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final, Self
+
+from msgspec import Struct
+
+from mesh.broker.credentials import Credentials
+from mesh.bus.dialing import LinkOptions
+from mesh.bus.link import Link
+from mesh.identity.callout import Callout
+from mesh.identity.connections import Connections
+from mesh.identity.device_log import DeviceLog
+from mesh.identity.gatekeeper import Gatekeeper, connection_name
+from mesh.identity.nats_jwt import CalloutKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mesh.history.snapshots import SnapshotStore
+    from streams.devices import Device
+
+SERVICE: Final = "identity"
+
+
+class IdentityOptions(Struct, frozen=True, kw_only=True):
+    """Where the bus is, and whose service this is."""
+
+    servers: tuple[str, ...]
+    credentials: Credentials
+
+
+class IdentityService:
+    """An async context: inside it, the broker's questions are answered and decisions of operators take effect."""
+
+    def __init__(
+        self,
+        options: IdentityOptions,
+        make_gatekeeper: Callable[[DeviceLog], Gatekeeper],
+        snapshots: SnapshotStore | None = None,
+    ) -> None:
+        """Prepare; ``make_gatekeeper`` gets the log of devices, which is read before it is asked anything."""
+        self._options = options
+        self._make_gatekeeper = make_gatekeeper
+        self._snapshots = snapshots
+        self._stack = AsyncExitStack()
+        self._name = f"{SERVICE}-{os.getpid()}-{os.urandom(2).hex()}"
+        self._connections: Connections | None = None
+
+    async def __aenter__(self) -> Self:
+        """Connect, read who there is, and begin to answer.
+
+        Raises:
+            BusUnavailable: if the broker cannot be reached or refuses a credential.
+            BusError: if the log of devices cannot be read.
+        """
+        async with AsyncExitStack() as stack:
+            credentials = self._options.credentials
+            core = await self._connect(stack, credentials.core_service.seed_path, may_ask_streams=True)
+            system = await self._connect(stack, credentials.system.seed_path)
+            auth = await self._connect(stack, credentials.identity.seed_path)
+            devices = DeviceLog(core, self._snapshots)
+            await devices.start()
+            stack.push_async_callback(devices.stop)
+            self._connections = Connections(system)
+            stack.push_async_callback(self._connections.stop)
+            devices.on_change = self._on_device
+            # Decisions that were made while nobody was here.
+            shut_out = [device for device in devices.devices.all() if device.is_shut_out]
+            if shut_out:
+                self._connections.cut_soon(frozenset(connection_name(device.node) for device in shut_out))
+            callout = Callout(auth, CalloutKeys(credentials.issuer, credentials.sealed), self._make_gatekeeper(devices))
+            await callout.start()
+            stack.push_async_callback(callout.stop)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Answer what is under way, and disconnect."""
+        await self._stack.aclose()
+
+    def _on_device(self, device: Device) -> None:
+        if device.is_shut_out and self._connections is not None:
+            self._connections.cut_soon(frozenset({connection_name(device.node)}))
+
+    async def _connect(self, stack: AsyncExitStack, seed: Path, *, may_ask_streams: bool = False) -> Link:
+        link = await Link.connect(
+            LinkOptions(
+                servers=self._options.servers,
+                name=f"service:{self._name}",
+                inbox_prefix=f"_INBOX.svc.{self._name}",
+                seed_file=seed,
+                may_ask_streams=may_ask_streams,
+            )
+        )
+        stack.push_async_callback(link.close)
+        return link

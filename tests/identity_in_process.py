@@ -1,0 +1,78 @@
+"""The identity service inside a test process, and devices whose keys follow from their names."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from mesh.broker.server import EmbeddedServer
+from mesh.bus.dialing import LinkOptions
+from mesh.bus.link import Link
+from mesh.identity.device_log import DeviceLog
+from mesh.identity.device_login import DeviceLogin
+from mesh.identity.did import Did, did_key
+from mesh.identity.gatekeeper import AdmissionPolicy, Gatekeeper
+from mesh.identity.keys import SigningKey
+from mesh.identity.peaq.resolver import DidResolver, ResolverOptions
+from mesh.identity.service import IdentityOptions, IdentityService
+from streams import subjects
+from streams.tokens import Token
+
+OPEN = AdmissionPolicy(rule="open")
+
+
+def device_key(name: str) -> SigningKey:
+    """The key of the test device of this name, the same in each run."""
+    return SigningKey.from_secret("ed25519", hashlib.sha256(f"test device {name}".encode()).digest())
+
+
+def device_did(name: str) -> Did:
+    """The DID of the test device of this name."""
+    return did_key(device_key(name).public)
+
+
+def device_login(name: str, *, key: SigningKey | None = None, lasts: timedelta = timedelta(minutes=15)) -> DeviceLogin:
+    """Log in as the test device of this name, or under its name with another key."""
+    own = key or device_key(name)
+    return DeviceLogin(did_key(own.public), own, Token(name), lasts=lasts)
+
+
+def device_options(url: str, name: str, login: DeviceLogin | None = None) -> LinkOptions:
+    """Connect as the test device of this name."""
+    node = Token(name)
+    return LinkOptions(
+        servers=(url,),
+        name=subjects.node_connection(node),
+        inbox_prefix=subjects.node_inbox_prefix(node),
+        login=login or device_login(name),
+    )
+
+
+@asynccontextmanager
+async def identity_service(
+    server: EmbeddedServer,
+    policy: AdmissionPolicy = OPEN,
+    *,
+    addresses: frozenset[str] | None = None,
+    own: frozenset[str] = frozenset(),
+) -> AsyncIterator[IdentityService]:
+    """Run the service for a broker whose streams are there; ``addresses`` None takes devices wherever they dialled."""
+    resolver = DidResolver(ResolverOptions(attribute="did:peaq:{address}"))
+
+    def gatekeeper(devices: DeviceLog) -> Gatekeeper:
+        return Gatekeeper(
+            devices,
+            resolver,
+            policy,
+            is_own_address=lambda dialled: addresses is None or dialled in addresses,
+            is_own_device=own.__contains__,
+        )
+
+    options = IdentityOptions(servers=(server.url,), credentials=server.credentials)
+    async with IdentityService(options, gatekeeper) as service:
+        yield service
+
+
+async def connect_device(server: EmbeddedServer, name: str) -> Link:
+    """Connect with the rights of the test device of this name."""
+    return await Link.connect(device_options(server.url, name))
