@@ -133,6 +133,22 @@ class DeadLetterError(MeshError):
     """No such task is kept as dead, its content is gone, or somebody has decided about it already."""
 
 
+class IdentityError(MeshError):
+    """Root of what can be wrong with a key, an account or a DID."""
+
+
+class InvalidEncoding(IdentityError):
+    """A key or an account is not written as it should be: base58, SS58, hex, or a checksum does not fit."""
+
+
+class InvalidKey(IdentityError):
+    """The bytes are no key of their algorithm, or the text names a key in no way that is known here."""
+
+
+class InvalidDid(IdentityError):
+    """The text is not a DID that can sign here."""
+
+
 class InvalidCallout(IdentityError):
     """What the broker asks of the identity service cannot be read."""
 
