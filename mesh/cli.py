@@ -12,11 +12,12 @@ import click
 from mesh.processes.terminal import Invocation
 
 SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
-    ("Run a mesh", (("up", "Run a whole mesh on this machine: broker, dispatcher, gateway and nodes."),)),
+    ("Run a mesh", (("up", "Run a whole mesh on this machine: broker, identity, dispatcher, gateway and nodes."),)),
     (
         "Run one part of a mesh",
         (
             ("broker", "Run the NATS server with the streams of the mesh."),
+            ("identity", "Decide who may connect to the bus, and cut off who may not any more."),
             ("dispatcher", "Place tasks on nodes and see each of them to its one end."),
             ("gateway", "Serve the OpenAI API, the websocket and the live page."),
             ("node", "Run a model on this machine and answer tasks."),
@@ -30,6 +31,10 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("explain", "Show why a task went where it went."),
             ("dead", "List dead tasks, and have them tried again."),
         ),
+    ),
+    (
+        "Decide who takes part",
+        (("devices", "List devices, and decide which of them may take part."),),
     ),
     (
         "Look inside",

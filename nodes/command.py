@@ -33,8 +33,9 @@ Examples:
 def node(node: NodeSettings, mesh: MeshSettings) -> None:
     """Run a model on this machine and answer tasks.
 
-    The node announces its model to the mesh, with what it measured at start, and works on what it is assigned. It needs
-    the credential of nodes in the data folder (credentials/node.nk), which the broker makes at its first start.
+    The node announces its model to the mesh, with what it measured at start, and works on what it is assigned. It
+    proves who it is by a DID, whose key is made at the first start and stays in the data folder. A mesh on another
+    machine has to admit it once: until then the node waits, and says how.
     """
     screen = terminal()
 

@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from mesh.broker.credentials import Credentials
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
+from mesh.errors import BusRefused, BusUndecided, CredentialsError
+from mesh.identity.device_login import DeviceLogin
+from mesh.identity.key_file import device_key
 from mesh.processes.process import unless
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.telemetry import open_telemetry
@@ -18,12 +20,14 @@ from nodes.announce import Announcer
 from nodes.engines import open_engine
 from nodes.errors import EngineStuck, EngineUnavailable
 from nodes.node_id import node_id
+from nodes.pauses import jittered_s
 from nodes.status import StatusReporter
 from nodes.worker import Served, Worker
 from streams import subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from mesh.config.settings import MeshSettings
     from nodes.engine import Engine, Loading
@@ -35,6 +39,9 @@ log = logging.getLogger(__name__)
 
 ENGINE_STOP: Final = timedelta(seconds=10)
 """How long an engine may take to end what it is doing."""
+
+_LONGEST_WAIT_S: Final = 15
+"""Between two tries of a device that is not admitted."""
 
 _STEPS: Final = {
     "reading": "reading the model",
@@ -52,7 +59,7 @@ class NodeProcess:
 
         Raises:
             UnusableNodeId: if the node can have no id.
-            CredentialsError: if there is no credential for nodes in the data folder.
+            CredentialsError: if this device's key, or its credential, cannot be read or made.
         """
         self._settings = settings
         self._on_fraction = on_fraction
@@ -62,26 +69,53 @@ class NodeProcess:
             servers=mesh.nats_urls,
             name=subjects.node_connection(self.node),
             inbox_prefix=subjects.node_inbox_prefix(self.node),
-            seed_file=Credentials.load_one(mesh.data_dir, "node").seed_path,
+            login=self._login(settings, mesh),
         )
+
+    def _login(self, settings: NodeSettings, mesh: MeshSettings) -> DeviceLogin:
+        own = device_key(mesh.data_dir, self.node, settings.device_key, settings.device_passphrase_file)
+        self._did = own.did
+        credential = None if settings.device_credential is None else read_credential(settings.device_credential)
+        return DeviceLogin(own.did, own.key, self.node, credential=credential)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then let running answers finish for as long as the settings say.
 
         Raises:
-            BusUnavailable: if the broker cannot be reached at the start, or refuses this node for good.
+            BusUnavailable: if the broker cannot be reached at the start.
             EngineError: if the model cannot be loaded.
         """
         async with AsyncExitStack() as stack:
             stack.callback(self._telemetry.close)
             announce_progress("connecting")
-            link = await Link.connect(self._options)
+            link = await unless(stop, self._connect())
+            if link is None:
+                return
             stack.push_async_callback(link.close)
             engine = open_engine(self._settings.engine_spec, self._on_loading)
             stack.push_async_callback(_stop_engine, engine)
             replica = await unless(stop, engine.start())
             if replica is not None:
                 await self._serve(link, Served(engine, replica), stop)
+
+    async def _connect(self) -> Link:
+        """Connect; a device that nobody has admitted yet waits for that."""
+        tries = 0
+        while True:
+            try:
+                return await Link.connect(self._options)
+            except BusUndecided as error:
+                log.warning("%s; trying again", error)
+            except BusRefused as error:
+                tries += 1
+                if tries == 1:
+                    announce_progress("waiting to be admitted")
+                    log.warning("%s. This device is %s; its operator lets it in by: %s", error, self._did, self._remedy)
+                await asyncio.sleep(jittered_s(min(tries, _LONGEST_WAIT_S)))
+
+    @property
+    def _remedy(self) -> str:
+        return f"ig3 devices admit {self.node} --did {self._did}"
 
     async def _serve(self, link: Link, served: Served, stop: asyncio.Event) -> None:
         worker = Worker(link, self.node, (served,), self._telemetry)
@@ -112,6 +146,18 @@ class NodeProcess:
     def _on_loading(self, loading: Loading) -> None:
         announce_progress(_STEPS[loading.stage], loading.fraction)
         self._on_fraction(loading.fraction)
+
+
+def read_credential(path: Path) -> str:
+    """Read an issuer's word for this device.
+
+    Raises:
+        CredentialsError: if it cannot be read.
+    """
+    try:
+        return path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CredentialsError(f"cannot read the credential {path}: {error}") from error
 
 
 async def _until_broken(announcer: Announcer, worker: Worker) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
@@ -25,6 +26,22 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     instance: Annotated[
         int, Meta(ge=1, le=9999, description="Tells nodes apart that share a data folder, so that each has its own id.")
     ] = 1
+    device_key: Annotated[
+        Path | None,
+        Meta(
+            description="Key file of this device's DID, as `ig3 did create` makes it; none: one is made at the first"
+            " start and kept in the data folder.",
+            examples=["FILE"],
+        ),
+    ] = None
+    device_passphrase_file: Annotated[
+        Path | None,
+        Meta(description="File whose first line opens the key file; none: it is not sealed.", examples=["FILE"]),
+    ] = None
+    device_credential: Annotated[
+        Path | None,
+        Meta(description="File with an issuer's credential, where the mesh wants one.", examples=["FILE"]),
+    ] = None
     engine: Annotated[
         EngineName,
         Meta(description="What runs the model; synthetic generates fixed words, for benchmarks and fault tests."),

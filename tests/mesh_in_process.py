@@ -36,6 +36,7 @@ from streams.subjects import ServiceClass, TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token, token
 from streams.topology import TASKS, consumer_name, consumer_specs, stream_specs
+from tests.identity_in_process import connect_device, identity_service
 
 LIMIT_S = 30.0
 
@@ -93,6 +94,7 @@ class InProcessMesh:
         self.server = await self.stack.enter_async_context(EmbeddedServer(options))
         self.bus = await self.new_bus("test")
         await provision(self.bus.links, stream_specs(), consumer_specs())
+        await self.stack.enter_async_context(identity_service(self.server))
         await self.bus.follow()
         self.user_api = UserApi(self.bus)
         await self.user_api.start()
@@ -173,14 +175,7 @@ class InProcessMesh:
         engine = open_engine(EngineSpec(engine="synthetic", slots=slots, token_delay_ms=delay_ms, synthetic=synthetic))
         replica = await engine.start()
         stack.push_async_callback(engine.stop)
-        link = await Link.connect(
-            LinkOptions(
-                servers=(self.server.url,),
-                name=subjects.node_connection(node),
-                inbox_prefix=subjects.node_inbox_prefix(node),
-                seed_file=self.server.credentials.node.seed_path,
-            )
-        )
+        link = await connect_device(self.server, node)
         worker = Worker(link, node, [Served(engine, replica)], self.telemetry)
         status = StatusReporter(link, node, worker, timedelta(seconds=interval_s))
         await worker.listen()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Struct
 
-from mesh.errors import BusRefused, BusUnavailable
+from mesh.errors import BusRefused, BusUnavailable, BusUndecided
 
 if TYPE_CHECKING:
     from nats.aio.client import Server
@@ -26,6 +26,11 @@ _REFUSED_PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 """The same where they refused us: somebody has to decide otherwise first."""
 _PING_S: Final = 3
 _REFUSED: Final = "authorization violation"
+_UNDECIDED: Final = ("authentication timeout", "stale connection")
+"""With or without a word, the broker ends the connection if nobody has decided in time."""
+_DECIDED_WITHIN_S: Final = 4
+"""Longer than the broker waits for the identity service (nats.conf), so that it is heard what it says then."""
+_USUAL_S: Final = 2
 _MOST_PINGS: Final = 2
 """Pings without an answer after which a server counts as hung: nine seconds, where nats-py waits for six minutes."""
 
@@ -135,6 +140,7 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
 
     Raises:
         BusRefused: if the broker does not let us in.
+        BusUndecided: if nobody is there whom the broker could ask about us.
         BusUnavailable: if no server answers in time.
     """
     complaints = _Complaints(client, options.name)
@@ -159,7 +165,10 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
     await client.leave()
     if complaints.refused.is_set():
         raise BusRefused(f"cannot reach the bus at {where}: it does not let {options.name} in (Authorization Violation)")
-    raise BusUnavailable(f"cannot reach the bus at {where}: {complaints or f'no answer within {timeout_s:g} s'}")
+    reason = str(complaints) or f"no answer within {timeout_s:g} s"
+    if options.login is not None and any(word in reason.lower() for word in _UNDECIDED):
+        raise BusUndecided(f"nobody decides who may connect at {where}: no identity service runs there")
+    raise BusUnavailable(f"cannot reach the bus at {where}: {reason}")
 
 
 async def _connect(client: DirectClient, options: LinkOptions, complaints: _Complaints) -> None:
@@ -179,6 +188,7 @@ async def _connect(client: DirectClient, options: LinkOptions, complaints: _Comp
         allow_reconnect=True,
         max_reconnect_attempts=-1,
         reconnect_time_wait=_ROUND_PAUSE_S,  # pyright: ignore[reportArgumentType] - used as seconds to sleep, so a float will do
+        connect_timeout=_USUAL_S if options.login is None else _DECIDED_WITHIN_S,
         skip_subject_validation=True,
     )
 

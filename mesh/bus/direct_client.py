@@ -92,6 +92,12 @@ class DirectClient(Client):
         self._abort()
         await super()._connect_to_server(s)
 
+    async def _process_connect_init(self) -> None:
+        await super()._process_connect_init()
+        if not self.is_connected:
+            # nats-py takes the end of the stream for an answer, and would count as connected.
+            raise StaleConnectionError
+
     async def _process_err(self, err_msg: str) -> None:
         if any(word in err_msg.lower() for word in _EXPIRED):
             # nats-py would close for good. Whoever logs in shows anew who it is, and goes on where it was.

@@ -33,7 +33,7 @@ class DeviceSettings(Struct, frozen=True, kw_only=True):
             " it dialled, and any other address is refused."
         ),
     ] = ()
-    session: Annotated[
+    device_session: Annotated[
         timedelta, Meta(description="How long the right to be connected lasts before it must be proved anew.")
     ] = LONGEST_SESSION
     waiting_devices: Annotated[
@@ -44,7 +44,7 @@ class DeviceSettings(Struct, frozen=True, kw_only=True):
         """Check what a type cannot say."""
         for audience in self.audiences:
             parse_address(audience)
-        if not _SHORTEST <= self.session <= LONGEST_SESSION:
-            raise ValueError(f"session must be {_SHORTEST} to {LONGEST_SESSION}")
+        if not _SHORTEST <= self.device_session <= LONGEST_SESSION:
+            raise ValueError(f"device_session must be {_SHORTEST} to {LONGEST_SESSION}")
         if self.admission == "credential" and not self.credential_issuers:
             raise ValueError("admission = credential needs credential_issuers")

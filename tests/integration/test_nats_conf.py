@@ -73,13 +73,6 @@ class Client:
 
 
 @pytest.fixture
-async def node(server: EmbeddedServer) -> AsyncIterator[Client]:
-    client = await Client.connect(server, server.credentials.node, subjects.node_inbox_prefix(NODE))
-    yield client
-    await client.nats.close()
-
-
-@pytest.fixture
 async def user(server: EmbeddedServer) -> AsyncIterator[Client]:
     client = await Client.connect(server, server.credentials.user, subjects.user_inbox_prefix(ACCOUNT))
     yield client
@@ -88,39 +81,6 @@ async def user(server: EmbeddedServer) -> AsyncIterator[Client]:
 
 def key(account: Token = ACCOUNT) -> subjects.TaskKey:
     return subjects.TaskKey(account, new_task_id())
-
-
-async def test_a_node_may_say_and_hear_what_is_its_own(node: Client) -> None:
-    assert await node.may_publish(subjects.status(NODE))
-    assert await node.may_publish(subjects.node_api(NODE, "announce"))
-    assert await node.may_subscribe(subjects.node_inbox_all(NODE))
-    assert await node.may_subscribe(f"{subjects.node_inbox_prefix(NODE)}.>")
-
-
-@pytest.mark.parametrize(
-    "subject",
-    [
-        subjects.result(key(), NODE),
-        subjects.result(key(), subjects.MESH),
-        subjects.submitted("standard", key()),
-        subjects.user_api(ACCOUNT, "cancel"),
-        subjects.node_inbox(NODE, "assign"),
-        "$JS.API.STREAM.DELETE.TASKS",
-        "$JS.ACK.TASKS.dispatch-standard.1.1.1.1.1",
-        "$SYS.REQ.SERVER.PING",
-        "_INBOX.user.local.x",
-        "anything",
-    ],
-)
-async def test_a_node_may_not_say(node: Client, subject: str) -> None:
-    assert not await node.may_publish(subject)
-
-
-@pytest.mark.parametrize(
-    "subject", [">", "results.>", "live.>", "tasks.>", "_INBOX.>", "_INBOX.user.local.>", "$SYS.>", "status.*"]
-)
-async def test_a_node_may_not_hear(node: Client, subject: str) -> None:
-    assert not await node.may_subscribe(subject)
 
 
 async def test_a_user_may_say_and_hear_what_is_its_accounts(user: Client) -> None:
@@ -156,34 +116,6 @@ async def test_a_user_may_not_hear(user: Client, subject: str) -> None:
     assert not await user.may_subscribe(subject)
 
 
-async def test_a_node_may_write_where_it_was_asked_to_answer_and_nowhere_else(
-    server: EmbeddedServer, node: Client
-) -> None:
-    service = await Client.connect(server, server.credentials.edge_service)
-    heard: asyncio.Queue[str] = asyncio.Queue()
-    granted, other = (subjects.result(key(), NODE) for _ in range(2))
-
-    async def answer(message: Msg) -> None:
-        for _ in range(3):
-            await node.nats.publish(message.reply, b"chunk")
-        await node.nats.publish(other, b"chunk")
-
-    async def hear(message: Msg) -> None:
-        await heard.put(message.subject)
-
-    await node.nats.subscribe(subjects.node_inbox(NODE, "assign"), cb=answer)
-    await node.nats.flush()
-    await service.nats.subscribe("results.>", cb=hear)
-    await service.nats.flush()
-    await service.nats.publish(subjects.node_inbox(NODE, "assign"), b"", reply=granted)
-    async with asyncio.timeout(30):
-        assert [await heard.get() for _ in range(3)] == [granted] * 3
-        await node.first_refusal.wait()
-    assert other in node.refused[0]
-    assert heard.empty()
-    await service.nats.close()
-
-
 async def test_claims_and_facts_are_apart(server: EmbeddedServer) -> None:
     edge = await Client.connect(server, server.credentials.edge_service)
     core = await Client.connect(server, server.credentials.core_service)
@@ -201,10 +133,10 @@ async def test_the_system_user_hears_who_connects_and_disconnects(server: Embedd
     system = await Client.connect(server, server.credentials.system)
     events = await system.nats.subscribe("$SYS.ACCOUNT.EDGE.DISCONNECT")
     await system.nats.flush()
-    gone = await Client.connect(server, server.credentials.node)
+    gone = await Client.connect(server, server.credentials.user)
     await gone.nats.close()
     told = json.loads((await events.next_msg(timeout=30)).data)
-    assert told["client"]["user"] == server.credentials.node.public_key
+    assert told["client"]["user"] == server.credentials.user.public_key
     await system.nats.close()
 
 
@@ -227,7 +159,7 @@ async def test_limits_stay_below_the_disk_and_leave_room_for_facts(server: Embed
     limits = [limit(await one.nats.jetstream().account_info()) for one in (edge, core)]
     await edge.nats.close()
     await core.nats.close()
-    assert sum(limits) <= 0.6 * shutil.disk_usage(server.credentials.node.seed_path).free
+    assert sum(limits) <= 0.6 * shutil.disk_usage(server.credentials.user.seed_path).free
     assert limits[0] > limits[1] > 0
 
 
@@ -257,6 +189,6 @@ def test_there_is_no_secret_in_what_an_operator_may_show(tmp_path: Path) -> None
     options = BrokerOptions(data_dir=tmp_path)
     credentials = Credentials.load_or_create(tmp_path)
     shown = write_env_file(options, broker_variables(options, credentials)).read_text() + find_conf().read_text()
-    for one in credentials.all():
+    for one in (*credentials.all(), credentials.issuer, credentials.sealed):
         assert one.public_key in shown
         assert one.seed_path.read_text().strip() not in shown

@@ -91,7 +91,7 @@ def test_broker_env_only_makes_what_an_operator_needs_and_starts_nothing(tmp_pat
     assert made == {"nats.env", *(f"credentials/{name}.nk" for name in USERS)}
 
 
-USERS = ("edge-service", "core-service", "system", "node", "user")
+USERS = ("edge-service", "core-service", "system", "identity", "user", "issuer", "sealed")
 
 
 def test_the_committed_configuration_page_is_what_the_code_says() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import nkeys
 import pytest
+from nacl.public import Box, PrivateKey, PublicKey
 
 from mesh.broker.credentials import Credentials
-from mesh.broker.nkey import new_seed, public_key_of
+from mesh.broker.nkey import KeyKind, new_seed, public_key_of, read_public, secret_of, write_public
 from mesh.errors import CredentialsError
 
 
@@ -20,7 +21,9 @@ def test_only_the_owner_can_read_what_is_made(tmp_path: Path) -> None:
     made = Credentials.load_or_create(tmp_path)
     assert {mode_of(one.seed_path) for one in made.all()} == {0o600}
     assert mode_of(tmp_path / "credentials") == 0o700
-    assert len(list((tmp_path / "credentials").iterdir())) == len(made.all())
+    signers = (made.issuer, made.sealed)
+    assert {mode_of(one.seed_path) for one in signers} == {0o600}
+    assert len(list((tmp_path / "credentials").iterdir())) == len(made.all()) + len(signers)
 
 
 def test_each_user_has_a_key_of_its_own_in_its_account(tmp_path: Path) -> None:
@@ -30,31 +33,31 @@ def test_each_user_has_a_key_of_its_own_in_its_account(tmp_path: Path) -> None:
         "edge-service": "EDGE",
         "core-service": "CORE",
         "system": "SYS",
-        "node": "EDGE",
+        "identity": "AUTH",
         "user": "EDGE",
     }
 
 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:
     first = Credentials.load_or_create(tmp_path)
-    first.node.seed_path.unlink()
+    first.system.seed_path.unlink()
     second = Credentials.load_or_create(tmp_path)
-    assert second.user == first.user
-    assert second.node.public_key != first.node.public_key
+    assert (second.user, second.issuer, second.sealed) == (first.user, first.issuer, first.sealed)
+    assert second.system.public_key != first.system.public_key
     assert Credentials.load(tmp_path) == second
 
 
-def test_a_device_loads_its_own_credential_alone(tmp_path: Path) -> None:
+def test_a_client_loads_its_own_credential_alone(tmp_path: Path) -> None:
     made = Credentials.load_or_create(tmp_path)
-    for other in made.all():
-        if other.name != "node":
+    for other in (*made.all(), made.issuer, made.sealed):
+        if other.name != "user":
             other.seed_path.unlink()
-    assert Credentials.load_one(tmp_path, "node") == made.node
+    assert Credentials.load_one(tmp_path, "user") == made.user
 
 
 def test_a_missing_credential_says_where_it_comes_from(tmp_path: Path) -> None:
-    with pytest.raises(CredentialsError, match=r"node\.nk does not exist: start the broker once"):
-        Credentials.load_one(tmp_path, "node")
+    with pytest.raises(CredentialsError, match=r"user\.nk does not exist: start the broker once"):
+        Credentials.load_one(tmp_path, "user")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
@@ -98,7 +101,26 @@ def test_a_damaged_seed_is_refused_and_not_shown(tmp_path: Path, damage: Callabl
     assert not damaged or damaged not in str(refused.value)
 
 
-def test_keys_are_those_of_the_reference_library() -> None:
+@pytest.mark.parametrize("kind", [KeyKind.USER, KeyKind.ACCOUNT])
+def test_keys_are_those_of_the_reference_library(kind: KeyKind) -> None:
     for _ in range(20):
-        seed = new_seed()
-        assert bytes(nkeys.from_seed(bytearray(seed.encode())).public_key) == public_key_of(seed).encode()
+        seed = new_seed(kind)
+        public = public_key_of(seed, kind)
+        assert bytes(nkeys.from_seed(bytearray(seed.encode())).public_key) == public.encode()
+        assert write_public(read_public(public, kind), kind) == public
+
+
+def test_a_curve_key_opens_what_was_sealed_for_its_public_half() -> None:
+    seed = new_seed(KeyKind.CURVE)
+    own, other = PrivateKey(secret_of(seed, KeyKind.CURVE)), PrivateKey.generate()
+    public = public_key_of(seed, KeyKind.CURVE)
+    assert (seed[:2], public[0]) == ("SX", "X")
+    sealed = Box(other, PublicKey(read_public(public, KeyKind.CURVE))).encrypt(b"words")
+    assert Box(own, other.public_key).decrypt(sealed) == b"words"
+
+
+def test_a_key_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="not the seed of an account"):
+        public_key_of(new_seed(KeyKind.USER), KeyKind.ACCOUNT)
+    with pytest.raises(ValueError, match="not the public key of a curve"):
+        read_public(public_key_of(new_seed()), KeyKind.CURVE)

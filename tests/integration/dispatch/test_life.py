@@ -264,8 +264,10 @@ async def test_a_new_device_is_registered_once(mesh: InProcessMesh):
     await mesh.steps(await mesh.submit())
 
     view = running.feed.roster.node(node.name, now_s=running.feed.now_s())
-    info = await mesh.bus.core.request(f"$JS.API.STREAM.INFO.{DEVICES}", b"")
+    registered = subjects.device(node.name, "registered")
+    question = json.dumps({"subjects_filter": registered}).encode()
+    info = await mesh.bus.core.request(f"$JS.API.STREAM.INFO.{DEVICES}", question)
 
     assert view is not None
     assert view.is_registered
-    assert json.loads(info.data)["state"]["messages"] == 1
+    assert json.loads(info.data)["state"]["subjects"] == {registered: 1}

@@ -10,8 +10,6 @@ from msgspec.structs import replace
 
 from gateway.dispatcher.ending import stored_end
 from mesh.bus.answer import follow
-from mesh.bus.dialing import LinkOptions
-from mesh.bus.link import Link
 from mesh.errors import BusError
 from mesh.history.stream_facts import last_message
 from streams import subjects
@@ -35,6 +33,7 @@ from streams.subjects import TaskKey
 from streams.task_id import bucket_of
 from streams.tokens import token
 from streams.topology import results_stream
+from tests.identity_in_process import connect_device
 from tests.mesh_in_process import LIMIT_S, InProcessMesh
 
 if TYPE_CHECKING:
@@ -58,14 +57,7 @@ class Rogue:
         self._reporting: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self.link = await Link.connect(
-            LinkOptions(
-                servers=(self._mesh.server.url,),
-                name=f"node:{self.node}",
-                inbox_prefix=subjects.node_inbox_prefix(self.node),
-                seed_file=self._mesh.server.credentials.node.seed_path,
-            )
-        )
+        self.link = await connect_device(self._mesh.server, self.node)
         await self.link.listen(subjects.node_inbox(self.node, "assign"), self._orders.put_nowait)
         self._reporting = asyncio.create_task(self._report())
         await self._announce()

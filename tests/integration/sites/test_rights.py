@@ -184,7 +184,7 @@ async def test_the_hub_cannot_use_the_sites_jetstream(linked: Linked, call: str)
     await hub.close()
 
 
-@pytest.mark.parametrize("who", ["node", "user", "edge-service"])
+@pytest.mark.parametrize("who", ["identity", "user", "edge-service"])
 async def test_a_client_of_the_hub_cannot_link_a_broker_of_its_own(tmp_path: Path, pair: Pair, who: str) -> None:
     seed = (pair.hub.mesh.data_dir / "credentials" / f"{who}.nk").read_text().strip()
     conf = tmp_path / "leaf.conf"

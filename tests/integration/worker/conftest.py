@@ -12,7 +12,8 @@ from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.bus.provision import provision
 from mesh.config.address import Address
-from streams.topology import stream_specs
+from streams.topology import DEVICES, stream_specs
+from tests.identity_in_process import identity_service
 from tests.integration.worker.played_dispatcher import PlayedDispatcher
 from tests.integration.worker.site import NODE, Site
 
@@ -32,7 +33,18 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
             )
         )
         stack.push_async_callback(edge.close)
-        await provision({"EDGE": edge}, [spec for spec in stream_specs() if spec.account == "EDGE"], [])
+        core = await Link.connect(
+            LinkOptions(
+                servers=(server.url,),
+                name="service:registry",
+                inbox_prefix="_INBOX.svc.registry",
+                seed_file=server.credentials.core_service.seed_path,
+            )
+        )
+        stack.push_async_callback(core.close)
+        needed = [spec for spec in stream_specs() if spec.account == "EDGE" or spec.name == DEVICES]
+        await provision({"EDGE": edge, "CORE": core}, needed, [])
+        await stack.enter_async_context(identity_service(server))
         dispatcher = PlayedDispatcher(link=edge, node=NODE)
         await dispatcher.start()
         yield Site(server, options.data_dir, dispatcher)

@@ -9,14 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from mesh.broker.server import EmbeddedServer
-from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from nodes.engine import Engine, EngineSpec, Generate, SyntheticKind
 from nodes.engines import open_engine
 from nodes.worker import Served, Worker
-from streams import subjects
 from streams.chat import Message, Sampling
 from streams.tokens import Token
+from tests.identity_in_process import device_options
 from tests.integration.worker.played_dispatcher import PlayedDispatcher, until
 
 NODE = Token("node-1")
@@ -31,14 +30,7 @@ class Site:
     dispatcher: PlayedDispatcher
 
     async def connect_node(self, url: str | None = None) -> Link:
-        return await Link.connect(
-            LinkOptions(
-                servers=(url or self.server.url,),
-                name=f"node:{NODE}",
-                inbox_prefix=subjects.node_inbox_prefix(NODE),
-                seed_file=self.server.credentials.node.seed_path,
-            )
-        )
+        return await Link.connect(device_options(url or self.server.url, NODE))
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:

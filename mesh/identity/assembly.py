@@ -1,0 +1,95 @@
+"""The gatekeeper as the settings want it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from mesh.config.address import parse_address
+from mesh.errors import SettingsError
+from mesh.identity.credential import check_credential, check_issuers
+from mesh.identity.gatekeeper import AdmissionPolicy, Gatekeeper
+from mesh.identity.key_file import own_device_dids
+from mesh.identity.peaq.resolver import DidResolver
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from pathlib import Path
+
+    from mesh.config.address import Address
+    from mesh.config.settings import MeshSettings
+    from mesh.identity.device_log import DeviceLog
+    from mesh.identity.device_settings import DeviceSettings
+    from mesh.identity.did import Did
+    from mesh.identity.settings import IdentitySettings
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@asynccontextmanager
+async def gatekeeper_maker(
+    mesh: MeshSettings, devices: DeviceSettings, identity: IdentitySettings
+) -> AsyncIterator[Callable[[DeviceLog], Gatekeeper]]:
+    """Open what the gatekeeper needs, and close it afterwards.
+
+    Raises:
+        IdentityError: if an issuer cannot issue credentials.
+    """
+    issuers = check_issuers(devices.credential_issuers)
+
+    def credential_of(text: str, did: Did) -> str:
+        return check_credential(text, did, issuers=issuers, now_s=time.time())
+
+    async with AsyncExitStack() as stack:
+        yield partial(
+            Gatekeeper,
+            resolver=await _resolver(identity, stack),
+            policy=AdmissionPolicy(
+                rule=devices.admission, lasts=devices.device_session, most_waiting=devices.waiting_devices
+            ),
+            is_own_address=OwnAddresses((*(url.partition("://")[2] for url in mesh.nats_urls), *devices.audiences)),
+            is_own_device=partial(_is_own_device, mesh.data_dir),
+            credential_of=credential_of,
+        )
+
+
+class OwnAddresses:
+    """Where a mesh is reached, as devices dial it. All names of loopback are one."""
+
+    def __init__(self, addresses: Iterable[str]) -> None:
+        """Take ``host:port`` texts."""
+        self._own = frozenset(_in_one_way(parse_address(text)) for text in addresses)
+
+    def __call__(self, dialled: str) -> bool:
+        """Whether ``host:port``, which a stranger names, is one of them."""
+        try:
+            return _in_one_way(parse_address(dialled)) in self._own
+        except SettingsError:
+            return False
+
+
+def _in_one_way(address: Address) -> Address:
+    host = address.host.lower().rstrip(".")
+    return address._replace(host="127.0.0.1" if host in _LOOPBACK else host)
+
+
+def _is_own_device(data_dir: Path, did: str) -> bool:
+    # Read anew: a node on this machine may have made its key a moment ago.
+    return did in own_device_dids(data_dir)
+
+
+async def _resolver(identity: IdentitySettings, stack: AsyncExitStack) -> DidResolver:
+    readings = None
+    if identity.chain is not None:
+        # substrate-interface takes seconds to load, and only a mesh with a chain has it.
+        from mesh.identity.peaq.chain import ChainReader
+        from mesh.identity.peaq.readings import Readings
+
+        reader = ChainReader(identity.chain)
+        stack.push_async_callback(reader.close)
+        readings = Readings(reader, identity.cache)
+    resolver = DidResolver(identity.resolver, readings)
+    stack.push_async_callback(resolver.close)
+    return resolver
