@@ -146,8 +146,11 @@ class _Verification:
         )
 
     def _is_cut(self, key: TaskKey, fold: TaskFold) -> bool:
-        """Whether the task's first events have expired: then its log says nothing any more."""
-        return fold.state.n == 0 and created_ms(key.task) < self._cut_before_ms
+        """Whether the task's first events have expired: then its log says nothing any more.
+
+        A task of the very millisecond of the cut may have lost its first event to it.
+        """
+        return fold.state.n == 0 and 0 < created_ms(key.task) <= self._cut_before_ms
 
     # --- ENDED -------------------------------------------------------------------------------------------------------
 
