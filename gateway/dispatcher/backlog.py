@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.dispatcher.life import TaskLife
     from mesh.bus.link import Link
-    from streams.subjects import ServiceClass
+    from streams.subjects import ServiceClass, TaskKey
 
 INTERVAL_S: Final = 1.0
 _WINDOW_S: Final = 30.0
@@ -30,7 +30,7 @@ _Queue = tuple[str, "ServiceClass"]
 class BacklogReports:
     """Sends what is held each ``INTERVAL_S``, and that it leaves when it stops."""
 
-    def __init__(self, core: Link, name: str, lives: Mapping[str, TaskLife]) -> None:
+    def __init__(self, core: Link, name: str, lives: Mapping[TaskKey, TaskLife]) -> None:
         """Prepare; ``lives`` are this dispatcher's tasks."""
         self._core = core
         self._subject = subjects.backlog(token(name))

@@ -43,8 +43,8 @@ _TRIES: Final = 3
 class Cancelling:
     """Serves cancel requests: of users in EDGE, of our own services in CORE, of other dispatchers."""
 
-    def __init__(self, bus: Bus, lives: Mapping[str, TaskLife]) -> None:
-        """Prepare; ``lives`` are this dispatcher's tasks by id."""
+    def __init__(self, bus: Bus, lives: Mapping[TaskKey, TaskLife]) -> None:
+        """Prepare; ``lives`` are this dispatcher's tasks."""
         self._bus = bus
         self._lives = lives
         self._submissions = Submissions(bus.edge)
@@ -66,7 +66,7 @@ class Cancelling:
     async def _cancel(self, delivery: Delivery, request: Cancel) -> CancelOutcome:
         key = TaskKey(subjects.parse_call(delivery.subject).caller, parse_task_id(request.task))
         for _ in range(_TRIES):
-            if (life := self._life_of(key)) is not None:
+            if (life := self._lives.get(key)) is not None:
                 return await self._end_life(life, request)
             # Looked up first: of a task that is over, or was never there, no dispatcher would say a word.
             if await ending.stored_end(self._bus, key) is not None or not await self._submissions.exists(key):
@@ -85,7 +85,7 @@ class Cancelling:
 
     async def _cancel_if_ours(self, delivery: Delivery, request: Cancel) -> CancelOutcome | None:
         account = token(delivery.subject.rpartition(".")[2])
-        life = self._life_of(TaskKey(account, parse_task_id(request.task)))
+        life = self._lives.get(TaskKey(account, parse_task_id(request.task)))
         return None if life is None else await self._end_life(life, request)
 
     async def _end_life(self, life: TaskLife, request: Cancel) -> CancelOutcome:
@@ -112,7 +112,3 @@ class Cancelling:
         with contextlib.suppress(Superseded):
             await ending.close(self._bus, run, end)
         return CancelOutcome(task=key.task, outcome=closing(end).outcome)
-
-    def _life_of(self, key: TaskKey) -> TaskLife | None:
-        life = self._lives.get(key.task)
-        return life if life is not None and life.record.key == key else None

@@ -186,7 +186,7 @@ class TaskLife:
             has_text=state.chars > 0,
             is_suspect=retrying.is_suspect(state.failures, self._settings),
         )
-        ticket = Ticket(key.account, key.task, self.service_class, wish)
+        ticket = Ticket(key, self.service_class, wish)
         placement = self._placer.ask(ticket)
         if placement.node is not None:
             return placement
@@ -203,7 +203,7 @@ class TaskLife:
         if not verdict.done():
             return ticket.granted.result()
         if ticket.granted.done() and (node := ticket.granted.result().node) is not None:
-            self._placer.release(node, self._asked.model, self.record.key.task)
+            self._placer.release(node, self._asked.model, self.record.key)
         ticket.granted.cancel()
         return verdict.result()
 
@@ -225,15 +225,15 @@ class TaskLife:
             )
             return await self._watch(node)
         finally:
-            self._placer.release(node, self.model, record.key.task)
+            self._placer.release(node, self.model, record.key)
 
     async def _adopt(self, node: str) -> Verdict:
         """Go on with an attempt that a dispatcher before us began."""
-        self._placer.occupy(node, self.model, self.record.key.task)
+        self._placer.occupy(node, self.model, self.record.key)
         try:
             return await self._watch(node)
         finally:
-            self._placer.release(node, self.model, self.record.key.task)
+            self._placer.release(node, self.model, self.record.key)
 
     async def _watch(self, node: str) -> Verdict:
         self.posting.begin(node, self._placer.process_of(node))
