@@ -28,6 +28,8 @@ from streams.events import TaskAssigned, TaskError, TaskHalted, TaskQueued, Task
 from streams.task import Phase, closing
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from gateway.dispatcher.placer import Placer
     from gateway.dispatcher.scheduler import Placement
     from gateway.dispatcher.settings import DispatcherSettings
@@ -105,6 +107,22 @@ class TaskLife:
         self._span.note(ATTRIBUTE_OUTCOME, end.outcome)
         self._span.note(ATTRIBUTE_ATTEMPT, self.record.state.attempt)
         self._span.end(None if end.error is None else end.error.code)
+
+    async def has_begun(self) -> bool:
+        """Whether any dispatcher has written anything of the task.
+
+        Raises:
+            BusError: if the stream cannot be read now.
+        """
+        if self._work.deliveries == 1:
+            return False
+        await self.record.read()
+        return self.record.state.phase is not Phase.SUBMITTED
+
+    def set_aside(self, pause: timedelta) -> None:
+        """Give the task back, to come again later, instead of ``run``."""
+        self._span.end("set_aside")
+        self._work.hand_back(pause)
 
     def hand_over(self) -> None:
         """Give the node that has the task its order, once more if need be."""

@@ -18,6 +18,7 @@ from gateway.dispatcher.backlog import BacklogReports
 from gateway.dispatcher.cancelling import Cancelling
 from gateway.dispatcher.life import TaskLife
 from gateway.dispatcher.node_reports import NodeReports
+from gateway.dispatcher.overflow import Overflow, Waiting
 from gateway.dispatcher.placer import Placer
 from gateway.dispatcher.task_run import Verdict, failed
 from mesh.bus.work import WorkQueue
@@ -82,7 +83,8 @@ class Dispatcher:
         self._placer = Placer(feed)
         self._reports = NodeReports(bus, self.lives, self.name)
         self._cancelling = Cancelling(bus, self.lives)
-        self._backlog = BacklogReports(bus.core, self.name, self.lives)
+        self._overflow = Overflow(settings.account_overflow)
+        self._backlog = BacklogReports(bus.core, self.name, self.lives, self._overflow)
         self._held: Counter[tuple[Token, subjects.ServiceClass]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._queues = [
@@ -162,7 +164,12 @@ class Dispatcher:
         try:
             asked = gate.read_submission(work)
             refused = None if isinstance(asked, TaskError) else self._check(life, asked)
+            if refused is None and isinstance(asked, TaskSubmitted) and await self._is_too_much(life, asked):
+                refused = self._set_aside(life, asked)
+                if refused is None:
+                    return
             await life.run(asked, refused)
+            self._backlog.note_end(life.model, life.service_class)
         except BusError as error:
             log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
             work.hand_back()
@@ -175,7 +182,6 @@ class Dispatcher:
         finally:
             self.lives.pop(life.record.key, None)
             self._let_go(life.record.key.account, life.service_class)
-            self._backlog.note_end(life.model, life.service_class)
             self._telemetry.add(TASKS_HELD, -1, {ATTRIBUTE_CLASS: life.service_class})
             life.over.set()
 
@@ -185,11 +191,29 @@ class Dispatcher:
             del self._held[account, service_class]
 
     def _check(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
-        if self._held[life.record.key.account, life.service_class] > self._settings.account_limit:
-            return gate.too_many_error(life.service_class, self._settings.account_limit)
         return gate.check_submission(
             life.record.key.task, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
         )
+
+    async def _is_too_much(self, life: TaskLife, asked: TaskSubmitted) -> bool:
+        """Whether the account has its fill here, and nobody has begun this task; what is late only has to end."""
+        if self._held[life.record.key.account, life.service_class] <= self._settings.account_limit:
+            return False
+        return self._time_left(life, asked) > timedelta(0) and not await life.has_begun()
+
+    def _set_aside(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
+        """Let the task come again later; returns why not, where far too many wait like this already."""
+        account, service_class = life.record.key.account, life.service_class
+        if not self._overflow.has_room(account, service_class):
+            most = self._settings.account_limit + self._settings.account_overflow
+            return gate.too_many_error(service_class, most, retry_after_s=self._backlog.retry_after_s(service_class))
+        waiting = Waiting(account, service_class, asked.model)
+        life.set_aside(self._overflow.add(waiting, longest=self._time_left(life, asked)))
+        return None
+
+    def _time_left(self, life: TaskLife, asked: TaskSubmitted) -> timedelta:
+        until_ms = gate.deadline_ms(life.record.key.task, asked, default=self._settings.deadline)
+        return timedelta(milliseconds=until_ms - now_ms())
 
     def _is_known(self, model: str) -> bool:
         return self._feed.roster.knows(model) or model in self._settings.known_models
