@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Listener
     from mesh.bus.service_bus import Bus
+    from streams.subjects import TaskKey
 
 
 _PAGE: Final = 2000
@@ -29,11 +30,11 @@ _PAGE: Final = 2000
 class ProjectionDesk:
     """Answers for one process: for its roster, and for the tasks that it holds if it is a dispatcher."""
 
-    def __init__(self, bus: Bus, feed: RosterFeed, lives: Mapping[str, TaskLife] | None = None) -> None:
-        """Prepare; ``lives`` are a dispatcher's tasks by id."""
+    def __init__(self, bus: Bus, feed: RosterFeed, lives: Mapping[TaskKey, TaskLife] | None = None) -> None:
+        """Prepare; ``lives`` are a dispatcher's tasks."""
         self._bus = bus
         self._feed = feed
-        self._lives: Mapping[str, TaskLife] = {} if lives is None else lives
+        self._lives: Mapping[TaskKey, TaskLife] = {} if lives is None else lives
         self._listener: Listener | None = None
 
     async def start(self) -> None:

@@ -6,7 +6,6 @@ yet, so it is counted here: a burst between two reports meets the same bounds. A
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from msgspec import Struct
 
 from gateway.backlog_feed import Queue
 from gateway.errors import GatewayError
+from gateway.retry_after import UNKNOWN_S, retry_after_s
 from streams.clock import now_ms
 
 if TYPE_CHECKING:
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 _TOO_MANY_REQUESTS: Final = 429
 _UNAVAILABLE: Final = 503
-_SHORTEST_S: Final = 1
-_LONGEST_S: Final = 60
-_UNKNOWN_S: Final = 10
-"""When to come back where nothing has ended lately, so that nobody can say."""
 
 _GRACE_MS: Final = 60_000
 _SWEEP_S: Final = 30.0
@@ -76,7 +72,7 @@ class QueueGate:
         self._bus = bus
         self.feed = feed
         self._limits = limits
-        self._ours: dict[str, _Ours] = {}
+        self._ours: dict[TaskKey, _Ours] = {}
         self._open_of = Counter[str]()
         self._fresh: tuple[Counter[Queue], Counter[Queue]] = (Counter(), Counter())
         """Ours by queue that the dispatchers may not have reported yet: of this round of reports, and of the last."""
@@ -112,19 +108,19 @@ class QueueGate:
         """
         if (trouble := self.trouble) is not None:
             message = f"The mesh takes no tasks now: {trouble}."
-            raise TaskNotTaken(message, status=_UNAVAILABLE, code="no_dispatcher", retry_after_s=_UNKNOWN_S)
+            raise TaskNotTaken(message, status=_UNAVAILABLE, code="no_dispatcher", retry_after_s=UNKNOWN_S)
         totals = self.feed.backlogs.totals
         limit = self._limits.open_tasks_of.get(account, self._limits.open_tasks)
         # Of the reported ones those are ours that were ours then; the rest is the other gateways' and the bus's own.
         others = max(0, totals.open_of.get(account, 0) - self._ours_when_reported.get(account, 0))
         if (over := self._open_of[account] + others - limit) >= 0:
-            after_s = _retry_after_s(over, sum(totals.ended_per_s.values()))
+            after_s = retry_after_s(over, sum(totals.ended_per_s.values()))
             message = f"Rate limit reached for account {account}: {limit} tasks are open. Try again in {after_s} s."
             raise TaskNotTaken(message, status=_TOO_MANY_REQUESTS, code="rate_limit_exceeded", retry_after_s=after_s)
         queue = (model, service_class)
         waiting = totals.waiting_in.get(queue, 0) + self._fresh[0][queue] + self._fresh[1][queue]
         if (over := waiting - self._limits.waiting) >= 0:
-            after_s = _retry_after_s(over, totals.ended_per_s.get(queue, 0.0))
+            after_s = retry_after_s(over, totals.ended_per_s.get(queue, 0.0))
             message = (
                 f"That model is currently overloaded with other requests: {waiting} {service_class} tasks wait for "
                 f"`{model}`. Try again in {after_s} s."
@@ -133,20 +129,20 @@ class QueueGate:
 
     def opened(self, key: TaskKey, model: str, service_class: ServiceClass, *, deadline_at_ms: int) -> None:
         """Count a task that is being submitted; ``dropped`` takes it back."""
-        self.dropped(key.task)
+        self.dropped(key)
         ours = _Ours(
             account=key.account,
             queue=(model, service_class),
             round=self._round,
             gone_at_ms=deadline_at_ms + _GRACE_MS,
         )
-        self._ours[key.task] = ours
+        self._ours[key] = ours
         self._open_of[key.account] += 1
         self._fresh[0][ours.queue] += 1
 
-    def dropped(self, task: str) -> None:
+    def dropped(self, key: TaskKey) -> None:
         """Count a task no more: it has ended, or was not stored after all."""
-        ours = self._ours.pop(task, None)
+        ours = self._ours.pop(key, None)
         if ours is None:
             return
         self._open_of[ours.account] -= 1
@@ -155,7 +151,7 @@ class QueueGate:
             self._fresh[age][ours.queue] -= 1
 
     def _on_end(self, key: TaskKey) -> None:
-        self.dropped(key.task)
+        self.dropped(key)
 
     def _on_report(self, dispatcher: str) -> None:
         self._ours_when_reported = dict(self._open_of)
@@ -173,8 +169,8 @@ class QueueGate:
         if now_s - self._swept_at_s < _SWEEP_S:
             return
         self._swept_at_s = now_s
-        for task in [task for task, ours in self._ours.items() if ours.gone_at_ms < now_ms()]:
-            self.dropped(task)
+        for key in [key for key, ours in self._ours.items() if ours.gone_at_ms < now_ms()]:
+            self.dropped(key)
         self._open_of = +self._open_of
 
     def _forget_ours(self) -> None:
@@ -183,10 +179,3 @@ class QueueGate:
         self._open_of.clear()
         self._fresh = (Counter(), Counter())
         self._ours_when_reported = {}
-
-
-def _retry_after_s(over: int, ended_per_s: float) -> int:
-    """When there is room again, if tasks go on ending as they do."""
-    if ended_per_s <= 0:
-        return _UNKNOWN_S
-    return min(_LONGEST_S, max(_SHORTEST_S, math.ceil((over + 1) / ended_per_s)))

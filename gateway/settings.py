@@ -19,6 +19,10 @@ OnDisconnect = Literal["continue", "cancel"]
 
 _CHOICES: Final[tuple[OnDisconnect, ...]] = get_args(OnDisconnect)
 
+MOST_OPEN: Final = 4096
+"""What ``open_limit`` may be at most, and what each dispatcher lets wait of an account beyond what it holds: no task
+that a gateway has taken within its limits is refused after that."""
+
 
 class GatewaySettings(Struct, frozen=True, kw_only=True):
     """How one gateway serves HTTP."""
@@ -55,7 +59,12 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         Meta(description="The same for single accounts: ACCOUNT=cancel or ACCOUNT=continue."),
     ] = ()
     open_limit: Annotated[
-        int, Meta(ge=1, description="Tasks that an account may have open, running or waiting; more are refused (429).")
+        int,
+        Meta(
+            ge=1,
+            le=MOST_OPEN,
+            description="Tasks that an account may have open, running or waiting; more are refused (429).",
+        ),
     ] = 640
     open_limit_of: Annotated[tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER.")] = ()
     waiting_limit: Annotated[
@@ -104,6 +113,6 @@ def _choice(text: str) -> OnDisconnect:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{text!r} is not a whole number above 0")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_OPEN:
+        raise ValueError(f"{text!r} is not a whole number from 1 to {MOST_OPEN}")
     return int(text)

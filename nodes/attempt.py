@@ -62,9 +62,9 @@ class Attempt:
         """Completion tokens generated so far, those included that are written anew and published no more."""
 
     @property
-    def task(self) -> Token:
-        """The task's id."""
-        return self._key.task
+    def key(self) -> TaskKey:
+        """Which task this is, and whose."""
+        return self._key
 
     @property
     def number(self) -> int:
@@ -110,25 +110,26 @@ class Attempt:
         except NodeError as error:
             return self._refused_for(error)
         except BusUnavailable as error:
-            log.warning("task %s: attempt %d given up: %s", self.task, self.number, error)
+            log.warning("task %s: attempt %d given up: %s", self.key.task, self.number, error)
             return None
         except Exception:
-            log.exception("task %s: attempt %d failed", self.task, self.number)
+            log.exception("task %s: attempt %d failed", self.key.task, self.number)
             return self.refused("internal_error", "the node failed while writing the answer", 500)
 
     def refused(self, code: str, message: str, status: int) -> Refused:
         """Say that this node will not go on with the attempt."""
         return Refused(
-            task=self.task,
+            task=self.key.task,
             attempt=self.number,
             dispatcher=self._dispatcher,
             code=code,
             message=message,
             status=status,
+            account=self.key.account,
         )
 
     async def _generate_and_write(self) -> Report | None:
-        self._generating = generating = asyncio.create_task(self._generate(), name=f"generate-{self.task}")
+        self._generating = generating = asyncio.create_task(self._generate(), name=f"generate-{self.key.task}")
         try:
             return await self._write()
         finally:
@@ -145,7 +146,7 @@ class Attempt:
         except NodeError as error:
             self._outbox.fail(error)
         except Exception as error:
-            log.exception("task %s: the engine failed", self.task)
+            log.exception("task %s: the engine failed", self.key.task)
             self._outbox.fail(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
 
     async def _pump(self) -> None:
@@ -176,10 +177,11 @@ class Attempt:
 
     def _finished(self) -> Finished:
         return Finished(
-            task=self.task,
+            task=self.key.task,
             attempt=self.number,
             dispatcher=self._dispatcher,
             sequence=self._writer.last_sequence,
+            account=self.key.account,
         )
 
     def _refused_for(self, error: NodeError) -> Refused:

@@ -10,12 +10,13 @@ from msgspec.structs import replace
 from streams import subjects
 from streams.codec import encode
 from streams.messages import Finished, Refused
+from streams.subjects import TaskKey
+from streams.tokens import Token
 
 if TYPE_CHECKING:
     from mesh.bus.link import Link
     from nodes.attempt import Report
     from streams.messages import Assign
-    from streams.tokens import Token
 
 log = logging.getLogger(__name__)
 
@@ -30,20 +31,21 @@ class Reports:
         """Report by ``link`` as ``node``."""
         self._link = link
         self._node = node
-        self._ended: dict[tuple[str, int], Report | None] = {}
+        self._ended: dict[tuple[TaskKey, int], Report | None] = {}
 
-    def ended(self, task: str, attempt: int, report: Report | None) -> None:
+    def ended(self, key: TaskKey, attempt: int, report: Report | None) -> None:
         """Tell how an attempt ended; None, if the dispatcher ended it itself."""
-        self._ended[task, attempt] = report
+        self._ended[key, attempt] = report
         if len(self._ended) > _REMEMBERED:
             del self._ended[next(iter(self._ended))]
         self.tell(report)
 
     def has_ended(self, assign: Assign) -> bool:
         """Whether the attempt is over; then its end is told once more, maybe to another dispatcher than before."""
-        if (assign.task, assign.attempt) not in self._ended:
+        attempt = (TaskKey(Token(assign.account), Token(assign.task)), assign.attempt)
+        if attempt not in self._ended:
             return False
-        report = self._ended[assign.task, assign.attempt]
+        report = self._ended[attempt]
         self.tell(None if report is None else replace(report, dispatcher=assign.dispatcher))
         return True
 

@@ -28,10 +28,10 @@ from streams import subjects
 from streams.clock import now_ms
 from streams.codec import decode
 from streams.errors import StreamsError
-from streams.messages import Assign, Refused, ReplicaLoad, Running, Stop
+from streams.messages import Assign, Refused, ReplicaLoad, Running, Stop, is_about
 from streams.subjects import TaskKey
 from streams.task_id import parse_task_id
-from streams.tokens import Token, token
+from streams.tokens import token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from nodes.attempt import Report
     from nodes.engine import Engine
     from streams.messages import Replica
+    from streams.tokens import Token
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Worker:
         self._health = {model: EngineHealth(entry.engine, self._on_broken) for model, entry in self._served.items()}
         self._broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._watchers: list[Callable[[], None]] = []
-        self._runs: dict[Token, _Run] = {}
+        self._runs: dict[TaskKey, _Run] = {}
         self._open: set[asyncio.Task[Report | None]] = set()
         self._busy: Counter[str] = Counter()
         self._past_tokens: Counter[str] = Counter()
@@ -119,7 +120,7 @@ class Worker:
         await self._all_ended(HAND_OVER)
         for attempt in (run.attempt for run in unfinished):
             report = attempt.refused("node_stopping", "the node was shut down before the end", 503)
-            self._reports.ended(attempt.task, attempt.number, report)
+            self._reports.ended(attempt.key, attempt.number, report)
 
     async def _all_ended(self, limit: timedelta) -> None:
         if self._open:
@@ -128,7 +129,10 @@ class Worker:
     def running(self) -> tuple[Running, ...]:
         """What runs now, with a counter each that shows whether it still moves."""
         runs = (run.attempt for run in self._runs.values())
-        return tuple(Running(task=run.task, attempt=run.number, model=run.model, tokens=run.tokens) for run in runs)
+        return tuple(
+            Running(task=run.key.task, attempt=run.number, model=run.model, tokens=run.tokens, account=run.key.account)
+            for run in runs
+        )
 
     def tokens_by_model(self) -> Counter[str]:
         """Completion tokens generated since the start."""
@@ -162,7 +166,7 @@ class Worker:
         self._take(assign, key, delivery)
 
     def _take(self, assign: Assign, key: TaskKey, delivery: Delivery) -> None:
-        run = self._runs.get(key.task)
+        run = self._runs.get(key)
         if run is not None and run.attempt.number >= assign.attempt:
             if run.attempt.number == assign.attempt:
                 run.attempt.renew(assign, delivery.reply)
@@ -189,7 +193,7 @@ class Worker:
             self._cancel(superseded)
         run = attempt.run() if superseded is None else _run_after(superseded.doing, attempt)
         doing = asyncio.create_task(run, name=f"attempt-{key.task}-{assign.attempt}")
-        self._runs[key.task] = _Run(attempt, doing)
+        self._runs[key] = _Run(attempt, doing)
         self._open.add(doing)
         self._busy[attempt.model] += 1
         doing.add_done_callback(lambda done: self._on_end(attempt, done))
@@ -211,12 +215,12 @@ class Worker:
         self._open.discard(done)
         self._busy[attempt.model] -= 1
         self._past_tokens[attempt.model] += attempt.tokens
-        run = self._runs.get(attempt.task)
+        run = self._runs.get(attempt.key)
         if run is not None and run.doing is done:
-            del self._runs[attempt.task]
+            del self._runs[attempt.key]
         report = None if done.cancelled() else done.result()
         self._health[attempt.model].note(report)
-        self._reports.ended(attempt.task, attempt.number, report)
+        self._reports.ended(attempt.key, attempt.number, report)
         self._changed()
 
     def _on_stop(self, delivery: Delivery) -> None:
@@ -225,10 +229,10 @@ class Worker:
         except StreamsError as error:
             log.warning("ignored what is no stop: %s", error)
             return
-        run = self._runs.get(Token(stop.task))
-        if run is not None and run.attempt.number <= stop.attempt:
-            log.info("task %s: attempt %d stops: %s", stop.task, run.attempt.number, stop.reason)
-            self._cancel(run)
+        meant = [run for key, run in self._runs.items() if is_about(stop, key)]
+        if len(meant) == 1 and meant[0].attempt.number <= stop.attempt:
+            log.info("task %s: attempt %d stops: %s", stop.task, meant[0].attempt.number, stop.reason)
+            self._cancel(meant[0])
 
     def _cancel(self, run: _Run) -> None:
         run.doing.cancel()
@@ -273,4 +277,5 @@ def _refusal(assign: Assign, objection: Objection) -> Refused:
         code=objection.code,
         message=objection.message,
         status=objection.status,
+        account=assign.account,
     )

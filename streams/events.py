@@ -55,6 +55,8 @@ class Candidate(Struct, frozen=True, kw_only=True, omit_defaults=True):
     node: str
     score: float | None = None
     rejected: str | None = None
+    has_failed: bool = False
+    """Whether it has failed this task: then it comes behind all others, whatever its score."""
 
 
 class TaskError(Struct, frozen=True, kw_only=True, omit_defaults=True):

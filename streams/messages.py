@@ -12,7 +12,7 @@ from msgspec import Meta, Raw, Struct
 from streams.chat import Count, Message, Sampling
 from streams.events import Attempt, Seam
 from streams.replica import Replica
-from streams.subjects import ServiceClass
+from streams.subjects import ServiceClass, TaskKey
 
 __all__ = [
     "ALL_MESSAGES",
@@ -39,6 +39,7 @@ __all__ = [
     "StoreRequest",
     "StoreStatus",
     "StoredEvent",
+    "is_about",
 ]
 
 
@@ -78,6 +79,7 @@ class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):
     task: str
     attempt: Attempt
     reason: str
+    account: str = ""
 
 
 # --- node -> services: status.<node>, api.node.<node>.* ----------------------------------------------------------
@@ -90,6 +92,7 @@ class Running(Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempt: Attempt
     model: str = ""
     tokens: Count = 0
+    account: str = ""
 
 
 class ReplicaLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -136,6 +139,7 @@ class Finished(Wire, frozen=True, kw_only=True, tag="node.finished.v1"):
     attempt: Attempt
     dispatcher: str
     sequence: int
+    account: str = ""
 
 
 class Refused(Wire, frozen=True, kw_only=True, tag="node.refused.v1"):
@@ -147,6 +151,12 @@ class Refused(Wire, frozen=True, kw_only=True, tag="node.refused.v1"):
     code: str
     message: str
     status: int = 503
+    account: str = ""
+
+
+def is_about(message: Stop | Running, key: TaskKey) -> bool:
+    """Whether a message means this task: two accounts may have one of the same id. Old senders do not say whose."""
+    return message.task == key.task and message.account in {"", key.account}
 
 
 class Ask(Wire, frozen=True, kw_only=True, tag="node.ask.v1"):

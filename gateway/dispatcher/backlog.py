@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
+from gateway.retry_after import retry_after_s
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.dispatcher.life import TaskLife
+    from gateway.dispatcher.overflow import Overflow
     from mesh.bus.link import Link
-    from streams.subjects import ServiceClass
+    from streams.subjects import ServiceClass, TaskKey
 
 INTERVAL_S: Final = 1.0
 _WINDOW_S: Final = 30.0
@@ -30,11 +32,12 @@ _Queue = tuple[str, "ServiceClass"]
 class BacklogReports:
     """Sends what is held each ``INTERVAL_S``, and that it leaves when it stops."""
 
-    def __init__(self, core: Link, name: str, lives: Mapping[str, TaskLife]) -> None:
-        """Prepare; ``lives`` are this dispatcher's tasks."""
+    def __init__(self, core: Link, name: str, lives: Mapping[TaskKey, TaskLife], overflow: Overflow) -> None:
+        """Prepare; ``lives`` are this dispatcher's tasks, ``overflow`` those that it handed back to wait."""
         self._core = core
         self._subject = subjects.backlog(token(name))
         self._lives = lives
+        self._overflow = overflow
         self._ended: deque[tuple[float, _Queue]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -52,6 +55,11 @@ class BacklogReports:
         """Count a task that has ended."""
         self._ended.append((time.monotonic(), (model, service_class)))
 
+    def retry_after_s(self, service_class: ServiceClass) -> int:
+        """When some tasks of a class have ended, if they go on ending as they do."""
+        ended = sum(count for (_, ended_class), count in self._ended_lately().items() if ended_class == service_class)
+        return retry_after_s(0, ended / _WINDOW_S)
+
     async def _run(self) -> None:
         while True:
             self._core.send(self._subject, encode(self._report()))
@@ -67,6 +75,9 @@ class BacklogReports:
             else:
                 waiting[account] += 1
                 queues[life.model, life.service_class] += 1
+        for account, service_class, model in self._overflow.waiting():
+            waiting[account] += 1
+            queues[model, service_class] += 1
         ended = self._ended_lately()
         return Backlog(
             at_ms=now_ms(),

@@ -43,8 +43,8 @@ _TRIES: Final = 3
 class Cancelling:
     """Serves cancel requests: of users in EDGE, of our own services in CORE, of other dispatchers."""
 
-    def __init__(self, bus: Bus, lives: Mapping[str, TaskLife]) -> None:
-        """Prepare; ``lives`` are this dispatcher's tasks by id."""
+    def __init__(self, bus: Bus, lives: Mapping[TaskKey, TaskLife]) -> None:
+        """Prepare; ``lives`` are this dispatcher's tasks."""
         self._bus = bus
         self._lives = lives
         self._submissions = Submissions(bus.edge)
@@ -66,14 +66,16 @@ class Cancelling:
     async def _cancel(self, delivery: Delivery, request: Cancel) -> CancelOutcome:
         key = TaskKey(subjects.parse_call(delivery.subject).caller, parse_task_id(request.task))
         for _ in range(_TRIES):
-            if (life := self._life_of(key)) is not None:
-                return await self._end_life(life, request)
+            if (life := self._lives.get(key)) is not None and (ended := await self._end_life(life, request)):
+                return ended
             # Looked up first: of a task that is over, or was never there, no dispatcher would say a word.
             if await ending.stored_end(self._bus, key) is not None or not await self._submissions.exists(key):
                 break
             try:
                 reply = await self._bus.core.request(f"{_OWNER}.{key.account}", encode(request), timeout=_OWNER_TIMEOUT)
-                return decode(reply.data, CancelOutcome)
+                outcome = decode(reply.data, CancelOutcome)
+                if outcome.outcome != "unknown":
+                    return outcome
             except (NoResponders, RequestTimedOut):
                 pass
             try:
@@ -85,13 +87,15 @@ class Cancelling:
 
     async def _cancel_if_ours(self, delivery: Delivery, request: Cancel) -> CancelOutcome | None:
         account = token(delivery.subject.rpartition(".")[2])
-        life = self._life_of(TaskKey(account, parse_task_id(request.task)))
+        life = self._lives.get(TaskKey(account, parse_task_id(request.task)))
         return None if life is None else await self._end_life(life, request)
 
-    async def _end_life(self, life: TaskLife, request: Cancel) -> CancelOutcome:
+    async def _end_life(self, life: TaskLife, request: Cancel) -> CancelOutcome | None:
+        """Cancel what runs here; None if it was given back to the queue in this moment, and has not ended."""
         life.record.decide(Verdict(kind="cancelled", reason=request.reason))
         await life.over.wait()
-        return await self._outcome(life.record.key)
+        outcome = await self._outcome(life.record.key)
+        return None if outcome.outcome == "unknown" else outcome
 
     async def _outcome(self, key: TaskKey) -> CancelOutcome:
         end = await ending.stored_end(self._bus, key)
@@ -112,7 +116,3 @@ class Cancelling:
         with contextlib.suppress(Superseded):
             await ending.close(self._bus, run, end)
         return CancelOutcome(task=key.task, outcome=closing(end).outcome)
-
-    def _life_of(self, key: TaskKey) -> TaskLife | None:
-        life = self._lives.get(key.task)
-        return life if life is not None and life.record.key == key else None

@@ -81,10 +81,13 @@ def deadline_error(*, waited_for: str) -> TaskError:
     return TaskError(code="deadline_exceeded", message=f"The deadline passed while {waited_for}.", status=504)
 
 
-def too_many_error(service_class: str, limit: int) -> TaskError:
-    """What a task ends with whose account has too many of its class open already.
+def too_many_error(service_class: str, limit: int, *, retry_after_s: int) -> TaskError:
+    """What a task ends with whose account has far too many of its class open already.
 
     A gateway says so before it accepts; this is for tasks that were published straight on the bus.
     """
-    message = f"The account has {limit} {service_class} tasks open at this dispatcher: wait for some of them to end."
+    message = (
+        f"The account has {limit} {service_class} tasks open at this dispatcher, or the whole class is full. "
+        f"Try again in {retry_after_s} s."
+    )
     return TaskError(code="rate_limit_exceeded", message=message, status=429)

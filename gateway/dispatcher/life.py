@@ -28,6 +28,8 @@ from streams.events import TaskAssigned, TaskError, TaskHalted, TaskQueued, Task
 from streams.task import Phase, closing
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from gateway.dispatcher.placer import Placer
     from gateway.dispatcher.scheduler import Placement
     from gateway.dispatcher.settings import DispatcherSettings
@@ -105,6 +107,22 @@ class TaskLife:
         self._span.note(ATTRIBUTE_OUTCOME, end.outcome)
         self._span.note(ATTRIBUTE_ATTEMPT, self.record.state.attempt)
         self._span.end(None if end.error is None else end.error.code)
+
+    async def has_begun(self) -> bool:
+        """Whether any dispatcher has written anything of the task.
+
+        Raises:
+            BusError: if the stream cannot be read now.
+        """
+        if self._work.deliveries == 1:
+            return False
+        await self.record.read()
+        return self.record.state.phase is not Phase.SUBMITTED
+
+    def set_aside(self, pause: timedelta) -> None:
+        """Give the task back, to come again later, instead of ``run``."""
+        self._span.end("set_aside")
+        self._work.hand_back(pause)
 
     def hand_over(self) -> None:
         """Give the node that has the task its order, once more if need be."""
@@ -186,7 +204,7 @@ class TaskLife:
             has_text=state.chars > 0,
             is_suspect=retrying.is_suspect(state.failures, self._settings),
         )
-        ticket = Ticket(key.account, key.task, self.service_class, wish)
+        ticket = Ticket(key, self.service_class, wish)
         placement = self._placer.ask(ticket)
         if placement.node is not None:
             return placement
@@ -203,7 +221,7 @@ class TaskLife:
         if not verdict.done():
             return ticket.granted.result()
         if ticket.granted.done() and (node := ticket.granted.result().node) is not None:
-            self._placer.release(node, self._asked.model, self.record.key.task)
+            self._placer.release(node, self._asked.model, self.record.key)
         ticket.granted.cancel()
         return verdict.result()
 
@@ -225,15 +243,15 @@ class TaskLife:
             )
             return await self._watch(node)
         finally:
-            self._placer.release(node, self.model, record.key.task)
+            self._placer.release(node, self.model, record.key)
 
     async def _adopt(self, node: str) -> Verdict:
         """Go on with an attempt that a dispatcher before us began."""
-        self._placer.occupy(node, self.model, self.record.key.task)
+        self._placer.occupy(node, self.model, self.record.key)
         try:
             return await self._watch(node)
         finally:
-            self._placer.release(node, self.model, self.record.key.task)
+            self._placer.release(node, self.model, self.record.key)
 
     async def _watch(self, node: str) -> Verdict:
         self.posting.begin(node, self._placer.process_of(node))

@@ -18,7 +18,7 @@ from streams.messages import Ask, Finished, Refused, Standing
 from streams.subjects import TaskKey
 from streams.task import Phase, TaskState, fold
 from streams.task_id import parse_task_id
-from streams.tokens import token
+from streams.tokens import Token, token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +37,8 @@ _LAST_ORDER: Final = 3
 class NodeReports:
     """Hears all nodes; acts on what is about this dispatcher's own tasks."""
 
-    def __init__(self, bus: Bus, lives: Mapping[str, TaskLife], name: str) -> None:
-        """Prepare; ``lives`` are this dispatcher's tasks by id."""
+    def __init__(self, bus: Bus, lives: Mapping[TaskKey, TaskLife], name: str) -> None:
+        """Prepare; ``lives`` are this dispatcher's tasks."""
         self._bus = bus
         self._lives = lives
         self._name = name
@@ -106,10 +106,19 @@ class NodeReports:
         return _standing(state, node, ask.attempt, stored[-1].sequence if stored else 0)
 
     def _life_of(self, delivery: Delivery, report: Finished | Refused | Ask) -> TaskLife | None:
-        life = self._lives.get(report.task)
-        if life is None or life.posting.node != subjects.parse_call(delivery.subject).caller:
+        node = subjects.parse_call(delivery.subject).caller
+        if report.account:
+            life = self._lives.get(TaskKey(Token(report.account), Token(report.task)))
+        else:
+            life = self._only_life_of(node, report.task)
+        if life is None or life.posting.node != node:
             return None
         return life if life.record.state.attempt == report.attempt else None
+
+    def _only_life_of(self, node: Token, task: str) -> TaskLife | None:
+        """Find what an old node means, which does not say whose task it is: nothing, where it has two of that id."""
+        found = [life for key, life in self._lives.items() if key.task == task and life.posting.node == node]
+        return found[0] if len(found) == 1 else None
 
 
 def _standing(state: TaskState, node: str, attempt: int, last_sequence: int) -> Standing:

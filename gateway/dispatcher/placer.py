@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dispatcher.fair_queue import FairQueue
 from gateway.dispatcher.scheduler import Placement, Wish, place
-from streams.subjects import SERVICE_CLASSES
+from streams.messages import is_about
+from streams.subjects import SERVICE_CLASSES, TaskKey
 from streams.tokens import Token
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from gateway.roster_feed import RosterFeed
+    from streams.messages import Running
     from streams.roster import NodeView
     from streams.subjects import ServiceClass
 
@@ -23,12 +27,11 @@ _REMEMBER_S: Final = 15.0
 class Ticket:
     """One task that wants a node."""
 
-    __slots__ = ("account", "granted", "service_class", "task", "wish")
+    __slots__ = ("granted", "key", "service_class", "wish")
 
-    def __init__(self, account: str, task: str, service_class: ServiceClass, wish: Wish) -> None:
+    def __init__(self, key: TaskKey, service_class: ServiceClass, wish: Wish) -> None:
         """Made for each attempt."""
-        self.account = account
-        self.task = task
+        self.key = key
         self.service_class: ServiceClass = service_class
         self.wish = wish
         self.granted: asyncio.Future[Placement] = asyncio.get_running_loop().create_future()
@@ -41,10 +44,10 @@ class Placer:
         """Watch the roster for slots that become free."""
         self._feed = feed
         self._waiting: dict[str, dict[ServiceClass, FairQueue[Ticket]]] = {}
-        self._ours: dict[tuple[str, str], set[str]] = {}
-        self._suspects: dict[str, str] = {}
+        self._ours: dict[tuple[str, str], set[TaskKey]] = {}
+        self._suspects: dict[str, TaskKey] = {}
         self._suspects_waiting: list[Ticket] = []
-        self._ended: dict[str, float] = {}
+        self._ended: dict[TaskKey, float] = {}
         self._unsubscribe = feed.subscribe(self._on_change)
 
     def stop(self) -> None:
@@ -61,7 +64,7 @@ class Placer:
         if ticket.wish.is_suspect:
             self._suspects_waiting.append(ticket)
         else:
-            self._queue_of(ticket).add(ticket.account, ticket)
+            self._queue_of(ticket).add(ticket.key.account, ticket)
         return Placement(node=None, candidates=placement.candidates)
 
     def position(self, ticket: Ticket) -> int:
@@ -69,17 +72,17 @@ class Placer:
         classes = self._waiting.get(ticket.wish.model, {})
         urgent = SERVICE_CLASSES[: SERVICE_CLASSES.index(ticket.service_class)]
         before = sum(len(classes[name]) for name in urgent if name in classes)
-        return before + self._queue_of(ticket).position(ticket.account, ticket)
+        return before + self._queue_of(ticket).position(ticket.key.account, ticket)
 
     def withdraw(self, ticket: Ticket) -> None:
         """Wait no more."""
         if ticket in self._suspects_waiting:
             self._suspects_waiting.remove(ticket)
-        self._queue_of(ticket).remove(ticket.account, ticket)
+        self._queue_of(ticket).remove(ticket.key.account, ticket)
 
-    def occupy(self, node: str, model: str, task: str) -> None:
+    def occupy(self, node: str, model: str, key: TaskKey) -> None:
         """Count a slot as used by a task of ours; also for one that another dispatcher has placed."""
-        self._ours.setdefault((node, model), set()).add(task)
+        self._ours.setdefault((node, model), set()).add(key)
 
     def process_of(self, node: str) -> str | None:
         """The process that a node last reported from."""
@@ -87,17 +90,17 @@ class Placer:
         return view.status.process if view is not None and view.status is not None else None
 
     def _take(self, node: str, ticket: Ticket) -> None:
-        self.occupy(node, ticket.wish.model, ticket.task)
+        self.occupy(node, ticket.wish.model, ticket.key)
         if ticket.wish.is_suspect:
-            self._suspects[node] = ticket.task
+            self._suspects[node] = ticket.key
 
-    def release(self, node: str, model: str, task: str) -> None:
+    def release(self, node: str, model: str, key: TaskKey) -> None:
         """Count the slot as free again, and give it to who waits."""
-        self._ours.get((node, model), set()).discard(task)
-        if self._suspects.get(node) == task:
+        self._ours.get((node, model), set()).discard(key)
+        if self._suspects.get(node) == key:
             del self._suspects[node]
         now = time.monotonic()
-        self._ended[task] = now
+        self._ended[key] = now
         self._forget_before(now - _REMEMBER_S)
         self._grant(model)
 
@@ -144,12 +147,14 @@ class Placer:
     def _in_use(self, node: NodeView, model: str) -> int:
         ours = self._ours.get((node.node, model), set())
         running = node.status.running if node.status is not None else ()
-        others = sum(
-            1
-            for entry in running
-            if entry.model in ("", model) and entry.task not in ours and entry.task not in self._ended
-        )
+        others = sum(1 for entry in running if entry.model in ("", model) and not self._is_known(entry, ours))
         return len(ours) + others
+
+    def _is_known(self, entry: Running, ours: Set[TaskKey]) -> bool:
+        if not entry.account:
+            return any(is_about(entry, key) for key in (*ours, *self._ended))
+        key = TaskKey(Token(entry.account), Token(entry.task))
+        return key in ours or key in self._ended
 
     def _queue_of(self, ticket: Ticket) -> FairQueue[Ticket]:
         classes = self._waiting.setdefault(ticket.wish.model, {})

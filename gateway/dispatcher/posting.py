@@ -88,5 +88,6 @@ class Posting:
         """Tell the node of the current attempt to write no more; the broker's fence holds it to that."""
         state = self._record.state
         if state.node is not None:
-            stop = Stop(task=self._record.key.task, attempt=state.attempt, reason=reason)
+            key = self._record.key
+            stop = Stop(task=key.task, attempt=state.attempt, reason=reason, account=key.account)
             self._bus.edge.send(subjects.node_inbox(Token(state.node), "stop"), encode(stop))

@@ -69,9 +69,13 @@ def _lost(failures: Sequence[AttemptFailure]) -> int:
 
 
 def seam(state: TaskState, *, continues: bool) -> Seam | None:
-    """How the next attempt joins what was written, given whether its engine can go on from a text."""
+    """How the next attempt joins what was written, given whether its engine can go on from a text.
+
+    Where a node could not go on from the text, the answer is written anew out of sight. Only where that came to another
+    text it begins again before the reader's eyes.
+    """
     if not state.chars:
         return None
     if state.failures and state.failures[-1].code == CANNOT_CONTINUE:
-        return "restarted"
+        return "restarted" if state.seam == "replayed" else "replayed"
     return "continued" if continues else "replayed"

@@ -13,11 +13,10 @@ if TYPE_CHECKING:
 
     from streams.roster import NodeView
 
-POLICY: Final = "most-speed-free.v1"
+POLICY: Final = "most-speed-free.v2"
 """Name and version of the rule, kept with every placement."""
 
 _GUESSED_TOKENS_PER_S: Final = 1.0
-_AFTER_FAILURE: Final = 0.001
 _WRITES_ANEW: Final = 0.1
 
 
@@ -52,7 +51,7 @@ class Placement(Struct, frozen=True, kw_only=True):
 def place(
     wish: Wish, nodes: Iterable[NodeView], in_use: Mapping[str, int], *, suspected: Container[str] = ()
 ) -> Placement:
-    """Choose the node that promises the most tokens per second to one more task.
+    """Choose the node that promises the most tokens per second to one more task; those that failed it come last.
 
     Args:
         wish: what the task needs.
@@ -63,11 +62,15 @@ def place(
     asked = tuple(nodes)
     candidates = tuple(_judge(wish, node, in_use.get(node.node, 0), suspected) for node in asked)
     able = [candidate for candidate in candidates if candidate.score is not None]
-    best = max(able, key=lambda candidate: (candidate.score or 0.0, candidate.node), default=None)
+    best = max(able, key=_preference, default=None)
     if best is None:
         return Placement(node=None, candidates=candidates)
     replica = next(node.replica_of(wish.model) for node in asked if node.node == best.node)
     return Placement(node=best.node, candidates=candidates, continues=replica is None or replica.continues)
+
+
+def _preference(candidate: Candidate) -> tuple[bool, float, str]:
+    return not candidate.has_failed, candidate.score or 0.0, candidate.node
 
 
 def _judge(wish: Wish, node: NodeView, in_use: int, suspected: Container[str]) -> Candidate:
@@ -82,6 +85,5 @@ def _judge(wish: Wish, node: NodeView, in_use: int, suspected: Container[str]) -
         return Candidate(node=node.node, rejected="another task that lost its nodes runs there")
     speed = replica.tokens_per_s or _GUESSED_TOKENS_PER_S
     free = (replica.slots - in_use) / replica.slots
-    trust = _AFTER_FAILURE if node.node in wish.avoid else 1.0
     ease = 1.0 if replica.continues or not wish.has_text else _WRITES_ANEW
-    return Candidate(node=node.node, score=round(speed * free * trust * ease, 6))
+    return Candidate(node=node.node, score=round(speed * free * ease, 6), has_failed=node.node in wish.avoid)

@@ -18,6 +18,7 @@ from gateway.dispatcher.backlog import BacklogReports
 from gateway.dispatcher.cancelling import Cancelling
 from gateway.dispatcher.life import TaskLife
 from gateway.dispatcher.node_reports import NodeReports
+from gateway.dispatcher.overflow import Overflow, Waiting
 from gateway.dispatcher.placer import Placer
 from gateway.dispatcher.task_run import Verdict, failed
 from mesh.bus.work import WorkQueue
@@ -29,17 +30,22 @@ from streams.clock import now_ms
 from streams.codec import encode
 from streams.errors import StreamsError
 from streams.events import SubmissionUnreadable, TaskError, TaskSubmitted
+from streams.messages import is_about
 from streams.tokens import Token
 from streams.topology import TASKS, consumer_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterable
 
     from gateway.dispatcher.settings import DispatcherSettings
     from gateway.roster_feed import RosterFeed
     from mesh.bus.service_bus import Bus
     from mesh.bus.work import Work
+    from streams.messages import Running
     from streams.roster import NodeView
+    from streams.subjects import TaskKey
+
+    _Listed = dict[tuple[Token, str], list[Running]]
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +74,7 @@ class Dispatcher:
     ) -> None:
         """Prepare; ``retention`` is how long the mesh keeps tasks: older ids are refused."""
         self._telemetry = telemetry or Telemetry.off()
-        self.lives: dict[str, TaskLife] = {}
+        self.lives: dict[TaskKey, TaskLife] = {}
         self.name = bus.options.name
         self._bus = bus
         self._feed = feed
@@ -77,7 +83,8 @@ class Dispatcher:
         self._placer = Placer(feed)
         self._reports = NodeReports(bus, self.lives, self.name)
         self._cancelling = Cancelling(bus, self.lives)
-        self._backlog = BacklogReports(bus.core, self.name, self.lives)
+        self._overflow = Overflow(settings.account_overflow)
+        self._backlog = BacklogReports(bus.core, self.name, self.lives, self._overflow)
         self._held: Counter[tuple[Token, subjects.ServiceClass]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._queues = [
@@ -123,13 +130,13 @@ class Dispatcher:
         if gate.is_acknowledgement(work):
             self._spawn(self._keep_unreadable(work, "an acknowledgement of the broker, led here by a reply subject"))
             return
-        if submission.key.task in self.lives:
+        if submission.key in self.lives:
             # Delivered again because a keep-alive came late, or submitted again under another class: the life that
             # there is goes on and ends the task. If this is another message, it comes again and finds the end.
             work.forget()
             return
         life = TaskLife(self._bus, self._placer, self._settings, self.name, work, submission, self._telemetry)
-        self.lives[submission.key.task] = life
+        self.lives[submission.key] = life
         self._held[submission.key.account, submission.service_class] += 1
         self._telemetry.add(TASKS_HELD, 1, {ATTRIBUTE_CLASS: submission.service_class})
         self._spawn(self._live(life, work))
@@ -157,7 +164,12 @@ class Dispatcher:
         try:
             asked = gate.read_submission(work)
             refused = None if isinstance(asked, TaskError) else self._check(life, asked)
+            if refused is None and isinstance(asked, TaskSubmitted) and await self._is_too_much(life, asked):
+                refused = self._set_aside(life, asked)
+                if refused is None:
+                    return
             await life.run(asked, refused)
+            self._backlog.note_end(life.model, life.service_class)
         except BusError as error:
             log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
             work.hand_back()
@@ -168,9 +180,8 @@ class Dispatcher:
             log.exception("task %s goes back to the queue", life.record.key.task)
             work.hand_back(_FAULT_PAUSE)
         finally:
-            self.lives.pop(life.record.key.task, None)
+            self.lives.pop(life.record.key, None)
             self._let_go(life.record.key.account, life.service_class)
-            self._backlog.note_end(life.model, life.service_class)
             self._telemetry.add(TASKS_HELD, -1, {ATTRIBUTE_CLASS: life.service_class})
             life.over.set()
 
@@ -180,11 +191,29 @@ class Dispatcher:
             del self._held[account, service_class]
 
     def _check(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
-        if self._held[life.record.key.account, life.service_class] > self._settings.account_limit:
-            return gate.too_many_error(life.service_class, self._settings.account_limit)
         return gate.check_submission(
             life.record.key.task, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
         )
+
+    async def _is_too_much(self, life: TaskLife, asked: TaskSubmitted) -> bool:
+        """Whether the account has its fill here, and nobody has begun this task; what is late only has to end."""
+        if self._held[life.record.key.account, life.service_class] <= self._settings.account_limit:
+            return False
+        return self._time_left(life, asked) > timedelta(0) and not await life.has_begun()
+
+    def _set_aside(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
+        """Let the task come again later; returns why not, where far too many wait like this already."""
+        account, service_class = life.record.key.account, life.service_class
+        if not self._overflow.has_room(account, service_class):
+            most = self._settings.account_limit + self._settings.account_overflow
+            return gate.too_many_error(service_class, most, retry_after_s=self._backlog.retry_after_s(service_class))
+        waiting = Waiting(account, service_class, asked.model)
+        life.set_aside(self._overflow.add(waiting, longest=self._time_left(life, asked)))
+        return None
+
+    def _time_left(self, life: TaskLife, asked: TaskSubmitted) -> timedelta:
+        until_ms = gate.deadline_ms(life.record.key.task, asked, default=self._settings.deadline)
+        return timedelta(milliseconds=until_ms - now_ms())
 
     def _is_known(self, model: str) -> bool:
         return self._feed.roster.knows(model) or model in self._settings.known_models
@@ -199,11 +228,12 @@ class Dispatcher:
         """See to deadlines, lost nodes, and orders that went astray."""
         now = now_ms()
         nodes = {view.node: view for view in self._feed.roster.nodes(now_s=self._feed.now_s())}
+        listed = _listed(nodes.values())
         for life in tuple(self.lives.values()):
             if life.deadline_at_ms and now > life.deadline_at_ms:
                 life.record.decide(Verdict(kind="deadline"))
             elif life.posting.node is not None:
-                self._look_at_node(life, nodes)
+                self._look_at_node(life, nodes.get(Token(life.posting.node)), listed)
 
     def _on_node(self, name: str) -> None:
         """Move the tasks of a node at once when the log says that it is lost, instead of at the next tick."""
@@ -214,8 +244,7 @@ class Dispatcher:
             if life.posting.node == name:
                 life.record.decide(_absence(life, view))
 
-    def _look_at_node(self, life: TaskLife, nodes: Mapping[Token, NodeView]) -> None:
-        view = nodes.get(Token(life.posting.node or ""))
+    def _look_at_node(self, life: TaskLife, view: NodeView | None, listed: _Listed) -> None:
         if view is None or not view.is_live:
             life.record.decide(_absence(life, view))
             return
@@ -223,13 +252,22 @@ class Dispatcher:
         if status is not None and life.posting.is_forgotten_by(status.process):
             life.record.decide(failed(retrying.NODE_LOST, f"{view.node} was started again"))
             return
-        running = status.running if status is not None else ()
-        entry = next((entry for entry in running if entry.task == life.record.key.task), None)
+        key = life.record.key
+        entry = next((entry for entry in listed.get((view.node, key.task), ()) if is_about(entry, key)), None)
         waited_s = asyncio.get_running_loop().time() - life.posting.assigned_at_s
         if entry is None and waited_s > _REPORT_GRACE_S:
             self._reports.look_again(life)
         elif entry is not None and life.posting.stands_still_for_s(entry.tokens) > self._settings.stall.total_seconds():
             life.record.decide(failed("node_stalled", f"{view.node} has written nothing for {self._settings.stall}"))
+
+
+def _listed(nodes: Iterable[NodeView]) -> _Listed:
+    """What the nodes say that they run, by node and task id."""
+    listed: _Listed = {}
+    for view in nodes:
+        for entry in view.status.running if view.status is not None else ():
+            listed.setdefault((view.node, entry.task), []).append(entry)
+    return listed
 
 
 def _absence(life: TaskLife, view: NodeView | None) -> Verdict:

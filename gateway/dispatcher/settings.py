@@ -7,6 +7,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from gateway.dispatcher.overflow import MOST_OF_A_CLASS
+from gateway.settings import MOST_OPEN
+
 SMALL_MODEL = "smollm2-135m-instruct"
 """The model that `ig3 up` serves when nothing else was asked for."""
 
@@ -35,8 +38,16 @@ class DispatcherSettings(Struct, frozen=True, kw_only=True):
     ] = timedelta(minutes=2)
     account_limit: Annotated[
         int,
-        Meta(ge=1, description="Tasks of one account and class that this dispatcher holds; more fail with status 429."),
+        Meta(ge=1, description="Tasks of one account and class that this dispatcher holds; more wait in the queue."),
     ] = 768
+    account_overflow: Annotated[
+        int,
+        Meta(
+            ge=MOST_OPEN,
+            le=MOST_OF_A_CLASS,
+            description="Tasks of one account and class that may wait like that; more fail with status 429.",
+        ),
+    ] = MOST_OPEN
     known_models: Annotated[
         tuple[str, ...],
         Meta(description="Models that tasks may wait for although no node has announced them yet."),

@@ -83,5 +83,5 @@ class ChatCompletions:
             )
         finally:
             if watch is None:
-                site.gate.dropped(key.task)
+                site.gate.dropped(key)
         return watch

@@ -100,7 +100,7 @@ def list_dead(mesh: MeshSettings, account: str | None = None, everything: bool =
 
 
 @dead.command(epilog=_EXAMPLES)
-@click.argument("task", metavar="ID")
+@click.argument("task", metavar="[ACCOUNT/]ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @settings_options(mesh=_PLACE)
 def show(mesh: MeshSettings, task: str, as_json: bool) -> None:
@@ -121,7 +121,7 @@ def show(mesh: MeshSettings, task: str, as_json: bool) -> None:
 
 
 @dead.command(name="redrive", epilog=_EXAMPLES)
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="[ACCOUNT/]ID...", nargs=-1, required=True)
 @click.option("--again", is_flag=True, help="Also those that were redriven or dropped before.")
 @settings_options(mesh=_PLACE)
 def redrive_dead(mesh: MeshSettings, ids: tuple[str, ...], again: bool) -> None:
@@ -137,7 +137,7 @@ def redrive_dead(mesh: MeshSettings, ids: tuple[str, ...], again: bool) -> None:
 
 
 @dead.command(name="drop", epilog=_EXAMPLES)
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="[ACCOUNT/]ID...", nargs=-1, required=True)
 @click.option("--reason", required=True, help="Why, for whoever looks later.")
 @settings_options(mesh=_PLACE)
 def drop_dead(mesh: MeshSettings, ids: tuple[str, ...], reason: str) -> None:
@@ -173,7 +173,7 @@ async def _report(bus: Bus, found: DeadLetter) -> DeadReport:
     end, text = await ended(bus, found.key), AnswerText()
     text.take(await Reader(bus.source, found.key).catch_up())
     try:
-        asked = (await find(bus, found.key.task)).event
+        asked = (await find(bus, found.key.task, account=found.key.account)).event
     except TaskRefused:
         asked = None
     return DeadReport(

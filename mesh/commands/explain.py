@@ -27,7 +27,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("task", metavar="[ID|last]", default=LAST)
+@click.argument("task", metavar="[[ACCOUNT/]ID|last]", default=LAST)
 @settings_options(mesh=only(MeshSettings, "nats", "data_dir"))
 def explain(mesh: MeshSettings, task: str) -> None:
     """Show why a task went where it went.

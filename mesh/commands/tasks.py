@@ -129,7 +129,7 @@ def submit(
 
 
 @tasks.command()
-@click.argument("task", metavar="[ID|last]", default=LAST)
+@click.argument("task", metavar="[[ACCOUNT/]ID|last]", default=LAST)
 @click.option("--follow", "-f", "on", is_flag=True, help="Go on until the answer is complete.")
 @settings_options(mesh=_PLACE)
 def show(mesh: MeshSettings, task: str, on: bool) -> None:

@@ -20,6 +20,8 @@ from mesh.bus.link import REQUEST_TIMEOUT
 from mesh.errors import BusError, NoResponders, RequestTimedOut
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Link
 
@@ -172,6 +174,17 @@ async def last_message(link: Link, stream: str, subject_filter: str = ">") -> Re
         BusError: if the stream cannot be read.
     """
     return await _get(link, stream, {"last_by_subj": subject_filter})
+
+
+async def last_messages(link: Link, stream: str, filters: Iterable[str], *, most: int) -> list[Recorded]:
+    """Return the newest message of each subject that one of the filters matches, ``most`` at most.
+
+    Raises:
+        BusError: if the stream cannot be read.
+    """
+    query = json.dumps({"multi_last": list(filters), "batch": most}).encode()
+    collected = await link.collect(f"$JS.API.DIRECT.GET.{stream}", query)
+    return [_recorded(part) for part in collected.parts]
 
 
 async def message_range(link: Link, stream: str, first_sequence: int, count: int) -> list[Recorded]:

@@ -17,7 +17,8 @@ from mesh.bus.appends import Fence
 from mesh.errors import BusError, DeadLetterError, FenceMismatch, PublishUnknown, SubjectTaken, TaskRefused
 from mesh.history.ordered import OrderedReader
 from mesh.inspection.stored_event import event_of
-from mesh.inspection.task_records import ended, find
+from mesh.inspection.task_name import of_several, parse_task_name
+from mesh.inspection.task_records import AMBIGUOUS, ended, find
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
@@ -95,28 +96,33 @@ def fold_letters(recorded: Iterable[Recorded]) -> list[DeadLetter]:
 
 
 async def letter(bus: Bus, name: str) -> DeadLetter:
-    """Return the dead task of an id.
+    """Return the dead task that a person names, as ``ID`` or ``ACCOUNT/ID``.
 
     Raises:
-        InvalidTaskId: if it is no id.
-        DeadLetterError: if no such task died; the error says what has become of it instead.
+        InvalidTaskId: if it is neither.
+        DeadLetterError: if no such task died, and the error says what has become of it instead; or several accounts
+            have a dead one of this id.
         BusError: if the broker does not answer.
     """
-    task = parse_task_id(name)
+    account, task = parse_task_name(name)
     for _ in range(_TRIES):
-        found = await letters(bus, task=task)
+        found = await letters(bus, account=account, task=task)
+        if len(found) > 1:
+            raise DeadLetterError(of_several(one.key for one in found))
         if found:
             return found[0]
-        await _refuse_living(bus, task)
+        await _refuse_living(bus, task, account)
         # It died a moment ago: the end is a fact before the letter is.
         await asyncio.sleep(_PAUSE_S)
     raise DeadLetterError(f"task {task} died, and no dispatcher has come to keep it yet: ask again later")
 
 
-async def _refuse_living(bus: Bus, task: Token) -> None:
+async def _refuse_living(bus: Bus, task: Token, account: Token | None) -> None:
     try:
-        submitted = await find(bus, task)
+        submitted = await find(bus, task, account=account)
     except TaskRefused as error:
+        if error.code == AMBIGUOUS:
+            raise DeadLetterError(str(error)) from error
         raise DeadLetterError(f"no task {task} is kept here: `ig3 dead list --all` shows the dead ones") from error
     end = await ended(bus, submitted.key)
     if end is not None and isinstance(end.event, TaskDead):
@@ -132,11 +138,11 @@ async def redrive(bus: Bus, name: str, *, again: bool = False) -> TaskKey:
 
     Args:
         bus: connections of a service.
-        name: the id of the dead task.
+        name: the dead task, as ``ID`` or ``ACCOUNT/ID``.
         again: also where it was re-driven or dropped before.
 
     Raises:
-        InvalidTaskId: if it is no id.
+        InvalidTaskId: if it is neither.
         DeadLetterError: if no such task died, its content is gone, or it was decided about before.
         BusError: if the broker does not answer.
     """
@@ -154,10 +160,10 @@ async def redrive(bus: Bus, name: str, *, again: bool = False) -> TaskKey:
 
 
 async def drop(bus: Bus, name: str, *, reason: str) -> DeadLetter:
-    """Let a dead task go; returns it as it was.
+    """Let the dead task go that is named as ``ID`` or ``ACCOUNT/ID``; returns it as it was.
 
     Raises:
-        InvalidTaskId: if it is no id.
+        InvalidTaskId: if it is neither.
         DeadLetterError: if no such task died, or it was decided about before.
         BusError: if the broker does not answer.
     """
@@ -190,13 +196,14 @@ async def _decide(bus: Bus, found: DeadLetter, event: DeadEvent) -> bool:
         return False
     except PublishUnknown:
         await asyncio.sleep(_PAUSE_S)
-        return (await letter(bus, found.key.task)).decided == event
+        (stored,) = await letters(bus, account=found.key.account, task=found.key.task)
+        return stored.decided == event
     return True
 
 
 async def _content(bus: Bus, found: DeadLetter) -> Submitted:
     try:
-        submitted = await find(bus, found.key.task)
+        submitted = await find(bus, found.key.task, account=found.key.account)
     except TaskRefused as error:
         problem = f"what task {found.key.task} asked is no longer kept, so it cannot be tried again"
         raise DeadLetterError(f"{problem}; `ig3 dead drop {found.key.task}` lets it go") from error
@@ -208,7 +215,7 @@ async def _content(bus: Bus, found: DeadLetter) -> Submitted:
 async def _finish(bus: Bus, found: DeadLetter, asked: Submitted, task: Token) -> TaskKey:
     """Submit what somebody decided and did not come to submit."""
     try:
-        await find(bus, task)
+        await find(bus, task, account=found.key.account)
     except TaskRefused:
         return await _submit(bus, asked, task)
     raise DeadLetterError(_decided(found))

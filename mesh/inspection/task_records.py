@@ -11,8 +11,9 @@ from msgspec import Struct
 from mesh.bus.task_log import decoded
 from mesh.errors import TaskRefused
 from mesh.history.ordered import OrderedReader
-from mesh.history.stream_facts import last_message, message_range
+from mesh.history.stream_facts import last_message, last_messages, message_range
 from mesh.inspection.stored_event import event_of
+from mesh.inspection.task_name import of_several, parse_task_name
 from streams import subjects
 from streams.codec import decode_end_event, decode_task_event
 from streams.errors import InvalidSubject, InvalidTaskId, NewerEvent, UndecodableEvent
@@ -30,7 +31,7 @@ from streams.events import (
 )
 from streams.subjects import MESH, SERVICE_CLASSES, ServiceClass, TaskKey
 from streams.task import closing
-from streams.task_id import bucket_of, parse_task_id
+from streams.task_id import bucket_of
 from streams.tokens import Token
 from streams.topology import ENDED, TASKS, results_stream
 
@@ -43,9 +44,14 @@ if TYPE_CHECKING:
 LAST: Final = "last"
 """What a person writes for the task that was submitted last."""
 
+AMBIGUOUS: Final = "ambiguous_task"
+"""The code of the refusal of an id that several accounts have a task of."""
+
 _PAGE: Final = 200
 _WAIT_S: Final = 5.0
 _NOT_FOUND: Final = 404
+_CONFLICT: Final = 409
+_MOST_OF_ONE_ID: Final = 64
 
 
 class Submitted(Struct, frozen=True, kw_only=True):
@@ -109,33 +115,36 @@ async def latest(bus: Bus, *, account: Token | None = None) -> AsyncIterator[Sub
 
 
 async def look_up(bus: Bus, name: str) -> Submitted:
-    """Return the submission of the task that a person names: by its id, or the latest one by ``last``.
+    """Return the submission of the task that a person names: as ``ID``, ``ACCOUNT/ID``, or ``last`` for the latest.
 
     Raises:
-        InvalidTaskId: if it is neither.
-        TaskRefused: if there is no such task (any more).
+        InvalidTaskId: if it is none of these.
+        TaskRefused: if there is no such task (any more), or several accounts have one of this id.
         BusError: if the broker does not answer.
     """
     if name != LAST:
-        return await find(bus, parse_task_id(name))
+        wanted = parse_task_name(name)
+        return await find(bus, wanted.task, account=wanted.account)
     async for submitted in latest(bus):
         return submitted
     raise TaskRefused("no task was ever submitted here; `ig3 chat` makes one", code="task_not_found", status=_NOT_FOUND)
 
 
-async def find(bus: Bus, task: Token) -> Submitted:
-    """Return a task's submission, of whichever account and class it is.
+async def find(bus: Bus, task: Token, *, account: Token | None = None) -> Submitted:
+    """Return a task's submission, of whichever class it is, and of whichever account where none is given.
 
     Raises:
-        TaskRefused: if there is no such task (any more).
+        TaskRefused: if there is no such task (any more), or several accounts have one of this id and none is given.
         BusError: if the broker does not answer.
     """
-    for service_class in SERVICE_CLASSES:
-        pattern = f"tasks.{service_class}.{bucket_of(task)}.*.{task}.submitted"
-        recorded = await last_message(bus.edge, TASKS, pattern)
-        submitted = None if recorded is None else _submitted(recorded)
-        if submitted is not None:
-            return submitted
+    pattern = f"{bucket_of(task)}.{account or '*'}.{task}.submitted"
+    filters = [f"tasks.{service_class}.{pattern}" for service_class in SERVICE_CLASSES]
+    recorded = await last_messages(bus.edge, TASKS, filters, most=_MOST_OF_ONE_ID)
+    found = [one for one in map(_submitted, recorded) if one is not None]
+    if len(keys := {one.key for one in found}) > 1:
+        raise TaskRefused(of_several(keys), code=AMBIGUOUS, status=_CONFLICT)
+    if found:
+        return min(found, key=lambda one: SERVICE_CLASSES.index(one.service_class))
     raise TaskRefused(
         f"there is no task {task}; `ig3 tasks` lists the latest", code="task_not_found", status=_NOT_FOUND
     )

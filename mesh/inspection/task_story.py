@@ -162,14 +162,15 @@ def _candidates(event: TaskAssigned) -> Iterator[Line]:
         yield Line(None, f"{'→' if chosen else ' '} {candidate.node:<{width}}  {_verdict(candidate)}", "dim")
 
 
-def _rank(candidate: Candidate) -> tuple[bool, float]:
-    return candidate.rejected is not None, -(candidate.score or 0.0)
+def _rank(candidate: Candidate) -> tuple[bool, bool, float]:
+    return candidate.rejected is not None, candidate.has_failed, -(candidate.score or 0.0)
 
 
 def _verdict(candidate: Candidate) -> str:
     if candidate.rejected is not None:
         return f"passed over: {candidate.rejected}"
-    return "no score" if candidate.score is None else f"score {candidate.score:g}"
+    score = "no score" if candidate.score is None else f"score {candidate.score:g}"
+    return f"{score}, comes last: it has failed this task" if candidate.has_failed else score
 
 
 def _fact(end: Ended, submitted_at: datetime, teller: _Teller) -> Iterator[Line]:

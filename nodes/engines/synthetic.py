@@ -40,6 +40,8 @@ _WORDS: Final = (
     "mörk", "niño", "ocean", "pearl", "quartz", "río", "stone", "tide", "umbra", "valley", "willow", "øst",
     "yarrow", "zephyr", "海", "🌊", "nest",
 )  # fmt: skip
+_TURNS: Final = len(_WORDS) - 1
+"""In how many ways an answer can begin elsewhere than it should."""
 
 
 class SyntheticEngine:
@@ -50,6 +52,7 @@ class SyntheticEngine:
         self._on_loading = on_loading
         self._delay_s = spec.token_delay_ms / 1000
         self._continues = spec.synthetic == "continues"
+        self._turn = secrets.randbelow(_TURNS)
         self._running = 0
         self._started = False
 
@@ -106,8 +109,11 @@ class SyntheticEngine:
         self._started = False
 
     def _shift(self) -> int:
-        """Where in the cycle of words the next answer begins, against where it should."""
-        return secrets.randbelow(len(_WORDS) - 1) + 1 if self._spec.synthetic == "varies" else 0
+        """Where in the cycle of words the next answer begins, against where it should and where the last one did."""
+        if self._spec.synthetic != "varies":
+            return 0
+        self._turn = (self._turn + 1 + secrets.randbelow(_TURNS - 1)) % _TURNS
+        return self._turn + 1
 
     def _check_started(self) -> None:
         if not self._started:

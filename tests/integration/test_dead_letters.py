@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 
-from mesh.errors import DeadLetterError
+from mesh.errors import DeadLetterError, TaskRefused
 from mesh.inspection.dead_letters import DeadLetter, drop, letter, letters, redrive
-from mesh.inspection.task_records import Submitted, find, latest
+from mesh.inspection.task_records import Submitted, find, latest, look_up
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
+from streams.errors import InvalidTaskId
 from streams.events import AttemptFailure, DeadKept, DeadRedriven, TaskDead, TaskError
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id
+from streams.tokens import token
 from tests.mesh_in_process import LIMIT_S, InProcessMesh, text_of
 
 IG3 = Path(sys.executable).with_name("ig3")
@@ -165,3 +167,38 @@ async def test_a_dead_task_whose_content_is_gone_is_told_so_and_can_still_be_see
     await mesh.bus.core.append(subjects.dead(mesh.key()), b"rubbish")
     await mesh.bus.core.append(subjects.dead(mesh.key()), encode(DeadRedriven(at_ms=0, task="x")))
     assert [one.key for one in await letters(mesh.bus)] == [key]
+
+
+async def test_a_dead_task_is_not_mixed_up_with_one_of_the_same_id_in_another_account(mesh: InProcessMesh) -> None:
+    dead = await die(mesh)
+    await mesh.add_node("n2")
+    twin = await mesh.submit(TaskKey(token("another"), dead.key.task), text="not that one")
+    assert (await mesh.steps(twin))[-1].state.outcome == "completed"
+
+    assert (await letter(mesh.bus, dead.key.task)).key == dead.key
+    (report,) = await lines(mesh, "show", dead.key.task)
+    assert report["messages"] == [{"role": "user", "content": "a question"}]
+    again = await redrive(mesh.bus, dead.key.task)
+    assert again.account == dead.key.account
+    asked = await find(mesh.bus, again.task)
+    assert asked.event is not None
+    assert asked.event.messages[0].content == "a question"
+
+
+async def test_an_id_that_several_accounts_have_is_not_enough_for_an_operator(mesh: InProcessMesh) -> None:
+    dead = await die(mesh)
+    twin = TaskKey(token("another"), dead.key.task)
+    await mesh.bus.core.append(subjects.dead(twin), encode(dead.kept))
+    await mesh.submit(twin, text="not that one")
+
+    names = {key: f"{key.account}/{key.task}" for key in (dead.key, twin)}
+    with pytest.raises(DeadLetterError, match=rf"say whose you mean: {names[twin]}, {names[dead.key]}"):
+        await drop(mesh.bus, dead.key.task, reason="which?")
+    with pytest.raises(TaskRefused, match="say whose you mean"):
+        await look_up(mesh.bus, dead.key.task)
+
+    assert (await look_up(mesh.bus, names[twin])).key == twin
+    assert (await drop(mesh.bus, names[twin], reason="of no use")).key == twin
+    assert [one.word for one in await letters(mesh.bus, account=dead.key.account)] == ["waiting"]
+    with pytest.raises(InvalidTaskId, match="neither a task id nor"):
+        await look_up(mesh.bus, f"no.account/{dead.key.task}")

@@ -145,7 +145,7 @@ async def test_a_dispatcher_that_holds_another_state_is_named(mesh: InProcessMes
     await answering(mesh, running)
     key = await mesh.submit(model="promised")
     await mesh.reached(key, 1)
-    record = running.dispatcher.lives[key.task].record
+    record = running.dispatcher.lives[key].record
     while record.state.n < 1:  # noqa: ASYNC110 - its own acknowledgement may come behind what readers see
         await asyncio.sleep(0.01)
     record.state = TaskState(n=1, tokens=5)

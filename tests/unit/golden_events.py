@@ -105,6 +105,14 @@ RESULTS = {
     "task.assigned.v1.restarted": TaskAssigned(
         n=6, at_ms=_AT_MS, attempt=3, node="node-c", policy="p", seam="restarted"
     ),
+    "task.assigned.v1.failed": TaskAssigned(
+        n=7,
+        at_ms=_AT_MS,
+        attempt=3,
+        node="node-b",
+        policy="p",
+        candidates=(Candidate(node="node-b", score=0.25), Candidate(node="node-a", score=80.5, has_failed=True)),
+    ),
     "task.requeued.v1": TaskRequeued(
         n=5,
         at_ms=_AT_MS,

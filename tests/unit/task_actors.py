@@ -34,7 +34,8 @@ from tests.unit.task_world import Stream, World, truth
 
 MAX_FAILURES = 3
 USAGE = Usage(prompt_tokens=1, completion_tokens=1)
-CODES = ("node_lost", "cannot_continue", "cannot_continue")
+CODES = ("node_lost", *("cannot_continue",) * 5)
+"""It takes two of the second kind, and words before them, until an answer begins again."""
 
 
 @dataclass
@@ -268,7 +269,7 @@ class Dispatcher:
         if not self.state.chars:
             return None
         if self.state.failures and self.state.failures[-1].code == "cannot_continue":
-            return "restarted"
+            return "restarted" if self.state.seam == "replayed" else "replayed"
         return "continued" if continues else "replayed"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.dispatcher import retrying
 from gateway.dispatcher.settings import DispatcherSettings
-from streams.events import AttemptFailure
+from streams.events import AttemptFailure, Seam
 from streams.task import TaskState
 
 SETTINGS = DispatcherSettings(max_attempts=5, max_lost_nodes=3)
@@ -68,21 +68,26 @@ def test_what_was_handed_over_in_good_order_goes_on_at_once(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chars", "codes", "continues", "expected"),
+    ("chars", "codes", "before", "continues", "expected"),
     [
-        (0, ("node_lost",), True, None),
-        (0, ("cannot_continue",), False, None),
-        (7, ("node_lost",), True, "continued"),
-        (7, ("node_lost",), False, "replayed"),
-        (7, ("node_lost", "cannot_continue"), False, "restarted"),
-        (7, ("cannot_continue",), True, "restarted"),
-        (7, ("cannot_continue", "node_lost"), False, "replayed"),
+        (0, ("node_lost",), None, True, None),
+        (0, ("cannot_continue",), None, False, None),
+        (7, ("node_lost",), None, True, "continued"),
+        (7, ("node_lost",), None, False, "replayed"),
+        (7, ("node_lost", "cannot_continue"), "continued", True, "replayed"),
+        (7, ("node_lost", "cannot_continue"), "continued", False, "replayed"),
+        (7, ("node_lost", "cannot_continue"), "replayed", True, "restarted"),
+        (7, ("node_lost", "cannot_continue"), "replayed", False, "restarted"),
+        (7, ("cannot_continue", "cannot_continue"), "replayed", True, "restarted"),
+        (7, ("cannot_continue", "node_lost"), "replayed", True, "continued"),
+        (7, ("cannot_continue", "node_lost"), "replayed", False, "replayed"),
+        (7, ("cannot_continue", "node_lost"), "restarted", True, "continued"),
     ],
 )
 def test_how_an_attempt_joins_what_was_written(
-    chars: int, codes: tuple[str, ...], continues: bool, expected: str | None
+    chars: int, codes: tuple[str, ...], before: Seam | None, continues: bool, expected: Seam | None
 ) -> None:
-    state = TaskState(chars=chars, failures=failures(*codes))
+    state = TaskState(chars=chars, failures=failures(*codes), seam=before)
     assert retrying.seam(state, continues=continues) == expected
 
 

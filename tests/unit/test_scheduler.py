@@ -62,8 +62,33 @@ def test_a_suspect_shares_no_node_with_another_and_keeps_nobody_else_away():
 def test_a_node_that_refused_comes_last_but_is_not_lost_for_the_task():
     wish = Wish(model="m", avoid=frozenset({"fast"}))
 
-    assert place(wish, [node("fast", speed=100), node("slow", speed=1)], {}).node == "slow"
+    assert place(wish, [node("fast", speed=100), node("slow", speed=0.01)], {}).node == "slow"
     assert place(wish, [node("fast", speed=100)], {}).node == "fast"
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> list[NodeView]:
+    """Nodes of any speed and load; two may be a million times apart."""
+    names = draw(st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=1))
+    speeds = st.none() | st.floats(min_value=1e-6, max_value=1e6)
+    return [node(name, slots=draw(st.integers(1, 64)), speed=draw(speeds), live=draw(st.booleans())) for name in names]
+
+
+@given(fleets(), st.sets(st.sampled_from("abcdefgh")), st.booleans(), st.data())
+def test_whatever_their_speed_a_node_that_failed_the_task_is_never_before_one_that_did_not(
+    nodes: list[NodeView], avoid: set[str], has_text: bool, data: st.DataObject
+):
+    in_use: dict[str, int] = {view.node: data.draw(st.integers(0, view.replicas[0].slots)) for view in nodes}
+    able = {view.node for view in nodes if view.is_live and in_use[view.node] < view.replicas[0].slots}
+
+    placement = place(Wish(model="m", avoid=frozenset(avoid), has_text=has_text), nodes, in_use)
+
+    assert (placement.node is None) == (not able)
+    if placement.node in avoid:
+        assert able <= avoid
+    else:
+        assert placement.node is None or placement.node in able
+    assert {candidate.node for candidate in placement.candidates if candidate.has_failed} == able & avoid
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 99)), unique=True))

@@ -244,7 +244,7 @@ def test_the_random_schedules_reach_what_they_are_for() -> None:
     assert {mesh.world.stream.state.phase for mesh in before} == set(Phase)
     assert {state.outcome for state in states} == {"completed", "failed", "cancelled", "dead"}
     assert {state.seam for state in states} == {None, "continued", "replayed", "restarted"}
-    assert sum(mesh.world.stream.version > 0 for mesh in after) > 20
+    assert sum(mesh.world.stream.version > 0 for mesh in after) > 10
     assert sum(len([share for share in state.shares if share.chars]) > 1 for state in states) > 50
     assert sum(mesh.world.queue.deliveries > 2 for mesh in after) > 200
     refused = [len(mesh.world.stream.stored) - len(mesh.world.stream.counted) for mesh in after]

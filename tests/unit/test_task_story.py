@@ -73,12 +73,14 @@ def test_why_this_node_and_not_the_others() -> None:
         Candidate(node="n3", rejected="no free slot"),
         Candidate(node="n1", score=2.0),
         Candidate(node="n2", score=10.5),
+        Candidate(node="n4", score=99.0, has_failed=True),
     )
     told = story([after(1, MESH, assigned(1, "n2", candidates=candidates))])
-    assert told[3:7] == [
+    assert told[3:8] == [
         "1|assigned to n2: attempt 1, policy p",
         "|→ n2  score 10.5",
         "|  n1  score 2",
+        "|  n4  score 99, comes last: it has failed this task",
         "|  n3  passed over: no free slot",
     ]
 

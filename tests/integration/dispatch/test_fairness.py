@@ -1,13 +1,15 @@
 """Who is served first when not all can be, and what a dispatcher tells the gateways of it."""
 
 import asyncio
+from datetime import timedelta
 
 from streams import subjects
-from streams.codec import decode
+from streams.codec import decode, encode
 from streams.events import TaskAssigned
-from streams.messages import AccountBacklog, Backlog, ModelBacklog
+from streams.messages import AccountBacklog, Backlog, Cancel, CancelOutcome, ModelBacklog
 from streams.subjects import ServiceClass, TaskKey
 from tests.mesh_in_process import LIMIT_S, InProcessMesh
+from tests.processes import until
 
 
 async def waiting(mesh: InProcessMesh, account: str, *, count: int, service_class: ServiceClass) -> list[TaskKey]:
@@ -49,8 +51,20 @@ async def test_accounts_take_turns_however_much_one_of_them_asks(mesh: InProcess
     assert set(little) <= set(order[:4])
 
 
-async def test_an_account_that_floods_the_bus_is_refused_and_others_are_served(mesh: InProcessMesh) -> None:
-    await mesh.add_dispatcher(account_limit=5, window=20)
+async def test_tasks_beyond_what_is_held_of_an_account_wait_and_others_are_served(mesh: InProcessMesh) -> None:
+    await mesh.add_dispatcher(account_limit=5, window=10)
+    much = [await mesh.submit(mesh.key("much"), tokens=3) for _ in range(25)]
+    other = await mesh.submit(mesh.key("other"), tokens=3)
+    await mesh.reached(other, 1)
+    await mesh.add_node()
+
+    ends = await asyncio.gather(*(mesh.steps(key) for key in (*much, other)))
+    assert {steps[-1].state.outcome for steps in ends} == {"completed"}
+    await mesh.all_acknowledged("standard")
+
+
+async def test_an_account_that_floods_the_bus_is_refused_with_a_time_to_come_back(mesh: InProcessMesh) -> None:
+    await mesh.add_dispatcher(account_limit=5, account_overflow=10, window=20)
     flood = [await mesh.submit(mesh.key("flood"), tokens=3) for _ in range(60)]
     other = await mesh.submit(mesh.key("other"), tokens=3)
     await mesh.reached(other, 1)
@@ -59,10 +73,47 @@ async def test_an_account_that_floods_the_bus_is_refused_and_others_are_served(m
     ends = await asyncio.gather(*(mesh.steps(key) for key in flood))
     assert (await mesh.steps(other))[-1].state.outcome == "completed"
 
-    errors = [steps[-1].state.error for steps in ends]
-    assert {(error.code, error.status) for error in errors if error} == {("rate_limit_exceeded", 429)}
-    assert errors.count(None) >= 5
+    errors = [error for steps in ends if (error := steps[-1].state.error)]
+    assert {(error.code, error.status) for error in errors} == {("rate_limit_exceeded", 429)}
+    assert "Try again in 10 s" in errors[0].message
+    assert len(flood) - len(errors) >= 15
     await mesh.all_acknowledged("standard")
+
+
+async def test_what_waits_beyond_the_limit_is_told_to_the_gateways_and_can_be_cancelled(mesh: InProcessMesh) -> None:
+    reports = asyncio.Queue[Backlog]()
+    await mesh.bus.core.listen(
+        subjects.BACKLOG_ALL, lambda delivery: reports.put_nowait(decode(delivery.data, Backlog))
+    )
+    await mesh.add_dispatcher(account_limit=1)
+    first, second = [await mesh.submit(mesh.key("a"), service_class="batch") for _ in range(2)]
+    held = await heard(reports, ModelBacklog(model="synthetic", service_class="batch", waiting=2))
+    assert held.accounts == (AccountBacklog(account="a", waiting=2),)
+    await mesh.reached(first, 1)
+
+    answer = await mesh.bus.core.request(
+        subjects.user_api(second.account, "cancel"),
+        encode(Cancel(task=second.task)),
+        timeout=timedelta(seconds=LIMIT_S),
+    )
+    assert decode(answer.data, CancelOutcome).outcome == "cancelled"
+    assert (await mesh.steps(second))[-1].state.outcome == "cancelled"
+
+
+async def test_what_a_dead_dispatcher_had_begun_is_taken_over_whatever_the_account_has_open(
+    mesh: InProcessMesh,
+) -> None:
+    first = await mesh.add_dispatcher("d1", account_limit=1)
+    await mesh.add_node(delay_ms=20)
+    keys = [await mesh.submit(mesh.key("a"), tokens=400)]
+    await mesh.reached(keys[0], 2)
+    heir = await mesh.add_dispatcher("d2", account_limit=1)
+    await first.vanish()
+    # So the heir has its fill when the dead one's task comes.
+    keys.append(await mesh.submit(mesh.key("a"), tokens=400))
+    lives = heir.dispatcher.lives
+    await until(lambda: keys[0] in lives and lives[keys[0]].posting.node == "n1")
+    assert {steps[-1].state.attempt for steps in await asyncio.gather(*(mesh.steps(key) for key in keys))} == {1}
 
 
 async def test_gateways_hear_what_a_dispatcher_holds_and_that_it_left(mesh: InProcessMesh) -> None:

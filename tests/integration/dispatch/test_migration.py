@@ -3,9 +3,12 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from gateway.dispatcher.ending import stored_end
 from mesh.bus.answer import Step, follow
 from mesh.bus.work import Work, WorkQueue
+from nodes.engines.synthetic import SyntheticEngine
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import decode, decode_dead_event, encode
@@ -220,6 +223,26 @@ async def test_an_engine_that_cannot_go_on_from_a_text_writes_it_anew_out_of_sig
     assert [marker.seam for marker in assignments(steps)] == [None, "replayed"]
     assert steps[-1].state.usage is not None
     assert steps[-1].state.usage.completion_tokens == 50
+
+
+async def test_an_engine_that_cannot_go_on_this_once_writes_the_answer_anew_before_it_begins_again_for_all_to_see(
+    mesh: InProcessMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It announces that it can go on from a text, but not under what this request asks for."""
+    monkeypatch.setattr(SyntheticEngine, "can_continue", lambda *_: False)
+    await mesh.add_dispatcher()
+    first = await mesh.add_node("n1", delay_ms=10)
+    whole = await uninterrupted(mesh, 50)
+    key = await mesh.submit(tokens=50)
+    await mesh.reached(key, 5)
+    await mesh.add_node("n2")
+
+    await first.vanish()
+    steps = await mesh.steps(key)
+
+    assert text_of(steps) == whole
+    assert [marker.seam for marker in assignments(steps)] == [None, "continued", "replayed"]
+    assert [marker.code for marker in failures(steps)] == ["node_lost", "cannot_continue"]
 
 
 async def test_an_engine_that_cannot_repeat_the_text_begins_again_and_says_so(mesh: InProcessMesh) -> None:

@@ -154,7 +154,7 @@ class PlayedDispatcher:
         self.link.send(subjects.node_inbox(self.node, "assign"), encode(assign), reply=grant)
 
     def stop(self, key: TaskKey, attempt: int = 1) -> None:
-        words = encode(Stop(task=key.task, attempt=attempt, reason="test"))
+        words = encode(Stop(task=key.task, attempt=attempt, reason="test", account=key.account))
         self.link.send(subjects.node_inbox(self.node, "stop"), words)
 
     async def answer(self, key: TaskKey) -> Answer:
