@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from nodes.engines.conversation import conversation_of
 from nodes.engines.lanes import Lanes, PieceSink
-from nodes.engines.llama_model import LlamaModel, import_binding
+from nodes.engines.llama_model import LlamaModel, has_gpu, import_binding
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.startup import start_with_model
 from nodes.errors import EngineUnavailable
@@ -42,7 +42,9 @@ class LlamaCppPythonEngine:
 
     async def start(self) -> Replica:
         """Load the model and measure it."""
-        return await start_with_model(self, "llama-cpp-python", self._spec, _SLOTS, self._load, self._on_loading)
+        return await start_with_model(
+            self, "llama-cpp-python", self._spec, _SLOTS, self._load, self._on_loading, on_gpu=has_gpu()
+        )
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer; see `nodes.engine.Engine`."""
