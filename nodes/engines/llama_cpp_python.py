@@ -33,6 +33,11 @@ class LlamaCppPythonEngine:
     """One model in one llama.cpp context."""
 
     def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
+        if spec.slots not in (None, _SLOTS):
+            raise EngineUnavailable(
+                f"engine llama-cpp-python answers one request at a time and cannot have {spec.slots} slots: leave"
+                " --slots out, or use --engine xllamacpp"
+            )
         self._spec = spec
         self._on_loading = on_loading
         import_binding("llama_cpp")
