@@ -108,11 +108,11 @@ def _metrics_page(mesh: MeshSettings) -> MetricsPage | None:
 
 
 def _bus_options(mesh: MeshSettings) -> BusOptions:
-    credentials = Credentials.load(mesh.data_dir)
+    edge, core = Credentials.load_some(mesh.data_dir, "edge-service", "core-service")
     return BusOptions(
         servers=mesh.nats_urls,
         name=f"gateway-{os.getpid()}-{os.urandom(2).hex()}",
-        edge_seed=credentials.edge_service.seed_path,
-        core_seed=credentials.core_service.seed_path,
+        edge_seed=edge.seed_path,
+        core_seed=core.seed_path,
         results_streams=mesh.results_streams,
     )

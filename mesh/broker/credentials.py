@@ -117,6 +117,17 @@ class Credentials(Struct, frozen=True, kw_only=True):
         )
 
     @staticmethod
+    def load_some(data_dir: Path, *names: UserName) -> tuple[Credential, ...]:
+        """Load the credentials that a service needs, in the order of ``names``; the others need not be there.
+
+        Raises:
+            CredentialsError: if one of them is missing or damaged, or others can read it.
+        """
+        folder = data_dir / _FOLDER
+        _refuse_shared(folder, "chmod 700")
+        return tuple(_load(folder, name) for name in names)
+
+    @staticmethod
     def load_one(data_dir: Path, name: UserName) -> Credential:
         """Load one credential: a client holds no other than its own.
 

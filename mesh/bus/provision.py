@@ -1,4 +1,4 @@
-"""Making the broker's streams and consumers look like ``streams.topology``: idempotent, and never deleting data.
+"""Making the broker's streams and consumers look like ``streams.topology``: idempotent, and deleting no data unasked.
 
 A cluster that has just started, or has just lost a server, answers "not now": that is never taken for "not there".
 """
@@ -13,8 +13,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mesh.bus.appends import NOT_NOW, SERVICE_UNAVAILABLE
+from mesh.bus.drift import SHORTEST_DEDUPE_NS, Difference, differences
 from mesh.bus.store_version import METADATA_KEY, STORE_VERSION, own_metadata, refuse_newer_stream
 from mesh.errors import BusError, NoLeader, NoResponders, RequestTimedOut
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SHORTENING: Final = "shortening deletes messages at once, and only `ig3 streams provision --shorten` does it"
+
 _NOT_FOUND: Final = frozenset({10059, 10014})
 _NAME_IN_USE: Final = 10058
 _NOT_NOW: Final = NOT_NOW | {_NAME_IN_USE}
@@ -35,7 +39,6 @@ _API_TIMEOUT_IN_A_CLUSTER: Final = timedelta(seconds=2)
 """A server that is still looking for its cluster's leader answers nothing: it is soon asked again."""
 _PAUSE_S: Final = 0.25
 _AT_ONCE: Final = timedelta(0)
-_SHORTEST_DEDUPE_NS: Final = 100_000_000
 
 
 class Action(StrEnum):
@@ -46,14 +49,21 @@ class Action(StrEnum):
     DRIFTED = "drifted"
     CREATED = "created"
     UPDATED = "updated"
+    KEPT = "kept"
+    """What differs could not be changed, or only by deleting messages; all else is as it should be."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One stream or consumer against its specification. ``differences`` reads "field: is -> should be"."""
+    """One stream or consumer against its specification. With ``KEPT``, the differences are those that are left."""
 
     name: str
     action: Action
-    differences: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def shortens(self) -> bool:
+        """Whether making it as it should be deletes messages."""
+        return any(difference.kind == "shortening" for difference in self.differences)
 
 
 async def check(
@@ -74,14 +84,19 @@ async def provision(
     consumers: Iterable[ConsumerSpec],
     *,
     patience: timedelta = _AT_ONCE,
+    shorten: bool = False,
 ) -> list[Finding]:
     """Create what is missing and update what differs, as far as the broker can without losing data.
+
+    A setting of somebody else's that the broker does not give up is kept, and so is a stream's longer ``max_age``: the
+    broker would delete at once what is older than a shorter one. Both are logged.
 
     Args:
         links: a connection in each account.
         streams: what there should be.
         consumers: the same.
         patience: how long to go on asking a cluster that has no leader, or too few servers, at the moment.
+        shorten: apply a shorter ``max_age`` too.
 
     Raises:
         StoreTooNew: if a newer version has made them; nothing is changed then.
@@ -94,11 +109,10 @@ async def provision(
     # All are looked at before one is touched: a store of a newer version is left as it is.
     for item in wanted:
         await _again(item, lambda item=item: item.compare(links[item.account], timeout), give_up_at)
-    return [await _establish(item, links[item.account], give_up_at, timeout) for item in wanted]
-
-
-async def _establish(item: _Resource, link: Link, give_up_at: float, timeout: timedelta) -> Finding:
-    return await _again(item, lambda: item.establish(link, timeout), give_up_at)
+    return [
+        await _again(item, lambda item=item: item.establish(links[item.account], timeout, shorten), give_up_at)
+        for item in wanted
+    ]
 
 
 async def _again(item: _Resource, work: Callable[[], Awaitable[Finding]], give_up_at: float) -> Finding:
@@ -122,8 +136,8 @@ class _Resource:
     create: str
     update: str
 
-    def body(self) -> dict[str, Any]:
-        return self.config
+    def body(self, config: dict[str, Any]) -> dict[str, Any]:
+        return config
 
     async def compare(self, link: Link, timeout: timedelta = _API_TIMEOUT) -> Finding:
         found = await _call(link, self.info, {}, timeout)
@@ -132,22 +146,60 @@ class _Resource:
                 return Finding(name=self.name, action=Action.MISSING)
             raise _translated(self.name, error)
         refuse_newer_stream(self.name, found["config"])
-        differences = _differences(self.config, {**found["config"], "metadata": own_metadata(found["config"])})
-        return Finding(
-            name=self.name, action=Action.DRIFTED if differences else Action.SAME, differences=tuple(differences)
-        )
+        found_config = {**found["config"], "metadata": own_metadata(found["config"])}
+        drift = differences(self.config, found_config)
+        return Finding(name=self.name, action=Action.DRIFTED if drift else Action.SAME, differences=drift)
 
-    async def establish(self, link: Link, timeout: timedelta) -> Finding:
+    async def establish(self, link: Link, timeout: timedelta, shorten: bool) -> Finding:
         finding = await self.compare(link, timeout)
-        if finding.action is Action.SAME:
-            return finding
-        missing = finding.action is Action.MISSING
-        answer = await _call(link, self.create if missing else self.update, self.body(), timeout)
-        if (error := answer.get("error")) is not None:
-            change = "; ".join(finding.differences) or "create"
-            raise _translated(f"{self.name} cannot be changed ({change})", error)
-        done = Action.CREATED if missing else Action.UPDATED
-        return Finding(name=self.name, action=done, differences=finding.differences)
+        if finding.action is Action.MISSING:
+            answer = await _call(link, self.create, self.body(self.config), timeout)
+            if (error := answer.get("error")) is not None:
+                raise _translated(f"{self.name} cannot be created", error)
+            return Finding(name=self.name, action=Action.CREATED)
+        return await self._change(link, finding, timeout, shorten)
+
+    async def _change(self, link: Link, finding: Finding, timeout: timedelta, shorten: bool) -> Finding:
+        held = tuple(one for one in finding.differences if one.kind == "shortening" and not shorten)
+        foreign = tuple(one for one in finding.differences if one.kind == "foreign")
+        if len(held) < len(finding.differences):
+            refusal = await self._update(link, finding, held, timeout)
+            if refusal is not None and foreign:
+                # It keeps what others have set, some of which can never be unset; what is ours is still applied.
+                held += foreign
+                refusal = await self._update(link, finding, held, timeout)
+            if refusal is not None:
+                raise refusal
+        if held:
+            log.warning("%s", _kept(self.name, held))
+            return Finding(name=self.name, action=Action.KEPT, differences=held)
+        return finding if finding.action is Action.SAME else replace(finding, action=Action.UPDATED)
+
+    async def _update(
+        self, link: Link, finding: Finding, kept: tuple[Difference, ...], timeout: timedelta
+    ) -> BusError | None:
+        """Ask for everything but ``kept``; returns the broker's refusal.
+
+        Raises:
+            NoLeader: if it cannot answer now.
+        """
+        config = self.config | {one.field: one.is_now for one in kept}
+        answer = await _call(link, self.update, self.body(config), timeout)
+        if (error := answer.get("error")) is None:
+            return None
+        change = "; ".join(map(str, finding.differences))
+        hint = f" without --shorten: {SHORTENING}" if any(one.kind == "shortening" for one in kept) else ""
+        refusal = _translated(f"{self.name} cannot be changed ({change}){hint}", error)
+        if isinstance(refusal, NoLeader):
+            raise refusal
+        return refusal
+
+
+def _kept(name: str, differences: tuple[Difference, ...]) -> str:
+    text = f"{name} is kept as it is ({'; '.join(map(str, differences))})"
+    if any(one.kind == "shortening" for one in differences):
+        return f"{text}: {SHORTENING}"
+    return f"{text}: the broker cannot unset it"
 
 
 class _Stream(_Resource):
@@ -170,8 +222,8 @@ class _Consumer(_Resource):
         # The filter stands in the body: in the subject it would end at the wildcard.
         self.create = self.update = f"$JS.API.CONSUMER.CREATE.{spec.stream}.{spec.name}"
 
-    def body(self) -> dict[str, Any]:
-        return {"stream_name": self._stream, "config": self.config}
+    def body(self, config: dict[str, Any]) -> dict[str, Any]:
+        return {"stream_name": self._stream, "config": config}
 
 
 def _stream_config(spec: StreamSpec) -> dict[str, Any]:
@@ -187,7 +239,7 @@ def _stream_config(spec: StreamSpec) -> dict[str, Any]:
         "discard": "new" if spec.one_per_subject else "old",
         "max_msgs_per_subject": 1 if spec.one_per_subject else -1,
         # Dedupe is per stream: a message id chosen by a stranger would swallow somebody else's message.
-        "duplicate_window": _SHORTEST_DEDUPE_NS,
+        "duplicate_window": SHORTEST_DEDUPE_NS,
         # What is stored is kept until its age: nobody deletes single events.
         "deny_delete": True,
         # Nor whole streams: a purge would also free subjects that may hold one message ever.
@@ -223,24 +275,6 @@ def _consumer_config(spec: ConsumerSpec) -> dict[str, Any]:
         "max_deliver": -1,
         "max_waiting": 512,
     }
-
-
-def _differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    return [
-        f"{field}: {found.get(field)!r} -> {value!r}"
-        for field, value in wanted.items()
-        if found.get(field, _ABSENT.get(field)) != value
-    ]
-
-
-_ABSENT: Final[dict[str, Any]] = {
-    "subjects": [],
-    "max_age": 0,
-    "duplicate_window": _SHORTEST_DEDUPE_NS,
-    "deny_delete": False,
-    "deny_purge": False,
-    "allow_direct": False,
-}
 
 
 async def _call(link: Link, subject: str, body: dict[str, Any], timeout: timedelta) -> dict[str, Any]:

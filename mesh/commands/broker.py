@@ -108,11 +108,16 @@ async def _serve(mesh: MeshSettings, site: SiteSettings, stop: asyncio.Event) ->
         findings = await unless(stop, _establish(mesh, server, _AT_ONCE if is_alone else _FOR_A_MAJORITY))
         if findings is None:
             return
-        made = sum(finding.action is not Action.SAME for finding in findings)
-        detail = f"{server.url}, {len(findings)} streams and consumers ({made} new or changed)"
+        detail = f"{server.url}, {len(findings)} streams and consumers ({_changes(findings)})"
         click.echo(server.url)
         announce_ready(detail, url=server.url)
         await _look_after(mesh, site, server, stop)
+
+
+def _changes(findings: list[Finding]) -> str:
+    made = sum(finding.action in (Action.CREATED, Action.UPDATED) for finding in findings)
+    kept = sum(finding.action is Action.KEPT for finding in findings)
+    return f"{made} new or changed" + (f", {kept} not as set: see `ig3 streams check`" if kept else "")
 
 
 async def _look_after(mesh: MeshSettings, site: SiteSettings, server: EmbeddedServer, stop: asyncio.Event) -> None:

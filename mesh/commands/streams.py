@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from mesh.bus.provision import Action, check, provision
+from mesh.bus.provision import SHORTENING, Action, check, provision
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.history.stream_facts import stream_facts, stream_names
 from mesh.inspection.operator_bus import run_on_bus
+from mesh.inspection.surplus_streams import surplus_streams
 from mesh.inspection.tables import Column, print_table, show_size, show_time
 from mesh.processes.terminal import terminal
 from mesh.sites.plan import streams_here
 from streams.topology import consumer_specs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mesh.bus.provision import Finding
     from mesh.bus.service_bus import Bus
     from mesh.history.stream_facts import StreamFacts
+    from mesh.inspection.surplus_streams import Surplus
     from mesh.processes.terminal import Terminal
     from streams.topology import Account
 
@@ -31,13 +35,16 @@ _WORDS: Final = {
     Action.DRIFTED: ("differs", "yellow"),
     Action.CREATED: ("created", "green"),
     Action.UPDATED: ("updated", "green"),
+    Action.KEPT: ("kept as it is", "yellow"),
 }
+_SURPLUS: Final = ("surplus", "yellow")
 
 
 _EXAMPLES: Final = """\b
 Examples:
   ig3 streams check        # exit status 1 if anything is missing or differs
-  ig3 streams provision    # make it so; never deletes data
+  ig3 streams provision    # make it so, without deleting data
+  ig3 streams provision --shorten   # also where that deletes what is older than a shorter retention
   ig3 streams list         # what each stream holds
 """
 
@@ -52,34 +59,40 @@ def streams() -> None:
 def check_streams(mesh: MeshSettings) -> None:
     """Say what is missing and what differs.
 
-    Shows each stream and consumer and changes nothing. The exit status is 1 if anything is missing or differs.
+    Shows each stream and consumer and changes nothing. The exit status is 1 if anything is missing or differs. Streams
+    that nobody asks for are shown as surplus: what they hold stays until it expires or you delete it.
     """
     findings: list[Finding] = []
+    surplus: list[Surplus] = []
 
     async def work(bus: Bus) -> None:
         findings.extend(await check(bus.links, streams_here(mesh), consumer_specs()))
+        surplus.extend(await surplus_streams(bus.links, streams_here(mesh)))
 
     run_on_bus(mesh, "streams", work)
-    _print_findings(terminal(), findings)
+    _print_findings(terminal(), findings, surplus)
     if any(finding.action is not Action.SAME for finding in findings):
         terminal().err.print("`ig3 streams provision` makes it so, without deleting data.", markup=False)
-        sys.exit(1)
+        _exit_with_what_shortens(findings)
 
 
 @streams.command(name="provision")
+@click.option("--shorten", is_flag=True, help="Apply a shorter retention too: what is older is deleted at once.")
 @settings_options(mesh=_SHAPE)
-def provision_streams(mesh: MeshSettings) -> None:
+def provision_streams(shorten: bool, mesh: MeshSettings) -> None:
     """Create what is missing, update what differs.
 
-    What could only be changed by losing data is refused.
+    What could only be changed by losing data is refused, or kept as it is; then the exit status is 1.
     """
     findings: list[Finding] = []
 
     async def work(bus: Bus) -> None:
-        findings.extend(await provision(bus.links, streams_here(mesh), consumer_specs()))
+        findings.extend(await provision(bus.links, streams_here(mesh), consumer_specs(), shorten=shorten))
 
     run_on_bus(mesh, "streams", work)
     _print_findings(terminal(), findings)
+    if any(finding.action is Action.KEPT for finding in findings):
+        _exit_with_what_shortens(findings)
 
 
 @streams.command(name="list")
@@ -96,9 +109,20 @@ def list_streams(mesh: MeshSettings) -> None:
     _print_streams(terminal(), found)
 
 
-def _print_findings(screen: Terminal, findings: list[Finding]) -> None:
+def _exit_with_what_shortens(findings: list[Finding]) -> NoReturn:
+    names = ", ".join(finding.name for finding in findings if finding.shortens)
+    if names:
+        terminal().err.print(f"{names}: {SHORTENING}.", markup=False)
+    sys.exit(1)
+
+
+def _print_findings(screen: Terminal, findings: list[Finding], surplus: Sequence[Surplus] = ()) -> None:
     columns = (Column("STREAM/CONSUMER"), Column("STATE"), Column("DIFFERENCE (is -> should be)"))
-    rows = [(finding.name, _WORDS[finding.action], "; ".join(finding.differences)) for finding in findings]
+    rows = [(finding.name, _WORDS[finding.action], "; ".join(map(str, finding.differences))) for finding in findings]
+    rows += [
+        (facts.name, _SURPLUS, f"in {account}, with {facts.messages:,} messages; nothing deletes it")
+        for account, facts in surplus
+    ]
     print_table(screen, columns, rows)
 
 

@@ -28,13 +28,13 @@ async def open_bus(mesh: MeshSettings, command: str) -> Bus:
         CredentialsError: if they are not there: such commands run where the broker's data folder is.
         BusUnavailable: if the broker cannot be reached.
     """
-    credentials = Credentials.load(mesh.data_dir)
+    edge, core = Credentials.load_some(mesh.data_dir, "edge-service", "core-service")
     return await Bus.connect(
         BusOptions(
             servers=mesh.nats_urls,
             name=f"cli-{command}-{os.getpid()}",
-            edge_seed=credentials.edge_service.seed_path,
-            core_seed=credentials.core_service.seed_path,
+            edge_seed=edge.seed_path,
+            core_seed=core.seed_path,
             results_streams=mesh.results_streams,
         )
     )

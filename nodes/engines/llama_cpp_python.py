@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from nodes.engines.conversation import conversation_of
 from nodes.engines.lanes import Lanes, PieceSink
-from nodes.engines.llama_model import LlamaModel, import_binding
+from nodes.engines.llama_model import LlamaModel, has_gpu, import_binding
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.startup import start_with_model
 from nodes.errors import EngineUnavailable
@@ -33,6 +33,11 @@ class LlamaCppPythonEngine:
     """One model in one llama.cpp context."""
 
     def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
+        if spec.slots not in (None, _SLOTS):
+            raise EngineUnavailable(
+                f"engine llama-cpp-python answers one request at a time and cannot have {spec.slots} slots: leave"
+                " --slots out, or use --engine xllamacpp"
+            )
         self._spec = spec
         self._on_loading = on_loading
         import_binding("llama_cpp")
@@ -42,7 +47,9 @@ class LlamaCppPythonEngine:
 
     async def start(self) -> Replica:
         """Load the model and measure it."""
-        return await start_with_model(self, "llama-cpp-python", self._spec, _SLOTS, self._load, self._on_loading)
+        return await start_with_model(
+            self, "llama-cpp-python", self._spec, _SLOTS, self._load, self._on_loading, on_gpu=has_gpu()
+        )
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer; see `nodes.engine.Engine`."""

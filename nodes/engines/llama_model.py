@@ -34,6 +34,9 @@ by 0.6 and a greedy answer that was continued took another way."""
 _RANDOM_SEED: Final = 0xFFFF_FFFF
 """llama.cpp reads this seed as "choose one", so no seed of a user's may become it."""
 
+_GPU: Final = 1
+"""``GGML_BACKEND_DEVICE_TYPE_GPU``."""
+
 _WARNING: Final = 2
 _ERROR: Final = 3
 _LONGEST_TOKEN_BYTES: Final = 1024
@@ -159,6 +162,16 @@ def import_binding(module: str) -> Any:
         raise EngineUnavailable(
             f"engine llama-cpp-python is not usable here ({e}): `make llamacpp` compiles and installs it"
         ) from e
+
+
+def has_gpu() -> bool:
+    """Say whether this build of llama.cpp sees a GPU with a memory of its own.
+
+    Not ``llama_supports_gpu_offload``: that says yes as soon as the build can use other machines (RPC).
+    """
+    find_device = import_binding("llama_cpp._ggml").libggml.ggml_backend_dev_by_type
+    find_device.argtypes, find_device.restype = [ctypes.c_int], ctypes.c_void_p
+    return find_device(_GPU) is not None
 
 
 _callback: Any = None

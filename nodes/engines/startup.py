@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from nodes.engine import Loading
 from nodes.engines.host import available_bytes, resident_bytes
+from nodes.engines.memory_need import refuse_what_does_not_fit
 from nodes.engines.probe import measure
 from nodes.model_file import find_model
 from streams.replica import Replica
@@ -26,20 +27,23 @@ _LOADED: Final = 0.8
 
 async def start_with_model(
     engine: Engine, name: EngineName, spec: EngineSpec, slots: int, load: Callable[[ModelFile, int], None],
-    on_loading: OnLoading,
+    on_loading: OnLoading, *, on_gpu: bool,
 ) -> Replica:  # fmt: skip
     """Bring ``engine`` up by ``load(model, context_tokens)``, which is called in a thread.
 
     The file is read once before, into the page cache: that is the slow part with a big model, and the only one whose
     progress can be told, because the bindings load in one call. ``memory_bytes`` of the replica is what this process
     grew by from before loading to after measuring, mapped pages of the model included, and at least the size of the
-    file.
+    file. With ``on_gpu`` the model lies in a GPU's memory, of which only the binding knows how much there is: then
+    nobody looks beforehand whether the model fits.
 
     Raises:
         EngineError: whatever is wrong with the model or the engine; nothing stays loaded.
     """
     model = await asyncio.to_thread(find_model, spec.model, spec.model_id)
     context_tokens = min(spec.context_tokens, model.header.context_tokens or spec.context_tokens)
+    if not on_gpu:
+        refuse_what_does_not_fit(model, context_tokens=context_tokens, slots=slots, available_bytes=available_bytes())
     loop = asyncio.get_running_loop()
 
     def report(read: float) -> None:
@@ -74,7 +78,8 @@ def _read_ahead(path: Path, report: Callable[[float], None]) -> None:
     """Read the file into the page cache, unless it would not fit there; report the part that was read."""
     report(0.0)
     total = path.stat().st_size
-    if total > available_bytes():
+    available = available_bytes()
+    if available is None or total > available:
         return
     done = 0
     with path.open("rb", buffering=0) as file:

@@ -56,7 +56,9 @@ class XllamacppEngine:
 
     async def start(self) -> Replica:
         """Load the model and measure it."""
-        return await start_with_model(self, "xllamacpp", self._spec, self._slots, self._load, self._on_loading)
+        return await start_with_model(
+            self, "xllamacpp", self._spec, self._slots, self._load, self._on_loading, on_gpu=self._has_gpu()
+        )
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer; see `nodes.engine.Engine`."""
@@ -98,6 +100,10 @@ class XllamacppEngine:
                 raise EngineUnavailable(
                     f"llama.cpp could not load {model.path}; its own message above says why ({e})"
                 ) from e
+
+    def _has_gpu(self) -> bool:
+        gpu = self._binding.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_GPU
+        return any(device["type"] == gpu for device in self._binding.get_device_info())
 
     def _params(self, model: ModelFile, context_tokens: int) -> Any:
         params = self._binding.CommonParams()

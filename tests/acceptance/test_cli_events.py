@@ -152,8 +152,35 @@ def test_drift_is_shown_and_ends_with_status_1_until_it_is_mended(parts: Parts) 
     assert checked.returncode == 1
     row = next(row for row in checked.stdout.splitlines() if row.startswith("TASKS "))
     assert row.split()[1:] == ["differs", "max_age:", "86400000000000", "->", "43200000000000"]
-    assert "updated" in place.ok("streams", "provision", **wanted)
+    assert "only `ig3 streams provision --shorten` does it" in checked.stderr
+    assert "updated" in place.ok("streams", "provision", "--shorten", **wanted)
     assert place.ig3("streams", "check", **wanted).returncode == 0
+
+
+def test_a_shorter_retention_waits_for_a_word_and_a_broker_starts_with_the_longer_one(parts: Parts) -> None:
+    place = parts.place
+    wanted = {"IG3_RETENTION": "12h"}
+    provisioned = place.ig3("streams", "provision", **wanted)
+    assert provisioned.returncode == 1
+    rows = {row.split()[0]: row for row in provisioned.stdout.splitlines()}
+    assert "kept as it is" in rows["TASKS"]
+    assert "kept as it is" not in rows["ENDED"]
+    assert "TASKS, RESULTS_0" in provisioned.stderr
+    assert place.ig3("streams", "check").returncode == 0
+
+    parts.running["broker"].stop()
+    broker = parts.start("broker", **wanted)
+    detail = broker.ready().detail
+    assert "not as set: see `ig3 streams check`" in detail
+    assert "TASKS is kept as it is (max_age: 86400000000000 -> 43200000000000)" in broker.output
+    assert parts.place.ig3("streams", "check").returncode == 0
+
+
+def test_surplus_streams_are_shown_and_kept(parts: Parts) -> None:
+    place = parts.place
+    surplus = place.ig3("streams", "check", IG3_RESULTS_STREAMS="3").stdout.splitlines()[-1].split()
+    assert surplus[:3] == ["RESULTS_3", "surplus", "in"]
+    assert "RESULTS_3" in place.ok("streams", "list")
 
 
 def test_what_streams_hold(synthetic: RunningMesh, task: str) -> None:

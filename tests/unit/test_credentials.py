@@ -55,6 +55,19 @@ def test_a_client_loads_its_own_credential_alone(tmp_path: Path) -> None:
     assert Credentials.load_one(tmp_path, "user") == made.user
 
 
+def test_a_service_loads_what_it_needs_and_misses_nothing_else(tmp_path: Path) -> None:
+    made = Credentials.load_or_create(tmp_path)
+    for other in (made.system, made.node, made.user):
+        other.seed_path.unlink()
+    found = Credentials.load_some(tmp_path, "core-service", "edge-service")
+    assert found == (made.core_service, made.edge_service)
+    with pytest.raises(CredentialsError, match=r"system\.nk does not exist"):
+        Credentials.load_some(tmp_path, "core-service", "system")
+    (tmp_path / "credentials").chmod(0o750)
+    with pytest.raises(CredentialsError, match="chmod 700"):
+        Credentials.load_some(tmp_path, "core-service")
+
+
 def test_a_missing_credential_says_where_it_comes_from(tmp_path: Path) -> None:
     with pytest.raises(CredentialsError, match=r"user\.nk does not exist: start the broker once"):
         Credentials.load_one(tmp_path, "user")
