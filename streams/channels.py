@@ -70,6 +70,8 @@ PARAMETERS: Final[dict[str, str]] = {
     "digest": "SHA-256 of an idempotency key, in hex.",
     "dispatcher": "The name of a dispatcher.",
     "server": "The name of a NATS server.",
+    "scope": "Whose limits: `account` or `key`.",
+    "limited": "The account, or the id of the API key.",
     "reply": "Chosen by the caller for each request.",
 }
 """What stands in braces in an address."""
@@ -206,6 +208,21 @@ def _kept() -> tuple[Channel, ...]:
     )
 
 
+def _states() -> tuple[Channel, ...]:
+    """What is stored and is no event: only the newest counts."""
+    return (
+        Channel(
+            name="limits",
+            address=subjects.limit_state("{scope}", "{limited}"),
+            account="CORE",
+            description=_doc(subjects.limit_state),
+            senders=(Sender("service", (messages.LimitState,)),),
+            receivers=("service",),
+            stream=topology.LIMITS,
+        ),
+    )
+
+
 def _sent_on() -> tuple[Channel, ...]:
     """What the broker itself sends on as it stores."""
     return (
@@ -337,5 +354,5 @@ def _inboxes() -> tuple[Channel, ...]:
     )
 
 
-CHANNELS: Final[tuple[Channel, ...]] = (*_stored(), *_kept(), *_sent_on(), *_passing(), *_inboxes())
+CHANNELS: Final[tuple[Channel, ...]] = (*_stored(), *_kept(), *_states(), *_sent_on(), *_passing(), *_inboxes())
 """Every channel of the mesh."""

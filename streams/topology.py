@@ -50,6 +50,8 @@ class StreamSpec(Struct, frozen=True, kw_only=True):
     max_age: timedelta | None = None
     one_per_subject: bool = False
     """The broker keeps the first message of a subject and refuses every other, whatever its headers say."""
+    newest_only: bool = False
+    """The broker keeps the newest message of a subject: what is here is a state, not what has happened."""
     republish: Republish | None = None
     replicas: int = 1
     sources: tuple[Source, ...] = ()
@@ -85,9 +87,13 @@ ENDED: Final = "ENDED"
 DEAD: Final = "DEAD"
 KEYS: Final = "KEYS"
 UNREADABLE: Final = "UNREADABLE"
+LIMITS: Final = "LIMITS"
 MODELS: Final = "MODELS"
 DEVICES: Final = "DEVICES"
 BILLING: Final = "BILLING"
+
+LIMITS_KEPT: Final = timedelta(minutes=5)
+"""A limit per minute of which nothing was taken for so long is as good as new."""
 
 ACK_WAIT: Final = timedelta(seconds=6)
 """A dead dispatcher's tasks move on after this long; a live one says so every third of it."""
@@ -114,7 +120,7 @@ def stream_specs(
     kept = retention or Retention()
     edge = (_tasks(kept, replicas), *_results(results_streams, kept, replicas))
     core = (_ended(kept, replicas), _dead(kept, replicas), _keys(kept, replicas), _unreadable(kept, replicas))
-    return (*edge, *core, *_registers(replicas))
+    return (*edge, *core, *_registers(replicas), _limits(replicas))
 
 
 def consumer_name(service_class: ServiceClass) -> str:
@@ -214,6 +220,18 @@ def _unreadable(kept: Retention, replicas: int) -> StreamSpec:
         subjects=("unreadable.*",),
         description="What was published and could not even be answered: kept for whoever looks for the fault.",
         max_age=kept.ends,
+        replicas=replicas,
+    )
+
+
+def _limits(replicas: int) -> StreamSpec:
+    return StreamSpec(
+        name=LIMITS,
+        account="CORE",
+        subjects=("limits.*.*",),
+        description="What gateways have taken of each account's and each key's limits: the newest state of each.",
+        max_age=LIMITS_KEPT,
+        newest_only=True,
         replicas=replicas,
     )
 

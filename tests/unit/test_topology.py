@@ -11,6 +11,7 @@ from streams.task_id import BUCKETS, new_task_id
 from streams.tokens import Token
 from streams.topology import (
     ACK_WAIT,
+    LIMITS_KEPT,
     Retention,
     StreamSpec,
     consumer_name,
@@ -82,6 +83,7 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         subjects.model(Token("node-a"), "any/model: 7B"): "MODELS",
         subjects.device(Token("node-a"), "lost"): "DEVICES",
         f"billing.{ACCOUNT}": "BILLING",
+        subjects.limit_state("account", ACCOUNT): "LIMITS",
     }
     assert {subject: homes(specs, subject) for subject in stored} == {
         subject: [name] for subject, name in stored.items()
@@ -115,11 +117,17 @@ def test_facts_are_kept_apart_from_claims() -> None:
         "MODELS": "CORE",
         "DEVICES": "CORE",
         "BILLING": "CORE",
+        "LIMITS": "CORE",
     }
 
 
 def test_only_submissions_ends_and_keys_are_one_per_subject() -> None:
     assert {spec.name for spec in stream_specs() if spec.one_per_subject} == {"TASKS", "ENDED", "KEYS"}
+
+
+def test_only_the_state_of_limits_is_no_history() -> None:
+    assert {spec.name for spec in stream_specs() if spec.newest_only} == {"LIMITS"}
+    assert not any(spec.newest_only and spec.one_per_subject for spec in stream_specs())
 
 
 def test_retention_and_replicas_reach_every_stream() -> None:
@@ -135,6 +143,7 @@ def test_retention_and_replicas_reach_every_stream() -> None:
         "MODELS": None,
         "DEVICES": None,
         "BILLING": None,
+        "LIMITS": LIMITS_KEPT,
     }
     assert {spec.replicas for spec in specs} == {3}
 
