@@ -45,9 +45,7 @@ def identity(mesh: MeshSettings, devices: DeviceSettings, identity: IdentitySett
     run_process("identity", mesh, main, fast_loop=False)
 
 
-async def serve(
-    mesh: MeshSettings, devices: DeviceSettings, settings: IdentitySettings, stop: asyncio.Event
-) -> None:
+async def serve(mesh: MeshSettings, devices: DeviceSettings, settings: IdentitySettings, stop: asyncio.Event) -> None:
     """Run the identity service until ``stop`` is set.
 
     Raises:
