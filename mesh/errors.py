@@ -143,3 +143,28 @@ class InvalidKey(IdentityError):
 
 class InvalidDid(IdentityError):
     """The text is not a DID that can sign here."""
+
+
+class InvalidDocument(IdentityError):
+    """What the chain holds under a name is no DID document that is read here."""
+
+
+class ChainUnavailable(IdentityError):
+    """No endpoint of the chain can be used: none answers, or each is of another chain or too far behind."""
+
+
+class RegistrationRefused(IdentityError):
+    """The chain does not take a document."""
+
+
+class ResolverUnavailable(IdentityError):
+    """Who it is cannot be found out now, because the chain cannot be asked: nothing is known against it."""
+
+
+class NotProven(IdentityError):
+    """Somebody did not prove to be who they say. ``rule`` and the text are for the operator, not for them."""
+
+    def __init__(self, message: str, *, rule: str) -> None:
+        """Keep the name of the rule beside the text."""
+        super().__init__(message)
+        self.rule = rule
