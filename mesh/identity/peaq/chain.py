@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from mesh.errors import ChainUnavailable
 from mesh.identity.peaq.connection import Connection, shown_endpoint
+from mesh.identity.peaq.place import Place
 
 if TYPE_CHECKING:
     from mesh.identity.peaq.connection import Reading
     from mesh.identity.peaq.options import ChainOptions
-    from mesh.identity.peaq.place import Place
+
+_ACCOUNT_BYTES: Final = 32
 
 PAUSE_S: Final = 2.0
 """After no endpoint could be used, nobody waits for the next attempt within this time."""
@@ -22,8 +24,8 @@ PAUSE_S: Final = 2.0
 class ChainReader:
     """Reads places on the chain. Make it once per process: it keeps its connection.
 
-    The first reading imports substrate-interface and decodes the chain's metadata, about a second of work; ``read``
-    some place at start if nobody should wait for that.
+    The first reading imports substrate-interface and decodes the chain's metadata, some seconds of work that
+    ``connect_soon`` does ahead.
     """
 
     def __init__(self, options: ChainOptions, *, pause_s: float = PAUSE_S) -> None:
@@ -34,6 +36,10 @@ class ChainReader:
         self._connection = Connection(options)
         self._endpoint = ""
         self._paused: tuple[float, str] | None = None
+
+    def connect_soon(self) -> None:
+        """Connect in the background. If that fails, the next reading says so."""
+        self._thread.submit(self._read, Place(bytes(_ACCOUNT_BYTES), ("",)))
 
     async def read(self, place: Place) -> Reading:
         """Read what stands at a place, in the last finalised block.
