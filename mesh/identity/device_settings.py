@@ -1,4 +1,4 @@
-"""Settings of the identity service as far as devices go. Every command reads them, so nothing heavy is imported here."""
+"""Settings of the identity service as far as devices go. Every command reads them: nothing heavy is imported here."""
 
 from __future__ import annotations
 
