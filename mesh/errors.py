@@ -143,3 +143,11 @@ class InvalidKey(IdentityError):
 
 class InvalidDid(IdentityError):
     """The text is not a DID that can sign here."""
+
+
+class KeyFileError(IdentityError):
+    """A key file is there already, is damaged, or holds another key than it says."""
+
+
+class WrongPassphrase(KeyFileError):
+    """The passphrase does not open the key file, or there is none where one is needed."""
