@@ -31,6 +31,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("dead", "List dead tasks, and have them tried again."),
         ),
     ),
+    ("Say who is who", (("did", "Make keys for devices and users, and show whose a key is."),)),
     (
         "Look inside",
         (

@@ -6,9 +6,6 @@ read is refused rather than used.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,6 +13,7 @@ from msgspec import Struct
 
 from mesh.broker.nkey import new_user_seed, public_key_of
 from mesh.errors import CredentialsError
+from mesh.secret_file import read_secret, refuse_shared_folder, write_secret_once
 
 UserName = Literal["edge-service", "core-service", "system", "node", "user"]
 """The users of nats.conf; what each may do stands there."""
@@ -31,7 +29,7 @@ ACCOUNTS: Final[dict[UserName, Account]] = {
 }
 
 _FOLDER: Final = "credentials"
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_IF_MISSING: Final = "start the broker once on this data folder, or copy it from where it runs"
 
 
 class Credential(Struct, frozen=True, kw_only=True):
@@ -63,7 +61,7 @@ class Credentials(Struct, frozen=True, kw_only=True):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in ACCOUNTS:
-                _create(folder / f"{name}.nk")
+                write_secret_once(folder / f"{name}.nk", f"{new_user_seed()}\n".encode())
         except OSError as error:
             raise CredentialsError(f"cannot write credentials to {folder}: {error.strerror}") from error
         return Credentials.load(data_dir)
@@ -76,7 +74,7 @@ class Credentials(Struct, frozen=True, kw_only=True):
             CredentialsError: if one is missing or damaged, or others can read it.
         """
         folder = data_dir / _FOLDER
-        _refuse_shared(folder, "chmod 700")
+        refuse_shared_folder(folder, if_missing=_IF_MISSING)
         return Credentials(
             edge_service=_load(folder, "edge-service"),
             core_service=_load(folder, "core-service"),
@@ -99,46 +97,15 @@ class Credentials(Struct, frozen=True, kw_only=True):
         return (self.edge_service, self.core_service, self.system, self.node, self.user)
 
 
-def _create(path: Path) -> None:
-    """Write a fresh seed, whole and only once, even if two processes start at the same time."""
-    if path.exists():
-        return
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(f"{new_user_seed()}\n".encode())
-        file.flush()
-        os.fsync(file.fileno())
-    with contextlib.suppress(FileExistsError):
-        # A link fails where the name is taken, so the first of two processes wins and the other uses its seed.
-        os.link(fresh, path)
-    fresh.unlink()
-
-
 def _load(folder: Path, name: UserName) -> Credential:
     path = folder / f"{name}.nk"
-    _refuse_shared(path, "chmod 600")
     return Credential(name=name, account=ACCOUNTS[name], seed_path=path, public_key=_public_key(path))
 
 
-def _refuse_shared(path: Path, remedy: str) -> None:
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except FileNotFoundError as error:
-        raise CredentialsError(
-            f"{path} does not exist: start the broker once on this data folder, or copy it from where it runs"
-        ) from error
-    except OSError as error:
-        raise CredentialsError(f"cannot look at {path}: {error.strerror}") from error
-    if mode & _OTHERS:
-        raise CredentialsError(f"{path} is open to other users (mode {mode:04o}): {remedy} {path}")
-
-
 def _public_key(path: Path) -> str:
+    seed = read_secret(path, if_missing=_IF_MISSING)
     try:
-        return public_key_of(path.read_text("ascii").strip())
-    except OSError as error:
-        raise CredentialsError(f"cannot read {path}: {error.strerror}") from error
+        return public_key_of(seed.decode("ascii").strip())
     except ValueError as error:
         raise CredentialsError(
             f"{path} is damaged ({error}): restore it, or delete it to get a new one at the next start of the broker"
