@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +28,8 @@ from mesh.inspection.tables import Column, print_table
 from mesh.processes.terminal import terminal
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from mesh.identity.key_file import DeviceKey
     from mesh.identity.keys import SigningKey
 
@@ -139,7 +140,7 @@ def _duration(text: str) -> timedelta:
 
 
 def _print(report: DidReport, key: SigningKey | None) -> None:
-    columns = (Column("RULE"), Column("HOLDS"), Column("WHY NOT"))
+    columns = (Column("RULE"), Column("HOLDS"), Column("WHY"))
     rows = [
         (one.name, ("no", "red") if one.why_not else ("yes", "green"), one.why_not or one.how) for one in report.rules
     ]
