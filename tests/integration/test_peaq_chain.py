@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from mesh.errors import ChainUnavailable, NotProven, RegistrationRefused, ResolverUnavailable
@@ -23,6 +24,7 @@ from mesh.identity.subject_proof import Proof, prove
 from tests.peaq_chain import PeaqChain
 from tests.peaq_documents import document, on_chain, sign
 from tests.peaq_metadata import small_runtime
+from tests.processes import PATIENCE_S
 
 CHALLENGE = b"challenge"
 SR, ED = "Sr25519VerificationKey2020", "Ed25519VerificationKey2020"
@@ -279,8 +281,11 @@ async def test_the_resolver_of_a_process_connects_before_anybody_asks(small: Pea
 async def test_a_resolver_that_is_left_in_the_middle_of_an_outage_ends_at_once(small: PeaqChain) -> None:
     small.silent = True
     _, did, _ = somebody()
-    async with did_resolver(settings(small)) as resolver:
+    begun_s = time.monotonic()
+    patient = msgspec.structs.replace(settings(small), peaq_timeout=timedelta(minutes=5))
+    async with did_resolver(patient) as resolver:
         asking = asyncio.create_task(resolver.look_up(did))
         await asyncio.sleep(0)
+    assert time.monotonic() - begun_s < PATIENCE_S
     with pytest.raises(ResolverUnavailable, match="closed"):
         await asking
