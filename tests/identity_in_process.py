@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from mesh.broker.credentials import IdentityCredentials
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
@@ -73,8 +72,7 @@ async def identity_service(
             credential_of=lambda text, did: check_credential(text, did, issuers=issuers, now_s=time.time()),
         )
 
-    credentials = IdentityCredentials.load(server.credentials.user.seed_path.parents[1])
-    options = IdentityOptions(servers=(server.url,), credentials=credentials)
+    options = IdentityOptions(servers=(server.url,), credentials=server.credentials.for_identity)
     async with IdentityService(options, gatekeeper) as service:
         yield service
 

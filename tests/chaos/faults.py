@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from tests.chaos.answers import Reader
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import IDENTITIES, Fleet
 
 HANG_S = 7.0
 """Longer than it takes to find out that a node hangs, and than the queue waits for a dispatcher."""
@@ -104,6 +104,11 @@ async def cut_dispatcher(field: Field) -> None:
     await _cut(field, "dispatcher cut off", field.chance.choice(field.fleet.dispatchers), HANG_S)
 
 
+async def kill_identity(field: Field) -> None:
+    """All who decide about connections die: who is connected stays, and writes on."""
+    await _kill(field, "identity killed", *IDENTITIES)
+
+
 async def kill_gateway(field: Field) -> None:
     """A gateway dies with all its connections; its readers come back to another one."""
     await _kill(field, "gateway killed", field.chance.choice(field.fleet.gateways))
@@ -164,6 +169,7 @@ FAULTS: tuple[Fault, ...] = (
     kill_dispatcher,
     hang_dispatcher,
     cut_dispatcher,
+    kill_identity,
     kill_gateway,
     hang_gateway,
     cut_gateway,
