@@ -143,3 +143,16 @@ class InvalidKey(IdentityError):
 
 class InvalidDid(IdentityError):
     """The text is not a DID that can sign here."""
+
+
+class AccountError(MeshError):
+    """There is no such account, member or key, or there is one already, or the change makes no sense."""
+
+
+class CredentialRefused(MeshError):
+    """Somebody shows what opens nothing. The message goes to whoever that is, and says little; ``reason`` says why."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        """Keep the reason for the operator beside the message for the stranger."""
+        super().__init__(message)
+        self.reason = reason
