@@ -76,7 +76,7 @@ class Credentials(Struct, frozen=True, kw_only=True):
             CredentialsError: if one is missing or damaged, or others can read it.
         """
         folder = data_dir / _FOLDER
-        _refuse_shared(folder, "chmod 700")
+        refuse_shared(folder, "chmod 700")
         return Credentials(
             edge_service=_load(folder, "edge-service"),
             core_service=_load(folder, "core-service"),
@@ -117,11 +117,16 @@ def _create(path: Path) -> None:
 
 def _load(folder: Path, name: UserName) -> Credential:
     path = folder / f"{name}.nk"
-    _refuse_shared(path, "chmod 600")
+    refuse_shared(path, "chmod 600")
     return Credential(name=name, account=ACCOUNTS[name], seed_path=path, public_key=_public_key(path))
 
 
-def _refuse_shared(path: Path, remedy: str) -> None:
+def refuse_shared(path: Path, remedy: str) -> None:
+    """Refuse a file or folder of secrets that others may read; ``remedy`` is the command that shuts it.
+
+    Raises:
+        CredentialsError: if it is missing, or open to others.
+    """
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError as error:
