@@ -1,0 +1,18 @@
+"""Why somebody is not signed in."""
+
+from __future__ import annotations
+
+from gateway.errors import GatewayError
+
+UNAUTHORIZED = 401
+FORBIDDEN = 403
+
+
+class SignInRefused(GatewayError):
+    """A sign-in comes to nothing. The message goes to whoever tries, and says what to do."""
+
+    def __init__(self, message: str, *, code: str = "sign_in_refused", status: int = UNAUTHORIZED) -> None:
+        """Keep what a program reads beside what people read."""
+        super().__init__(message)
+        self.code = code
+        self.status = status
