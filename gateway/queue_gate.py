@@ -76,7 +76,7 @@ class QueueGate:
         self._bus = bus
         self.feed = feed
         self._limits = limits
-        self._ours: dict[str, _Ours] = {}
+        self._ours: dict[TaskKey, _Ours] = {}
         self._open_of = Counter[str]()
         self._fresh: tuple[Counter[Queue], Counter[Queue]] = (Counter(), Counter())
         """Ours by queue that the dispatchers may not have reported yet: of this round of reports, and of the last."""
@@ -133,20 +133,20 @@ class QueueGate:
 
     def opened(self, key: TaskKey, model: str, service_class: ServiceClass, *, deadline_at_ms: int) -> None:
         """Count a task that is being submitted; ``dropped`` takes it back."""
-        self.dropped(key.task)
+        self.dropped(key)
         ours = _Ours(
             account=key.account,
             queue=(model, service_class),
             round=self._round,
             gone_at_ms=deadline_at_ms + _GRACE_MS,
         )
-        self._ours[key.task] = ours
+        self._ours[key] = ours
         self._open_of[key.account] += 1
         self._fresh[0][ours.queue] += 1
 
-    def dropped(self, task: str) -> None:
+    def dropped(self, key: TaskKey) -> None:
         """Count a task no more: it has ended, or was not stored after all."""
-        ours = self._ours.pop(task, None)
+        ours = self._ours.pop(key, None)
         if ours is None:
             return
         self._open_of[ours.account] -= 1
@@ -155,7 +155,7 @@ class QueueGate:
             self._fresh[age][ours.queue] -= 1
 
     def _on_end(self, key: TaskKey) -> None:
-        self.dropped(key.task)
+        self.dropped(key)
 
     def _on_report(self, dispatcher: str) -> None:
         self._ours_when_reported = dict(self._open_of)
@@ -173,8 +173,8 @@ class QueueGate:
         if now_s - self._swept_at_s < _SWEEP_S:
             return
         self._swept_at_s = now_s
-        for task in [task for task, ours in self._ours.items() if ours.gone_at_ms < now_ms()]:
-            self.dropped(task)
+        for key in [key for key, ours in self._ours.items() if ours.gone_at_ms < now_ms()]:
+            self.dropped(key)
         self._open_of = +self._open_of
 
     def _forget_ours(self) -> None:

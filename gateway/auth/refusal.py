@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.errors import GatewayError
 
-UNAUTHORIZED = 401
-FORBIDDEN = 403
+BAD_REQUEST: Final = 400
+UNAUTHORIZED: Final = 401
+FORBIDDEN: Final = 403
 
 
 class SignInRefused(GatewayError):

@@ -12,13 +12,14 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.auth.refusal import SignInRefused
+from gateway.auth.refusal import BAD_REQUEST, SignInRefused
 from gateway.auth.uri import is_authority, is_pchars, is_scheme, is_uri
 from mesh.errors import InvalidEncoding
 from mesh.identity.evm import checksum_address, parse_address, recover_personal_sign
 
 MAX_CHARACTERS: Final = 8192
-CODE: Final = "invalid_siwe_message"
+_CODE: Final = "invalid_siwe_message"
+_UNTIMELY: Final = "message_not_valid_now"
 
 _ASKS: Final = " wants you to sign in with your Ethereum account:"
 _STATEMENT: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;= ]+")
@@ -111,11 +112,13 @@ def check_times(message: SiweMessage, *, now_ms: int, issued_within_ms: int) -> 
         SignInRefused: if it may not be used yet or no longer, or was not issued about now.
     """
     if message.expires_at_ms is not None and now_ms >= message.expires_at_ms:
-        raise SignInRefused("The message has expired: sign a new one.", code=CODE)
+        raise SignInRefused("The message has expired: sign a new one.", code=_UNTIMELY)
     if message.not_before_ms is not None and now_ms < message.not_before_ms:
-        raise SignInRefused("The message may not be used yet (Not Before).", code=CODE)
+        raise SignInRefused("The message may not be used yet (Not Before).", code=_UNTIMELY)
     if abs(now_ms - message.issued_at_ms) > issued_within_ms:
-        raise SignInRefused("The message was not issued about now: sign a new one, and check the clock.", code=CODE)
+        raise SignInRefused(
+            "The message was not issued about now: sign a new one, and check the clock.", code=_UNTIMELY
+        )
 
 
 def is_signed(message: SiweMessage, text: str, signature: bytes) -> bool:
@@ -233,4 +236,6 @@ def _resources(lines: _Lines) -> tuple[str, ...]:
 
 
 def _wrong(problem: str) -> SignInRefused:
-    return SignInRefused(f"This is no message of Sign-In with Ethereum (EIP-4361): {problem}.", code=CODE)
+    return SignInRefused(
+        f"This is no message of Sign-In with Ethereum (EIP-4361): {problem}.", code=_CODE, status=BAD_REQUEST
+    )

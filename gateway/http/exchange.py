@@ -144,7 +144,7 @@ class Exchange:
         self.state = state
         if state.is_over:
             # Before the client hears of it: its next request finds room.
-            self._site.gate.dropped(self._key.task)
+            self._site.gate.dropped(self._key)
 
     async def _idle(self, stream: EventStream, frames: ChunkFrames) -> None:
         self._check_clock()

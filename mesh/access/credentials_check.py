@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _REMEMBERED: Final = 4096
 _WRONG_KEY: Final = "This API key is not valid."
+_NEITHER: Final = "This is neither an API key (ig3_…) nor the token of a session."
 
 
 def is_credential(text: str) -> bool:
@@ -53,6 +54,8 @@ class CredentialsCheck:
         """
         if text.startswith(PREFIX):
             return await self._of_key(text)
+        if not looks_like_token(text):
+            raise CredentialRefused(_NEITHER, reason="what is shown is neither an API key nor a session token")
         return await self._of_session(self._session(text))
 
     def still_holds(self, caller: Caller) -> bool:
