@@ -153,6 +153,14 @@ class InvalidDid(IdentityError):
     """The text is not a DID that can sign here."""
 
 
+class KeyFileError(IdentityError):
+    """A key file is there already, is damaged, or holds another key than it says."""
+
+
+class WrongPassphrase(KeyFileError):
+    """The passphrase does not open the key file, or there is none where one is needed."""
+
+
 class InvalidDocument(IdentityError):
     """What the chain holds under a name is no DID document that is read here."""
 
@@ -192,3 +200,16 @@ class NotAdmitted(IdentityError):
 
 class DeviceError(MeshError):
     """There is no such device, or its name or DID is another's, or it was shut out for good."""
+
+
+class AccountError(MeshError):
+    """There is no such account, member or key, or there is one already, or the change makes no sense."""
+
+
+class CredentialRefused(MeshError):
+    """Somebody shows what opens nothing. The message goes to whoever that is, and says little; ``reason`` says why."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        """Keep the reason for the operator beside the message for the stranger."""
+        super().__init__(message)
+        self.reason = reason

@@ -14,7 +14,18 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from streams.access_events import (
+    AccessEvent,
+    AccountClosed,
+    AccountOpened,
+    KeyIssued,
+    KeyRevoked,
+    MemberJoined,
+    MemberLeft,
+    NonceSpent,
+)
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
+from streams.event import Event
 from streams.replica import Replica
 
 Counter = Annotated[int, Meta(ge=1)]
@@ -26,10 +37,6 @@ ChunkTokens = Annotated[int, Meta(ge=0, le=2**24)]
 
 Deadline = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 """Unix milliseconds up to the year 9999: what a user sends must not overflow a clock of ours."""
-
-
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Root of the catalogue."""
 
 
 # --- TASKS: what was asked ---------------------------------------------------------------------------------------
@@ -375,7 +382,16 @@ DeadEvent = DeadKept | DeadRedriven | DeadDropped
 """All that DEAD may hold."""
 
 AnyEvent = (
-    TaskSubmitted | TaskEvent | EndEvent | DeadEvent | RequestKeyed | SubmissionUnreadable | ModelEvent | DeviceEvent
+    TaskSubmitted
+    | TaskEvent
+    | EndEvent
+    | DeadEvent
+    | RequestKeyed
+    | SubmissionUnreadable
+    | ModelEvent
+    | DeviceEvent
+    | AccessEvent
+    | NonceSpent
 )
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
@@ -405,5 +421,12 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     DeviceRevoked,
     DeviceLost,
     DeviceReturned,
+    AccountOpened,
+    MemberJoined,
+    MemberLeft,
+    KeyIssued,
+    KeyRevoked,
+    AccountClosed,
+    NonceSpent,
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

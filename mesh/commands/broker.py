@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from mesh.access.session_keys import SessionKeys
 from mesh.broker.credentials import Credentials
 from mesh.broker.files import (
     broker_variables,
@@ -93,6 +94,7 @@ def broker(env_only: bool, mesh: MeshSettings, site: SiteSettings) -> None:
 
 def _prepare(mesh: MeshSettings, options: BrokerOptions) -> None:
     credentials = Credentials.load_or_create(mesh.data_dir)
+    SessionKeys.load_or_create(mesh.data_dir)
     click.echo(write_env_file(options, broker_variables(options, credentials)))
     if secret := routes_variables(options):
         click.echo(write_routes_env_file(options, secret))

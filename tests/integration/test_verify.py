@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.projections import ProjectionDesk
 from gateway.roster_feed import RosterFeed
@@ -14,19 +15,23 @@ from mesh.history.checkpoint import Checkpoint
 from mesh.history.replay import replay
 from mesh.history.roster_log import RosterDevices, RosterModels
 from mesh.history.snapshots import SnapshotStore
-from mesh.inspection.findings import Report
+from mesh.inspection.findings import Comparison, Report
 from mesh.inspection.verify import verify
 from streams import subjects
 from streams.chat import Usage
-from streams.codec import encode
+from streams.codec import decode_end_event, encode
 from streams.events import (
     AttemptShare,
+    DeadDropped,
+    DeadKept,
     DeviceRegistered,
     ModelAnnounced,
     TaskAssigned,
     TaskChunk,
     TaskCompleted,
+    TaskDead,
     TaskEnded,
+    TaskError,
     TaskEvent,
 )
 from streams.replica import Replica
@@ -62,6 +67,10 @@ def named(report: Report) -> list[str]:
     return sorted(f"{one.projection}: {one.where}: {one.detail}" for one in report.differences)
 
 
+def of_ends(report: Report) -> Comparison:
+    return next(one for one in report.comparisons if one.projection == "ends")
+
+
 async def answering(mesh: InProcessMesh, running: RunningDispatcher) -> None:
     desk = ProjectionDesk(running.bus, running.feed, running.dispatcher.lives)
     await desk.start()
@@ -88,6 +97,24 @@ async def written(mesh: InProcessMesh, *, end: bool = True) -> TaskKey:
 def completed(**other: object) -> TaskCompleted:
     fields = {"at_ms": 1, "model": "m", "final_n": 3, "finish_reason": "stop", "usage": USAGE, "shares": SHARES}
     return TaskCompleted(**{**fields, **other})  # type: ignore[arg-type]  # what a test changes
+
+
+ERROR = TaskError(code="attempts_exhausted", message="5 attempts", status=502)
+DIED = TaskDead(at_ms=1, model="m", final_n=0, error=ERROR, failures=())
+
+
+async def keep(mesh: InProcessMesh, key: TaskKey, end: TaskDead, **other: object) -> None:
+    letter = DeadKept(at_ms=end.at_ms, model=end.model, error=end.error)
+    await mesh.bus.core.append(subjects.dead(key), encode(replace(letter, **other)))
+
+
+async def died(mesh: InProcessMesh, *, told: bool = True) -> TaskKey:
+    """A task that is dead at once, and whose letter is still to come."""
+    key = mesh.key()
+    await mesh.bus.core.append(subjects.ended(key), encode(DIED))
+    if told:
+        await write(mesh, key, TaskEnded(n=1, at_ms=1, outcome="dead", error=ERROR))
+    return key
 
 
 async def announce(mesh: InProcessMesh, count: int, name: str = "n") -> None:
@@ -118,14 +145,14 @@ async def test_a_mesh_at_work_is_what_its_log_says(mesh: InProcessMesh, store: S
 
     assert (named(meanwhile), named(afterwards)) == ([], [])
     compared = {one.projection: one.compared for one in afterwards.comparisons}
-    assert compared == {"roster.models": 2, "roster.devices": 2, "running tasks": 1, "ends": 12}
+    assert compared == {"roster.models": 2, "roster.devices": 2, "running tasks": 1, "ends": 12, "dead letters": 0}
     assert {one.projection: one.compared for one in meanwhile.comparisons}["running tasks"] > 1
 
 
 async def test_an_empty_mesh_without_services_is_verified_too(mesh: InProcessMesh, store: SnapshotStore):
     report = await report_on(mesh, store)
     assert report.is_equal
-    assert [one.compared for one in report.comparisons] == [0, 0, 0, 0]
+    assert [one.compared for one in report.comparisons] == [0, 0, 0, 0, 0]
 
 
 async def test_a_service_whose_roster_differs_is_named(mesh: InProcessMesh, store: SnapshotStore):
@@ -161,7 +188,7 @@ async def test_good_ends_are_good_and_one_that_is_not_told_is_only_noted(mesh: I
     report = await report_on(mesh, store)
 
     assert named(report) == []
-    assert report.comparisons[-1].note == "1 not told to readers yet"
+    assert of_ends(report).note == "1 not told to readers yet"
 
 
 @pytest.mark.parametrize(
@@ -228,6 +255,53 @@ async def test_two_ends_of_one_task_and_ends_of_no_version_we_know_are_named(mes
     assert "task.completed.v9" in found[1]
 
 
+async def test_dead_tasks_that_are_kept_are_good_and_one_that_is_about_to_be_kept_is_too(
+    mesh: InProcessMesh, store: SnapshotStore
+):
+    key = await died(mesh)
+    await keep(mesh, key, DIED)
+    await mesh.bus.core.append(subjects.dead(key), encode(DeadDropped(at_ms=2, reason="seen")))
+    await died(mesh, told=False)
+    report = await report_on(mesh, store)
+
+    assert named(report) == []
+    assert (report.comparisons[-1].projection, report.comparisons[-1].compared) == ("dead letters", 1)
+
+
+async def test_a_dead_task_that_nobody_keeps_is_named(mesh: InProcessMesh, store: SnapshotStore):
+    key = await died(mesh)
+
+    assert named(await report_on(mesh, store)) == [
+        f"dead letters: local/{key.task}: it is dead, readers were told, and DEAD does not keep it"
+    ]
+
+
+async def test_a_letter_of_a_task_that_is_not_dead_or_died_of_something_else_is_named(
+    mesh: InProcessMesh, store: SnapshotStore
+):
+    whole, unknown, other = await written(mesh), mesh.key(), await died(mesh)
+    for key in (whole, unknown):
+        await keep(mesh, key, DIED)
+    await keep(mesh, other, DIED, model="another")
+
+    assert named(await report_on(mesh, store)) == sorted(
+        [
+            f"dead letters: local/{whole.task}: DEAD keeps it, and ENDED does not say that it is dead",
+            f"dead letters: local/{unknown.task}: DEAD keeps it, and ENDED does not say that it is dead",
+            f"dead letters: local/{other.task}: DEAD gives another model or error than ENDED",
+        ]
+    )
+
+
+async def test_letters_older_than_all_ends_say_nothing_any_more(mesh: InProcessMesh, store: SnapshotStore):
+    await keep(mesh, mesh.key(), DIED)
+    await written(mesh)
+    report = await report_on(mesh, store)
+
+    assert named(report) == []
+    assert report.comparisons[-1].note == "1 too old to compare"
+
+
 async def test_what_counts_for_nobody_is_counted_and_is_no_difference(mesh: InProcessMesh, store: SnapshotStore):
     key = await written(mesh)
     await write(mesh, key, TaskChunk(n=5, attempt=1, offset=7, text="late"), NODE)
@@ -252,7 +326,7 @@ async def test_ends_whose_content_has_expired_are_passed_over(mesh: InProcessMes
     report = await report_on(mesh, store)
 
     assert named(report) == []
-    assert report.comparisons[-1].note.endswith("too old to compare")
+    assert of_ends(report).note.endswith("too old to compare")
 
 
 async def expire_first(mesh: InProcessMesh, stream: str) -> None:
@@ -270,10 +344,12 @@ async def test_old_logs_are_what_they_were_on_a_real_broker(mesh: InProcessMesh,
     for name in LOGS:
         for stream, subject, body in read_log(name):
             await (mesh.bus.core if stream == "ENDED" else mesh.bus.edge).append(subject, body)
+            if stream == "ENDED" and isinstance(end := decode_end_event(body), TaskDead):
+                await keep(mesh, subjects.parse_ended(subject), end)
     report = await report_on(mesh, store)
 
     assert named(report) == []
-    assert report.comparisons[-1].compared == len(LOGS) - 1
+    assert of_ends(report).compared == len(LOGS) - 1
     for name in LOGS:
         if name != "running":
             key = subjects.parse_submitted(read_log(name)[0].subject).key
@@ -352,9 +428,11 @@ async def test_a_roster_with_a_snapshot_of_no_use_is_read_from_the_log(
         path.write_bytes(path.read_bytes()[:-1])
 
     assert dump(await started(mesh, store)) == dump(await started(mesh, None))
-    assert {"cut": "it is damaged", "newer": f"its version is {NewerModels.version}, not {RosterModels.version}", "ahead": "which ends at 30"}[
-        damage
-    ] in caplog.text
+    assert {
+        "cut": "it is damaged",
+        "newer": f"version is {NewerModels.version}, not {RosterModels.version}",
+        "ahead": "which ends at 30",
+    }[damage] in caplog.text
 
 
 class NewerModels(RosterModels):

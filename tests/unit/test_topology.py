@@ -12,6 +12,7 @@ from streams.tokens import Token
 from streams.topology import (
     ACK_WAIT,
     LIMITS_KEPT,
+    NONCES_KEPT,
     Retention,
     StreamSpec,
     consumer_name,
@@ -84,6 +85,8 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         subjects.device(Token("node-a"), "lost"): "DEVICES",
         f"billing.{ACCOUNT}": "BILLING",
         subjects.limit_state("account", ACCOUNT): "LIMITS",
+        subjects.access(ACCOUNT): "ACCESS",
+        subjects.nonce(Token("0a")): "NONCES",
     }
     assert {subject: homes(specs, subject) for subject in stored} == {
         subject: [name] for subject, name in stored.items()
@@ -118,11 +121,13 @@ def test_facts_are_kept_apart_from_claims() -> None:
         "DEVICES": "CORE",
         "BILLING": "CORE",
         "LIMITS": "CORE",
+        "ACCESS": "CORE",
+        "NONCES": "CORE",
     }
 
 
-def test_only_submissions_ends_and_keys_are_one_per_subject() -> None:
-    assert {spec.name for spec in stream_specs() if spec.one_per_subject} == {"TASKS", "ENDED", "KEYS"}
+def test_only_submissions_ends_keys_and_nonces_are_one_per_subject() -> None:
+    assert {spec.name for spec in stream_specs() if spec.one_per_subject} == {"TASKS", "ENDED", "KEYS", "NONCES"}
 
 
 def test_only_the_state_of_limits_is_no_history() -> None:
@@ -144,6 +149,8 @@ def test_retention_and_replicas_reach_every_stream() -> None:
         "DEVICES": None,
         "BILLING": None,
         "LIMITS": LIMITS_KEPT,
+        "ACCESS": None,
+        "NONCES": NONCES_KEPT,
     }
     assert {spec.replicas for spec in specs} == {3}
 
