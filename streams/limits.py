@@ -1,4 +1,4 @@
-"""How much somebody may ask of the mesh, and what of it is taken: the values that gateways share about one account or key."""
+"""How much one account or key may ask of the mesh, and what of it is taken: values that gateways share."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Requests and reports that travel on core NATS and are not events of record: nothing is lost when one is.
 
-``LimitState`` alone is kept on a stream, the newest of each subject, for some minutes. Each has one subject family (``streams.subjects``) and is tagged and versioned like an event.
+``LimitState`` alone is kept on a stream, the newest of each subject, for some minutes. Each has one subject family
+(``streams.subjects``) and is tagged and versioned like an event.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.auth.sign_in import SignIn
     from gateway.http.origin import OriginPolicy
     from gateway.http.wishes import Defaults
+    from gateway.limits.limiter import Limiter
     from gateway.queue_gate import QueueGate
     from gateway.roster_feed import RosterFeed
     from gateway.settings import GatewaySettings
@@ -51,6 +52,7 @@ class Site:
         policy: OriginPolicy,
         telemetry: Telemetry,
         gate: QueueGate,
+        limiter: Limiter,
     ) -> None:
         """Gather; nothing starts here."""
         self.bus = bus
@@ -66,6 +68,7 @@ class Site:
         self.submissions = Submissions(bus.edge)
         self.keys = IdempotencyKeys(bus.core)
         self.gate = gate
+        self.limiter = limiter
         self.leaving = Leaving()
         self._known_models = frozenset(known_models)
         self._tasks: set[asyncio.Task[None]] = set()

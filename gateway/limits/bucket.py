@@ -1,8 +1,8 @@
 """One limit per minute as a pure function: what was taken is a debt, and time pays it back at the limit's rate.
 
-A bucket that holds ``limit`` pieces and is filled at ``limit`` a minute (GCRA counts the same from the other end): whoever
-was idle may take a whole minute's worth at once, and from then on as much as time gives back. So in any span of T
-seconds no more than ``limit * (1 + T / 60)`` are taken. All is whole numbers, so that nothing gets lost by rounding.
+A bucket that holds ``limit`` pieces and is filled at ``limit`` a minute (GCRA counts the same from the other end):
+whoever was idle may take a whole minute's worth at once, and from then on as much as time gives back. So in any span of
+T seconds no more than ``limit * (1 + T / 60)`` are taken. All is whole numbers, so that nothing gets lost by rounding.
 """
 
 from __future__ import annotations

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
 
 from gateway.limits.bucket import FULL, Draw, draw, heavier
 from gateway.limits.slots import hold
-from streams.limits import Limits, RateState, StreamHolder
 from streams.messages import LimitState
+
+if TYPE_CHECKING:
+    from streams.limits import Limits, RateState, StreamHolder
 
 NOTHING_TAKEN: Final = LimitState()
 _NOTHING: Final = Draw()

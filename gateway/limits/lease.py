@@ -16,8 +16,8 @@ LEASE_MS: Final = 1000
 def lease_of(limit: int) -> int:
     """How many pieces a gateway takes ahead: what the limit gives in a second, and at least one.
 
-    In any span of T seconds all G gateways together let pass at most ``limit * (1 + T / 60) + G * lease_of(limit)``: what
-    the store has handed out in that time, and what each had in hand at its beginning.
+    In any span of T seconds all G gateways together let pass at most ``limit * (1 + T / 60) + G * lease_of(limit)``:
+    what the store has handed out in that time, and what each had in hand at its beginning.
     """
     return max(1, limit * LEASE_MS // MINUTE_MS)
 

@@ -1,8 +1,8 @@
 """The limits of one account or one key, as one gateway keeps them: what it has in hand, and asking for more.
 
 What is in hand is spent without asking anybody. Where it does not do, the store is asked, by one question at a time for
-all who wait. While the store is away this gateway goes on alone, from what it saw last: the limits hold within each gateway
-then, and what it let pass is counted when the store is back.
+all who wait. While the store is away this gateway goes on alone, from what it saw last: the limits hold within each
+gateway then, and what it let pass is counted when the store is back.
 """
 
 from __future__ import annotations
@@ -69,7 +69,16 @@ class Standing(NamedTuple):
 class Meter:
     """Spends and asks. ``covers`` and ``spend`` wait for nobody."""
 
-    def __init__(self, owner: Owner, limits: Limits, shared: SharedLimits, holder: str, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        limits: Limits,
+        shared: SharedLimits,
+        holder: str,
+        clock: Callable[[], int],
+        *,
+        on_use: Callable[[Meter], None],
+    ) -> None:
         """Begin with nothing in hand.
 
         Args:
@@ -78,12 +87,15 @@ class Meter:
             shared: where all gateways keep what is taken.
             holder: the name of this gateway, which no other has.
             clock: Unix milliseconds.
+            on_use: called whenever ``tend`` may have something to see to.
         """
         self.owner = owner
+        self.counts_tokens = limits.tokens_per_minute is not None
         self._limits = limits
         self._shared = shared
         self._holder = holder
         self._clock = clock
+        self._on_use = on_use
         self._requests = _lease(limits.requests_per_minute)
         self._tokens = _lease(limits.tokens_per_minute)
         self._leases = [lease for lease in (self._requests, self._tokens) if lease is not None]
@@ -111,6 +123,7 @@ class Meter:
 
     def spend(self, cost: Cost) -> None:
         """Take it out of what is in hand, which covers it."""
+        self._on_use(self)
         if self._requests is not None:
             self._requests.left -= cost.requests
         if self._tokens is not None:
@@ -122,15 +135,15 @@ class Meter:
         """Why there is not enough, as far as this gateway knows; None if the store is to be asked."""
         now_ms = self._clock()
         is_fresh = 0 <= now_ms - self._asked_at_ms < _ASK_EVERY_MS
-        for kind, lease, wanted in (("requests", self._requests, cost.requests), ("tokens", self._tokens, cost.tokens)):
-            if lease is None or lease.left >= wanted or (wanted <= lease.limit and not is_fresh):
-                continue
-            if (there := lease.remaining(now_ms)) < wanted:
-                return Shortage(self.owner, kind, lease.limit, there, wanted, lease.wait_ms(now_ms, wanted))
-        return self._streams_missing(cost, is_fresh=is_fresh)
+        return (
+            self._missing("requests", self._requests, cost.requests, now_ms, is_fresh=is_fresh)
+            or self._missing("tokens", self._tokens, cost.tokens, now_ms, is_fresh=is_fresh)
+            or self._streams_missing(cost, is_fresh=is_fresh)
+        )
 
     async def refill(self, cost: Cost) -> None:
         """Ask for what is missing; all who do so share one question."""
+        self._on_use(self)
         self._waiting.append(cost)
         try:
             await asyncio.shield(self._ask_soon())
@@ -146,6 +159,7 @@ class Meter:
     def settle_tokens(self, by: int) -> None:
         """Charge tokens that were used beyond those that were taken; a negative number is given back."""
         if self._tokens is not None and by:
+            self._on_use(self)
             self._tokens.settle(by)
             if by < 0:
                 self.look_again()
@@ -153,6 +167,7 @@ class Meter:
     def close_stream(self) -> None:
         """One that was opened is closed."""
         if self._streams is not None:
+            self._on_use(self)
             self._open -= 1
             self._closed_at_ms = self._clock()
 
@@ -169,9 +184,9 @@ class Meter:
         now_ms = self._clock()
         if self._asking is not None and not self._asking.done():
             return True
-        # A list, not a generator: each of them is to lay down what it has.
-        is_owed = any([lease.lay_down(now_ms) for lease in self._leases])
-        if is_owed or self._is_idle_place(now_ms) or (self._open and now_ms >= self._held_until_ms - _RENEW_MS):
+        # All of them lay down what they have, also behind one that has something to tell.
+        told = [lease.lay_down(now_ms) for lease in self._leases]
+        if any(told) or self._is_idle_place(now_ms) or (self._open and now_ms >= self._held_until_ms - _RENEW_MS):
             self._ask_soon()
             return True
         return bool(self._held) or not all(lease.is_idle for lease in self._leases)
@@ -231,6 +246,14 @@ class Meter:
             self._tokens.drawn(granted.tokens, granted.state.tokens, now_ms)
         self._held, self._others = granted.streams, granted.others
         self._held_until_ms = now_ms + HELD_MS
+
+    def _missing(self, kind: Kind, lease: Lease | None, wanted: int, now_ms: int, *, is_fresh: bool) -> Shortage | None:
+        if lease is None or lease.left >= wanted or (wanted <= lease.limit and not is_fresh):
+            return None
+        there = lease.remaining(now_ms)
+        if there >= wanted:
+            return None
+        return Shortage(self.owner, kind, lease.limit, there, wanted, lease.wait_ms(now_ms, wanted))
 
     def _streams_missing(self, cost: Cost, *, is_fresh: bool) -> Shortage | None:
         limit = self._streams

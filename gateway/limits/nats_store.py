@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -17,6 +16,8 @@ from streams import subjects
 from streams.topology import LIMITS
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from gateway.limits.store import Owner
     from mesh.bus.link import Link
 

@@ -39,7 +39,8 @@ class RedisStore:
         patience_s = PATIENCE.total_seconds()
         try:
             # redis-py is typed in part only: what it returns is narrowed below.
-            client: Any = Redis.from_url(url, socket_timeout=patience_s, socket_connect_timeout=patience_s)
+            make: Any = Redis
+            client = make.from_url(url, socket_timeout=patience_s, socket_connect_timeout=patience_s)
         except ValueError:
             raise GatewayError("redis_url is no URL of a Redis: write redis://HOST:PORT/DATABASE") from None
         self._client = client

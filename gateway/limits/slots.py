@@ -22,7 +22,7 @@ class Held(NamedTuple):
 
 
 def hold(limit: int, holders: Holders, now_ms: int, own: StreamHolder, *, most: int) -> Held:
-    """Hold up to ``most`` streams; ``own`` says who asks, how many are open there in any case, and until when it counts."""
+    """Hold up to ``most`` streams; ``own`` says who asks, how many are open there, and until when that counts."""
     rest = tuple(each for each in holders if each.name != own.name and each.until_ms > now_ms)
     others = sum(each.streams for each in rest)
     held = max(own.streams, min(most, limit - others))

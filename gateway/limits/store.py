@@ -12,13 +12,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streams.subjects import LimitScope
     from streams.tokens import Token
 
@@ -27,11 +28,13 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PATIENCE: Final = timedelta(milliseconds=500)
-"""How long a request waits for a store before its gateway goes on alone."""
+"""How long a store may take to answer before a gateway goes on alone."""
 LEFT_ALONE: Final = timedelta(seconds=2)
 """How long a store that did not answer is not asked again."""
 
-_TRIES: Final = 32
+_TRIES: Final = 1000
+"""Each of them fails because another gateway has taken something: there is an end of that, since limits have one."""
+_TRIES_AT_ONCE: Final = 8
 _PAUSE_S: Final = 0.002
 
 
@@ -94,9 +97,7 @@ class SharedLimits:
         """Whether the store did not answer when it was last asked."""
         return self._is_away
 
-    async def change(
-        self, owner: Owner, guess: Stored, step: Callable[[bytes], tuple[bytes, T]]
-    ) -> tuple[Stored, T]:
+    async def change(self, owner: Owner, guess: Stored, step: Callable[[bytes], tuple[bytes, T]]) -> tuple[Stored, T]:
         """Apply ``step`` to what stands there; ``guess`` is what probably does, which saves reading.
 
         Raises:
@@ -105,8 +106,7 @@ class SharedLimits:
         if time.monotonic() < self._away_until_s:
             raise StoreAway("the store of limits did not answer a moment ago")
         try:
-            async with asyncio.timeout(PATIENCE.total_seconds()):
-                changed = await self._change(owner, guess, step)
+            changed = await self._change(owner, guess, step)
         except TimeoutError:
             raise self._left(f"no answer within {PATIENCE.total_seconds():g} s") from None
         except StoreAway as error:
@@ -116,19 +116,18 @@ class SharedLimits:
             log.warning("the store of limits is back: limits hold across gateways again")
         return changed
 
-    async def _change(
-        self, owner: Owner, guess: Stored, step: Callable[[bytes], tuple[bytes, T]]
-    ) -> tuple[Stored, T]:
+    async def _change(self, owner: Owner, guess: Stored, step: Callable[[bytes], tuple[bytes, T]]) -> tuple[Stored, T]:
         standing = guess
         for tried in range(_TRIES):
             data, result = step(standing.data)
-            stored = await self._store.swap(owner, standing, data)
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                stored = await self._store.swap(owner, standing, data)
             if stored is not None:
                 return stored, result
-            if tried:
-                # Others are at it as well: not all at the same moment again.
-                await asyncio.sleep(random.uniform(0, _PAUSE_S * tried))  # noqa: S311 - spreads load, guards nothing
-            standing = await self._store.read(owner)
+            if tried > _TRIES_AT_ONCE:
+                await asyncio.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 - spreads load, guards nothing
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                standing = await self._store.read(owner)
         raise StoreAway(f"too many write to {owner.scope} {owner.name} at once")
 
     def _left(self, reason: str) -> StoreAway:

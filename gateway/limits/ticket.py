@@ -1,19 +1,21 @@
-"""One request's way through the limits: it pays before anything is stored, and the end of its task settles the price."""
+"""One request's way through the limits: it pays before anything is stored; the end of its task settles the price."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from gateway.errors import GatewayError
 from gateway.limits.bucket import given_back
 from gateway.limits.meter import Cost
+from streams.events import TaskCompleted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.limits.meter import Meter, Shortage
+    from streams.events import EndEvent
 
 _PLACE_PATIENCE_S: Final = 0.4
 """Longer than another gateway keeps a place for a stream that nobody opens (``gateway.limits.meter.IDLE_MS``)."""
@@ -35,38 +37,49 @@ class LimitReached(GatewayError):
         return None if wait_ms is None else max(1, math.ceil(wait_ms / 1000))
 
 
+class Price(NamedTuple):
+    """What a request may use, before anybody has counted."""
+
+    prompt: int = 0
+    answer: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Both together."""
+        return self.prompt + self.answer
+
+
+_FREE: Final = Price()
+
+
 class Ticket:
     """Inside a ``with`` block: what was paid for nothing goes back at its end."""
 
-    __slots__ = ("_clock", "_has_paid", "_has_stream", "_is_kept", "_meters", "_paid_at_ms", "_tokens")
+    __slots__ = ("_clock", "_has_stream", "_is_kept", "_meters", "_paid_at_ms", "_price", "has_paid")
 
     def __init__(self, meters: Sequence[Meter], clock: Callable[[], int]) -> None:
         """Pay at ``meters``; none of them: everything is allowed."""
         self._meters = meters
         self._clock = clock
-        self._tokens = 0
+        self._price = _FREE
         self._paid_at_ms = 0
-        self._has_paid = False
         self._has_stream = False
         self._is_kept = False
+        self.has_paid = False
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is anything to pay."""
-        return bool(self._meters)
-
-    async def pay(self, *, tokens: int, stream: bool) -> None:
-        """Pay for a request; once, however often it is called.
+    async def pay(self, price: Callable[[], Price], *, stream: bool) -> None:
+        """Pay for a request, whose price is asked for only if it matters; once, however often this is called.
 
         Raises:
             LimitReached: if it cannot be paid; then nothing is.
         """
-        if not self._meters or self._has_paid:
+        if not self._meters or self.has_paid:
             return
-        await _pay(self._meters, Cost(1, tokens, int(stream and not self._has_stream)))
-        self._has_paid = True
+        cost = price() if any(meter.counts_tokens for meter in self._meters) else _FREE
+        await _pay(self._meters, Cost(1, cost.tokens, int(stream and not self._has_stream)))
+        self.has_paid = True
         self._has_stream = self._has_stream or stream
-        self._tokens = tokens
+        self._price = cost
         self._paid_at_ms = self._clock()
 
     async def open_stream(self) -> None:
@@ -94,11 +107,16 @@ class Ticket:
         """The task was not stored after all."""
         self._is_kept = False
 
-    def settle(self, used: int) -> None:
-        """The task has ended, and has used so many tokens."""
-        unused, self._tokens = self._tokens - used, used
-        if not self._has_paid:
+    def settle_end(self, end: EndEvent) -> None:
+        """The task has ended: what it did not use goes back, what it used beyond is charged."""
+        if isinstance(end, TaskCompleted):
+            self._settle(end.usage.total_tokens)
             return
+        written = sum(share.tokens for share in end.shares)
+        self._settle(self._price.prompt + written if end.shares else 0)
+
+    def _settle(self, used: int) -> None:
+        unused, self._price = self._price.tokens - used, Price(prompt=used)
         by = -given_back(unused, self._clock() - self._paid_at_ms) if unused > 0 else -unused
         for meter in self._meters:
             meter.settle_tokens(by)
@@ -110,8 +128,8 @@ class Ticket:
     def __exit__(self, *_: object) -> None:
         """Close the stream; what no task was stored for costs no tokens. That it was a request stands."""
         self.close_stream()
-        if not self._is_kept:
-            self.settle(0)
+        if self.has_paid and not self._is_kept:
+            self._settle(0)
 
 
 async def _pay(meters: Sequence[Meter], cost: Cost) -> None:
@@ -140,6 +158,8 @@ def _message(shortage: Shortage) -> str:
     what, owner = _WHAT[shortage.kind], shortage.owner
     standing = f"limit {shortage.limit}, remaining {shortage.remaining}, requested {shortage.requested}"
     if shortage.wait_ms is None:
-        return f"Request too large for {owner.scope} {owner.name} on {what}: {standing}. Make it smaller to have it run."
+        return (
+            f"Request too large for {owner.scope} {owner.name} on {what}: {standing}. Make it smaller to have it run."
+        )
     wait = f"{shortage.wait_ms} ms" if shortage.wait_ms < 1000 else f"{math.ceil(shortage.wait_ms / 1000)} s"
     return f"Rate limit reached for {owner.scope} {owner.name} on {what}: {standing}. Try again in {wait}."

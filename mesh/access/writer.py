@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mesh.bus.link import Link
     from streams.access import Account, ApiKey
     from streams.access_events import AccessEvent, Right, Role
+    from streams.limits import Limits
     from streams.tokens import Token
 
 OPERATOR: Final = "operator"
@@ -114,6 +115,7 @@ class AccessWriter:
         name: str,
         rights: tuple[Right, ...],
         models: tuple[str, ...] = (),
+        limits: Limits | None = None,
         expires_at_ms: int | None = None,
     ) -> IssuedKey:
         """Make an API key.
@@ -132,6 +134,7 @@ class AccessWriter:
             name=name,
             rights=rights,
             models=models,
+            limits=limits,
             expires_at_ms=expires_at_ms,
             by=self._by,
         )
