@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LEAVE_S: Final = 3.0
+LEAVE_S: Final = 3.0
 
 
 class Delivery(NamedTuple):
@@ -66,7 +66,7 @@ class DirectClient(Client):
         """Send what is queued and disconnect for good."""
         self.is_leaving = True
         try:
-            async with asyncio.timeout(_LEAVE_S):
+            async with asyncio.timeout(LEAVE_S):
                 await self.close()
         except TimeoutError:
             # A server that hangs takes nothing: what is queued for it is lost.
