@@ -153,7 +153,7 @@ class _Verification:
 
     def _is_cut(self, key: TaskKey, fold: TaskFold) -> bool:
         """Whether the task's first events have expired: then its log says nothing any more."""
-        return fold.state.n == 0 and created_ms(key.task) < self._cut_before_ms
+        return fold.state.n == 0 and created_ms(key.task) <= self._cut_before_ms
 
     # --- ENDED -------------------------------------------------------------------------------------------------------
 
