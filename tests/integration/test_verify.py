@@ -6,38 +6,36 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from gateway.projections import ProjectionDesk
+from gateway.roster_feed import RosterFeed
 from mesh.bus.answer import Step
+from mesh.history.checkpoint import Checkpoint
+from mesh.history.replay import replay
+from mesh.history.roster_log import RosterDevices, RosterModels
 from mesh.history.snapshots import SnapshotStore
 from mesh.inspection.findings import Comparison, Report
 from streams import subjects
 from streams.chat import Usage
 from streams.codec import decode_end_event, encode
 from streams.events import (
-    AttemptShare,
-    DeadDropped,
-    DeadKept,
+    DeviceRegistered,
+    ModelAnnounced,
     TaskAssigned,
     TaskChunk,
     TaskCompleted,
     TaskDead,
     TaskEnded,
-    TaskError,
-    TaskEvent,
 )
+from streams.replica import Replica
+from streams.roster import Roster
 from streams.subjects import MESH, TaskKey
 from streams.task import TaskState
 from streams.tokens import token
-from streams.topology import stream_specs
-from tests.integration.verifying import announce, named, report_on
+from streams.topology import DEVICES, MODELS, stream_specs
+from tests.integration.written_tasks import NODE, completed, keep, named, report_on, write, written
 from tests.mesh_in_process import InProcessMesh, RunningDispatcher
 from tests.unit.golden_logs import LOGS, read_log, read_meaning
-
-NODE = token("n1")
-USAGE = Usage(prompt_tokens=1, completion_tokens=2)
-SHARES = (AttemptShare(attempt=1, node=NODE, chars=7, tokens=2),)
 
 
 @pytest.fixture
@@ -61,44 +59,15 @@ async def answering(mesh: InProcessMesh, running: RunningDispatcher) -> None:
     mesh.stack.push_async_callback(desk.stop)
 
 
-async def write(mesh: InProcessMesh, key: TaskKey, event: TaskEvent, writer: str = MESH) -> None:
-    await mesh.bus.edge.append(subjects.result(key, token(writer)), encode(event))
-
-
-async def written(mesh: InProcessMesh, *, end: bool = True) -> TaskKey:
-    """A task as it should be: assigned, two chunks, and an end with its marker."""
-    key = mesh.key()
-    await write(mesh, key, TaskAssigned(n=1, at_ms=1, attempt=1, node=NODE, policy="p"))
-    await write(mesh, key, TaskChunk(n=2, attempt=1, offset=0, text="one ", tokens=1), NODE)
-    last = TaskChunk(n=3, attempt=1, offset=4, text="two", tokens=1, finish_reason="stop", usage=USAGE)
-    await write(mesh, key, last, NODE)
-    if end:
-        await mesh.bus.core.append(subjects.ended(key), encode(completed()))
-        await write(mesh, key, TaskEnded(n=4, at_ms=1, outcome="completed"))
-    return key
-
-
-def completed(**other: object) -> TaskCompleted:
-    fields = {"at_ms": 1, "model": "m", "final_n": 3, "finish_reason": "stop", "usage": USAGE, "shares": SHARES}
-    return TaskCompleted(**{**fields, **other})  # type: ignore[arg-type]  # what a test changes
-
-
-ERROR = TaskError(code="attempts_exhausted", message="5 attempts", status=502)
-DIED = TaskDead(at_ms=1, model="m", final_n=0, error=ERROR, failures=())
-
-
-async def keep(mesh: InProcessMesh, key: TaskKey, end: TaskDead, **other: object) -> None:
-    letter = DeadKept(at_ms=end.at_ms, model=end.model, error=end.error)
-    await mesh.bus.core.append(subjects.dead(key), encode(replace(letter, **other)))
-
-
-async def died(mesh: InProcessMesh, *, told: bool = True) -> TaskKey:
-    """A task that is dead at once, and whose letter is still to come."""
-    key = mesh.key()
-    await mesh.bus.core.append(subjects.ended(key), encode(DIED))
-    if told:
-        await write(mesh, key, TaskEnded(n=1, at_ms=1, outcome="dead", error=ERROR))
-    return key
+async def announce(mesh: InProcessMesh, count: int, name: str = "n") -> None:
+    for number in range(count):
+        node = token(f"{name}{number}")
+        replica = Replica(model=f"m{number % 3}", engine="synthetic", context_tokens=8, slots=1)
+        await mesh.bus.core.append(
+            subjects.model(node, replica.model), encode(ModelAnnounced(at_ms=number, node=node, replica=replica))
+        )
+        event = DeviceRegistered(at_ms=number, node=node, software="s")
+        await mesh.bus.core.append(subjects.device(node, "registered"), encode(event))
 
 
 async def test_a_mesh_at_work_is_what_its_log_says(mesh: InProcessMesh, store: SnapshotStore):
@@ -228,53 +197,6 @@ async def test_two_ends_of_one_task_and_ends_of_no_version_we_know_are_named(mes
     assert "task.completed.v9" in found[1]
 
 
-async def test_dead_tasks_that_are_kept_are_good_and_one_that_is_about_to_be_kept_is_too(
-    mesh: InProcessMesh, store: SnapshotStore
-):
-    key = await died(mesh)
-    await keep(mesh, key, DIED)
-    await mesh.bus.core.append(subjects.dead(key), encode(DeadDropped(at_ms=2, reason="seen")))
-    await died(mesh, told=False)
-    report = await report_on(mesh, store)
-
-    assert named(report) == []
-    assert (report.comparisons[-1].projection, report.comparisons[-1].compared) == ("dead letters", 1)
-
-
-async def test_a_dead_task_that_nobody_keeps_is_named(mesh: InProcessMesh, store: SnapshotStore):
-    key = await died(mesh)
-
-    assert named(await report_on(mesh, store)) == [
-        f"dead letters: local/{key.task}: it is dead, readers were told, and DEAD does not keep it"
-    ]
-
-
-async def test_a_letter_of_a_task_that_is_not_dead_or_died_of_something_else_is_named(
-    mesh: InProcessMesh, store: SnapshotStore
-):
-    whole, unknown, other = await written(mesh), mesh.key(), await died(mesh)
-    for key in (whole, unknown):
-        await keep(mesh, key, DIED)
-    await keep(mesh, other, DIED, model="another")
-
-    assert named(await report_on(mesh, store)) == sorted(
-        [
-            f"dead letters: local/{whole.task}: DEAD keeps it, and ENDED does not say that it is dead",
-            f"dead letters: local/{unknown.task}: DEAD keeps it, and ENDED does not say that it is dead",
-            f"dead letters: local/{other.task}: DEAD gives another model or error than ENDED",
-        ]
-    )
-
-
-async def test_letters_older_than_all_ends_say_nothing_any_more(mesh: InProcessMesh, store: SnapshotStore):
-    await keep(mesh, mesh.key(), DIED)
-    await written(mesh)
-    report = await report_on(mesh, store)
-
-    assert named(report) == []
-    assert report.comparisons[-1].note == "1 too old to compare"
-
-
 async def test_what_counts_for_nobody_is_counted_and_is_no_difference(mesh: InProcessMesh, store: SnapshotStore):
     key = await written(mesh)
     await write(mesh, key, TaskChunk(n=5, attempt=1, offset=7, text="late"), NODE)
@@ -339,3 +261,85 @@ def text_seen(steps: list[Step]) -> str:
 
 
 # --- snapshots of the roster -------------------------------------------------------------------------------------
+
+
+async def save_snapshots(mesh: InProcessMesh, store: SnapshotStore) -> None:
+    """Save what both folds have come to, as a service does now and then."""
+    for stream, projection in ((MODELS, RosterModels(Roster())), (DEVICES, RosterDevices(Roster()))):
+        async with await replay(mesh.bus.core, stream, projection, snapshots=store) as done:
+            await done.save()
+
+
+async def test_snapshots_are_compared_and_the_rest_is_replayed_from_the_newest(
+    mesh: InProcessMesh, store: SnapshotStore
+):
+    await announce(mesh, 20)
+    await save_snapshots(mesh, store)
+    await announce(mesh, 5, "later")
+    report = await report_on(mesh, store)
+
+    assert named(report) == []
+    assert [one.compared for one in report.comparisons[:2]] == [2, 2]
+    assert report.comparisons[0].note.startswith("from the snapshot at 20 on: 5 events")
+
+
+async def test_a_snapshot_that_is_no_prefix_of_the_log_is_named(mesh: InProcessMesh, store: SnapshotStore):
+    await announce(mesh, 3)
+    wrong = Roster()
+    checkpoint = Checkpoint(mesh.bus.core, MODELS, RosterModels(wrong), store)
+    await checkpoint.load()
+    await checkpoint.save(3, "models.n2.m2", b"")
+
+    assert named(await report_on(mesh, store)) == [
+        "roster.models: the newest snapshot and the rest: at sequence 3 of MODELS the log adds up to something else",
+        "roster.models: the snapshot at 3: at sequence 3 of MODELS the log adds up to something else",
+    ]
+
+
+async def test_a_roster_that_begins_at_its_snapshot_equals_one_from_the_first_event(
+    mesh: InProcessMesh, store: SnapshotStore
+):
+    await announce(mesh, 30)
+    first = await started(mesh, store)
+    await first.models.save()
+    await first.devices.save()
+    await announce(mesh, 5, "later")
+
+    assert dump(await started(mesh, store)) == dump(await started(mesh, None))
+
+
+@pytest.mark.parametrize("damage", ["cut", "newer", "ahead"])
+async def test_a_roster_with_a_snapshot_of_no_use_is_read_from_the_log(
+    mesh: InProcessMesh, store: SnapshotStore, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+):
+    await announce(mesh, 30)
+    checkpoint = Checkpoint(
+        mesh.bus.core, MODELS, NewerModels(Roster()) if damage == "newer" else RosterModels(Roster()), store
+    )
+    await checkpoint.load()
+    await checkpoint.save(99 if damage == "ahead" else 30, "models.n29.m2", b"")
+    if damage == "cut":
+        (path,) = (tmp_path / "snapshots").iterdir()
+        path.write_bytes(path.read_bytes()[:-1])
+
+    assert dump(await started(mesh, store)) == dump(await started(mesh, None))
+    assert {
+        "cut": "it is damaged",
+        "newer": f"version is {NewerModels.version}, not {RosterModels.version}",
+        "ahead": "which ends at 30",
+    }[damage] in caplog.text
+
+
+class NewerModels(RosterModels):
+    version = RosterModels.version + 1
+
+
+async def started(mesh: InProcessMesh, store: SnapshotStore | None) -> RosterFeed:
+    feed = RosterFeed(mesh.bus, store)
+    await feed.start()
+    mesh.stack.push_async_callback(feed.stop)
+    return feed
+
+
+def dump(feed: RosterFeed) -> tuple[bytes, bytes, int, int]:
+    return feed.roster.dump_models(), feed.roster.dump_devices(), feed.models.position, feed.devices.position
