@@ -111,6 +111,7 @@ def _bus_options(mesh: MeshSettings) -> BusOptions:
     edge, core = Credentials.load_some(mesh.data_dir, "edge-service", "core-service")
     return BusOptions(
         servers=mesh.nats_urls,
+        tls=mesh.nats_tls,
         name=f"gateway-{os.getpid()}-{os.urandom(2).hex()}",
         edge_seed=edge.seed_path,
         core_seed=core.seed_path,

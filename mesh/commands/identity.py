@@ -58,7 +58,7 @@ async def serve(mesh: MeshSettings, devices: DeviceSettings, settings: IdentityS
 
     announce_progress("connecting to the bus")
     credentials = Credentials.load(mesh.data_dir)
-    options = IdentityOptions(servers=mesh.nats_urls, credentials=credentials)
+    options = IdentityOptions(servers=mesh.nats_urls, tls=mesh.nats_tls, credentials=credentials)
     async with gatekeeper_maker(mesh, devices, settings) as make:
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
         async with IdentityService(options, make, snapshots):
