@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
@@ -18,6 +17,7 @@ from mesh.tls.watch import LOOK_EVERY, follow_files
 
 if TYPE_CHECKING:
     from datetime import timedelta
+    from pathlib import Path
 
     from mesh.broker.server import EmbeddedServer
 

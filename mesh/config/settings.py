@@ -126,9 +126,7 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
     nats_tls_key: Annotated[Path | None, Meta(description="Private key of that certificate.", examples=["FILE"])] = None
     nats_tls_ca: Annotated[
         Path | None,
-        Meta(
-            description="Whose certificates clients of that broker must show; none: they need none.", examples=["FILE"]
-        ),
+        Meta(description="Whose certificates its clients must show; none: they need none.", examples=["FILE"]),
     ] = None
     durability: Annotated[
         Durability,

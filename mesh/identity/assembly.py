@@ -15,7 +15,7 @@ from mesh.identity.own_devices import own_device_dids
 from mesh.identity.peaq.resolver import did_resolver
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
     from pathlib import Path
 
     from mesh.config.address import Address
@@ -31,7 +31,7 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 @asynccontextmanager
 async def gatekeeper_maker(
     mesh: MeshSettings, devices: DeviceSettings, identity: IdentitySettings
-) -> AsyncIterator[Callable[[DeviceLog], Gatekeeper]]:
+) -> AsyncGenerator[Callable[[DeviceLog], Gatekeeper]]:
     """Open what the gatekeeper needs, and close it afterwards.
 
     Raises:
