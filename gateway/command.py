@@ -95,7 +95,7 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
         # What is loaded now stays: a collector that never walks it again pauses streams for less long.
         gc.collect()
         gc.freeze()
-        announce_ready(server.address.http_url, url=server.address.http_url)
+        announce_ready(server.url, url=server.url)
         await stop.wait()
 
 

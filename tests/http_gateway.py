@@ -153,6 +153,6 @@ async def serve_http(
     app = build_app(bus, feed, chosen, tasks=tasks, telemetry=telemetry, metrics=metrics)
     try:
         async with HttpServer(app, chosen) as server, ClientSession() as session:
-            yield HttpGateway(url=server.address.http_url, bus=bus, feed=feed, server=server, session=session)
+            yield HttpGateway(url=server.url, bus=bus, feed=feed, server=server, session=session)
     finally:
         await feed.stop()

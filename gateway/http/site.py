@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.http.leaving import Leaving
 from gateway.http.measuring import OpenAnswers
+from gateway.http.protection import protection
 from gateway.idempotency import IdempotencyKeys
 from gateway.submissions import Submissions
 
@@ -60,6 +61,7 @@ class Site:
         self.submissions = Submissions(bus.edge)
         self.keys = IdempotencyKeys(bus.core)
         self.gate = gate
+        self.protection = protection(by_tls=settings.tls is not None)
         self.leaving = Leaving()
         self._known_models = frozenset(known_models)
         self._tasks: set[asyncio.Task[None]] = set()

@@ -70,6 +70,11 @@ class LinkOptions(Struct, frozen=True, kw_only=True):
     may_ask_streams: bool = False
     """Whether the broker lets this user ask JetStream: services may, devices and people may not."""
 
+    @property
+    def is_secured(self) -> bool:
+        """Whether nothing is said in plain text."""
+        return any(url.startswith(TLS_SCHEME) for url in self.servers)
+
 
 class _Turn:
     """Whose turn it is when a connection is lost: the other servers first, in any order, then the same one again."""
@@ -101,9 +106,10 @@ class _Turn:
 class _Complaints:
     """What nats-py complains about. While the bus is away it repeats itself at each try: then once is enough."""
 
-    def __init__(self, client: DirectClient, name: str) -> None:
+    def __init__(self, client: DirectClient, options: LinkOptions) -> None:
         self._client = client
-        self._name = name
+        self._name = options.name
+        self._is_secured = options.is_secured
         self.turn = _Turn(client)
         self.hopeless = asyncio.Event()
         """Trying again changes nothing before somebody has decided otherwise."""
@@ -115,6 +121,8 @@ class _Complaints:
 
     async def on_error(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
+        if self._is_secured and isinstance(error, (ssl.SSLError, ConnectionResetError)):
+            text = f"no TLS came about ({text}): a server without TLS, or one that wants another certificate of us"
         if _REFUSED in text.lower():
             self.turn.refusals += 1
             self.hopeless.set()
@@ -156,7 +164,7 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
         BusUndecided: if nobody is there whom the broker could ask about us.
         BusUnavailable: if no server answers in time.
     """
-    complaints = _Complaints(client, options.name)
+    complaints = _Complaints(client, options)
     timeout_s = options.connect_timeout.total_seconds()
     where = ", ".join(options.servers)
     secured = _tls(options)
@@ -218,7 +226,7 @@ async def _connect(
 
 
 def _tls(options: LinkOptions) -> dict[str, Any]:
-    if not any(url.startswith(TLS_SCHEME) for url in options.servers):
+    if not options.is_secured:
         return {}
     # TLS from the first byte: nats-py would else do without where what answers does not ask for it.
     return {
