@@ -83,7 +83,8 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
     headers = response.headers
     headers[REQUEST_ID] = request.get(REQUEST_ID_KEY) or request_id(request)
     headers["Server"] = "ig3"
-    headers["X-Content-Type-Options"] = "nosniff"
+    for name, value in request.app[SITE].protection.items():
+        headers.setdefault(name, value)
     started_s = request.get(STARTED_KEY)
     if started_s is not None:
         headers[PROCESSING_MS] = str(round((time.monotonic() - started_s) * 1000))

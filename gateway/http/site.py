@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gateway.http.leaving import Leaving
 from gateway.http.measuring import OpenAnswers
+from gateway.http.protection import protection
 from gateway.idempotency import IdempotencyKeys
 from gateway.submissions import Submissions
 
@@ -66,6 +67,7 @@ class Site:
         self.submissions = Submissions(bus.edge)
         self.keys = IdempotencyKeys(bus.core)
         self.gate = gate
+        self.protection = protection(by_tls=settings.tls is not None)
         self.leaving = Leaving()
         self._known_models = frozenset(known_models)
         self._tasks: set[asyncio.Task[None]] = set()

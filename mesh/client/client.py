@@ -38,6 +38,7 @@ from mesh.errors import (
     SubjectTaken,
     TaskRefused,
 )
+from mesh.tls.contexts import ClientTls
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.clock import now_ms
@@ -88,6 +89,7 @@ class ClientOptions(Struct, frozen=True, kw_only=True):
     """Where the mesh is and who we are."""
 
     servers: tuple[str, ...]
+    tls: ClientTls = ClientTls()
     account: Token
     seed_file: Path
     patience: timedelta = PATIENCE
@@ -285,7 +287,9 @@ def options_of(mesh: MeshSettings, *, seed_file: Path | None = None, patience: t
         CredentialsError: if the seed file is missing or open to others.
     """
     seed = seed_file or Credentials.load_one(mesh.data_dir, "user").seed_path
-    return ClientOptions(servers=mesh.nats_urls, account=token(mesh.account), seed_file=seed, patience=patience)
+    return ClientOptions(
+        servers=mesh.nats_urls, tls=mesh.nats_tls, account=token(mesh.account), seed_file=seed, patience=patience
+    )
 
 
 async def open_client(options: ClientOptions) -> Client:
@@ -298,6 +302,7 @@ async def open_client(options: ClientOptions) -> Client:
     link = await Link.connect(
         LinkOptions(
             servers=options.servers,
+            tls=options.tls,
             name=f"client:{options.account}:{uuid.uuid4().hex[:8]}",
             inbox_prefix=subjects.user_inbox_prefix(options.account),
             seed_file=options.seed_file,

@@ -57,7 +57,8 @@ async def serve(mesh: MeshSettings, devices: DeviceSettings, settings: IdentityS
     from mesh.identity.service import IdentityOptions, IdentityService
 
     announce_progress("connecting to the bus")
-    options = IdentityOptions(servers=mesh.nats_urls, credentials=IdentityCredentials.load(mesh.data_dir))
+    credentials = IdentityCredentials.load(mesh.data_dir)
+    options = IdentityOptions(servers=mesh.nats_urls, tls=mesh.nats_tls, credentials=credentials)
     async with gatekeeper_maker(mesh, devices, settings) as make:
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
         async with IdentityService(options, make, snapshots):

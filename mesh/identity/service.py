@@ -16,6 +16,7 @@ from mesh.identity.connections import Connections
 from mesh.identity.device_log import DeviceLog
 from mesh.identity.gatekeeper import Gatekeeper, connection_name
 from mesh.identity.nats_jwt import CalloutKeys
+from mesh.tls.contexts import ClientTls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ class IdentityOptions(Struct, frozen=True, kw_only=True):
 
     servers: tuple[str, ...]
     credentials: IdentityCredentials
+    tls: ClientTls = ClientTls()
 
 
 class IdentityService:
@@ -91,6 +93,7 @@ class IdentityService:
         link = await Link.connect(
             LinkOptions(
                 servers=self._options.servers,
+                tls=self._options.tls,
                 name=f"service:{self._name}",
                 inbox_prefix=f"_INBOX.svc.{self._name}",
                 seed_file=seed,
