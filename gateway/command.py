@@ -102,7 +102,7 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
         # What is loaded now stays: a collector that never walks it again pauses streams for less long.
         gc.collect()
         gc.freeze()
-        announce_ready(server.address.http_url, url=server.address.http_url)
+        announce_ready(server.url, url=server.url)
         await stop.wait()
 
 
@@ -118,6 +118,7 @@ def _bus_options(mesh: MeshSettings) -> BusOptions:
     edge, core = Credentials.load_some(mesh.data_dir, "edge-service", "core-service")
     return BusOptions(
         servers=mesh.nats_urls,
+        tls=mesh.nats_tls,
         name=f"gateway-{os.getpid()}-{os.urandom(2).hex()}",
         edge_seed=edge.seed_path,
         core_seed=core.seed_path,

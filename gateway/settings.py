@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 from msgspec import Meta, Struct
@@ -10,6 +11,7 @@ from msgspec import Meta, Struct
 from gateway.client_address import Network, parse_network
 from gateway.limits.rules import LimitRules
 from mesh.config.address import parse_address
+from mesh.tls.contexts import TlsFiles
 from streams.limits import MOST, Limit, Limits
 from streams.subjects import ServiceClass
 from streams.tokens import is_token
@@ -65,6 +67,11 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="Domains (HOST or HOST:PORT) for which wallets may sign in; none: the gateway's own names."),
     ] = ()
+    http_tls_cert: Annotated[
+        Path | None,
+        Meta(description="Certificate of the gateway, with its chain; none: HTTP in plain text.", examples=["FILE"]),
+    ] = None
+    http_tls_key: Annotated[Path | None, Meta(description="Private key of that certificate.", examples=["FILE"])] = None
     http_body_limit: Annotated[int, Meta(gt=0, description="Largest request body.", extra={"unit": "bytes"})] = (
         1024 * 1024
     )
@@ -157,10 +164,17 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Check what a type cannot say."""
         parse_address(self.http)
+        if (self.http_tls_cert is None) != (self.http_tls_key is None):
+            raise ValueError("http_tls_cert and http_tls_key are needed together")
         _ = self.disconnects, self.open_limits, self.limit_rules, self.proxies
         for domain in self.sign_in_domains:
             if "/" in domain or "@" in domain or not domain.strip():
                 raise ValueError(f"{domain!r} is not a domain: write HOST or HOST:PORT")
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """What the gateway shows; None: it serves plain HTTP."""
+        return None if self.http_tls_cert is None else TlsFiles(cert=self.http_tls_cert, key=self.http_tls_key)
 
     @property
     def disconnects(self) -> dict[str, OnDisconnect]:

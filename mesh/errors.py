@@ -18,6 +18,10 @@ class CredentialsError(MeshError):
     """A credential is missing, damaged, or readable by others."""
 
 
+class TlsError(MeshError):
+    """A certificate, its key or an authority cannot be used."""
+
+
 class SiteError(MeshError):
     """There is no such edge site, or there is one already, or what is kept of it is damaged."""
 
@@ -68,6 +72,10 @@ class BusUnavailable(BusError):
 
 class BusRefused(BusUnavailable):
     """The broker was reached and does not let us in: the credential is wrong, or somebody has to admit us first."""
+
+
+class BusUntrusted(BusUnavailable):
+    """What was reached does not prove to be the broker: nothing was told it."""
 
 
 class BusUndecided(BusUnavailable):

@@ -21,9 +21,8 @@ _COPIED: Final = (TASKS, _RESULTS, ENDED, DEAD)
 """What was asked, what happened, how it ended and what it used. Nodes and keys of a site are its own business."""
 
 MESH_SUBJECTS: Final = (
-    *("tasks.>", "results.>", "live.>", "ended.>", "settled.>", "dead.>", "keys.>", "unreadable.>"),
-    "limits.>",
-    *("models.>", "devices.>", "billing.>", "backlog.>", "store.>", "projection.>"),
+    *("tasks.>", "results.>", "live.>", "ended.>", "settled.>", "dead.>", "keys.>", "unreadable.>", "limits.>"),
+    *("models.>", "devices.>", "access.>", "nonces.>", "billing.>", "backlog.>", "store.>", "projection.>"),
     *("node.>", "status.>", "api.>", "site.>", "_INBOX.>"),
 )
 """What each mesh says within itself: none of it ever crosses a link, in either direction."""

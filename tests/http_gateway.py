@@ -172,9 +172,7 @@ async def serve_http(
     )
     try:
         async with HttpServer(app, chosen) as server, ClientSession() as session:
-            yield HttpGateway(
-                url=server.address.http_url, bus=bus, feed=feed, access=access, server=server, session=session
-            )
+            yield HttpGateway(url=server.url, bus=bus, feed=feed, access=access, server=server, session=session)
     finally:
         await access.stop()
         await feed.stop()

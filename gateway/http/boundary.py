@@ -14,7 +14,7 @@ from gateway.http.errors import ApiError, from_exception, stopping, unexpected
 from gateway.http.rate_headers import RATE_HEADERS, add_rate_headers
 from gateway.http.site import REQUEST_ID_KEY, SITE, STARTED_KEY, TASK_KEY
 from gateway.http.wishes import REQUEST_ID, TASK, chosen_task, request_id
-from gateway.page.routes import FILES_PATH, PAGE_PATH
+from gateway.page.routes import FILES_ROUTE, PAGE_PATH
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -29,7 +29,7 @@ ALWAYS_SERVED: Final = frozenset({"/healthz", "/readyz"})
 OPEN_ROUTES: Final = frozenset(
     {
         *ALWAYS_SERVED,
-        *(PAGE_PATH, FILES_PATH),
+        *(PAGE_PATH, FILES_ROUTE),
         *("/v1/auth/challenge", "/v1/auth/login", "/v1/auth/me"),
         WEBSOCKET_PATH,
     }
@@ -84,7 +84,8 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
     headers = response.headers
     headers[REQUEST_ID] = request.get(REQUEST_ID_KEY) or request_id(request)
     headers["Server"] = "ig3"
-    headers["X-Content-Type-Options"] = "nosniff"
+    for name, value in request.app[SITE].protection.items():
+        headers.setdefault(name, value)
     started_s = request.get(STARTED_KEY)
     if started_s is not None:
         headers[PROCESSING_MS] = str(round((time.monotonic() - started_s) * 1000))

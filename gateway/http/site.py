@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gateway.http.leaving import Leaving
 from gateway.http.measuring import OpenAnswers
+from gateway.http.protection import protection
 from gateway.idempotency import IdempotencyKeys
 from gateway.submissions import Submissions
 
@@ -69,6 +70,7 @@ class Site:
         self.keys = IdempotencyKeys(bus.core)
         self.gate = gate
         self.limiter = limiter
+        self.protection = protection(by_tls=settings.tls is not None)
         self.leaving = Leaving()
         self._known_models = frozenset(known_models)
         self._tasks: set[asyncio.Task[None]] = set()

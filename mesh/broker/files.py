@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from mesh.broker.cluster import ClusterMember, cluster_secret, cluster_variables
+from mesh.broker.conf_text import with_client_tls
 from mesh.broker.leaf import Hub, Uplink, uplink_variables, with_hub, with_uplink
 from mesh.broker.store_room import StoreLimits
 from mesh.config.address import Address
 from mesh.errors import BrokerFailed
+from mesh.tls.contexts import TlsFiles
 
 if TYPE_CHECKING:
     from mesh.broker.credentials import Credentials
@@ -47,7 +49,7 @@ _ROUTES_HEADER: Final = """\
 """
 
 _CONF_HEADER: Final = """\
-# Made of nats.conf at each start of `ig3 broker`, with what a cluster or edge sites need; edit that and the settings.
+# Made of nats.conf at each start of `ig3 broker`, with what the settings ask for; edit that and the settings.
 """
 
 
@@ -73,6 +75,8 @@ class BrokerOptions(Struct, frozen=True, kw_only=True):
     """None: no edge site can connect."""
     uplink: Uplink | None = None
     """None: this is no edge site."""
+    tls: TlsFiles | None = None
+    """What clients are shown; with ``ca``, they must show certificates of it. None: clients connect in plain text."""
 
     @property
     def folder(self) -> Path:
@@ -111,7 +115,7 @@ def find_conf(name: str = CONF_FILE) -> Path:
 
 
 def conf_for(options: BrokerOptions) -> Path:
-    """Return the configuration to run with: nats.conf itself, or one made of it for a cluster or for edge sites.
+    """Return the configuration to run with: nats.conf itself, or one made of it where the settings ask for more.
 
     Raises:
         BrokerFailed: if a part of it is missing.
@@ -125,6 +129,8 @@ def conf_for(options: BrokerOptions) -> Path:
         text = with_hub(text, options.hub)
     if options.uplink is not None:
         text = with_uplink(text, options.uplink)
+    if options.tls is not None:
+        text = with_client_tls(text, options.tls)
     if text == whole:
         return find_conf()
     path = options.folder / CONF_FILE

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mesh.broker.files import BrokerOptions
+    from mesh.tls.contexts import TlsFiles
 
 log = logging.getLogger(__name__)
 
@@ -71,13 +72,25 @@ class EmbeddedServer:
     @property
     def url(self) -> str:
         """Where clients connect."""
-        return self.address.nats_url
+        return self.address.nats_url if self._options.tls is None else self.address.tls_url
 
     @property
     def pid(self) -> int | None:
         """The process id of the server that runs now; None between two."""
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
+
+    @property
+    def certificates(self) -> tuple[TlsFiles, ...]:
+        """The files that nats-server reads for TLS, of each kind of connection that has it."""
+        options = self._options
+        found = (
+            options.tls,
+            None if options.hub is None else options.hub.tls,
+            None if options.uplink is None else options.uplink.tls,
+            None if options.cluster is None else options.cluster.tls_files,
+        )
+        return tuple(files for files in found if files is not None)
 
     def reconfigure(self, options: BrokerOptions) -> None:
         """Write the configuration for other edge sites; the server knows them when it reads it again."""

@@ -26,6 +26,7 @@ from mesh.bus.link import Link
 from mesh.bus.live import LiveFeed
 from mesh.client.account_watch import AccountWatch
 from mesh.client.answer import Answer
+from mesh.client.key_login import KeyLogin, key_login
 from mesh.client.user_source import UserCalls, UserSource
 from mesh.config.settings import MeshSettings, resolve
 from mesh.config.sources import Sources
@@ -38,6 +39,7 @@ from mesh.errors import (
     SubjectTaken,
     TaskRefused,
 )
+from mesh.tls.contexts import ClientTls
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.clock import now_ms
@@ -88,8 +90,12 @@ class ClientOptions(Struct, frozen=True, kw_only=True):
     """Where the mesh is and who we are."""
 
     servers: tuple[str, ...]
+    tls: ClientTls = ClientTls()
     account: Token
-    seed_file: Path
+    seed_file: Path | None = None
+    """The operator's own user, who the broker knows by itself."""
+    login: KeyLogin | None = None
+    """Anybody else: an API key or a session, which the broker asks the identity service about."""
     patience: timedelta = PATIENCE
 
 
@@ -238,6 +244,7 @@ async def connect(
     *,
     account: str | None = None,
     seed_file: str | Path | None = None,
+    api_key: str | None = None,
     data_dir: str | Path | None = None,
     patience: timedelta = PATIENCE,
 ) -> Client:
@@ -246,7 +253,9 @@ async def connect(
     Args:
         servers: where NATS is, ``nats://HOST:PORT`` or several separated by commas.
         account: whose tasks to send and read.
-        seed_file: the user's nkey seed; ``<data_dir>/credentials/user.nk`` if not given.
+        seed_file: the user's nkey seed; ``<data_dir>/credentials/user.nk`` if neither this nor a key is given.
+        api_key: a key of the account (``ig3_…``), or the token of a session; the setting ``api_key_file`` names a
+            file with one.
         data_dir: the mesh's data folder, where it runs on this machine.
         patience: how long to go on asking a mesh that does not answer.
 
@@ -255,7 +264,9 @@ async def connect(
         CredentialsError: if the seed file is missing or open to others, or its user may not read this account.
         BusUnavailable: if no server answers or the credentials are refused.
     """
-    options = client_options(servers, account=account, seed_file=seed_file, data_dir=data_dir, patience=patience)
+    options = client_options(
+        servers, account=account, seed_file=seed_file, api_key=api_key, data_dir=data_dir, patience=patience
+    )
     return await open_client(options)
 
 
@@ -264,6 +275,7 @@ def client_options(
     *,
     account: str | None = None,
     seed_file: str | Path | None = None,
+    api_key: str | None = None,
     data_dir: str | Path | None = None,
     patience: timedelta = PATIENCE,
 ) -> ClientOptions:
@@ -275,17 +287,29 @@ def client_options(
     """
     given = {"nats": servers, "account": account, "data_dir": None if data_dir is None else str(data_dir)}
     mesh = resolve(MeshSettings, "mesh", flags=given, sources=Sources.read()).value
-    return options_of(mesh, seed_file=None if seed_file is None else Path(seed_file), patience=patience)
+    seed = None if seed_file is None else Path(seed_file)
+    return options_of(mesh, seed_file=seed, api_key=api_key, patience=patience)
 
 
-def options_of(mesh: MeshSettings, *, seed_file: Path | None = None, patience: timedelta = PATIENCE) -> ClientOptions:
+def options_of(
+    mesh: MeshSettings, *, seed_file: Path | None = None, api_key: str | None = None, patience: timedelta = PATIENCE
+) -> ClientOptions:
     """Say how a user's client connects to the mesh of these settings.
 
     Raises:
-        CredentialsError: if the seed file is missing or open to others.
+        CredentialsError: if the seed or key file is missing or open to others.
     """
-    seed = seed_file or Credentials.load_one(mesh.data_dir, "user").seed_path
-    return ClientOptions(servers=mesh.nats_urls, account=token(mesh.account), seed_file=seed, patience=patience)
+    login = None if seed_file is not None else key_login(api_key, mesh.api_key_file)
+    if login is None and seed_file is None:
+        seed_file = Credentials.load_one(mesh.data_dir, "user").seed_path
+    return ClientOptions(
+        servers=mesh.nats_urls,
+        tls=mesh.nats_tls,
+        account=token(mesh.account),
+        seed_file=seed_file,
+        login=login,
+        patience=patience,
+    )
 
 
 async def open_client(options: ClientOptions) -> Client:
@@ -298,9 +322,11 @@ async def open_client(options: ClientOptions) -> Client:
     link = await Link.connect(
         LinkOptions(
             servers=options.servers,
+            tls=options.tls,
             name=f"client:{options.account}:{uuid.uuid4().hex[:8]}",
             inbox_prefix=subjects.user_inbox_prefix(options.account),
             seed_file=options.seed_file,
+            login=options.login,
         )
     )
     try:
@@ -361,7 +387,8 @@ async def _check_reading(link: Link, options: ClientOptions) -> None:
     except NatsError as error:
         raise BusUnavailable(f"the connection to {', '.join(options.servers)} was lost at once: {error}") from error
     if _is_denied(link, f"live.*.{options.account}"):
-        raise CredentialsError(f"the user of {options.seed_file} may not read account {options.account!r}")
+        who = "this key or session" if options.seed_file is None else f"the user of {options.seed_file}"
+        raise CredentialsError(f"{who} may not read account {options.account!r}")
 
 
 def _store_full(reason: str) -> TaskRefused:

@@ -249,6 +249,7 @@ def connect_sync(
     *,
     account: str | None = None,
     seed_file: str | Path | None = None,
+    api_key: str | None = None,
     data_dir: str | Path | None = None,
     patience: timedelta = PATIENCE,
 ) -> SyncClient:
@@ -260,5 +261,7 @@ def connect_sync(
         BusUnavailable: if no server answers or the credentials are refused.
     """
     return SyncClient(
-        client_options(servers, account=account, seed_file=seed_file, data_dir=data_dir, patience=patience)
+        client_options(
+            servers, account=account, seed_file=seed_file, api_key=api_key, data_dir=data_dir, patience=patience
+        )
     )

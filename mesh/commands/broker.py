@@ -19,6 +19,7 @@ from mesh.broker.files import (
     write_routes_env_file,
 )
 from mesh.broker.server import EmbeddedServer
+from mesh.bus.broker_reload import follow_certificates
 from mesh.bus.provision import Action, provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.bus.store_feed import tell_store
@@ -70,6 +71,9 @@ Examples:
             "routes",
             "route_listen",
             "route_tls",
+            "nats_tls_cert",
+            "nats_tls_key",
+            "nats_tls_ca",
             "log_level",
             "log_format",
         ),
@@ -125,7 +129,8 @@ def _changes(findings: list[Finding]) -> str:
 async def _look_after(mesh: MeshSettings, site: SiteSettings, server: EmbeddedServer, stop: asyncio.Event) -> None:
     async with await Bus.connect(_bus_options(mesh, server)) as bus:
         telling = tell_store(bus.core, token(mesh.server_name), lambda: server.store.shortage)
-        await unless(stop, _together(telling, follow_sites(mesh, site, server, bus)))
+        renewing = follow_certificates(server, mesh.nats_tls)
+        await unless(stop, _together(telling, renewing, follow_sites(mesh, site, server, bus)))
 
 
 async def _together(*works: Coroutine[object, object, None]) -> None:
@@ -135,6 +140,7 @@ async def _together(*works: Coroutine[object, object, None]) -> None:
 def _bus_options(mesh: MeshSettings, server: EmbeddedServer) -> BusOptions:
     return BusOptions(
         servers=(server.url,),
+        tls=mesh.nats_tls,
         name=f"broker-{mesh.server_name}",
         edge_seed=server.credentials.edge_service.seed_path,
         core_seed=server.credentials.core_service.seed_path,

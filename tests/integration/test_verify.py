@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from gateway.projections import ProjectionDesk
 from gateway.roster_feed import RosterFeed
@@ -16,14 +15,10 @@ from mesh.history.replay import replay
 from mesh.history.roster_log import RosterDevices, RosterModels
 from mesh.history.snapshots import SnapshotStore
 from mesh.inspection.findings import Comparison, Report
-from mesh.inspection.verify import verify
 from streams import subjects
 from streams.chat import Usage
 from streams.codec import decode_end_event, encode
 from streams.events import (
-    AttemptShare,
-    DeadDropped,
-    DeadKept,
     DeviceRegistered,
     ModelAnnounced,
     TaskAssigned,
@@ -31,8 +26,6 @@ from streams.events import (
     TaskCompleted,
     TaskDead,
     TaskEnded,
-    TaskError,
-    TaskEvent,
 )
 from streams.replica import Replica
 from streams.roster import Roster
@@ -40,12 +33,9 @@ from streams.subjects import MESH, TaskKey
 from streams.task import TaskState
 from streams.tokens import token
 from streams.topology import DEVICES, MODELS, stream_specs
+from tests.integration.written_tasks import NODE, completed, keep, named, report_on, write, written
 from tests.mesh_in_process import InProcessMesh, RunningDispatcher
 from tests.unit.golden_logs import LOGS, read_log, read_meaning
-
-NODE = token("n1")
-USAGE = Usage(prompt_tokens=1, completion_tokens=2)
-SHARES = (AttemptShare(attempt=1, node=NODE, chars=7, tokens=2),)
 
 
 @pytest.fixture
@@ -59,14 +49,6 @@ def store(tmp_path: Path) -> SnapshotStore:
     return SnapshotStore(tmp_path / "snapshots")
 
 
-async def report_on(mesh: InProcessMesh, store: SnapshotStore) -> Report:
-    return await verify(mesh.bus, stream_specs(), store)
-
-
-def named(report: Report) -> list[str]:
-    return sorted(f"{one.projection}: {one.where}: {one.detail}" for one in report.differences)
-
-
 def of_ends(report: Report) -> Comparison:
     return next(one for one in report.comparisons if one.projection == "ends")
 
@@ -75,46 +57,6 @@ async def answering(mesh: InProcessMesh, running: RunningDispatcher) -> None:
     desk = ProjectionDesk(running.bus, running.feed, running.dispatcher.lives)
     await desk.start()
     mesh.stack.push_async_callback(desk.stop)
-
-
-async def write(mesh: InProcessMesh, key: TaskKey, event: TaskEvent, writer: str = MESH) -> None:
-    await mesh.bus.edge.append(subjects.result(key, token(writer)), encode(event))
-
-
-async def written(mesh: InProcessMesh, *, end: bool = True) -> TaskKey:
-    """A task as it should be: assigned, two chunks, and an end with its marker."""
-    key = mesh.key()
-    await write(mesh, key, TaskAssigned(n=1, at_ms=1, attempt=1, node=NODE, policy="p"))
-    await write(mesh, key, TaskChunk(n=2, attempt=1, offset=0, text="one ", tokens=1), NODE)
-    last = TaskChunk(n=3, attempt=1, offset=4, text="two", tokens=1, finish_reason="stop", usage=USAGE)
-    await write(mesh, key, last, NODE)
-    if end:
-        await mesh.bus.core.append(subjects.ended(key), encode(completed()))
-        await write(mesh, key, TaskEnded(n=4, at_ms=1, outcome="completed"))
-    return key
-
-
-def completed(**other: object) -> TaskCompleted:
-    fields = {"at_ms": 1, "model": "m", "final_n": 3, "finish_reason": "stop", "usage": USAGE, "shares": SHARES}
-    return TaskCompleted(**{**fields, **other})  # type: ignore[arg-type]  # what a test changes
-
-
-ERROR = TaskError(code="attempts_exhausted", message="5 attempts", status=502)
-DIED = TaskDead(at_ms=1, model="m", final_n=0, error=ERROR, failures=())
-
-
-async def keep(mesh: InProcessMesh, key: TaskKey, end: TaskDead, **other: object) -> None:
-    letter = DeadKept(at_ms=end.at_ms, model=end.model, error=end.error)
-    await mesh.bus.core.append(subjects.dead(key), encode(replace(letter, **other)))
-
-
-async def died(mesh: InProcessMesh, *, told: bool = True) -> TaskKey:
-    """A task that is dead at once, and whose letter is still to come."""
-    key = mesh.key()
-    await mesh.bus.core.append(subjects.ended(key), encode(DIED))
-    if told:
-        await write(mesh, key, TaskEnded(n=1, at_ms=1, outcome="dead", error=ERROR))
-    return key
 
 
 async def announce(mesh: InProcessMesh, count: int, name: str = "n") -> None:
@@ -253,53 +195,6 @@ async def test_two_ends_of_one_task_and_ends_of_no_version_we_know_are_named(mes
     assert len(found) == 2
     assert "does not spell its task" in found[0]
     assert "task.completed.v9" in found[1]
-
-
-async def test_dead_tasks_that_are_kept_are_good_and_one_that_is_about_to_be_kept_is_too(
-    mesh: InProcessMesh, store: SnapshotStore
-):
-    key = await died(mesh)
-    await keep(mesh, key, DIED)
-    await mesh.bus.core.append(subjects.dead(key), encode(DeadDropped(at_ms=2, reason="seen")))
-    await died(mesh, told=False)
-    report = await report_on(mesh, store)
-
-    assert named(report) == []
-    assert (report.comparisons[-1].projection, report.comparisons[-1].compared) == ("dead letters", 1)
-
-
-async def test_a_dead_task_that_nobody_keeps_is_named(mesh: InProcessMesh, store: SnapshotStore):
-    key = await died(mesh)
-
-    assert named(await report_on(mesh, store)) == [
-        f"dead letters: local/{key.task}: it is dead, readers were told, and DEAD does not keep it"
-    ]
-
-
-async def test_a_letter_of_a_task_that_is_not_dead_or_died_of_something_else_is_named(
-    mesh: InProcessMesh, store: SnapshotStore
-):
-    whole, unknown, other = await written(mesh), mesh.key(), await died(mesh)
-    for key in (whole, unknown):
-        await keep(mesh, key, DIED)
-    await keep(mesh, other, DIED, model="another")
-
-    assert named(await report_on(mesh, store)) == sorted(
-        [
-            f"dead letters: local/{whole.task}: DEAD keeps it, and ENDED does not say that it is dead",
-            f"dead letters: local/{unknown.task}: DEAD keeps it, and ENDED does not say that it is dead",
-            f"dead letters: local/{other.task}: DEAD gives another model or error than ENDED",
-        ]
-    )
-
-
-async def test_letters_older_than_all_ends_say_nothing_any_more(mesh: InProcessMesh, store: SnapshotStore):
-    await keep(mesh, mesh.key(), DIED)
-    await written(mesh)
-    report = await report_on(mesh, store)
-
-    assert named(report) == []
-    assert report.comparisons[-1].note == "1 too old to compare"
 
 
 async def test_what_counts_for_nobody_is_counted_and_is_no_difference(mesh: InProcessMesh, store: SnapshotStore):

@@ -110,7 +110,7 @@ def make_pair(
 async def link_count(pair: Pair) -> int:
     """How many links the hub holds."""
     monitor = parse_address(pair.hub.server.monitoring_url.removeprefix("http://"))
-    return len((await leaf_links(monitor)).links)
+    return len(await leaf_links(monitor))
 
 
 async def linked_up(pair: Pair) -> None:
