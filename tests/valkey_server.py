@@ -30,6 +30,12 @@ class ValkeyServer:
         """The URL for clients."""
         return f"unix://{self._socket}"
 
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and return when it accepts clients."""
         command = [get_binary_path(), "--port", "0", "--unixsocket", self._socket, "--save", "", "--dir", self._folder]

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 TEND_S: Final = 0.25
 
+_AT_ONCE: Final = 32
+"""How much of what can wait is told to the store at once: requests that wait for it come first."""
 _MOST_METERS: Final = 20_000
 """Accounts and keys that are kept in mind; beyond, those at rest are forgotten, and begin anew from the store."""
 _SWEEP_MS: Final = 30_000
@@ -122,9 +124,12 @@ class Limiter:
     def _meter(self, owner: Owner, limits: Limits) -> Meter:
         meter = self._meters.get(owner)
         if meter is None:
-            meter = Meter(owner, limits, self._shared, self._holder, self._clock, on_use=self._busy.add)
+            meter = Meter(owner, limits, self._shared, self._holder, self._clock, on_use=self._use)
             self._meters[owner] = meter
         return meter
+
+    def _use(self, meter: Meter) -> None:
+        self._busy.add(meter)
 
     def _forget(self) -> None:
         """Two meters of one owner must not be: those in use stay."""
@@ -134,9 +139,10 @@ class Limiter:
     async def _tend(self) -> None:
         while True:
             await asyncio.sleep(TEND_S)
-            for meter in tuple(self._busy):
-                if not meter.tend():
-                    self._busy.discard(meter)
+            due = [meter for meter in self._busy if meter.is_due()]
+            for begin in range(0, len(due), _AT_ONCE):
+                await asyncio.gather(*(meter.tell() for meter in due[begin : begin + _AT_ONCE]))
+            self._busy = {meter for meter in self._busy if not meter.is_at_rest}
             self._sweep()
 
     def _sweep(self) -> None:

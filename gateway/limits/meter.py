@@ -87,7 +87,7 @@ class Meter:
             shared: where all gateways keep what is taken.
             holder: the name of this gateway, which no other has.
             clock: Unix milliseconds.
-            on_use: called whenever ``tend`` may have something to see to.
+            on_use: called whenever it is at rest no longer.
         """
         self.owner = owner
         self.counts_tokens = limits.tokens_per_minute is not None
@@ -103,7 +103,7 @@ class Meter:
         self._open = 0
         self._held = 0
         self._others = 0
-        self._held_until_ms = 0
+        self._renew_at_ms = 0
         self._closed_at_ms = 0
         self._stored = NOTHING_STORED
         self._alone: LimitState | None = None
@@ -179,17 +179,22 @@ class Meter:
         now_ms = self._clock()
         return Standing(lease.limit, lease.remaining(now_ms), lease.reset_ms(now_ms))
 
-    def tend(self) -> bool:
-        """Give back what is not used, and say again what is; returns whether anything is left to see to."""
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is in hand, nothing to be settled, and nobody asks."""
+        is_asking = self._asking is not None and not self._asking.done()
+        return not is_asking and self._held == 0 and all(lease.is_idle for lease in self._leases)
+
+    def is_due(self) -> bool:
+        """Lay down what is not used; returns whether the store has to be told of that, or of streams that go on."""
         now_ms = self._clock()
-        if self._asking is not None and not self._asking.done():
-            return True
         # All of them lay down what they have, also behind one that has something to tell.
         told = [lease.lay_down(now_ms) for lease in self._leases]
-        if any(told) or self._is_idle_place(now_ms) or (self._open and now_ms >= self._held_until_ms - _RENEW_MS):
-            self._ask_soon()
-            return True
-        return bool(self._held) or not all(lease.is_idle for lease in self._leases)
+        return any(told) or self._is_idle_place(now_ms) or (self._open > 0 and now_ms >= self._renew_at_ms)
+
+    async def tell(self) -> None:
+        """Tell the store what there is to tell."""
+        await self._ask_soon()
 
     async def lay_down(self) -> None:
         """Give everything back, since this gateway stops."""
@@ -198,7 +203,7 @@ class Meter:
         self._open = 0
         if self._asking is not None:
             await self._asking
-        await self._ask_soon()
+        await self.tell()
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
@@ -224,6 +229,8 @@ class Meter:
         opening = sum(cost.streams for cost in self._waiting)
         ahead = (self._streams or 0) // _AHEAD if self._open + opening else 0
         wanted = Wanted(own, streams=self._open + opening + ahead)
+        # What is given back by this question is not to be used while it is under way.
+        self._held = min(self._held, wanted.streams)
         # The least that somebody waits for: who wants more than there is does not hold up the others.
         if self._requests is not None:
             wanted = wanted._replace(requests=self._requests.draw(_least(cost.requests for cost in self._waiting)))
@@ -245,7 +252,7 @@ class Meter:
         if self._tokens is not None:
             self._tokens.drawn(granted.tokens, granted.state.tokens, now_ms)
         self._held, self._others = granted.streams, granted.others
-        self._held_until_ms = now_ms + HELD_MS
+        self._renew_at_ms = now_ms + _RENEW_MS
 
     def _missing(self, kind: Kind, lease: Lease | None, wanted: int, now_ms: int, *, is_fresh: bool) -> Shortage | None:
         if lease is None or lease.left >= wanted or (wanted <= lease.limit and not is_fresh):

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import GatewayError
-from gateway.limits.store import NOTHING_STORED, PATIENCE, StoreAway, Stored
+from gateway.limits.store import MOST_AT_ONCE, NOTHING_STORED, PATIENCE, StoreAway, Stored
 from streams.topology import LIMITS_KEPT
 
 if TYPE_CHECKING:
@@ -40,7 +40,12 @@ class RedisStore:
         try:
             # redis-py is typed in part only: what it returns is narrowed below.
             make: Any = Redis
-            client = make.from_url(url, socket_timeout=patience_s, socket_connect_timeout=patience_s)
+            client = make.from_url(
+                url,
+                max_connections=MOST_AT_ONCE,
+                socket_timeout=patience_s,
+                socket_connect_timeout=patience_s,
+            )
         except ValueError:
             raise GatewayError("redis_url is no URL of a Redis: write redis://HOST:PORT/DATABASE") from None
         self._client = client

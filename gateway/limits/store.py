@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PATIENCE: Final = timedelta(milliseconds=500)
+MOST_AT_ONCE: Final = 64
+"""Changes under way at one gateway."""
+PATIENCE: Final = timedelta(seconds=1)
 """How long a store may take to answer before a gateway goes on alone."""
 LEFT_ALONE: Final = timedelta(seconds=2)
 """How long a store that did not answer is not asked again."""
@@ -89,6 +91,7 @@ class SharedLimits:
     def __init__(self, store: LimitStore) -> None:
         """Ask ``store``, which is closed by its owner."""
         self._store = store
+        self._room = asyncio.Semaphore(MOST_AT_ONCE)
         self._away_until_s = float("-inf")
         self._is_away = False
 
@@ -106,7 +109,9 @@ class SharedLimits:
         if time.monotonic() < self._away_until_s:
             raise StoreAway("the store of limits did not answer a moment ago")
         try:
-            changed = await self._change(owner, guess, step)
+            # A crowd waits here, so that a store which serves it one after the other is not taken for one that is away.
+            async with self._room:
+                changed = await self._change(owner, guess, step)
         except TimeoutError:
             raise self._left(f"no answer within {PATIENCE.total_seconds():g} s") from None
         except StoreAway as error:
