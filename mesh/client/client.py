@@ -14,7 +14,6 @@ import asyncio
 import time
 import uuid
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypedDict, Unpack
 
 from nats.errors import Error as NatsError
@@ -46,6 +45,7 @@ from streams.task_id import new_task_id, parse_task_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from streams.messages import CancelOutcome
 
