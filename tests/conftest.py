@@ -1,11 +1,16 @@
 """Fixtures that every suite may use."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.nats_server import NatsServer
+
+if "IG3_PEAQ_METADATA" in os.environ:
+    # A file for the tests (see tests/peaq_metadata.py). To ig3 a name like this would be a setting that nobody knows.
+    os.environ["PEAQ_METADATA"] = os.environ.pop("IG3_PEAQ_METADATA")
 
 
 @pytest.fixture

@@ -1,0 +1,104 @@
+"""Who signed a challenge: the one question about DIDs that a mesh asks, for every method that it accepts."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from mesh.errors import NotProven, ResolverUnavailable
+from mesh.identity.did import Did, Method
+from mesh.identity.peaq.place import place_of
+from mesh.identity.peaq.rules import Refusal, Trust, judge, needs_chain
+from mesh.identity.subject_proof import subject_signed
+
+if TYPE_CHECKING:
+    from mesh.identity.peaq.readings import Readings, Seen
+    from mesh.identity.subject_proof import Proof
+
+
+class Authenticated(Struct, frozen=True, kw_only=True):
+    """Somebody proved to hold a DID."""
+
+    did: Did
+    how: Literal["subject", "document"]
+    """By the DID's own key, or by one that its document lists."""
+    key_id: str = ""
+    """Of the document's key, as the document names it."""
+    is_stale: bool = False
+    """Whether it rests on an older reading because the chain cannot be asked: worth an event."""
+    age_s: float = 0.0
+    """How long ago the chain was read; 0 where it was not needed."""
+
+
+class ResolverOptions(Struct, frozen=True, kw_only=True):
+    """What the operator decided about DIDs."""
+
+    methods: tuple[Method, ...] = ("key", "pkh")
+    attribute: str
+    trust: Trust = Trust()
+    missing_s: float = 30.0
+    """No refusal rests on a reading older than this."""
+
+
+class DidResolver:
+    """Finds out who signed a challenge. `did:key` and `did:pkh` need no chain, and no ``readings``."""
+
+    def __init__(self, options: ResolverOptions, readings: Readings | None = None) -> None:
+        """Ask nothing yet."""
+        self._options = options
+        self._readings = readings
+
+    async def authenticate(self, did: Did, proof: Proof, message: bytes) -> Authenticated:
+        """Return how the holder of a DID proved it over a message, whose freshness is the caller's matter.
+
+        Raises:
+            NotProven: if it is not proven; ``rule`` says why, for the operator.
+            ResolverUnavailable: if the chain would have to be asked and cannot be.
+        """
+        if did.method not in self._options.methods:
+            raise _not_proven(did, Refusal(rule="method_not_accepted"))
+        if did.method != "peaq":
+            if not subject_signed(did, proof, message):
+                raise _not_proven(did, Refusal(rule="not_signed_by_subject"))
+            return Authenticated(did=did, how="subject")
+        if not needs_chain(did, proof, message, trust=self._options.trust):
+            return Authenticated(did=did, how="subject")
+        return await self._by_chain(did, proof, message)
+
+    async def _by_chain(self, did: Did, proof: Proof, message: bytes) -> Authenticated:
+        seen = await self.look_up(did)
+        verdict = judge(did, seen.reading, proof, message, trust=self._options.trust, now_s=time.time())
+        if isinstance(verdict, Refusal) and seen.age_s > self._options.missing_s:
+            # The document may have been written anew since.
+            seen = await self.look_up(did, at_most_s=self._options.missing_s)
+            verdict = judge(did, seen.reading, proof, message, trust=self._options.trust, now_s=time.time())
+        if isinstance(verdict, Refusal):
+            raise _not_proven(did, verdict)
+        self._known(did)
+        return Authenticated(did=did, how=verdict.how, key_id=verdict.key_id, is_stale=seen.is_stale, age_s=seen.age_s)
+
+    async def look_up(self, did: Did, *, at_most_s: float = float("inf")) -> Seen:
+        """Return what the chain says of a `did:peaq`.
+
+        Raises:
+            InvalidDid: if it is of another method.
+            ResolverUnavailable: if the chain cannot be asked and nothing kept may serve.
+        """
+        if self._readings is None:
+            raise ResolverUnavailable("no chain is configured: set peaq_endpoints and peaq_genesis")
+        return await self._readings.get(did.text, place_of(did, self._options.attribute), at_most_s=at_most_s)
+
+    async def close(self) -> None:
+        """Stop looking things up; the chain's reader is closed by whoever made it."""
+        if self._readings is not None:
+            await self._readings.close()
+
+    def _known(self, did: Did) -> None:
+        if self._readings is not None:
+            self._readings.keep(did.text)
+
+
+def _not_proven(did: Did, refusal: Refusal) -> NotProven:
+    return NotProven(f"{did} is not proven: {refusal}", rule=refusal.rule)
