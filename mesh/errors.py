@@ -153,6 +153,14 @@ class InvalidDid(IdentityError):
     """The text is not a DID that can sign here."""
 
 
+class KeyFileError(IdentityError):
+    """A key file is there already, is damaged, or holds another key than it says."""
+
+
+class WrongPassphrase(KeyFileError):
+    """The passphrase does not open the key file, or there is none where one is needed."""
+
+
 class InvalidDocument(IdentityError):
     """What the chain holds under a name is no DID document that is read here."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
@@ -23,6 +24,7 @@ from streams.codec import decode, encode
 from streams.errors import UndecodableEvent
 from streams.events import TaskChunk
 from streams.messages import Ask, Standing
+from streams.rights import GRANT_LASTS
 from streams.subjects import TaskKey
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ log = logging.getLogger(__name__)
 
 ASK_TIMEOUT: Final = timedelta(seconds=2)
 GRANT_WAIT_S: Final = 1.0
+_RENEW_AFTER_S: Final = 0.7 * GRANT_LASTS.total_seconds()
+"""A grant ends with its time: whoever still writes then asks for another before that."""
 _MOST_REFUSALS: Final = 8
 _QUICK_DOUBTS: Final = 2
 
@@ -76,6 +80,7 @@ class ChunkWriter:
         self._last_sequence = grant.last_sequence
         self._chars = grant.chars
         self._granted_on = connection_number(link)
+        self._granted_at_s = time.monotonic()
         self._writing = False
         self._renewed = asyncio.Event()
 
@@ -92,6 +97,7 @@ class ChunkWriter:
         """
         self._grant = grant
         self._granted_on = connection_number(self._link)
+        self._granted_at_s = time.monotonic()
         if not self._writing and grant.last_sequence > self._last_sequence:
             self._next_n, self._last_sequence = grant.next_n, grant.last_sequence
         self._renewed.set()
@@ -106,7 +112,7 @@ class ChunkWriter:
         self._writing = True
         try:
             while refusals < _MOST_REFUSALS:
-                if self._link.is_connected and self._granted_on == connection_number(self._link):
+                if self._link.is_connected and self._holds_grant():
                     try:
                         self._advance(batch, await self._append(batch))
                     except (FenceMismatch, PublishUnknown) as doubt:
@@ -174,11 +180,15 @@ class ChunkWriter:
         return Verdict.LOST
 
     async def _await_grant(self) -> None:
-        """Give the dispatcher a moment to hand the grant again, if a reconnect lost it; without one we ask again."""
-        if self._granted_on != connection_number(self._link):
+        """Give the dispatcher a moment to hand the grant again, if it is gone; without one we ask again."""
+        if not self._holds_grant():
             with suppress(TimeoutError):
                 async with asyncio.timeout(GRANT_WAIT_S):
                     await self._renewed.wait()
+
+    def _holds_grant(self) -> bool:
+        is_fresh = time.monotonic() - self._granted_at_s < _RENEW_AFTER_S
+        return is_fresh and self._granted_on == connection_number(self._link)
 
     async def _ask(self) -> Standing:
         """Ask until somebody answers: the attempt's deadline, or a stop, ends this from outside."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
+from mesh.commands.passphrases import open_key
 from mesh.errors import BusRefused, BusUndecided, CredentialsError
 from mesh.identity.device_login import DeviceLogin
 from mesh.identity.key_file import device_key
@@ -73,7 +74,11 @@ class NodeProcess:
         )
 
     def _login(self, settings: NodeSettings, mesh: MeshSettings) -> DeviceLogin:
-        own = device_key(mesh.data_dir, self.node, settings.device_key, settings.device_passphrase_file)
+        given = settings.device_key
+        if given is None:
+            own = device_key(mesh.data_dir, self.node)
+        else:
+            own = open_key(given, settings.device_passphrase_file)
         self._did = own.did
         credential = None if settings.device_credential is None else read_credential(settings.device_credential)
         return DeviceLogin(own.did, own.key, self.node, credential=credential)

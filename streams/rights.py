@@ -22,7 +22,6 @@ GRANT_LASTS: Final = timedelta(minutes=5)
 GRANT_MESSAGES: Final = 65_536
 """How many messages one grant is good for."""
 
-_PAYLOAD_BYTES: Final = 1024 * 1024
 _ANY_BUCKET: Final = "*"
 _ANY_TASK: Final = "*"
 
@@ -41,9 +40,6 @@ class BusRights(Struct, frozen=True, kw_only=True):
     subscribe: tuple[str, ...]
     grants: Grants | None = None
     """None: it may answer nobody."""
-    subscriptions: int
-    """How many it may have at once."""
-    payload_bytes: int = _PAYLOAD_BYTES
 
 
 def node_rights(node: Token) -> BusRights:
@@ -52,7 +48,6 @@ def node_rights(node: Token) -> BusRights:
         publish=(subjects.status(node), *(subjects.node_api(node, verb) for verb in subjects.NODE_VERBS)),
         subscribe=(subjects.node_inbox_all(node), f"{subjects.node_inbox_prefix(node)}.>"),
         grants=Grants(messages=GRANT_MESSAGES, lasts=GRANT_LASTS),
-        subscriptions=64,
     )
 
 
@@ -64,7 +59,6 @@ def user_rights(account: Token) -> BusRights:
             *(subjects.user_api(account, verb) for verb in subjects.USER_VERBS),
         ),
         subscribe=_hearing(account),
-        subscriptions=4096,
     )
 
 
@@ -73,7 +67,6 @@ def viewer_rights(account: Token) -> BusRights:
     return BusRights(
         publish=(subjects.user_api(account, "events"), subjects.user_api(account, "store")),
         subscribe=_hearing(account),
-        subscriptions=4096,
     )
 
 

@@ -1,13 +1,16 @@
 """The identity service inside a test process, and devices whose keys follow from their names."""
 
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from mesh.broker.credentials import IdentityCredentials
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
+from mesh.identity.credential import check_credential
 from mesh.identity.device_log import DeviceLog
 from mesh.identity.device_login import DeviceLogin
 from mesh.identity.did import Did, did_key
@@ -55,6 +58,7 @@ async def identity_service(
     *,
     addresses: frozenset[str] | None = None,
     own: frozenset[str] = frozenset(),
+    issuers: frozenset[str] = frozenset(),
 ) -> AsyncIterator[IdentityService]:
     """Run the service for a broker whose streams are there; ``addresses`` None takes devices wherever they dialled."""
     resolver = DidResolver(ResolverOptions(attribute="did:peaq:{address}"))
@@ -66,9 +70,11 @@ async def identity_service(
             policy,
             is_own_address=lambda dialled: addresses is None or dialled in addresses,
             is_own_device=own.__contains__,
+            credential_of=lambda text, did: check_credential(text, did, issuers=issuers, now_s=time.time()),
         )
 
-    options = IdentityOptions(servers=(server.url,), credentials=server.credentials)
+    credentials = IdentityCredentials.load(server.credentials.user.seed_path.parents[1])
+    options = IdentityOptions(servers=(server.url,), credentials=credentials)
     async with IdentityService(options, gatekeeper) as service:
         yield service
 

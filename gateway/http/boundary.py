@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.http.errors import ApiError, from_exception, stopping, unexpected
 from gateway.http.site import REQUEST_ID_KEY, SITE, STARTED_KEY, TASK_KEY
-from gateway.http.wishes import REQUEST_ID, TASK, request_id
+from gateway.http.wishes import REQUEST_ID, TASK, chosen_task, request_id
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -65,6 +65,9 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
     if started_s is not None:
         headers[PROCESSING_MS] = str(round((time.monotonic() - started_s) * 1000))
     task = request.get(TASK_KEY)
+    if task is None and response.status >= _FIRST_ERROR:
+        # A refusal before there is a task is about the one that the client wanted.
+        task = chosen_task(request)
     if task is not None:
         headers[TASK] = task
     if "Origin" in request.headers:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import secrets
-import stat
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +13,7 @@ from msgspec import Struct
 from mesh.broker.port_owner import port_is_taken
 from mesh.config.address import Address
 from mesh.errors import BrokerFailed, CredentialsError
+from mesh.secret_file import read_secret, write_secret_once
 
 ROUTE_PORT_DISTANCE: Final = 2000
 """Routes of a server that listens at 4222 are at 6222, as nats-server's own defaults are."""
@@ -50,15 +49,11 @@ def cluster_secret(data_dir: Path) -> str:
     path = data_dir / "credentials" / _SECRET_FILE
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            _write_once(path, secrets.token_hex(_SECRET_BYTES))
-        mode = stat.S_IMODE(path.stat().st_mode)
-        text = path.read_text("ascii").strip()
+        write_secret_once(path, f"{secrets.token_hex(_SECRET_BYTES)}\n".encode())
     except OSError as error:
-        raise CredentialsError(f"cannot use {path}: {error.strerror}") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise CredentialsError(f"{path} is open to other users (mode {mode:04o}): chmod 600 {path}")
-    if not text.isalnum():
+        raise CredentialsError(f"cannot write {path}: {error.strerror}") from error
+    text = read_secret(path).decode("ascii", "replace").strip()
+    if not (text.isascii() and text.isalnum()):
         raise CredentialsError(f"{path} is damaged: copy it again from another server of the cluster")
     return text
 
@@ -102,20 +97,3 @@ def free_ports(host: str, count: int) -> tuple[int, ...]:
         if len(found) == count:
             return tuple(sorted(found))
     raise BrokerFailed(f"no {count} free ports were found on {host}: give them by --nats HOST:PORT,HOST:PORT,HOST:PORT")
-
-
-def _write_once(path: Path, text: str) -> None:
-    """Write a whole file; of several processes that do so at the same time, all read what the first has written."""
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{text}\n")
-        file.flush()
-        # After a power cut there is this secret or none, never an empty file.
-        os.fsync(file.fileno())
-    try:
-        os.link(fresh, path)
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink()

@@ -7,9 +7,6 @@ service, whose own two keys (it signs rights, and the broker seals questions for
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,6 +14,7 @@ from msgspec import Struct
 
 from mesh.broker.nkey import KeyKind, new_seed, public_key_of
 from mesh.errors import CredentialsError
+from mesh.secret_file import read_secret, refuse_shared_folder, write_secret_once
 
 UserName = Literal["edge-service", "core-service", "system", "identity", "user"]
 """The users of nats.conf; what each may do stands there."""
@@ -36,7 +34,7 @@ ACCOUNTS: Final[dict[UserName, Account]] = {
 SIGNERS: Final[dict[SignerName, KeyKind]] = {"issuer": KeyKind.ACCOUNT, "sealed": KeyKind.CURVE}
 
 _FOLDER: Final = "credentials"
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_IF_MISSING: Final = "start the broker once on this data folder, or copy it from where it runs"
 
 
 class Credential(Struct, frozen=True, kw_only=True):
@@ -62,10 +60,34 @@ class Signer(Struct, frozen=True, kw_only=True):
         Raises:
             CredentialsError: if it cannot be read any more.
         """
-        try:
-            return self.seed_path.read_text("ascii").strip()
-        except OSError as error:
-            raise CredentialsError(f"cannot read {self.seed_path}: {error.strerror}") from error
+        return read_secret(self.seed_path, if_missing=_IF_MISSING).decode("ascii").strip()
+
+
+class IdentityCredentials(Struct, frozen=True, kw_only=True):
+    """What an identity service needs, and no more."""
+
+    core_service: Credential
+    system: Credential
+    identity: Credential
+    issuer: Signer
+    sealed: Signer
+
+    @staticmethod
+    def load(data_dir: Path) -> IdentityCredentials:
+        """Load them from a data folder.
+
+        Raises:
+            CredentialsError: if one is missing or damaged, or others can read it.
+        """
+        core, system, identity = Credentials.load_some(data_dir, "core-service", "system", "identity")
+        folder = data_dir / _FOLDER
+        return IdentityCredentials(
+            core_service=core,
+            system=system,
+            identity=identity,
+            issuer=_load_signer(folder, "issuer"),
+            sealed=_load_signer(folder, "sealed"),
+        )
 
 
 class Credentials(Struct, frozen=True, kw_only=True):
@@ -90,9 +112,9 @@ class Credentials(Struct, frozen=True, kw_only=True):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in ACCOUNTS:
-                _create(folder / f"{name}.nk")
+                write_secret_once(folder / f"{name}.nk", f"{new_seed()}\n".encode())
             for name, kind in SIGNERS.items():
-                _create(folder / f"{name}.nk", kind)
+                write_secret_once(folder / f"{name}.nk", f"{new_seed(kind)}\n".encode())
         except OSError as error:
             raise CredentialsError(f"cannot write credentials to {folder}: {error.strerror}") from error
         return Credentials.load(data_dir)
@@ -105,7 +127,7 @@ class Credentials(Struct, frozen=True, kw_only=True):
             CredentialsError: if one is missing or damaged, or others can read it.
         """
         folder = data_dir / _FOLDER
-        _refuse_shared(folder, "chmod 700")
+        refuse_shared_folder(folder, if_missing=_IF_MISSING)
         return Credentials(
             edge_service=_load(folder, "edge-service"),
             core_service=_load(folder, "core-service"),
@@ -124,7 +146,7 @@ class Credentials(Struct, frozen=True, kw_only=True):
             CredentialsError: if one of them is missing or damaged, or others can read it.
         """
         folder = data_dir / _FOLDER
-        _refuse_shared(folder, "chmod 700")
+        refuse_shared_folder(folder, if_missing=_IF_MISSING)
         return tuple(_load(folder, name) for name in names)
 
     @staticmethod
@@ -141,52 +163,20 @@ class Credentials(Struct, frozen=True, kw_only=True):
         return (self.edge_service, self.core_service, self.system, self.identity, self.user)
 
 
-def _create(path: Path, kind: KeyKind = KeyKind.USER) -> None:
-    """Write a fresh seed, whole and only once, even if two processes start at the same time."""
-    if path.exists():
-        return
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(f"{new_seed(kind)}\n".encode())
-        file.flush()
-        os.fsync(file.fileno())
-    with contextlib.suppress(FileExistsError):
-        # A link fails where the name is taken, so the first of two processes wins and the other uses its seed.
-        os.link(fresh, path)
-    fresh.unlink()
-
-
 def _load(folder: Path, name: UserName) -> Credential:
     path = folder / f"{name}.nk"
-    _refuse_shared(path, "chmod 600")
     return Credential(name=name, account=ACCOUNTS[name], seed_path=path, public_key=_public_key(path))
 
 
 def _load_signer(folder: Path, name: SignerName) -> Signer:
     path, kind = folder / f"{name}.nk", SIGNERS[name]
-    _refuse_shared(path, "chmod 600")
     return Signer(name=name, kind=kind, seed_path=path, public_key=_public_key(path, kind))
 
 
-def _refuse_shared(path: Path, remedy: str) -> None:
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except FileNotFoundError as error:
-        raise CredentialsError(
-            f"{path} does not exist: start the broker once on this data folder, or copy it from where it runs"
-        ) from error
-    except OSError as error:
-        raise CredentialsError(f"cannot look at {path}: {error.strerror}") from error
-    if mode & _OTHERS:
-        raise CredentialsError(f"{path} is open to other users (mode {mode:04o}): {remedy} {path}")
-
-
 def _public_key(path: Path, kind: KeyKind = KeyKind.USER) -> str:
+    seed = read_secret(path, if_missing=_IF_MISSING)
     try:
-        return public_key_of(path.read_text("ascii").strip(), kind)
-    except OSError as error:
-        raise CredentialsError(f"cannot read {path}: {error.strerror}") from error
+        return public_key_of(seed.decode("ascii").strip(), kind)
     except ValueError as error:
         raise CredentialsError(
             f"{path} is damaged ({error}): restore it, or delete it to get a new one at the next start of the broker"

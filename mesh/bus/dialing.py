@@ -164,7 +164,9 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
             await asyncio.wait((connecting,))
     await client.leave()
     if complaints.refused.is_set():
-        raise BusRefused(f"cannot reach the bus at {where}: it does not let {options.name} in (Authorization Violation)")
+        raise BusRefused(
+            f"cannot reach the bus at {where}: it does not let {options.name} in (Authorization Violation)"
+        )
     reason = str(complaints) or f"no answer within {timeout_s:g} s"
     if options.login is not None and any(word in reason.lower() for word in _UNDECIDED):
         raise BusUndecided(f"nobody decides who may connect at {where}: no identity service runs there")

@@ -12,9 +12,11 @@ import click
 import msgspec
 from msgspec import Struct
 
+from mesh.commands.passphrases import open_key
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.errors import DeviceError
+from mesh.identity.credential import issue_credential
 from mesh.identity.device_log import DeviceLog
 from mesh.identity.did import parse_did
 from mesh.inspection.operator_bus import run_on_bus
@@ -162,10 +164,7 @@ def revoke(mesh: MeshSettings, node: str, reason: str) -> None:
 @click.option("--days", default=365, show_default=True, type=click.IntRange(1, 3650), help="How long it holds.")
 def credential(did: str, key_file: Path, passphrase_file: Path | None, days: int) -> None:
     """Write an issuer's credential for a device, for meshes that name the issuer in `credential_issuers`."""
-    from mesh.identity.credential import issue_credential
-    from mesh.identity.key_file import open_key_file
-
-    issuer = open_key_file(key_file, passphrase_file)
+    issuer = open_key(key_file, passphrase_file)
     lasts = timedelta(days=days)
     click.echo(issue_credential(issuer.did, issuer.key, parse_did(did), now_s=int(time.time()), lasts=lasts))
 

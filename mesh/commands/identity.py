@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mesh.broker.credentials import Credentials
+from mesh.broker.credentials import IdentityCredentials
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.identity.device_settings import DeviceSettings
@@ -45,9 +45,7 @@ def identity(mesh: MeshSettings, devices: DeviceSettings, identity: IdentitySett
     run_process("identity", mesh, main, fast_loop=False)
 
 
-async def serve(
-    mesh: MeshSettings, devices: DeviceSettings, settings: IdentitySettings, stop: asyncio.Event
-) -> None:
+async def serve(mesh: MeshSettings, devices: DeviceSettings, settings: IdentitySettings, stop: asyncio.Event) -> None:
     """Run the identity service until ``stop`` is set.
 
     Raises:
@@ -59,8 +57,7 @@ async def serve(
     from mesh.identity.service import IdentityOptions, IdentityService
 
     announce_progress("connecting to the bus")
-    credentials = Credentials.load(mesh.data_dir)
-    options = IdentityOptions(servers=mesh.nats_urls, credentials=credentials)
+    options = IdentityOptions(servers=mesh.nats_urls, credentials=IdentityCredentials.load(mesh.data_dir))
     async with gatekeeper_maker(mesh, devices, settings) as make:
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
         async with IdentityService(options, make, snapshots):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -11,11 +11,11 @@ from mesh.config.address import parse_address
 from mesh.errors import SettingsError
 from mesh.identity.credential import check_credential, check_issuers
 from mesh.identity.gatekeeper import AdmissionPolicy, Gatekeeper
-from mesh.identity.key_file import own_device_dids
-from mesh.identity.peaq.resolver import DidResolver
+from mesh.identity.own_devices import own_device_dids
+from mesh.identity.peaq.resolver import did_resolver
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
     from pathlib import Path
 
     from mesh.config.address import Address
@@ -31,7 +31,7 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 @asynccontextmanager
 async def gatekeeper_maker(
     mesh: MeshSettings, devices: DeviceSettings, identity: IdentitySettings
-) -> AsyncIterator[Callable[[DeviceLog], Gatekeeper]]:
+) -> AsyncGenerator[Callable[[DeviceLog], Gatekeeper]]:
     """Open what the gatekeeper needs, and close it afterwards.
 
     Raises:
@@ -42,10 +42,10 @@ async def gatekeeper_maker(
     def credential_of(text: str, did: Did) -> str:
         return check_credential(text, did, issuers=issuers, now_s=time.time())
 
-    async with AsyncExitStack() as stack:
+    async with did_resolver(identity) as resolver:
         yield partial(
             Gatekeeper,
-            resolver=await _resolver(identity, stack),
+            resolver=resolver,
             policy=AdmissionPolicy(
                 rule=devices.admission, lasts=devices.device_session, most_waiting=devices.waiting_devices
             ),
@@ -78,18 +78,3 @@ def _in_one_way(address: Address) -> Address:
 def _is_own_device(data_dir: Path, did: str) -> bool:
     # Read anew: a node on this machine may have made its key a moment ago.
     return did in own_device_dids(data_dir)
-
-
-async def _resolver(identity: IdentitySettings, stack: AsyncExitStack) -> DidResolver:
-    readings = None
-    if identity.chain is not None:
-        # substrate-interface takes seconds to load, and only a mesh with a chain has it.
-        from mesh.identity.peaq.chain import ChainReader
-        from mesh.identity.peaq.readings import Readings
-
-        reader = ChainReader(identity.chain)
-        stack.push_async_callback(reader.close)
-        readings = Readings(reader, identity.cache)
-    resolver = DidResolver(identity.resolver, readings)
-    stack.push_async_callback(resolver.close)
-    return resolver

@@ -108,10 +108,10 @@ def read_login(text: str, signature: str, nonce: str) -> DeviceProof:
     """Read what a device has shown; whether it is true is for others to find out.
 
     Raises:
-        InvalidLogin: if it is malformed, or the broker gave it no nonce to sign.
+        InvalidLogin: if it is malformed, or without a signature: the broker tells the nonce only with one.
     """
     if not nonce:
-        raise InvalidLogin("the broker gave no nonce")
+        raise InvalidLogin("it signed no nonce")
     if len(text) > _MOST_BYTES:
         raise InvalidLogin("the token is too long")
     try:

@@ -1,16 +1,21 @@
-"""Settings of the identity service as far as devices go."""
+"""Settings of the identity service as far as devices go. Every command reads them: nothing heavy is imported here."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
 from mesh.config.address import parse_address
-from mesh.identity.gatekeeper import LONGEST_SESSION, AdmissionRule
 
-_SHORTEST: timedelta = timedelta(seconds=2)
+AdmissionRule = Literal["listed", "open", "credential"]
+"""Which devices may take part: those that an operator admits, all that prove a DID, or those with an issuer's word."""
+
+LONGEST_SESSION: Final = timedelta(minutes=15)
+"""A right that was given lasts no longer, whatever the settings say."""
+
+_SHORTEST: Final = timedelta(seconds=2)
 
 
 class DeviceSettings(Struct, frozen=True, kw_only=True):

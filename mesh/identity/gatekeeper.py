@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
 from mesh.errors import BusError, DeviceError, IdentityError, NotAdmitted
 from mesh.identity.device_login import is_device_token, read_login
+from mesh.identity.device_settings import LONGEST_SESSION, AdmissionRule
 from mesh.identity.did import parse_did
 from mesh.identity.nats_jwt import Admission
 from streams.devices import Standing
@@ -34,12 +35,6 @@ if TYPE_CHECKING:
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)
-
-AdmissionRule = Literal["listed", "open", "credential"]
-"""Which devices may take part: those that an operator admits, all that prove a DID, or those with an issuer's word."""
-
-LONGEST_SESSION: Final = timedelta(minutes=15)
-"""A right that was given lasts no longer, whatever the settings say."""
 
 _NODE: Final = "node:"
 

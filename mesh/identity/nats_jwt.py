@@ -157,8 +157,9 @@ def _user_claims(user_key: str, admission: Admission, now_s: int) -> dict[str, A
         "version": _VERSION,
         "pub": {"allow": rights.publish},
         "sub": {"allow": rights.subscribe},
-        "subs": rights.subscriptions,
-        "payload": rights.payload_bytes,
+        # nats-server 2.15 does not apply limits that come this way: those of nats.conf hold for everybody.
+        "subs": _UNLIMITED,
+        "payload": _UNLIMITED,
         "data": _UNLIMITED,
         "allowed_connection_types": ["STANDARD"],
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from msgspec import Struct
 
-from mesh.broker.credentials import Credentials
+from mesh.broker.credentials import IdentityCredentials
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.identity.callout import Callout
@@ -31,7 +31,7 @@ class IdentityOptions(Struct, frozen=True, kw_only=True):
     """Where the bus is, and whose service this is."""
 
     servers: tuple[str, ...]
-    credentials: Credentials
+    credentials: IdentityCredentials
 
 
 class IdentityService:

@@ -52,6 +52,21 @@ def subject_signed(did: Did, proof: Proof, message: bytes) -> bool:
         return False
 
 
+def is_key_of(did: Did, key: PublicKey) -> bool:
+    """Whether a key is the subject's own, so that what it signs is the subject's word.
+
+    Raises:
+        InvalidKey: if it is no point of secp256k1 where the subject is an EVM account.
+    """
+    match did.subject:
+        case PublicKey() as subject:
+            return subject == key
+        case SubstrateAccount() as subject:
+            return subject == substrate_account(key)
+        case EvmAccount() as subject:
+            return key.algorithm == "secp256k1" and subject == evm_account(key)
+
+
 def prove(did: Did, key: SigningKey, message: bytes) -> Proof:
     """Sign a message as the subject of a DID, in the way that ``subject_signed`` checks.
 
@@ -59,17 +74,11 @@ def prove(did: Did, key: SigningKey, message: bytes) -> Proof:
         InvalidKey: if the key is not the subject's.
     """
     public = key.public
-    match did.subject:
-        case PublicKey() as subject:
-            is_own, needs_key = subject == public, False
-        case SubstrateAccount() as subject:
-            is_own, needs_key = subject == substrate_account(public), public.algorithm == "secp256k1"
-        case EvmAccount() as subject:
-            is_own, needs_key = public.algorithm == "secp256k1" and subject == evm_account(public), False
-    if not is_own:
+    if not is_key_of(did, public):
         raise InvalidKey(f"this key of {public.algorithm} is not that of {did}")
     signature = sign_personal(key, message) if isinstance(did.subject, EvmAccount) else key.sign(message)
-    return Proof(algorithm=public.algorithm, public_key=public.raw if needs_key else None, signature=signature)
+    is_hashed = isinstance(did.subject, SubstrateAccount) and public.algorithm == "secp256k1"
+    return Proof(algorithm=public.algorithm, public_key=public.raw if is_hashed else None, signature=signature)
 
 
 def _evm_signed(account: EvmAccount, stated: PublicKey | None, proof: Proof, message: bytes) -> bool:

@@ -26,8 +26,11 @@ class Terminal:
         from rich.console import Console
 
         system = "auto" if colour and not os.environ.get("NO_COLOR") else None
-        self.out: Final[Console] = Console(color_system=system, highlight=False, soft_wrap=True)
-        self.err: Final[Console] = Console(color_system=system, highlight=False, soft_wrap=True, stderr=True)
+        # Without emoji=False rich makes a picture of the middle of `did:key:z6Mk...`, markup or not.
+        self.out: Final[Console] = Console(color_system=system, highlight=False, soft_wrap=True, emoji=False)
+        self.err: Final[Console] = Console(
+            color_system=system, highlight=False, soft_wrap=True, emoji=False, stderr=True
+        )
 
     @contextlib.contextmanager
     def progress(self, description: str) -> Generator[Callable[[float], None]]:

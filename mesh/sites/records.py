@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import msgspec
@@ -11,6 +10,7 @@ from msgspec import Meta, Struct
 
 from mesh.broker.nkey import new_seed, public_key_of
 from mesh.errors import CredentialsError, SiteError
+from mesh.secret_file import read_secret
 from streams.errors import InvalidToken
 from streams.sites import site_name
 from streams.tokens import Token
@@ -22,7 +22,6 @@ T = TypeVar("T", bound=Struct)
 
 _FOLDER: Final = "sites"
 _JOINED: Final = "site.json"
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 ResultsStreams = Annotated[int, Meta(ge=1, le=16)]
 
 
@@ -55,7 +54,7 @@ def site_records(data_dir: Path) -> tuple[SiteRecord, ...]:
         SiteError: if a record is damaged.
     """
     files = sorted((data_dir / _FOLDER).glob("*.json"))
-    return tuple(_read(path, SiteRecord) for path in files)
+    return tuple(_read_record(path) for path in files)
 
 
 def add_site(data_dir: Path, name: str, *, results_streams: int, join_file: Path) -> SiteRecord:
@@ -104,8 +103,7 @@ def join_hub(data_dir: Path, join_file: Path) -> Join:
         SiteError: if it is another site already, or the file is none.
         CredentialsError: if the file cannot be read, others can read it, or the folder cannot be written.
     """
-    _refuse_shared(join_file)
-    join = _read(join_file, Join)
+    join = _decoded(join_file, read_secret(join_file), Join)
     _checked(join.site)
     for seed in (join.edge_seed, join.core_seed):
         _check_seed(join_file, seed)
@@ -128,8 +126,7 @@ def joined(data_dir: Path) -> Join | None:
     path = _joined_path(data_dir)
     if not path.exists():
         return None
-    _refuse_shared(path)
-    return _read(path, Join)
+    return _decoded(path, read_secret(path), Join)
 
 
 def _joined_path(data_dir: Path) -> Path:
@@ -150,22 +147,18 @@ def _check_seed(path: Path, seed: str) -> None:
         raise SiteError(f"{path} is damaged ({error}): make a new one with `ig3 sites add` at the hub") from error
 
 
-def _read(path: Path, kind: type[T]) -> T:
+def _read_record(path: Path) -> SiteRecord:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return _decoded(path, path.read_bytes(), SiteRecord)
     except OSError as error:
         raise CredentialsError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _decoded(path: Path, content: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SiteError(f"{path} is damaged ({error})") from error
-
-
-def _refuse_shared(path: Path) -> None:
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError as error:
-        raise CredentialsError(f"cannot look at {path}: {error.strerror}") from error
-    if mode & _OTHERS:
-        raise CredentialsError(f"{path} is open to other users (mode {mode:04o}): chmod 600 {path}")
 
 
 def _write_secret(path: Path, value: Join) -> None:

@@ -100,7 +100,7 @@ def running_fleet(folder: Path, size: Size) -> Iterator[Fleet]:
     parts = Parts(place=Place(folder=folder))
     try:
         fleet = _with_brokers(parts, size)
-        names = (*fleet.dispatchers, *fleet.nodes, *fleet.gateways)
+        names = ("identity-1", "identity-2", *fleet.dispatchers, *fleet.nodes, *fleet.gateways)
         for name in names:
             fleet.start(name)
         parts.ready(*names)

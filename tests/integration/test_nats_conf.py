@@ -10,7 +10,6 @@ from urllib.request import urlopen
 
 import pytest
 from nats.aio.client import Client as Nats
-from nats.aio.msg import Msg
 from nats.js.api import AccountInfo
 
 from mesh.broker.credentials import Credential, Credentials

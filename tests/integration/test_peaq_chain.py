@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from mesh.errors import ChainUnavailable, NotProven, RegistrationRefused, ResolverUnavailable
@@ -16,14 +17,14 @@ from mesh.identity.peaq.chain import ChainReader
 from mesh.identity.peaq.connection import shown_endpoint
 from mesh.identity.peaq.options import ChainOptions
 from mesh.identity.peaq.place import Place, place_of
-from mesh.identity.peaq.readings import Readings
 from mesh.identity.peaq.registration import write_document
-from mesh.identity.peaq.resolver import DidResolver
+from mesh.identity.peaq.resolver import did_resolver
 from mesh.identity.settings import IdentitySettings
 from mesh.identity.subject_proof import Proof, prove
 from tests.peaq_chain import PeaqChain
 from tests.peaq_documents import document, on_chain, sign
 from tests.peaq_metadata import small_runtime
+from tests.processes import PATIENCE_S
 
 CHALLENGE = b"challenge"
 SR, ED = "Sr25519VerificationKey2020", "Ed25519VerificationKey2020"
@@ -204,75 +205,87 @@ async def test_no_key_of_a_provider_is_in_an_error(small: PeaqChain) -> None:
     assert "secret-key" not in await refused_for(told)
 
 
-@pytest.fixture
-async def resolver(small: PeaqChain, reader: ChainReader) -> AsyncIterator[DidResolver]:
-    settings = IdentitySettings(
+def settings(chain: PeaqChain, did_cache: timedelta = timedelta(minutes=5)) -> IdentitySettings:
+    return IdentitySettings(
         did_methods=("peaq",),
-        peaq_endpoints=(small.url,),
-        peaq_genesis=small.genesis,
+        peaq_endpoints=(chain.url,),
+        peaq_genesis=chain.genesis,
         peaq_timeout=timedelta(seconds=2),
+        did_cache=did_cache,
     )
-    made = DidResolver(settings.resolver, Readings(reader, settings.cache))
-    yield made
-    await made.close()
 
 
-async def test_who_registered_gets_in_by_its_own_key_and_by_one_of_its_document(
-    small: PeaqChain, resolver: DidResolver
-) -> None:
+async def test_who_registered_gets_in_by_its_own_key_and_by_one_of_its_document(small: PeaqChain) -> None:
     key, did, place = somebody()
     device = SigningKey.generate("ed25519")
     made = document(did, ("#device", ED, f"z{substrate_account(device.public)}"))
     value = on_chain(sign(made, did, key, kind=SR))
     await asyncio.to_thread(write_document, options(small), place, value, payer=key)
-    assert (await resolver.authenticate(did, prove(did, key, CHALLENGE), CHALLENGE)).how == "subject"
     by_device = prove(did_key(device.public), device, CHALLENGE)
-    found = await resolver.authenticate(did, by_device, CHALLENGE)
-    assert (found.how, found.key_id) == ("document", "#device")
-    with pytest.raises(NotProven) as refused:
-        await resolver.authenticate(did, by_device, b"another challenge")
+    async with did_resolver(settings(small)) as resolver:
+        assert (await resolver.authenticate(did, prove(did, key, CHALLENGE), CHALLENGE)).how == "subject"
+        found = await resolver.authenticate(did, by_device, CHALLENGE)
+        assert (found.how, found.key_id) == ("document", "#device")
+        with pytest.raises(NotProven) as refused:
+            await resolver.authenticate(did, by_device, b"another challenge")
     assert refused.value.rule == "not_signed_by_document_key"
 
 
-async def test_who_squats_an_attribute_gets_nothing_and_locks_nobody_out(
-    small: PeaqChain, resolver: DidResolver
-) -> None:
+async def test_who_squats_an_attribute_gets_nothing_and_locks_nobody_out(small: PeaqChain) -> None:
     key, did, place = somebody()
     stranger = SigningKey.generate("ed25519")
     made = document(did, ("#mine", ED, stranger.public.raw.hex()))
     forged = on_chain(sign(made, did_key(stranger.public), stranger, kind=ED))
     await asyncio.to_thread(write_document, options(small), place, forged, payer=stranger)
-    with pytest.raises(NotProven) as refused:
-        await resolver.authenticate(did, prove(did_key(stranger.public), stranger, CHALLENGE), CHALLENGE)
-    assert refused.value.rule == "document_signer_unknown"
-    assert (await resolver.authenticate(did, prove(did, key, CHALLENGE), CHALLENGE)).how == "subject"
+    async with did_resolver(settings(small)) as resolver:
+        with pytest.raises(NotProven) as refused:
+            await resolver.authenticate(did, prove(did_key(stranger.public), stranger, CHALLENGE), CHALLENGE)
+        assert refused.value.rule == "document_signer_unknown"
+        assert (await resolver.authenticate(did, prove(did, key, CHALLENGE), CHALLENGE)).how == "subject"
     with pytest.raises(RegistrationRefused):
         await asyncio.to_thread(write_document, options(small), place, b"0a0131", payer=key)
 
 
-async def test_an_entry_that_ran_out_is_refused_though_the_chain_still_has_it(
-    small: PeaqChain, resolver: DidResolver
-) -> None:
+async def test_an_entry_that_ran_out_is_refused_though_the_chain_still_has_it(small: PeaqChain) -> None:
     key, did, place = somebody()
     small.put(place.account, place.names[0], b"", validity=small.head - 1)
-    with pytest.raises(NotProven) as refused:
-        await resolver.authenticate(did, prove(did, key, CHALLENGE), CHALLENGE)
+    async with did_resolver(settings(small)) as resolver:
+        with pytest.raises(NotProven) as refused:
+            await resolver.authenticate(did, prove(did, key, CHALLENGE), CHALLENGE)
     assert refused.value.rule == "entry_expired"
 
 
-async def test_an_outage_shuts_out_the_unknown_and_keeps_the_known(small: PeaqChain, resolver: DidResolver) -> None:
+async def test_an_outage_shuts_out_the_unknown_and_keeps_the_known(small: PeaqChain) -> None:
     known, unknown = somebody(), somebody()
     for _, _, place in (known, unknown):
         small.put(place.account, place.names[0], b"")
-    small_cache = Readings(ChainReader(options(small)), IdentitySettings(did_cache=timedelta()).cache)
-    fresh = DidResolver(resolver._options, small_cache)
-    await fresh.authenticate(known[1], prove(known[1], known[0], CHALLENGE), CHALLENGE)
-    small.stop()
-    found = await fresh.authenticate(known[1], prove(known[1], known[0], CHALLENGE), CHALLENGE)
-    assert found.is_stale
-    with pytest.raises(ResolverUnavailable):
-        await fresh.authenticate(unknown[1], prove(unknown[1], unknown[0], CHALLENGE), CHALLENGE)
-    with pytest.raises(NotProven):
-        await fresh.authenticate(known[1], Proof(algorithm="sr25519", signature=bytes(64)), CHALLENGE)
-    small.start()
-    await fresh.close()
+    async with did_resolver(settings(small, did_cache=timedelta())) as resolver:
+        await resolver.authenticate(known[1], prove(known[1], known[0], CHALLENGE), CHALLENGE)
+        small.stop()
+        found = await resolver.authenticate(known[1], prove(known[1], known[0], CHALLENGE), CHALLENGE)
+        assert found.is_stale
+        with pytest.raises(ResolverUnavailable):
+            await resolver.authenticate(unknown[1], prove(unknown[1], unknown[0], CHALLENGE), CHALLENGE)
+        with pytest.raises(NotProven):
+            await resolver.authenticate(known[1], Proof(algorithm="sr25519", signature=bytes(64)), CHALLENGE)
+
+
+async def test_the_resolver_of_a_process_connects_before_anybody_asks(small: PeaqChain) -> None:
+    _, did, place = somebody()
+    async with did_resolver(settings(small)) as resolver:
+        await resolver.look_up(did)
+        assert small.calls.count("chain_getFinalizedHead") == 1
+        assert small.calls.count("state_getStorage") > len(place.names) + 1
+
+
+async def test_a_resolver_that_is_left_in_the_middle_of_an_outage_ends_at_once(small: PeaqChain) -> None:
+    small.silent = True
+    _, did, _ = somebody()
+    begun_s = time.monotonic()
+    patient = msgspec.structs.replace(settings(small), peaq_timeout=timedelta(minutes=5))
+    async with did_resolver(patient) as resolver:
+        asking = asyncio.create_task(resolver.look_up(did))
+        await asyncio.sleep(0)
+    assert time.monotonic() - begun_s < PATIENCE_S
+    with pytest.raises(ResolverUnavailable, match="closed"):
+        await asking

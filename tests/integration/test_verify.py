@@ -352,9 +352,11 @@ async def test_a_roster_with_a_snapshot_of_no_use_is_read_from_the_log(
         path.write_bytes(path.read_bytes()[:-1])
 
     assert dump(await started(mesh, store)) == dump(await started(mesh, None))
-    assert {"cut": "it is damaged", "newer": f"its version is {NewerModels.version}, not {RosterModels.version}", "ahead": "which ends at 30"}[
-        damage
-    ] in caplog.text
+    assert {
+        "cut": "it is damaged",
+        "newer": f"version is {NewerModels.version}, not {RosterModels.version}",
+        "ahead": "which ends at 30",
+    }[damage] in caplog.text
 
 
 class NewerModels(RosterModels):

@@ -119,3 +119,10 @@ def test_without_a_terminal_a_bar_is_one_plain_line(capsys: pytest.CaptureFixtur
     with Terminal().progress("Loading the model") as show:
         show(0.5)
     assert capsys.readouterr().err == "Loading the model ...\n"
+
+
+def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "did:key:z6Mk [bold]:smile:[/bold]"
+    Terminal().out.print(text, markup=False)
+    Terminal().err.print(text, markup=False)
+    assert capsys.readouterr() == (f"{text}\n", f"{text}\n")

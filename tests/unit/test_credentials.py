@@ -57,7 +57,7 @@ def test_a_client_loads_its_own_credential_alone(tmp_path: Path) -> None:
 
 def test_a_service_loads_what_it_needs_and_misses_nothing_else(tmp_path: Path) -> None:
     made = Credentials.load_or_create(tmp_path)
-    for other in (made.system, made.node, made.user):
+    for other in (made.system, made.identity, made.user):
         other.seed_path.unlink()
     found = Credentials.load_some(tmp_path, "core-service", "edge-service")
     assert found == (made.core_service, made.edge_service)

@@ -265,11 +265,11 @@ async def test_lookups_under_way_are_bounded(chain: Chain, readings: Readings) -
     await readings.get("one more", place)
 
 
-async def test_closing_ends_what_is_under_way(chain: Chain, resolver: DidResolver) -> None:
+async def test_closing_ends_what_is_under_way(chain: Chain, readings: Readings, resolver: DidResolver) -> None:
     chain.gate = asyncio.Event()
     asking = asyncio.create_task(resolver.authenticate(DID, own(), CHALLENGE))
     await chain.asked()
-    await resolver.close()
+    await readings.close()
     with pytest.raises(ResolverUnavailable, match="closed"):
         await asking
 

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from mesh.errors import ChainUnavailable
 from mesh.identity.peaq.connection import Connection, shown_endpoint
+from mesh.identity.peaq.place import Place
 
 if TYPE_CHECKING:
     from mesh.identity.peaq.connection import Reading
     from mesh.identity.peaq.options import ChainOptions
-    from mesh.identity.peaq.place import Place
+
+_ACCOUNT_BYTES: Final = 32
+_CLOSE_POLL_S: Final = 0.05
 
 PAUSE_S: Final = 2.0
 """After no endpoint could be used, nobody waits for the next attempt within this time."""
@@ -22,8 +25,8 @@ PAUSE_S: Final = 2.0
 class ChainReader:
     """Reads places on the chain. Make it once per process: it keeps its connection.
 
-    The first reading imports substrate-interface and decodes the chain's metadata, about a second of work; ``read``
-    some place at start if nobody should wait for that.
+    The first reading imports substrate-interface and decodes the chain's metadata, some seconds of work that
+    ``connect_soon`` does ahead.
     """
 
     def __init__(self, options: ChainOptions, *, pause_s: float = PAUSE_S) -> None:
@@ -34,6 +37,11 @@ class ChainReader:
         self._connection = Connection(options)
         self._endpoint = ""
         self._paused: tuple[float, str] | None = None
+        self._is_closing = False
+
+    def connect_soon(self) -> None:
+        """Connect in the background. If that fails, the next reading says so."""
+        self._thread.submit(self._read, Place(bytes(_ACCOUNT_BYTES), ("",)))
 
     async def read(self, place: Place) -> Reading:
         """Read what stands at a place, in the last finalised block.
@@ -45,9 +53,13 @@ class ChainReader:
 
     async def close(self) -> None:
         """Cut the connection, and let the thread end."""
-        self._connection.abort()
+        self._is_closing = True
         self._thread.submit(self._connection.close)
-        await asyncio.to_thread(self._thread.shutdown)
+        ending = asyncio.create_task(asyncio.to_thread(self._thread.shutdown))
+        while not ending.done():
+            # Again, for what was just being dialled.
+            self._connection.abort()
+            await asyncio.wait((ending,), timeout=_CLOSE_POLL_S)
 
     def _read(self, place: Place) -> Reading:
         if self._paused is not None and time.monotonic() < self._paused[0]:
@@ -60,6 +72,8 @@ class ChainReader:
                 self._connection.close()
         problems: list[str] = []
         for endpoint in self._endpoints():
+            if self._is_closing:
+                raise ChainUnavailable("no more readings: it was closed")
             try:
                 self._connection.open(endpoint)
                 reading = self._connection.read(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Literal
 
@@ -9,12 +10,17 @@ from msgspec import Struct
 
 from mesh.errors import NotProven, ResolverUnavailable
 from mesh.identity.did import Did, Method
+from mesh.identity.peaq.chain import ChainReader
 from mesh.identity.peaq.place import place_of
+from mesh.identity.peaq.readings import Readings
 from mesh.identity.peaq.rules import Refusal, Trust, judge, needs_chain
 from mesh.identity.subject_proof import subject_signed
 
 if TYPE_CHECKING:
-    from mesh.identity.peaq.readings import Readings, Seen
+    from collections.abc import AsyncGenerator
+
+    from mesh.identity.peaq.readings import Seen
+    from mesh.identity.settings import IdentitySettings
     from mesh.identity.subject_proof import Proof
 
 
@@ -90,14 +96,28 @@ class DidResolver:
             raise ResolverUnavailable("no chain is configured: set peaq_endpoints and peaq_genesis")
         return await self._readings.get(did.text, place_of(did, self._options.attribute), at_most_s=at_most_s)
 
-    async def close(self) -> None:
-        """Stop looking things up; the chain's reader is closed by whoever made it."""
-        if self._readings is not None:
-            await self._readings.close()
-
     def _known(self, did: Did) -> None:
         if self._readings is not None:
             self._readings.keep(did.text)
+
+
+@contextlib.asynccontextmanager
+async def did_resolver(settings: IdentitySettings) -> AsyncGenerator[DidResolver]:
+    """Make the resolver of a process, connected to a chain if one is configured; use it in an ``async with``.
+
+    Connecting begins at once, in the background: the first to ask need not wait for all of it.
+    """
+    if settings.chain is None:
+        yield DidResolver(settings.resolver)
+        return
+    reader = ChainReader(settings.chain)
+    readings = Readings(reader, settings.cache)
+    reader.connect_soon()
+    try:
+        yield DidResolver(settings.resolver, readings)
+    finally:
+        await readings.close()
+        await reader.close()
 
 
 def _not_proven(did: Did, refusal: Refusal) -> NotProven:
