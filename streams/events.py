@@ -15,6 +15,18 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
+from streams.device_events import (
+    DeviceAdmitted,
+    DeviceChecked,
+    DeviceEvent,
+    DeviceLost,
+    DeviceRegistered,
+    DeviceReturned,
+    DeviceRevoked,
+    DeviceSuspended,
+    DeviceVerified,
+)
+from streams.event import Event
 from streams.replica import Replica
 
 Counter = Annotated[int, Meta(ge=1)]
@@ -24,15 +36,28 @@ Attempt = Annotated[int, Meta(ge=1)]
 ChunkTokens = Annotated[int, Meta(ge=0, le=2**24)]
 """More than a message can hold: so that no sum over a task's chunks is too large for an event."""
 
+_Name = Annotated[str, Meta(max_length=64)]
+
 Deadline = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 """Unix milliseconds up to the year 9999: what a user sends must not overflow a clock of ours."""
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Root of the catalogue."""
-
-
 # --- TASKS: what was asked ---------------------------------------------------------------------------------------
+
+
+class CheckOf(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An answer that is checked by having another node write it too (ADR 14)."""
+
+    account: _Name
+    task: _Name
+    node: _Name
+    """Who wrote it."""
+    engine: Annotated[str, Meta(max_length=256)]
+    """With what; together with the quantisation and the model, what another node must run to come to the same."""
+    quantisation: Annotated[str, Meta(max_length=256)] | None = None
+    other: _Name | None = None
+    """Who has written another answer, as ``other_task``: then this run says which of the two is wrong."""
+    other_task: _Name | None = None
 
 
 class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
@@ -44,6 +69,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     deadline_at_ms: Deadline | None = None
     redrive_of: Annotated[str, Meta(max_length=64)] | None = None
     """The dead task that this one tries anew."""
+    check_of: CheckOf | None = None
+    """The answer that is asked for once more, to compare the two; only in tasks of the mesh itself."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------
@@ -92,6 +119,15 @@ anew and publishes only what comes after the text so far, which it must reproduc
 void; readers drop it, and the answer begins again."""
 
 
+class ChunkSignature(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A node's word for what it wrote in one attempt: its signature over the chain of the chunks (ADR 14)."""
+
+    algorithm: Annotated[str, Meta(max_length=32)]
+    signature_base64: Annotated[str, Meta(max_length=128)]
+    public_key_base64: Annotated[str, Meta(max_length=128)] | None = None
+    """Given where the node's DID holds only the hash of its key."""
+
+
 class TaskRequeued(Event, frozen=True, kw_only=True, tag="task.requeued.v1"):
     """The attempt is over without an end, and another follows, not before ``retry_at_ms``. ``node`` writes no more."""
 
@@ -102,6 +138,8 @@ class TaskRequeued(Event, frozen=True, kw_only=True, tag="task.requeued.v1"):
     code: str
     message: str
     retry_at_ms: int
+    signature: ChunkSignature | None = None
+    """Of the node that handed the attempt over, for what it had stored; a dispatcher has checked it."""
 
 
 class TaskAssigned(Event, frozen=True, kw_only=True, tag="task.assigned.v1"):
@@ -131,7 +169,7 @@ class TaskHalted(Event, frozen=True, kw_only=True, tag="task.halted.v1"):
 
 
 class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
-    """A piece of the answer, written by the node. The last one has ``finish_reason`` and ``usage``.
+    """A piece of the answer, written by the node. The last one has ``finish_reason``, ``usage`` and ``signature``.
 
     ``offset`` counts characters (Unicode code points) of the answer before this chunk, over all attempts;
     ``tokens`` counts the completion tokens in it.
@@ -144,6 +182,8 @@ class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
     tokens: ChunkTokens = 0
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    signature: ChunkSignature | None = None
+    """For all chunks of the attempt."""
 
 
 Outcome = Literal["completed", "failed", "cancelled", "dead"]
@@ -168,6 +208,17 @@ class AttemptShare(Struct, frozen=True, kw_only=True, omit_defaults=True):
     node: str
     chars: Count
     tokens: Count
+    signed: bool = False
+    """Whether the node has signed for it, and a dispatcher has checked that."""
+
+
+class AttemptFailure(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why one attempt came to nothing."""
+
+    attempt: Attempt
+    node: str
+    code: str
+    message: str
 
 
 class TaskCompleted(Event, frozen=True, kw_only=True, tag="task.completed.v1"):
@@ -179,6 +230,8 @@ class TaskCompleted(Event, frozen=True, kw_only=True, tag="task.completed.v1"):
     finish_reason: FinishReason
     usage: Usage
     shares: tuple[AttemptShare, ...]
+    failures: tuple[AttemptFailure, ...] = ()
+    """Why earlier attempts came to nothing."""
 
 
 class TaskFailed(Event, frozen=True, kw_only=True, tag="task.failed.v1"):
@@ -199,15 +252,6 @@ class TaskCancelled(Event, frozen=True, kw_only=True, tag="task.cancelled.v1"):
     final_n: Count
     reason: str
     shares: tuple[AttemptShare, ...] = ()
-
-
-class AttemptFailure(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why one attempt came to nothing."""
-
-    attempt: Attempt
-    node: str
-    code: str
-    message: str
 
 
 class TaskDead(Event, frozen=True, kw_only=True, tag="task.dead.v1"):
@@ -271,7 +315,7 @@ class SubmissionUnreadable(Event, frozen=True, kw_only=True, tag="submission.unr
     """What was submitted, which may be any bytes."""
 
 
-# --- MODELS and DEVICES: who can do what -------------------------------------------------------------------------
+# --- MODELS: who can do what ---------------------------------------------------------------------------------------
 
 
 class ModelAnnounced(Event, frozen=True, kw_only=True, tag="model.announced.v1"):
@@ -291,69 +335,6 @@ class ModelWithdrawn(Event, frozen=True, kw_only=True, tag="model.withdrawn.v1")
     reason: str
 
 
-class DeviceRegistered(Event, frozen=True, kw_only=True, tag="device.registered.v1"):
-    """A device was seen for the first time."""
-
-    at_ms: int
-    node: str
-    software: str
-
-
-class DeviceVerified(Event, frozen=True, kw_only=True, tag="device.verified.v1"):
-    """A device proved that it holds the key of ``did``. The first DID under a name keeps it, and a DID has one name."""
-
-    at_ms: int
-    node: str
-    did: Annotated[str, Meta(max_length=512)]
-    proved_by: str
-    """Which key signed: ``subject``, or the method of the DID's document."""
-
-
-class DeviceAdmitted(Event, frozen=True, kw_only=True, tag="device.admitted.v1"):
-    """A device may take part: by an operator, by the policy, or again after it was suspended."""
-
-    at_ms: int
-    node: str
-    by: str
-    reason: str = ""
-    did: Annotated[str, Meta(max_length=512)] | None = None
-    """Given where the device has not been seen yet: the name is kept for this DID."""
-
-
-class DeviceSuspended(Event, frozen=True, kw_only=True, tag="device.suspended.v1"):
-    """A device may not take part until it is admitted again. ``task`` is the one that gave the reason, if one did."""
-
-    at_ms: int
-    node: str
-    by: str
-    reason: str
-    task: str | None = None
-
-
-class DeviceRevoked(Event, frozen=True, kw_only=True, tag="device.revoked.v1"):
-    """A device may never take part again; its owner needs another key and another name."""
-
-    at_ms: int
-    node: str
-    by: str
-    reason: str
-
-
-class DeviceLost(Event, frozen=True, kw_only=True, tag="device.lost.v1"):
-    """A device left the bus or fell silent: nothing is placed there until it returns."""
-
-    at_ms: int
-    node: str
-    reason: str
-
-
-class DeviceReturned(Event, frozen=True, kw_only=True, tag="device.returned.v1"):
-    """A lost device announced itself again."""
-
-    at_ms: int
-    node: str
-
-
 # --- What may stand where ----------------------------------------------------------------------------------------
 
 Marker = TaskAccepted | TaskQueued | TaskAssigned | TaskRequeued | TaskHalted | TaskEnded
@@ -366,11 +347,6 @@ EndEvent = TaskCompleted | TaskFailed | TaskCancelled | TaskDead
 """All that ENDED may hold."""
 
 ModelEvent = ModelAnnounced | ModelWithdrawn
-DeviceEvent = (
-    DeviceRegistered | DeviceVerified | DeviceAdmitted | DeviceSuspended | DeviceRevoked | DeviceLost | DeviceReturned
-)
-"""All that DEVICES may hold."""
-
 DeadEvent = DeadKept | DeadRedriven | DeadDropped
 """All that DEAD may hold."""
 
@@ -403,6 +379,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     DeviceAdmitted,
     DeviceSuspended,
     DeviceRevoked,
+    DeviceChecked,
     DeviceLost,
     DeviceReturned,
 )

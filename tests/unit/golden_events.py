@@ -13,10 +13,13 @@ from streams.events import (
     AttemptFailure,
     AttemptShare,
     Candidate,
+    CheckOf,
+    ChunkSignature,
     DeadDropped,
     DeadKept,
     DeadRedriven,
     DeviceAdmitted,
+    DeviceChecked,
     DeviceLost,
     DeviceRegistered,
     DeviceReturned,
@@ -56,6 +59,13 @@ _SHARES = (
     AttemptShare(attempt=2, node="node-b", chars=0, tokens=0),
 )
 
+_SIGNATURE = ChunkSignature(algorithm="ed25519", signature_base64="AAECAwQFBgcICQoLDA0ODw==")
+
+_SIGNATURE_WITH_KEY = ChunkSignature(
+    algorithm="secp256k1", signature_base64="AAECAwQFBgcICQoLDA0ODw==", public_key_base64="AgAAAAAAAA=="
+)
+_SIGNED_SHARES = (AttemptShare(attempt=1, node="node-a", chars=12, tokens=4, signed=True),)
+
 SUBMITTED = {
     "task.submitted.v1": TaskSubmitted(
         model="org/Modèle 7B:q4",
@@ -79,6 +89,20 @@ SUBMITTED = {
     ),
     "task.submitted.v1.redrive": TaskSubmitted(
         model=_MODEL, messages=(Message(role="user", content="hi"),), redrive_of="019b7a3e00007abc8def012345678900"
+    ),
+    "task.submitted.v1.check": TaskSubmitted(
+        model=_MODEL,
+        messages=(Message(role="user", content="hi"),),
+        sampling=Sampling(temperature=0.0),
+        check_of=CheckOf(
+            account="local",
+            task="019b7a3e00007abc8def012345678900",
+            node="node-a",
+            engine="xllamacpp",
+            quantisation="Q4_1",
+            other="node-b",
+            other_task="019b7a3e00007abc8def012345678901",
+        ),
     ),
     "task.submitted.v1.minimal": TaskSubmitted(model=_MODEL, messages=(Message(role="user", content="hi"),)),
 }
@@ -122,6 +146,26 @@ RESULTS = {
         message="node-a has left the bus",
         retry_at_ms=_AT_MS + 250,
     ),
+    "task.requeued.v1.signed": TaskRequeued(
+        n=5,
+        at_ms=_AT_MS,
+        attempt=1,
+        node="node-a",
+        code="node_stopping",
+        message="the node was shut down before the end",
+        retry_at_ms=_AT_MS,
+        signature=_SIGNATURE,
+    ),
+    "task.requeued.v1.signed-with-key": TaskRequeued(
+        n=5,
+        at_ms=_AT_MS,
+        attempt=1,
+        node="node-a",
+        code="node_stopping",
+        message="the node was shut down before the end",
+        retry_at_ms=_AT_MS,
+        signature=_SIGNATURE_WITH_KEY,
+    ),
     "task.halted.v1.failing": TaskHalted(n=4, at_ms=_AT_MS, reason="node_lost", error=_ERROR),
     "task.halted.v1": TaskHalted(n=4, at_ms=_AT_MS, reason="cancelled by the client"),
     "task.chunk.v1": TaskChunk(
@@ -141,6 +185,26 @@ RESULTS = {
         finish_reason="length",
         usage=Usage(prompt_tokens=1, completion_tokens=64),
     ),
+    "task.chunk.v1.signed": TaskChunk(
+        n=4,
+        attempt=1,
+        offset=5,
+        text="!",
+        tokens=1,
+        finish_reason="stop",
+        usage=Usage(prompt_tokens=31, completion_tokens=2),
+        signature=_SIGNATURE,
+    ),
+    "task.chunk.v1.signed-with-key": TaskChunk(
+        n=2,
+        attempt=1,
+        offset=0,
+        text="Hello",
+        tokens=1,
+        finish_reason="stop",
+        usage=Usage(prompt_tokens=31, completion_tokens=1),
+        signature=_SIGNATURE_WITH_KEY,
+    ),
     "task.chunk.v1.minimal": TaskChunk(n=2, attempt=1, offset=0, text="Hello"),
     "task.ended.v1": TaskEnded(n=9, at_ms=_AT_MS, outcome="failed", error=_ERROR),
     "task.ended.v1.cancelled": TaskEnded(n=2, at_ms=_AT_MS, outcome="cancelled"),
@@ -159,6 +223,18 @@ ENDED = {
         usage=Usage(prompt_tokens=31, completion_tokens=13, cached_prompt_tokens=16),
         shares=_SHARES,
     ),
+    "task.completed.v1.signed": TaskCompleted(
+        at_ms=_AT_MS,
+        model=_MODEL,
+        final_n=17,
+        finish_reason="stop",
+        usage=Usage(prompt_tokens=31, completion_tokens=13),
+        shares=(
+            AttemptShare(attempt=1, node="node-a", chars=0, tokens=0),
+            AttemptShare(attempt=2, node="node-b", chars=40, tokens=13, signed=True),
+        ),
+        failures=(AttemptFailure(attempt=1, node="node-a", code="invalid_result", message="node-a has not signed"),),
+    ),
     "task.completed.v1.minimal": TaskCompleted(
         at_ms=_AT_MS,
         model=_MODEL,
@@ -168,6 +244,18 @@ ENDED = {
         shares=(),
     ),
     "task.failed.v1": TaskFailed(at_ms=_AT_MS, model=_MODEL, final_n=8, error=_ERROR, shares=_SHARES),
+    "task.failed.v1.signed": TaskFailed(at_ms=_AT_MS, model=_MODEL, final_n=8, error=_ERROR, shares=_SIGNED_SHARES),
+    "task.cancelled.v1.signed": TaskCancelled(
+        at_ms=_AT_MS, model=_MODEL, final_n=5, reason="cancelled by the client", shares=_SIGNED_SHARES
+    ),
+    "task.dead.v1.signed": TaskDead(
+        at_ms=_AT_MS,
+        model=_MODEL,
+        final_n=4,
+        error=TaskError(code="attempts_exhausted", message="1 attempt came to nothing.", status=502),
+        failures=(AttemptFailure(attempt=1, node="node-a", code="engine_error", message="the engine failed"),),
+        shares=_SIGNED_SHARES,
+    ),
     "task.failed.v1.minimal": TaskFailed(
         at_ms=_AT_MS,
         model=_MODEL,
@@ -264,6 +352,18 @@ REGISTERS = {
     ),
     "device.suspended.v1.minimal": DeviceSuspended(at_ms=_AT_MS, node="node-a", by="operator", reason="looked odd"),
     "device.revoked.v1": DeviceRevoked(at_ms=_AT_MS, node="node-a", by="operator", reason="the key was stolen"),
+    "device.checked.v1": DeviceChecked(
+        at_ms=_AT_MS, node="node-a", task="019b7a3e00007abc8def012345678900", other="node-b", agreed=True
+    ),
+    "device.checked.v1.differs": DeviceChecked(
+        at_ms=_AT_MS,
+        node="node-a",
+        task="019b7a3e00007abc8def012345678900",
+        other="node-b",
+        agreed=False,
+        detail="the texts differ at character 12 of 40",
+        undecided=True,
+    ),
     "device.lost.v1": DeviceLost(at_ms=_AT_MS, node="node-a", reason="missed its reports"),
     "device.returned.v1": DeviceReturned(at_ms=_AT_MS, node="node-a"),
 }
