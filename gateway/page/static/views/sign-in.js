@@ -5,8 +5,9 @@ import { html } from "./html.js";
 
 const KEY_FORM = /^ig3_[a-z0-9]+_[a-z0-9]+$/i;
 const NO_KEY = "That is no API key of an iG3 mesh: one begins with ig3_ and has two more parts.";
-/** What comes before the gateway's own words, by their code. */
+/** What comes with the gateway's own words, by their code: before and after them. */
 const LEADS = { not_a_member: "You have no account here yet." };
+const HINTS = { invalid_api_key: "See that you have copied all of it, or ask whoever runs this mesh for a new one." };
 
 /**
  * Who is there? Instead of the board, or over it where somebody was signed in until now.
@@ -20,7 +21,7 @@ export function SignIn({ reason, over, session }) {
     try {
       await session.enter(await getToken());
     } catch (problem) {
-      setError([LEADS[problem.code], problem.message].filter(Boolean).join(" "));
+      setError([LEADS[problem.code], problem.message, HINTS[problem.code]].filter(Boolean).join(" "));
     }
   };
   return html`
