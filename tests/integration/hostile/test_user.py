@@ -252,6 +252,9 @@ async def test_the_register_holds_what_registries_wrote_and_nothing_else(mesh: I
     before = (await stream_facts(mesh.bus.core, DEVICES)).last_sequence
     for subject in ("devices.rogue.lost", "models.rogue.rogue", "ended.0.local.x", "billing.local", "dead.local.x"):
         misled(user, subject)
+    for subject in ("access.local", "nonces.x"):
+        misled(user, subject)
     await misled_all(mesh, user)
     assert (await stream_facts(mesh.bus.core, DEVICES)).last_sequence == before
-    assert await last_message(mesh.bus.core, "BILLING") is None
+    for stream in ("BILLING", "ACCESS", "NONCES"):
+        assert await last_message(mesh.bus.core, stream) is None
