@@ -1,4 +1,4 @@
-"""Signing in on the page: with a wallet of the browser and with an API key, and what becomes of the page when that ends."""
+"""Signing in on the page, with a wallet of the browser or an API key, and what becomes of the page when that ends."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -140,7 +140,8 @@ async def test_who_says_no_in_the_wallet_may_try_again(guarded: Guarded, wallet:
     wallet.says_no = True
     async with guarded.visit(wallet) as visit:
         await panel(visit).get_by_role("button", name="Sign in with your wallet").click()
-        await expect(panel(visit).get_by_role("alert")).to_have_text("You said no in the wallet, so nothing was signed.")
+        alert = panel(visit).get_by_role("alert")
+        await expect(alert).to_have_text("You said no in the wallet, so nothing was signed.")
         wallet.says_no = False
         await sign_in_by_wallet(visit)
 
