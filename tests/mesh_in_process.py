@@ -5,6 +5,7 @@ import json
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +23,7 @@ from mesh.bus.link import Link
 from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
+from mesh.identity.chunk_proof import sign_chunks
 from mesh.identity.gatekeeper import AdmissionPolicy
 from mesh.telemetry.telemetry import Telemetry
 from nodes.announce import Announcer
@@ -37,7 +39,7 @@ from streams.subjects import ServiceClass, TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token, token
 from streams.topology import TASKS, consumer_name, consumer_specs, stream_specs
-from tests.identity_in_process import connect_device, identity_service
+from tests.identity_in_process import connect_device, device_did, device_key, identity_service
 
 LIMIT_S = 30.0
 
@@ -181,7 +183,8 @@ class InProcessMesh:
         replica = await engine.start()
         stack.push_async_callback(engine.stop)
         link = await connect_device(self.server, node, lasts=self.session)
-        worker = Worker(link, node, [Served(engine, replica)], self.telemetry)
+        sign = partial(sign_chunks, device_did(name), device_key(name))
+        worker = Worker(link, node, [Served(engine, replica)], self.telemetry, sign=sign)
         status = StatusReporter(link, node, worker, timedelta(seconds=interval_s))
         await worker.listen()
         announcer = Announcer(link, node, worker.replicas)

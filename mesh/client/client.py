@@ -14,22 +14,17 @@ import asyncio
 import time
 import uuid
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypedDict, Unpack
 
-from msgspec import Struct
 from nats.errors import Error as NatsError
 
-from mesh.broker.credentials import Credentials
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.bus.live import LiveFeed
 from mesh.client.account_watch import AccountWatch
 from mesh.client.answer import Answer
-from mesh.client.key_login import KeyLogin, key_login
+from mesh.client.options import PATIENCE, ClientOptions, client_options
 from mesh.client.user_source import UserCalls, UserSource
-from mesh.config.settings import MeshSettings, resolve
-from mesh.config.sources import Sources
 from mesh.errors import (
     BusUnavailable,
     CredentialsError,
@@ -39,7 +34,6 @@ from mesh.errors import (
     SubjectTaken,
     TaskRefused,
 )
-from mesh.tls.contexts import ClientTls
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.clock import now_ms
@@ -48,15 +42,12 @@ from streams.errors import UndecodableEvent
 from streams.events import TaskSubmitted
 from streams.subjects import SERVICE_CLASSES, ServiceClass, TaskKey
 from streams.task_id import new_task_id, parse_task_id
-from streams.tokens import Token, token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from streams.messages import CancelOutcome
-
-PATIENCE: Final = timedelta(minutes=1)
-"""How long the client goes on asking a mesh that does not answer."""
 
 _REFUSAL_PAUSE_S: Final = 0.25
 _REFUSED_PATIENCE: Final = timedelta(seconds=2)
@@ -84,19 +75,6 @@ class SubmitOptions(TypedDict, total=False):
     """How long the task may take, from now; after that it ends as failed."""
     task: str | None
     """An id of your own (UUIDv7): a repeat with the same id attaches to the first answer, never asks twice."""
-
-
-class ClientOptions(Struct, frozen=True, kw_only=True):
-    """Where the mesh is and who we are."""
-
-    servers: tuple[str, ...]
-    tls: ClientTls = ClientTls()
-    account: Token
-    seed_file: Path | None = None
-    """The operator's own user, who the broker knows by itself."""
-    login: KeyLogin | None = None
-    """Anybody else: an API key or a session, which the broker asks the identity service about."""
-    patience: timedelta = PATIENCE
 
 
 class Client:
@@ -268,48 +246,6 @@ async def connect(
         servers, account=account, seed_file=seed_file, api_key=api_key, data_dir=data_dir, patience=patience
     )
     return await open_client(options)
-
-
-def client_options(
-    servers: str | None = None,
-    *,
-    account: str | None = None,
-    seed_file: str | Path | None = None,
-    api_key: str | None = None,
-    data_dir: str | Path | None = None,
-    patience: timedelta = PATIENCE,
-) -> ClientOptions:
-    """Complete what was given by the settings of this process.
-
-    Raises:
-        SettingsError: if one of these cannot be used.
-        CredentialsError: if the seed file is missing or open to others.
-    """
-    given = {"nats": servers, "account": account, "data_dir": None if data_dir is None else str(data_dir)}
-    mesh = resolve(MeshSettings, "mesh", flags=given, sources=Sources.read()).value
-    seed = None if seed_file is None else Path(seed_file)
-    return options_of(mesh, seed_file=seed, api_key=api_key, patience=patience)
-
-
-def options_of(
-    mesh: MeshSettings, *, seed_file: Path | None = None, api_key: str | None = None, patience: timedelta = PATIENCE
-) -> ClientOptions:
-    """Say how a user's client connects to the mesh of these settings.
-
-    Raises:
-        CredentialsError: if the seed or key file is missing or open to others.
-    """
-    login = None if seed_file is not None else key_login(api_key, mesh.api_key_file)
-    if login is None and seed_file is None:
-        seed_file = Credentials.load_one(mesh.data_dir, "user").seed_path
-    return ClientOptions(
-        servers=mesh.nats_urls,
-        tls=mesh.nats_tls,
-        account=token(mesh.account),
-        seed_file=seed_file,
-        login=login,
-        patience=patience,
-    )
 
 
 async def open_client(options: ClientOptions) -> Client:

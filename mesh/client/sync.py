@@ -15,7 +15,8 @@ import threading
 from concurrent.futures import CancelledError, Future, wait
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, Unpack
 
-from mesh.client.client import PATIENCE, client_options, open_client
+from mesh.client.client import open_client
+from mesh.client.options import PATIENCE, client_options
 from mesh.errors import BusUnavailable
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from mesh.bus.answer import Step
     from mesh.client.account_watch import AccountStep, AccountWatch
     from mesh.client.answer import Answer, AnswerResult, Piece
-    from mesh.client.client import Client, ClientOptions, SubmitOptions
+    from mesh.client.client import Client, SubmitOptions
+    from mesh.client.options import ClientOptions
     from streams.chat import Message
     from streams.messages import CancelOutcome
     from streams.task import TaskState

@@ -46,5 +46,5 @@ def test_dispatchers_gateways_and_operators_need_no_more_than_is_said(tmp_path: 
             dispatching.stop()
             deciding.stop()
         assert len(needed_by("dispatcher")) == 3
-        assert len(needed_by("gateway")) == 2
+        assert len(needed_by("gateway")) == 3
         assert len(needed_by("identity")) == 6
