@@ -33,9 +33,9 @@ from streams.tokens import Token
 from streams.topology import stream_specs
 from tests.valkey_server import ValkeyServer
 
-ROUNDS = 5
+ROUNDS = 3
 IN_HAND = 5000
-ASKED = 400
+ASKED = 2000
 PRICE = Price(prompt=100, answer=100)
 LIMITS = Limits(requests_per_minute=10_000_000, tokens_per_minute=1_000_000_000, concurrent_streams=1_000_000)
 

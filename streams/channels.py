@@ -83,6 +83,7 @@ _MODEL: Final = Token("some-model")
 _DIGEST: Final = Token("some-digest")
 _DISPATCHER: Final = Token("some-dispatcher")
 _SERVER: Final = Token("some-server")
+_LIMITED: Final = Token("some-limited")
 _KEY: Final = TaskKey(_ACCOUNT, Token("019b7a3e00007abc8def012345678900"))
 _VARIABLE: Final[dict[str, str]] = {
     "interactive": "class",
@@ -96,6 +97,7 @@ _VARIABLE: Final[dict[str, str]] = {
     _DIGEST: "digest",
     _DISPATCHER: "dispatcher",
     _SERVER: "server",
+    _LIMITED: "limited",
 }
 
 _MARKERS: Final[Kinds] = (
@@ -232,7 +234,7 @@ def _states() -> tuple[Channel, ...]:
     return (
         Channel(
             name="limits",
-            address=subjects.limit_state("{scope}", "{limited}"),
+            address=_address(subjects.limit_state("account", _LIMITED)).replace(".account.", ".{scope}.", 1),
             account="CORE",
             description=_doc(subjects.limit_state),
             senders=(Sender("service", (messages.LimitState,)),),

@@ -187,9 +187,10 @@ class Session:
         """Take somebody's word for who that is if it proves good; a stranger whose word does not is sent away."""
         try:
             caller = await self._door.credential_text(frame.token, self._client.address)
-        except (CredentialRefused, TooManyFailures) as refusal:
-            has_to_wait = isinstance(refusal, TooManyFailures)
-            self._tell(_refusal(frame, "too_many_attempts" if has_to_wait else "not_authenticated", refusal))
+        except TooManyFailures as error:
+            raise RequestRefused("too_many_attempts", str(error)) from error
+        except CredentialRefused as refusal:
+            self._tell(_refusal(frame, "not_authenticated", refusal))
             if self._caller is None:
                 self.end(close_codes.NOT_AUTHENTICATED)
             return

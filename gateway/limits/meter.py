@@ -141,6 +141,11 @@ class Meter:
             or self._streams_missing(cost, is_fresh=is_fresh)
         )
 
+    @property
+    def others_hold_streams(self) -> bool:
+        """Whether other gateways hold places for streams, which they may not need."""
+        return self._others > 0
+
     async def refill(self, cost: Cost) -> None:
         """Ask for what is missing; all who do so share one question."""
         self._on_use(self)

@@ -143,7 +143,7 @@ async def _pay(meters: Sequence[Meter], cost: Cost) -> None:
         shortage = lacking.shortage(cost)
         if shortage is None:
             await lacking.refill(cost)
-        elif shortage.kind == "streams" and not has_waited:
+        elif shortage.kind == "streams" and lacking.others_hold_streams and not has_waited:
             # Another gateway may hold a place that it does not need.
             has_waited = True
             await asyncio.sleep(_PLACE_PATIENCE_S)

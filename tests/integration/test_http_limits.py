@@ -1,23 +1,23 @@
 """Limits over HTTP: what a caller is told on every answer, what is refused and when, and who is slowed down."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from aiohttp import ClientResponse
+import pytest_asyncio
+from aiohttp import ClientResponse, WSServerHandshakeError
 
 from gateway.auth.failed_logins import ADDRESS_PATIENCE
-from gateway.http.rate_headers import format_reset
+from gateway.idempotency import IdempotencyKeys, key_digest
 from mesh.access.api_keys import new_key
 from mesh.access.writer import AccessWriter
 from streams.clock import now_ms
 from streams.limits import Limits
 from streams.tokens import Token
+from tests.bridge_server import Socket
 from tests.http_gateway import LIMIT_S, HttpGateway, read_sse, serve_http
 from tests.identity_in_process import device_did
 from tests.processes import until
@@ -28,18 +28,29 @@ RATE = "x-ratelimit-"
 NOW_MS = now_ms()
 
 
-@pytest.fixture
-async def mesh(tmp_path: Path) -> AsyncIterator[ScriptedMesh]:
-    async with scripted_mesh(tmp_path) as running:
-        running.words = ("one ", "two ")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ScriptedMesh]:
+    async with scripted_mesh(tmp_path_factory.mktemp("mesh")) as running:
         await running.bus.follow()
+        await AccessWriter(running.bus.core).open(ACME)
         yield running
+
+
+@pytest.fixture
+def mesh(running: ScriptedMesh) -> ScriptedMesh:
+    """The mesh that all tests here share, as it was at first; what was taken of limits is each gateway's own."""
+    running.words, running.pause_after, running.submitted = ("one ", "two "), None, []
+    running.go, running.paused = asyncio.Event(), asyncio.Event()
+    return running
 
 
 @asynccontextmanager
 async def still(mesh: ScriptedMesh, **settings: Any) -> AsyncIterator[HttpGateway]:
     """A gateway for whose limits no time passes, so that nothing is paid back however slow this machine is."""
-    async with serve_http(mesh.bus, **settings) as gateway:
+    async with serve_http(mesh.bus, **{"limits_store": "memory", **settings}) as gateway:
         gateway.limiter._clock = lambda: NOW_MS
         yield gateway
 
@@ -74,9 +85,9 @@ async def ask_with(gateway: HttpGateway, key: dict[str, str]) -> ClientResponse:
 
 @asynccontextmanager
 async def with_keys(mesh: ScriptedMesh, **settings: Any) -> AsyncIterator[HttpGateway]:
-    """A gateway, and the account acme."""
-    await AccessWriter(mesh.bus.core).open(ACME)
+    """A gateway that knows the account acme."""
     async with still(mesh, **settings) as gateway:
+        await gateway.access.look()
         yield gateway
 
 
@@ -114,8 +125,7 @@ async def test_whoever_asks_too_often_is_told_when_to_come_back_and_nothing_is_s
         message = (await refused.json())["error"]["message"]
         assert "account local on requests per minute: limit 3, remaining 0, requested 1. Try again in" in message
         # What was refused has left no trace: not even its key.
-        kept = json.loads((await gateway.bus.core.request("$JS.API.STREAM.INFO.KEYS", b"")).data)
-        assert kept["state"]["messages"] == 0
+        assert await IdempotencyKeys(gateway.bus.core).find(Token("local"), key_digest("fresh")) is None
     assert len(mesh.submitted) == 3
 
 
@@ -158,10 +168,9 @@ async def test_keys_have_limits_of_their_own_besides_those_of_their_account(mesh
 
 
 async def test_limits_hold_across_gateways(mesh: ScriptedMesh) -> None:
+    settings: dict[str, Any] = {"requests_per_minute_of": ("local=10",), "limits_store": "shared"}
     async with AsyncExitStack() as stack:
-        gateways = [
-            await stack.enter_async_context(still(mesh, requests_per_minute_of=("local=10",))) for _ in range(2)
-        ]
+        gateways = [await stack.enter_async_context(still(mesh, **settings)) for _ in range(2)]
         answers = [await gateways[number % 2].ask() for number in range(16)]
         statuses = [answer.status for answer in answers]
         assert statuses == [200] * 10 + [429] * 6
@@ -312,6 +321,21 @@ async def test_an_address_that_guesses_is_slowed_and_who_was_right_before_is_not
         assert await status(gateway.get("/v1/models")) == 401
 
 
+async def test_a_websocket_is_a_door_as_well(mesh: ScriptedMesh) -> None:
+    async with with_keys(mesh, auth="required") as gateway:
+        good, url = await a_key(mesh, gateway), f"{gateway.url}/ws"
+        async with gateway.session.ws_connect(url, protocols=("ig3.v1.json",)) as ws:
+            socket = Socket(ws)
+            await socket.until_type("hello")
+            for _ in range(ADDRESS_PATIENCE.free + 1):
+                with pytest.raises(WSServerHandshakeError, match="401"):
+                    await gateway.session.ws_connect(url, headers=wrong_key())
+            await socket.send(type="authenticate", token=new_key().text)
+            assert (await socket.until_type("error"))["code"] == "too_many_attempts"
+        with pytest.raises(WSServerHandshakeError, match="429"):
+            await gateway.session.ws_connect(url, headers=good)
+
+
 async def test_clients_behind_a_trusted_proxy_are_told_apart(mesh: ScriptedMesh) -> None:
     async with with_keys(mesh, auth="required", trusted_proxies=("127.0.0.0/8",)) as gateway:
         good, guesser = await a_key(mesh, gateway), {"X-Forwarded-For": "198.51.100.1"}
@@ -339,11 +363,3 @@ async def test_failed_sign_ins_count_as_well(mesh: ScriptedMesh) -> None:
         statuses = [await status(gateway.post("/v1/auth/login", nonsense)) for _ in range(ADDRESS_PATIENCE.free + 2)]
     assert statuses[-1] == 429
     assert set(statuses[:-1]) == {401}
-
-
-@pytest.mark.parametrize(
-    ("reset_ms", "text"),
-    [(0, "0s"), (1, "1ms"), (999, "999ms"), (1000, "1s"), (1001, "2s"), (59_001, "1m0s"), (360_000, "6m0s")],
-)
-def test_resets_are_written_as_openai_does(reset_ms: int, text: str) -> None:
-    assert format_reset(reset_ms) == text

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.http.rate_headers import format_reset
 from gateway.limits.bucket import (
     FULL,
     MINUTE_MS,
@@ -213,3 +214,11 @@ def test_what_a_dead_gateway_held_comes_free() -> None:
     dead = hold(2, (), NOW_MS, StreamHolder("dead", 2, NOW_MS + 10_000), most=2).holders
     assert hold(2, dead, NOW_MS + 9_999, StreamHolder("b", 0, NOW_MS), most=1).held == 0
     assert hold(2, dead, NOW_MS + 10_000, StreamHolder("b", 0, NOW_MS), most=1).held == 1
+
+
+@pytest.mark.parametrize(
+    ("reset_ms", "text"),
+    [(0, "0s"), (1, "1ms"), (999, "999ms"), (1000, "1s"), (1001, "2s"), (59_001, "1m0s"), (360_000, "6m0s")],
+)
+def test_resets_are_written_as_openai_does(reset_ms: int, text: str) -> None:
+    assert format_reset(reset_ms) == text
