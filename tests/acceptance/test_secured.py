@@ -48,11 +48,11 @@ async def test_an_answer_comes_through_when_everything_is_encrypted(
 ) -> None:
     body = {"model": SYNTHETIC, "messages": [{"role": "user", "content": MARKER}], "max_tokens": 5, "stream": True}
     connector = TCPConnector(ssl=ssl.create_default_context(cafile=ours.ca))
-    async with ClientSession(connector=connector) as session:
-        async with session.post(f"https://{mesh.place.http}/v1/chat/completions", json=body) as response:
-            assert response.status == 200
-            assert text_of(await read_sse(response))
-            task = response.headers["x-ig3-task"]
+    url = f"https://{mesh.place.http}/v1/chat/completions"
+    async with ClientSession(connector=connector) as session, session.post(url, json=body) as response:
+        assert response.status == 200
+        assert text_of(await read_sse(response))
+        task = response.headers["x-ig3-task"]
     assert task in mesh.place.ok("tasks", "list", **settings)
     assert "does not prove to be the broker" in mesh.place.ig3("tasks", "list").stderr
 
