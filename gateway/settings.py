@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 OnDisconnect = Literal["continue", "cancel"]
 """What becomes of a task whose client hangs up: it ends as if nothing had happened, or it is cancelled."""
 
+Auth = Literal["local", "required"]
+"""Whether whoever reaches the gateway is let in, or only who shows a key or a session."""
+
+SignUp = Literal["open", "closed"]
+"""Whether somebody who belongs to no account gets one by signing in."""
+
 _CHOICES: Final[tuple[OnDisconnect, ...]] = get_args(OnDisconnect)
 
 MOST_OPEN: Final = 4096
@@ -39,6 +45,21 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     http_origins: Annotated[
         tuple[str, ...],
         Meta(description="Origins of other sites whose pages may use it, like https://chat.example.org."),
+    ] = ()
+    auth: Annotated[
+        Auth,
+        Meta(
+            description="Whether every request needs a key or a session, or (local, on loopback only) whoever asks "
+            "without one speaks for the account of the settings."
+        ),
+    ] = "local"
+    signup: Annotated[
+        SignUp,
+        Meta(description="Whether whoever signs in and belongs to no account gets one, or only members sign in."),
+    ] = "closed"
+    sign_in_domains: Annotated[
+        tuple[str, ...],
+        Meta(description="Domains (HOST or HOST:PORT) for which wallets may sign in; none: the gateway's own names."),
     ] = ()
     http_tls_cert: Annotated[
         Path | None,
@@ -94,6 +115,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         if (self.http_tls_cert is None) != (self.http_tls_key is None):
             raise ValueError("http_tls_cert and http_tls_key are needed together")
         _ = self.disconnects, self.open_limits
+        for domain in self.sign_in_domains:
+            if "/" in domain or "@" in domain or not domain.strip():
+                raise ValueError(f"{domain!r} is not a domain: write HOST or HOST:PORT")
 
     @property
     def tls(self) -> TlsFiles | None:

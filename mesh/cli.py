@@ -32,7 +32,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("dead", "List dead tasks, and have them tried again."),
         ),
     ),
-    ("Say who is who", (("did", "Make keys for devices and users, and show whose a key is."),)),
+    ("Say who is who", (("did", "Make keys and DIDs for devices and users, and check them as the mesh does."),)),
     (
         "Decide who takes part",
         (("devices", "List devices, and decide which of them may take part."),),

@@ -208,3 +208,16 @@ class NotAdmitted(IdentityError):
 
 class DeviceError(MeshError):
     """There is no such device, or its name or DID is another's, or it was shut out for good."""
+
+
+class AccountError(MeshError):
+    """There is no such account, member or key, or there is one already, or the change makes no sense."""
+
+
+class CredentialRefused(MeshError):
+    """Somebody shows what opens nothing. The message goes to whoever that is, and says little; ``reason`` says why."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        """Keep the reason for the operator beside the message for the stranger."""
+        super().__init__(message)
+        self.reason = reason

@@ -107,6 +107,7 @@ class Devices:
             before,
             did=event.did,
             standing=proven if before.standing is Standing.UNPROVEN else before.standing,
+            is_expected=False,
             verified_at_ms=event.at_ms,
             changed_at_ms=event.at_ms,
         )

@@ -14,7 +14,28 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from streams.access_events import (
+    AccessEvent,
+    AccountClosed,
+    AccountOpened,
+    KeyIssued,
+    KeyRevoked,
+    MemberJoined,
+    MemberLeft,
+    NonceSpent,
+)
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
+from streams.device_events import (
+    DeviceAdmitted,
+    DeviceEvent,
+    DeviceLost,
+    DeviceRegistered,
+    DeviceReturned,
+    DeviceRevoked,
+    DeviceSuspended,
+    DeviceVerified,
+)
+from streams.event import Event
 from streams.replica import Replica
 
 Counter = Annotated[int, Meta(ge=1)]
@@ -26,10 +47,6 @@ ChunkTokens = Annotated[int, Meta(ge=0, le=2**24)]
 
 Deadline = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 """Unix milliseconds up to the year 9999: what a user sends must not overflow a clock of ours."""
-
-
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Root of the catalogue."""
 
 
 # --- TASKS: what was asked ---------------------------------------------------------------------------------------
@@ -271,7 +288,7 @@ class SubmissionUnreadable(Event, frozen=True, kw_only=True, tag="submission.unr
     """What was submitted, which may be any bytes."""
 
 
-# --- MODELS and DEVICES: who can do what -------------------------------------------------------------------------
+# --- MODELS: who serves what -------------------------------------------------------------------------
 
 
 class ModelAnnounced(Event, frozen=True, kw_only=True, tag="model.announced.v1"):
@@ -291,69 +308,6 @@ class ModelWithdrawn(Event, frozen=True, kw_only=True, tag="model.withdrawn.v1")
     reason: str
 
 
-class DeviceRegistered(Event, frozen=True, kw_only=True, tag="device.registered.v1"):
-    """A device was seen for the first time."""
-
-    at_ms: int
-    node: str
-    software: str
-
-
-class DeviceVerified(Event, frozen=True, kw_only=True, tag="device.verified.v1"):
-    """A device proved that it holds the key of ``did``. The first DID under a name keeps it, and a DID has one name."""
-
-    at_ms: int
-    node: str
-    did: Annotated[str, Meta(max_length=512)]
-    proved_by: str
-    """Which key signed: ``subject``, or the method of the DID's document."""
-
-
-class DeviceAdmitted(Event, frozen=True, kw_only=True, tag="device.admitted.v1"):
-    """A device may take part: by an operator, by the policy, or again after it was suspended."""
-
-    at_ms: int
-    node: str
-    by: str
-    reason: str = ""
-    did: Annotated[str, Meta(max_length=512)] | None = None
-    """Given where the device has not been seen yet: the name is kept for this DID."""
-
-
-class DeviceSuspended(Event, frozen=True, kw_only=True, tag="device.suspended.v1"):
-    """A device may not take part until it is admitted again. ``task`` is the one that gave the reason, if one did."""
-
-    at_ms: int
-    node: str
-    by: str
-    reason: str
-    task: str | None = None
-
-
-class DeviceRevoked(Event, frozen=True, kw_only=True, tag="device.revoked.v1"):
-    """A device may never take part again; its owner needs another key and another name."""
-
-    at_ms: int
-    node: str
-    by: str
-    reason: str
-
-
-class DeviceLost(Event, frozen=True, kw_only=True, tag="device.lost.v1"):
-    """A device left the bus or fell silent: nothing is placed there until it returns."""
-
-    at_ms: int
-    node: str
-    reason: str
-
-
-class DeviceReturned(Event, frozen=True, kw_only=True, tag="device.returned.v1"):
-    """A lost device announced itself again."""
-
-    at_ms: int
-    node: str
-
-
 # --- What may stand where ----------------------------------------------------------------------------------------
 
 Marker = TaskAccepted | TaskQueued | TaskAssigned | TaskRequeued | TaskHalted | TaskEnded
@@ -366,16 +320,20 @@ EndEvent = TaskCompleted | TaskFailed | TaskCancelled | TaskDead
 """All that ENDED may hold."""
 
 ModelEvent = ModelAnnounced | ModelWithdrawn
-DeviceEvent = (
-    DeviceRegistered | DeviceVerified | DeviceAdmitted | DeviceSuspended | DeviceRevoked | DeviceLost | DeviceReturned
-)
-"""All that DEVICES may hold."""
-
 DeadEvent = DeadKept | DeadRedriven | DeadDropped
 """All that DEAD may hold."""
 
 AnyEvent = (
-    TaskSubmitted | TaskEvent | EndEvent | DeadEvent | RequestKeyed | SubmissionUnreadable | ModelEvent | DeviceEvent
+    TaskSubmitted
+    | TaskEvent
+    | EndEvent
+    | DeadEvent
+    | RequestKeyed
+    | SubmissionUnreadable
+    | ModelEvent
+    | DeviceEvent
+    | AccessEvent
+    | NonceSpent
 )
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
@@ -405,5 +363,12 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     DeviceRevoked,
     DeviceLost,
     DeviceReturned,
+    AccountOpened,
+    MemberJoined,
+    MemberLeft,
+    KeyIssued,
+    KeyRevoked,
+    AccountClosed,
+    NonceSpent,
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

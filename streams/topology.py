@@ -84,10 +84,15 @@ TASKS: Final = "TASKS"
 ENDED: Final = "ENDED"
 DEAD: Final = "DEAD"
 KEYS: Final = "KEYS"
+NONCES: Final = "NONCES"
 UNREADABLE: Final = "UNREADABLE"
 MODELS: Final = "MODELS"
 DEVICES: Final = "DEVICES"
 BILLING: Final = "BILLING"
+ACCESS: Final = "ACCESS"
+
+NONCES_KEPT: Final = timedelta(minutes=10)
+"""Longer than a nonce is good for (``gateway.auth.challenge``) by more than clocks may differ."""
 
 ACK_WAIT: Final = timedelta(seconds=6)
 """A dead dispatcher's tasks move on after this long; a live one says so every third of it."""
@@ -114,7 +119,7 @@ def stream_specs(
     kept = retention or Retention()
     edge = (_tasks(kept, replicas), *_results(results_streams, kept, replicas))
     core = (_ended(kept, replicas), _dead(kept, replicas), _keys(kept, replicas), _unreadable(kept, replicas))
-    return (*edge, *core, *_registers(replicas))
+    return (*edge, *core, *_registers(replicas), _nonces(replicas))
 
 
 def consumer_name(service_class: ServiceClass) -> str:
@@ -207,6 +212,18 @@ def _keys(kept: Retention, replicas: int) -> StreamSpec:
     )
 
 
+def _nonces(replicas: int) -> StreamSpec:
+    return StreamSpec(
+        name=NONCES,
+        account="CORE",
+        subjects=("nonces.*",),
+        description="Nonces of sign-ins that were spent: each can be only once, whichever gateway is asked.",
+        max_age=NONCES_KEPT,
+        one_per_subject=True,
+        replicas=replicas,
+    )
+
+
 def _unreadable(kept: Retention, replicas: int) -> StreamSpec:
     return StreamSpec(
         name=UNREADABLE,
@@ -223,6 +240,7 @@ def _registers(replicas: int) -> tuple[StreamSpec, ...]:
         (MODELS, "models.*.*", "Which node serves which model: announced and withdrawn."),
         (DEVICES, "devices.*.*", "Which devices there are and whether they are here."),
         (BILLING, "billing.*", "One fenced chain of ledger entries per account."),
+        (ACCESS, "access.*", "Accounts, their members and their API keys: one fenced chain per account."),
     )
     return tuple(
         StreamSpec(name=name, account="CORE", subjects=(subject,), description=description, replicas=replicas)

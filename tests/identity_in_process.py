@@ -72,11 +72,11 @@ async def identity_service(
             credential_of=lambda text, did: check_credential(text, did, issuers=issuers, now_s=time.time()),
         )
 
-    options = IdentityOptions(servers=(server.url,), credentials=server.credentials)
+    options = IdentityOptions(servers=(server.url,), credentials=server.credentials.for_identity)
     async with IdentityService(options, gatekeeper) as service:
         yield service
 
 
-async def connect_device(server: EmbeddedServer, name: str) -> Link:
+async def connect_device(server: EmbeddedServer, name: str, *, lasts: timedelta = timedelta(minutes=15)) -> Link:
     """Connect with the rights of the test device of this name."""
-    return await Link.connect(device_options(server.url, name))
+    return await Link.connect(device_options(server.url, name, device_login(name, lasts=lasts)))

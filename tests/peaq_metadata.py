@@ -186,8 +186,8 @@ class _Types:
         )
 
     def extensions(self) -> list[dict[str, Any]]:
-        mortal = [(f"Mortal{index}", index, [(None, self.u8)]) for index in range(1, 256)]
-        era = self.variant("sp_runtime::generic::era::Era", ("Immortal", 0, []), *mortal)
+        # Of the 256 variants two are enough: how an era is written is known by the type's path.
+        era = self.variant("sp_runtime::generic::era::Era", ("Immortal", 0, []), ("Mortal1", 1, [(None, self.u8)]))
         nonce, tip = self.compact(self.u32), self.compact(self.u128)
         rows = [
             *(("CheckSpecVersion", self.nothing, self.u32), ("CheckTxVersion", self.nothing, self.u32)),

@@ -238,10 +238,12 @@ class Parts:
 
 @contextmanager
 def running_parts(folder: Path) -> Iterator[Parts]:
-    """A mesh with nothing but a broker."""
+    """A mesh with nothing but a broker, and the identity service that it asks."""
     parts = Parts(place=Place(folder=folder))
     try:
         parts.start_broker()
+        parts.start("identity")
+        parts.ready("identity")
         yield parts
     finally:
         parts.stop()

@@ -34,7 +34,7 @@ _BACKLOG: Final = 1024
 _SEND_BUFFER: Final = 128 * 1024
 """Bytes that the kernel keeps for a client that does not read; left to itself it keeps megabytes."""
 
-_FAREWELL_S: Final = 2.0
+FAREWELL_S: Final = 2.0
 """How long, behind the stop timeout, a client may take to be told where to go on."""
 
 _HANDSHAKE_S: Final = 10.0
@@ -56,7 +56,7 @@ class HttpServer:
         self._app = app
         self._settings = settings
         # aiohttp waits this long twice: for the request, then for its handler.
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_FAREWELL_S / 2)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=FAREWELL_S / 2)
         self._server: asyncio.Server | None = None
         self._following: asyncio.Task[None] | None = None
         self.address = parse_address(settings.http)

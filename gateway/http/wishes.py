@@ -100,6 +100,17 @@ def request_id(request: web.BaseRequest) -> str:
     return f"req_{_PROCESS}{next(_NUMBERS):012x}"
 
 
+def chosen_task(request: web.BaseRequest) -> Token | None:
+    """The id that the client chose for a task, if it is one; its age is not looked at."""
+    given = request.headers.get(TASK)
+    if given is None:
+        return None
+    try:
+        return parse_task_id(given)
+    except InvalidTaskId:
+        return None
+
+
 def task_in_path(request: web.Request) -> Token:
     """The task that the path names.
 

@@ -63,6 +63,33 @@ class Signer(Struct, frozen=True, kw_only=True):
         return read_secret(self.seed_path, if_missing=_IF_MISSING).decode("ascii").strip()
 
 
+class IdentityCredentials(Struct, frozen=True, kw_only=True):
+    """What an identity service needs, and no more."""
+
+    core_service: Credential
+    system: Credential
+    identity: Credential
+    issuer: Signer
+    sealed: Signer
+
+    @staticmethod
+    def load(data_dir: Path) -> IdentityCredentials:
+        """Load them from a data folder.
+
+        Raises:
+            CredentialsError: if one is missing or damaged, or others can read it.
+        """
+        core, system, identity = Credentials.load_some(data_dir, "core-service", "system", "identity")
+        folder = data_dir / _FOLDER
+        return IdentityCredentials(
+            core_service=core,
+            system=system,
+            identity=identity,
+            issuer=_load_signer(folder, "issuer"),
+            sealed=_load_signer(folder, "sealed"),
+        )
+
+
 class Credentials(Struct, frozen=True, kw_only=True):
     """All users of one mesh, and the keys of its identity service."""
 
@@ -130,6 +157,17 @@ class Credentials(Struct, frozen=True, kw_only=True):
             CredentialsError: if it is missing or damaged, or others can read it.
         """
         return _load(data_dir / _FOLDER, name)
+
+    @property
+    def for_identity(self) -> IdentityCredentials:
+        """Those of an identity service."""
+        return IdentityCredentials(
+            core_service=self.core_service,
+            system=self.system,
+            identity=self.identity,
+            issuer=self.issuer,
+            sealed=self.sealed,
+        )
 
     def all(self) -> tuple[Credential, ...]:
         """Every user, in the order of the fields."""

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 import msgspec
 from msgspec import Struct
 
+from mesh.access.session_keys import SessionKeys
 from mesh.broker.credentials import Credentials
 from mesh.broker.files import (
     broker_variables,
@@ -114,6 +115,8 @@ class EmbeddedServer:
             limit = self._options.store_limit_bytes or half_of_disk(folder)
             self._options = msgspec.structs.replace(self._options, store_limit_bytes=limit)
             self.credentials = Credentials.load_or_create(self._options.data_dir)
+            # With the credentials, so that whoever copies those to a gateway elsewhere has the same keys there.
+            SessionKeys.load_or_create(self._options.data_dir)
             settle_cipher(self._options.store, self._options.data_dir, self._options.encrypt_store)
             if port_is_taken(self.address):
                 raise PortInUse(_port_message(self.address))

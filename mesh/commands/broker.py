@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from mesh.access.session_keys import SessionKeys
 from mesh.broker.credentials import Credentials
 from mesh.broker.files import (
     broker_variables,
@@ -99,6 +100,7 @@ def broker(env_only: bool, mesh: MeshSettings, site: SiteSettings) -> None:
 
 def _prepare(mesh: MeshSettings, options: BrokerOptions) -> None:
     credentials = Credentials.load_or_create(mesh.data_dir)
+    SessionKeys.load_or_create(mesh.data_dir)
     settle_cipher(options.store, mesh.data_dir, options.encrypt_store)
     click.echo(write_env_file(options, broker_variables(options, credentials)))
     if secret := secret_variables(options):

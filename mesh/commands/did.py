@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast, get_args
 
 import click
 
+from mesh.commands.did_chain import register, verify
 from mesh.commands.passphrases import new_passphrase
 from mesh.errors import KeyFileError
 from mesh.identity.accounts import evm_account, substrate_account
@@ -30,15 +31,21 @@ Examples:
   ig3 did create --method peaq --algorithm sr25519 --passphrase-file pass --out me.key
   ig3 did create --no-passphrase --out .ig3/credentials/devices/attic.key    # for the node `attic`
   ig3 did show me.key                                   # whose it is; no passphrase needed
+  ig3 did register me.key                               # its document, onto the chain peaq
+  ig3 did verify did:peaq:5Grw...                       # would it get in, and if not, by which rule?
 """
 
 
 @click.group(epilog=_EXAMPLES)
 def did() -> None:
-    """Make keys for devices and users, and show whose a key is.
+    """Make keys and DIDs for devices and users, and check them as the mesh does.
 
     A DID names a key, or the account of a key on a chain. Whoever has the key can prove to be who it names.
     """
+
+
+did.add_command(register)
+did.add_command(verify)
 
 
 @did.command(epilog=_EXAMPLES)

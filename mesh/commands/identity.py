@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from mesh.broker.credentials import Credentials
+from mesh.broker.credentials import IdentityCredentials
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.identity.device_settings import DeviceSettings
@@ -57,7 +57,7 @@ async def serve(mesh: MeshSettings, devices: DeviceSettings, settings: IdentityS
     from mesh.identity.service import IdentityOptions, IdentityService
 
     announce_progress("connecting to the bus")
-    credentials = Credentials.load(mesh.data_dir)
+    credentials = IdentityCredentials.load(mesh.data_dir)
     options = IdentityOptions(servers=mesh.nats_urls, tls=mesh.nats_tls, credentials=credentials)
     async with gatekeeper_maker(mesh, devices, settings) as make:
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)

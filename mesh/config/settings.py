@@ -81,7 +81,7 @@ class UpSettings(Struct, frozen=True, kw_only=True):
     ] = 1
     stop_timeout: Annotated[
         timedelta, Meta(description="How long a process may take to stop before it is killed; more than it may drain.")
-    ] = timedelta(seconds=20)
+    ] = timedelta(seconds=40)
 
     def __post_init__(self) -> None:
         """Check what a type cannot say."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from msgspec import Struct
 
-from mesh.broker.credentials import Credentials
+from mesh.broker.credentials import IdentityCredentials
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.identity.callout import Callout
@@ -32,8 +32,8 @@ class IdentityOptions(Struct, frozen=True, kw_only=True):
     """Where the bus is, and whose service this is."""
 
     servers: tuple[str, ...]
+    credentials: IdentityCredentials
     tls: ClientTls = ClientTls()
-    credentials: Credentials
 
 
 class IdentityService:

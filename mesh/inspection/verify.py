@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mesh.inspection.findings import Report
 from mesh.inspection.services import projections_of_services
+from mesh.inspection.verify_dead import verify_dead
 from mesh.inspection.verify_roster import verify_roster
 from mesh.inspection.verify_tasks import verify_tasks
 
@@ -33,9 +34,10 @@ async def verify(bus: Bus, streams: Iterable[StreamSpec], snapshots: SnapshotSto
     comparisons, differences = await verify_roster(bus.core, answers, snapshots)
     results = [spec.name for spec in streams if spec.subjects[0].startswith("results.")]
     tasks = await verify_tasks(bus, results, answers)
+    dead = await verify_dead(bus, tasks.dead)
     return Report(
-        comparisons=(*comparisons, *tasks.comparisons),
-        differences=(*differences, *tasks.differences),
+        comparisons=(*comparisons, *tasks.comparisons, dead.comparison),
+        differences=(*differences, *tasks.differences, *dead.differences),
         refused_writes=tasks.refused_writes,
         noise=tasks.noise,
     )

@@ -13,9 +13,11 @@ from mesh.history.ordered import OrderedReader
 from mesh.history.stream_facts import last_message, stream_facts
 from mesh.inspection.findings import Comparison, Difference
 from mesh.inspection.task_fold import TaskFold
+from mesh.inspection.verify_dead import DeadEnd
 from streams import subjects
 from streams.codec import decode_end_event
 from streams.errors import StreamsError, UndecodableEvent
+from streams.events import TaskDead
 from streams.subjects import TaskKey
 from streams.task_id import created_ms
 from streams.tokens import Token
@@ -42,6 +44,8 @@ class TaskFindings(NamedTuple):
     differences: list[Difference]
     refused_writes: int
     noise: int
+    dead: dict[TaskKey, DeadEnd]
+    """The ends that say that a task is dead."""
 
 
 async def verify_tasks(bus: Bus, results: Sequence[str], answers: Iterable[Projections]) -> TaskFindings:
@@ -74,6 +78,7 @@ class _Verification:
         self._stray_noise = 0
         self._events = 0
         self._differences: list[Difference] = []
+        self._dead: dict[TaskKey, DeadEnd] = {}
 
     async def run(self, results: Sequence[str]) -> TaskFindings:
         begun = time.monotonic()
@@ -88,6 +93,7 @@ class _Verification:
             self._differences,
             sum(fold.refused for fold in whole),
             self._stray_noise + sum(fold.noise for fold in self._folds.values()),
+            self._dead,
         )
 
     # --- RESULTS -----------------------------------------------------------------------------------------------------
@@ -160,7 +166,10 @@ class _Verification:
         expired, untold, different = 0, 0, unreadable
         for key in ends.keys() | self._folds.keys():
             fold, end = self._folds.get(key) or TaskFold(), ends.get(key)
-            if self._is_cut(key, fold):
+            is_cut = self._is_cut(key, fold)
+            if isinstance(end, TaskDead):
+                self._dead[key] = DeadEnd(end, is_told=is_cut or fold.before_end is not None)
+            if is_cut:
                 expired += 1
                 continue
             untold += end is not None and fold.before_end is None

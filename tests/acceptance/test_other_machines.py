@@ -30,16 +30,21 @@ def other_machine(folder: Path, broker: Parts, files: list[str]) -> Parts:
 
 def test_dispatchers_gateways_and_operators_need_no_more_than_is_said(tmp_path: Path) -> None:
     with running_parts(tmp_path / "broker") as broker:
+        deciding = other_machine(tmp_path / "c", broker, needed_by("identity"))
         dispatching = other_machine(tmp_path / "a", broker, needed_by("dispatcher"))
         serving = other_machine(tmp_path / "b", broker, needed_by("gateway"))
         try:
+            deciding.start("identity")
             dispatching.start("dispatcher")
             serving.start("gateway", "--http", "127.0.0.1:0")
+            deciding.ready("identity")
             dispatching.ready("dispatcher")
             serving.ready("gateway")
             serving.place.ok("streams", "check")
         finally:
             serving.stop()
             dispatching.stop()
+            deciding.stop()
         assert len(needed_by("dispatcher")) == 3
         assert len(needed_by("gateway")) == 2
+        assert len(needed_by("identity")) == 5

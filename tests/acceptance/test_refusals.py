@@ -61,7 +61,7 @@ def test_a_second_broker_on_the_same_folder(synthetic: RunningMesh) -> None:
     assert told.startswith(f"ig3: the data folder {synthetic.place.data_dir} is in use by the broker with pid ")
 
 
-@pytest.mark.parametrize("part", ["dispatcher", "gateway", "node", "streams check"])
+@pytest.mark.parametrize("part", ["dispatcher", "gateway", "identity", "streams check"])
 def test_a_part_without_the_credentials_of_a_mesh(shell: Place, part: str) -> None:
     assert "does not exist: start the broker once on this data folder" in refused(shell, *part.split())
 

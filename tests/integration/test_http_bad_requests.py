@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
+from streams.task_id import new_task_id
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, serve_http
 from tests.mesh_in_process import InProcessMesh
 
@@ -252,6 +253,18 @@ async def test_a_refused_request_is_never_submitted(gateway: HttpGateway) -> Non
     await gateway.bus.edge.request("$JS.API.INFO", b"")
     await listener.close()
     assert submitted == []
+
+
+async def test_a_refusal_before_there_is_a_task_names_the_one_that_the_client_wanted(gateway: HttpGateway) -> None:
+    task = new_task_id()
+    for body in ({"messages": []}, {"model": "nobody-has-this"}, {"temperature": 9}):
+        refused = await gateway.ask(body, x_ig3_task=task)
+        assert (refused.status in (400, 404), refused.headers["x-ig3-task"]) == (True, task)
+    late = await gateway.ask(x_ig3_task=task, x_ig3_urgency="now")
+    assert (late.status, late.headers["x-ig3-task"]) == (400, task)
+    assert "x-ig3-task" not in (await gateway.ask({"messages": []})).headers
+    assert "x-ig3-task" not in (await gateway.ask(x_ig3_task="mine")).headers
+    assert "x-ig3-task" not in (await gateway.get("/v1/models", x_ig3_task=task)).headers
 
 
 async def test_a_wrong_method_is_told_which_ones_work(gateway: HttpGateway) -> None:

@@ -6,12 +6,14 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from mesh.errors import ChainUnavailable, NotProven, RegistrationRefused, ResolverUnavailable
 from mesh.identity.accounts import substrate_account
 from mesh.identity.did import Did, did_key, did_peaq
 from mesh.identity.keys import Algorithm, SigningKey
+from mesh.identity.peaq import connection
 from mesh.identity.peaq.chain import ChainReader
 from mesh.identity.peaq.connection import shown_endpoint
 from mesh.identity.peaq.options import ChainOptions
@@ -23,6 +25,7 @@ from mesh.identity.subject_proof import Proof, prove
 from tests.peaq_chain import PeaqChain
 from tests.peaq_documents import document, on_chain, sign
 from tests.peaq_metadata import small_runtime
+from tests.processes import PATIENCE_S
 
 CHALLENGE = b"challenge"
 SR, ED = "Sr25519VerificationKey2020", "Ed25519VerificationKey2020"
@@ -99,6 +102,21 @@ async def test_a_connection_that_is_lost_halfway_leaves_nothing_half_done(
     entry = (await reader.read(place)).entry
     assert entry is not None
     assert entry.value == b"value"
+
+
+async def test_types_of_a_new_runtime_are_asked_for_until_they_are_there(
+    small: PeaqChain, reader: ChainReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_HEAD_REUSE_S", 0)
+    _, _, place = somebody()
+    await reader.read(place)
+    small.upgrade()
+    small.cuts = "state_getMetadata"
+    with pytest.raises(ChainUnavailable):
+        await reader.read(place)
+    small.cuts, asked = "", len(small.calls)
+    await reader.read(place)
+    assert "state_getMetadata" in small.calls[asked:]
 
 
 async def test_another_endpoint_serves_when_one_is_gone_and_goes_on_serving(small: PeaqChain) -> None:
@@ -279,8 +297,11 @@ async def test_the_resolver_of_a_process_connects_before_anybody_asks(small: Pea
 async def test_a_resolver_that_is_left_in_the_middle_of_an_outage_ends_at_once(small: PeaqChain) -> None:
     small.silent = True
     _, did, _ = somebody()
-    async with did_resolver(settings(small)) as resolver:
+    begun_s = time.monotonic()
+    patient = msgspec.structs.replace(settings(small), peaq_timeout=timedelta(minutes=5))
+    async with did_resolver(patient) as resolver:
         asking = asyncio.create_task(resolver.look_up(did))
         await asyncio.sleep(0)
+    assert time.monotonic() - begun_s < PATIENCE_S
     with pytest.raises(ResolverUnavailable, match="closed"):
         await asking

@@ -10,6 +10,8 @@ from pathlib import Path
 from streams.chat import Message, Sampling, Usage
 from streams.codec import encode
 from streams.events import (
+    AccountClosed,
+    AccountOpened,
     AttemptFailure,
     AttemptShare,
     Candidate,
@@ -24,8 +26,13 @@ from streams.events import (
     DeviceSuspended,
     DeviceVerified,
     Event,
+    KeyIssued,
+    KeyRevoked,
+    MemberJoined,
+    MemberLeft,
     ModelAnnounced,
     ModelWithdrawn,
+    NonceSpent,
     RequestKeyed,
     SubmissionUnreadable,
     TaskAccepted,
@@ -268,7 +275,46 @@ REGISTERS = {
     "device.returned.v1": DeviceReturned(at_ms=_AT_MS, node="node-a"),
 }
 
-GOLDEN: dict[str, Event] = {**SUBMITTED, **RESULTS, **ENDED, **DEAD, **KEYS, **UNREADABLE, **REGISTERS}
+_DID = "did:pkh:eip155:1:0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+
+ACCESS = {
+    "account.opened.v1": AccountOpened(at_ms=_AT_MS, by="operator", owner=_DID),
+    "account.opened.v1.minimal": AccountOpened(at_ms=_AT_MS, by="operator"),
+    "member.joined.v1": MemberJoined(at_ms=_AT_MS, did=_DID, role="owner", by="operator"),
+    "member.joined.v1.member": MemberJoined(at_ms=_AT_MS, did=_DID, role="member", by=_DID),
+    "member.joined.v1.viewer": MemberJoined(at_ms=_AT_MS, did=_DID, role="viewer", by=_DID),
+    "member.joined.v1.operator": MemberJoined(at_ms=_AT_MS, did=_DID, role="operator", by="operator"),
+    "member.left.v1": MemberLeft(at_ms=_AT_MS, did=_DID, by=_DID),
+    "key.issued.v1": KeyIssued(
+        at_ms=_AT_MS,
+        key_id="k7q2mzx4c5ta",
+        digest="ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        name="Grüße, 世界",
+        rights=("chat", "read", "admin"),
+        models=(_MODEL, "org/Modèle 7B:q4"),
+        expires_at_ms=_AT_MS + 86_400_000,
+        by=_DID,
+    ),
+    "key.issued.v1.minimal": KeyIssued(
+        at_ms=_AT_MS, key_id="k", digest="0" * 64, name="", rights=("chat",), by="operator"
+    ),
+    "key.revoked.v1": KeyRevoked(at_ms=_AT_MS, key_id="k7q2mzx4c5ta", by="operator", reason="it leaked"),
+    "account.closed.v1": AccountClosed(at_ms=_AT_MS, by="operator", reason="asked for by its owner"),
+}
+
+NONCES = {"nonce.spent.v1": NonceSpent(at_ms=_AT_MS)}
+
+GOLDEN: dict[str, Event] = {
+    **SUBMITTED,
+    **RESULTS,
+    **ENDED,
+    **DEAD,
+    **KEYS,
+    **UNREADABLE,
+    **REGISTERS,
+    **ACCESS,
+    **NONCES,
+}
 
 
 def golden_file(name: str, folder: Path = FOLDER) -> Path:

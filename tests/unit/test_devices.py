@@ -69,7 +69,9 @@ def test_a_name_can_be_kept_for_a_did_that_is_still_to_come() -> None:
     expected = fold(admitted(A, ALICE))
     assert standing(expected) is Standing.UNPROVEN
     assert standing(fold(admitted(A, ALICE), verified(A, BOB))) is Standing.UNPROVEN
-    assert standing(fold(admitted(A, ALICE), verified(A, ALICE))) is Standing.ADMITTED
+    come = fold(admitted(A, ALICE), verified(A, ALICE)).device(A)
+    assert come is not None
+    assert (come.standing, come.is_expected) == (Standing.ADMITTED, False)
 
 
 def test_a_name_without_a_did_is_kept_for_nobody() -> None:

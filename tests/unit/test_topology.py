@@ -11,6 +11,7 @@ from streams.task_id import BUCKETS, new_task_id
 from streams.tokens import Token
 from streams.topology import (
     ACK_WAIT,
+    NONCES_KEPT,
     Retention,
     StreamSpec,
     consumer_name,
@@ -82,6 +83,8 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         subjects.model(Token("node-a"), "any/model: 7B"): "MODELS",
         subjects.device(Token("node-a"), "lost"): "DEVICES",
         f"billing.{ACCOUNT}": "BILLING",
+        subjects.access(ACCOUNT): "ACCESS",
+        subjects.nonce(Token("0a")): "NONCES",
     }
     assert {subject: homes(specs, subject) for subject in stored} == {
         subject: [name] for subject, name in stored.items()
@@ -115,11 +118,13 @@ def test_facts_are_kept_apart_from_claims() -> None:
         "MODELS": "CORE",
         "DEVICES": "CORE",
         "BILLING": "CORE",
+        "ACCESS": "CORE",
+        "NONCES": "CORE",
     }
 
 
-def test_only_submissions_ends_and_keys_are_one_per_subject() -> None:
-    assert {spec.name for spec in stream_specs() if spec.one_per_subject} == {"TASKS", "ENDED", "KEYS"}
+def test_only_submissions_ends_keys_and_nonces_are_one_per_subject() -> None:
+    assert {spec.name for spec in stream_specs() if spec.one_per_subject} == {"TASKS", "ENDED", "KEYS", "NONCES"}
 
 
 def test_retention_and_replicas_reach_every_stream() -> None:
@@ -135,6 +140,8 @@ def test_retention_and_replicas_reach_every_stream() -> None:
         "MODELS": None,
         "DEVICES": None,
         "BILLING": None,
+        "ACCESS": None,
+        "NONCES": NONCES_KEPT,
     }
     assert {spec.replicas for spec in specs} == {3}
 

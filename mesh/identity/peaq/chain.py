@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mesh.identity.peaq.options import ChainOptions
 
 _ACCOUNT_BYTES: Final = 32
+_CLOSE_POLL_S: Final = 0.05
 
 PAUSE_S: Final = 2.0
 """After no endpoint could be used, nobody waits for the next attempt within this time."""
@@ -36,6 +37,7 @@ class ChainReader:
         self._connection = Connection(options)
         self._endpoint = ""
         self._paused: tuple[float, str] | None = None
+        self._is_closing = False
 
     def connect_soon(self) -> None:
         """Connect in the background. If that fails, the next reading says so."""
@@ -51,9 +53,13 @@ class ChainReader:
 
     async def close(self) -> None:
         """Cut the connection, and let the thread end."""
-        self._connection.abort()
+        self._is_closing = True
         self._thread.submit(self._connection.close)
-        await asyncio.to_thread(self._thread.shutdown)
+        ending = asyncio.create_task(asyncio.to_thread(self._thread.shutdown))
+        while not ending.done():
+            # Again, for what was just being dialled.
+            self._connection.abort()
+            await asyncio.wait((ending,), timeout=_CLOSE_POLL_S)
 
     def _read(self, place: Place) -> Reading:
         if self._paused is not None and time.monotonic() < self._paused[0]:
@@ -66,6 +72,8 @@ class ChainReader:
                 self._connection.close()
         problems: list[str] = []
         for endpoint in self._endpoints():
+            if self._is_closing:
+                raise ChainUnavailable("no more readings: it was closed")
             try:
                 self._connection.open(endpoint)
                 reading = self._connection.read(place)

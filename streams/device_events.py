@@ -1,0 +1,83 @@
+"""The events of DEVICES: which devices there are, what each has proved, and whether it may take part.
+
+Part of the catalogue in ``streams.events``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from streams.event import Event
+
+DidText = Annotated[str, Meta(max_length=512)]
+
+
+class DeviceRegistered(Event, frozen=True, kw_only=True, tag="device.registered.v1"):
+    """A device was seen for the first time."""
+
+    at_ms: int
+    node: str
+    software: str
+
+
+class DeviceVerified(Event, frozen=True, kw_only=True, tag="device.verified.v1"):
+    """A device proved that it holds the key of ``did``. The first DID under a name keeps it, and a DID has one name."""
+
+    at_ms: int
+    node: str
+    did: DidText
+    proved_by: str
+    """Which key signed: ``subject``, or the method of the DID's document."""
+
+
+class DeviceAdmitted(Event, frozen=True, kw_only=True, tag="device.admitted.v1"):
+    """A device may take part: by an operator, by the policy, or again after it was suspended."""
+
+    at_ms: int
+    node: str
+    by: str
+    reason: str = ""
+    did: DidText | None = None
+    """Given where the device has not been seen yet: the name is kept for this DID."""
+
+
+class DeviceSuspended(Event, frozen=True, kw_only=True, tag="device.suspended.v1"):
+    """A device may not take part until it is admitted again. ``task`` is the one that gave the reason, if one did."""
+
+    at_ms: int
+    node: str
+    by: str
+    reason: str
+    task: str | None = None
+
+
+class DeviceRevoked(Event, frozen=True, kw_only=True, tag="device.revoked.v1"):
+    """A device may never take part again; its owner needs another key and another name."""
+
+    at_ms: int
+    node: str
+    by: str
+    reason: str
+
+
+class DeviceLost(Event, frozen=True, kw_only=True, tag="device.lost.v1"):
+    """A device left the bus or fell silent: nothing is placed there until it returns."""
+
+    at_ms: int
+    node: str
+    reason: str
+
+
+class DeviceReturned(Event, frozen=True, kw_only=True, tag="device.returned.v1"):
+    """A lost device announced itself again."""
+
+    at_ms: int
+    node: str
+
+
+DeviceEvent = (
+    DeviceRegistered | DeviceVerified | DeviceAdmitted | DeviceSuspended | DeviceRevoked | DeviceLost | DeviceReturned
+)
+"""All that DEVICES may hold."""
