@@ -13,7 +13,7 @@ from gateway.bridge.routes import WEBSOCKET_PATH
 from gateway.http.errors import ApiError, from_exception, stopping, unexpected
 from gateway.http.site import REQUEST_ID_KEY, SITE, STARTED_KEY, TASK_KEY
 from gateway.http.wishes import REQUEST_ID, TASK, chosen_task, request_id
-from gateway.page.routes import FILES_PATH, PAGE_PATH
+from gateway.page.routes import FILES_ROUTE, PAGE_PATH
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -28,7 +28,7 @@ ALWAYS_SERVED: Final = frozenset({"/healthz", "/readyz"})
 OPEN_ROUTES: Final = frozenset(
     {
         *ALWAYS_SERVED,
-        *(PAGE_PATH, FILES_PATH),
+        *(PAGE_PATH, FILES_ROUTE),
         *("/v1/auth/challenge", "/v1/auth/login", "/v1/auth/me"),
         WEBSOCKET_PATH,
     }

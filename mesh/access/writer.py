@@ -11,32 +11,29 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mesh.access.api_keys import new_key
-from mesh.access.log import AccessLog
+from mesh.access.reading import read_access
 from mesh.bus.appends import Fence
 from mesh.errors import AccountError, FenceMismatch, PublishUnknown, StoreFull, WrittenByNewer
-from mesh.history.ordered import OrderedReader
 from streams import subjects
-from streams.access import LOCAL, Access, may_have_role
+from streams.access import LOCAL, may_have_role
 from streams.access_events import AccountClosed, AccountOpened, KeyIssued, KeyRevoked, MemberJoined, MemberLeft
 from streams.clock import now_ms
 from streams.codec import encode
-from streams.topology import ACCESS
 
 if TYPE_CHECKING:
     from mesh.access.api_keys import ShownKey
     from mesh.bus.link import Link
-    from streams.access import Account, ApiKey
+    from streams.access import Access, Account, ApiKey
     from streams.access_events import AccessEvent, Right, Role
     from streams.tokens import Token
 
 OPERATOR: Final = "operator"
 """Who changes accounts with the services' credentials."""
 
-_WAIT_S: Final = 5.0
 _TRIES: Final = 8
 _PAUSE_S: Final = 0.2
 
-Decide = Callable[[Access], "AccessEvent | None"]
+Decide = Callable[["Access"], "AccessEvent | None"]
 """Gets the account as it stands; returns what is to happen, or None if it is the case already."""
 
 
@@ -194,13 +191,7 @@ class AccessWriter:
 
     async def _read(self, account: Token) -> tuple[Access, int]:
         """Fold the account's chain, from its first event to the one that stands last now."""
-        access, last_sequence = Access(), 0
-        log = AccessLog(access)
-        async with OrderedReader(self._core, ACCESS, filters=[subjects.access(account)]) as reader:
-            while not reader.is_caught_up:
-                for recorded in await reader.take(wait_s=_WAIT_S):
-                    log.apply(recorded.sequence, recorded.subject, recorded.data)
-                    last_sequence = recorded.sequence
+        access, last_sequence = await read_access(self._core, account)
         if (reason := access.unreadable(account)) is not None:
             raise WrittenByNewer(f"account {account} cannot be changed by this version: {reason}")
         return access, last_sequence

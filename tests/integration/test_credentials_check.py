@@ -1,5 +1,6 @@
 """Who somebody is by the text that is shown, asked of the accounts on a real broker; no HTTP is needed for it."""
 
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from streams.tokens import Token
 from tests.mesh_in_process import InProcessMesh
 
 ACME = Token("acme")
+MUTATIONS = 10_000
 ADA = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
 
 
@@ -151,6 +153,36 @@ async def test_whether_somebody_is_unknown_cannot_be_said_while_the_bus_is_away(
     await checked.mesh.bus.core.close()
     with pytest.raises(BusError):
         await checked.check.authenticate_text(f"ig3_{'a' * 13}_{'b' * 52}")
+
+
+async def test_ten_thousand_tampered_keys_and_tokens_open_nothing(checked: Checked) -> None:
+    chance = random.Random(401)
+    await checked.writer.join(ACME, ADA, "member")
+    shown, sequence = await checked.writer.issue(ACME, name="", rights=("chat",))
+    await checked.feed.reach(sequence)
+    good = (shown.text, checked.token())
+    alphabet = "abcdefghijklmnopqrstuvwxyz234567ABCXYZ019-_.=+/ \n\0é"
+    tried = 0
+    while tried < MUTATIONS:
+        text, letter = chance.choice(good), chance.choice(alphabet)
+        place = chance.randrange(len(text))
+        mutated = chance.choice(
+            (
+                text[:place] + letter + text[place + 1 :],
+                text[:place] + letter + text[place:],
+                text[:place] + text[place + 1 :],
+                text[:place],
+                text[place:] + text[:place],
+                text + letter,
+            )
+        )
+        if mutated in good:
+            continue
+        with pytest.raises(CredentialRefused):
+            await checked.check.authenticate_text(mutated)
+        tried += 1
+    for text in good:
+        assert (await checked.check.authenticate_text(text)).account == ACME
 
 
 async def test_operators_are_those_with_the_right_to_manage_the_account_local(checked: Checked) -> None:
