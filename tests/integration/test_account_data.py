@@ -14,7 +14,9 @@ import pytest
 from mesh.access.writer import AccessWriter
 from mesh.bus.answer import AnswerText
 from mesh.history.snapshots import SnapshotStore
+from mesh.inspection.account_erasure import AccountErasure
 from mesh.inspection.account_export import export_account
+from mesh.inspection.task_records import ended
 from streams import subjects
 from streams.codec import encode
 from streams.events import SubmissionUnreadable
@@ -129,3 +131,14 @@ async def test_what_nobody_asked_for_is_not_erased(mesh: InProcessMesh) -> None:
     # Standard input is closed: nobody says yes.
     assert (await ig3(mesh, "account", "erase", ACME, "--reason", "r")).returncode == 1
     assert on_disk(mesh, MARKER)
+
+
+async def test_an_id_that_was_erased_is_answered_anew_and_ends_only_once(mesh: InProcessMesh) -> None:
+    key, text = await answered(mesh, ACME, MARKER)
+    before = await ended(mesh.bus, key)
+    await (await AccountErasure.begin(mesh.bus, ACME, stream_specs())).run()
+    await mesh.submit(key, text=MARKER, tokens=3)
+    answer = AnswerText()
+    answer.take(await mesh.steps(key))
+    assert str(answer) != text, "somebody still had the old answer"
+    assert await ended(mesh.bus, key) == before
