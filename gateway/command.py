@@ -14,6 +14,8 @@ from gateway.projections import ProjectionDesk
 from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
 from gateway.user_api import UserApi
+from mesh.access.feed import AccessFeed
+from mesh.access.session_keys import SessionKeys
 from mesh.broker.credentials import Credentials
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.options import only, settings_options
@@ -66,15 +68,18 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
         MeshError: if the bus cannot be reached, or HTTP cannot be served where it should be.
     """
     # Loaded here, so that `ig3 gateway --help` does not wait for aiohttp.
+    from gateway.auth.caller import refuse_open_gateway
     from gateway.http.app import build_app
     from gateway.http.server import HttpServer
 
+    refuse_open_gateway(settings)
     announce_progress("connecting to the bus")
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(await Bus.connect(_bus_options(mesh)))
-        feed, user_api = RosterFeed(bus, SnapshotStore(mesh.data_dir / SNAPSHOTS)), UserApi(bus)
+        snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
+        feed, access, user_api = RosterFeed(bus, snapshots), AccessFeed(bus.core, snapshots), UserApi(bus)
         await bus.follow()
-        for part in (feed, user_api, ProjectionDesk(bus, feed)):
+        for part in (feed, access, user_api, ProjectionDesk(bus, feed)):
             await part.start()
             stack.push_async_callback(part.stop)
         metrics = _metrics_page(mesh)
@@ -85,6 +90,8 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
             bus,
             feed,
             settings,
+            access=access,
+            sessions=SessionKeys.load_or_create(mesh.data_dir),
             account=token(mesh.account),
             retention=mesh.retention,
             tasks=tasks,
@@ -95,7 +102,7 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
         # What is loaded now stays: a collector that never walks it again pauses streams for less long.
         gc.collect()
         gc.freeze()
-        announce_ready(server.address.http_url, url=server.address.http_url)
+        announce_ready(server.url, url=server.url)
         await stop.wait()
 
 
@@ -111,6 +118,7 @@ def _bus_options(mesh: MeshSettings) -> BusOptions:
     edge, core = Credentials.load_some(mesh.data_dir, "edge-service", "core-service")
     return BusOptions(
         servers=mesh.nats_urls,
+        tls=mesh.nats_tls,
         name=f"gateway-{os.getpid()}-{os.urandom(2).hex()}",
         edge_seed=edge.seed_path,
         core_seed=core.seed_path,

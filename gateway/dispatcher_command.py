@@ -64,6 +64,7 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
     edge, core, system = Credentials.load_some(mesh.data_dir, "edge-service", "core-service", "system")
     options = BusOptions(
         servers=mesh.nats_urls,
+        tls=mesh.nats_tls,
         name=f"dispatcher-{os.getpid()}-{os.urandom(2).hex()}",
         edge_seed=edge.seed_path,
         core_seed=core.seed_path,
@@ -87,6 +88,7 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
 def _system(options: BusOptions, system: Credential) -> LinkOptions:
     return LinkOptions(
         servers=options.servers,
+        tls=options.tls,
         name=f"service:{options.name}",
         inbox_prefix=f"_INBOX.svc.{options.name}",
         seed_file=system.seed_path,

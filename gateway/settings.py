@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 
 from mesh.config.address import parse_address
+from mesh.tls.contexts import TlsFiles
 from streams.subjects import ServiceClass
 from streams.tokens import is_token
 
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
 
 OnDisconnect = Literal["continue", "cancel"]
 """What becomes of a task whose client hangs up: it ends as if nothing had happened, or it is cancelled."""
+
+Auth = Literal["local", "required"]
+"""Whether whoever reaches the gateway is let in, or only who shows a key or a session."""
+
+SignUp = Literal["open", "closed"]
+"""Whether somebody who belongs to no account gets one by signing in."""
 
 _CHOICES: Final[tuple[OnDisconnect, ...]] = get_args(OnDisconnect)
 
@@ -38,6 +46,26 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="Origins of other sites whose pages may use it, like https://chat.example.org."),
     ] = ()
+    auth: Annotated[
+        Auth,
+        Meta(
+            description="Whether every request needs a key or a session, or (local, on loopback only) whoever asks "
+            "without one speaks for the account of the settings."
+        ),
+    ] = "local"
+    signup: Annotated[
+        SignUp,
+        Meta(description="Whether whoever signs in and belongs to no account gets one, or only members sign in."),
+    ] = "closed"
+    sign_in_domains: Annotated[
+        tuple[str, ...],
+        Meta(description="Domains (HOST or HOST:PORT) for which wallets may sign in; none: the gateway's own names."),
+    ] = ()
+    http_tls_cert: Annotated[
+        Path | None,
+        Meta(description="Certificate of the gateway, with its chain; none: HTTP in plain text.", examples=["FILE"]),
+    ] = None
+    http_tls_key: Annotated[Path | None, Meta(description="Private key of that certificate.", examples=["FILE"])] = None
     http_body_limit: Annotated[int, Meta(gt=0, description="Largest request body.", extra={"unit": "bytes"})] = (
         1024 * 1024
     )
@@ -84,7 +112,17 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Check what a type cannot say."""
         parse_address(self.http)
+        if (self.http_tls_cert is None) != (self.http_tls_key is None):
+            raise ValueError("http_tls_cert and http_tls_key are needed together")
         _ = self.disconnects, self.open_limits
+        for domain in self.sign_in_domains:
+            if "/" in domain or "@" in domain or not domain.strip():
+                raise ValueError(f"{domain!r} is not a domain: write HOST or HOST:PORT")
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """What the gateway shows; None: it serves plain HTTP."""
+        return None if self.http_tls_cert is None else TlsFiles(cert=self.http_tls_cert, key=self.http_tls_key)
 
     @property
     def disconnects(self) -> dict[str, OnDisconnect]:

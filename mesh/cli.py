@@ -38,6 +38,13 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         (("devices", "List devices, and decide which of them may take part."),),
     ),
     (
+        "Who may use a mesh",
+        (
+            ("account", "Open and close accounts, and say who belongs to them."),
+            ("keys", "Issue, list and revoke API keys."),
+        ),
+    ),
+    (
         "Look inside",
         (
             ("events", "Follow the events of the mesh, or replay stored ones."),

@@ -18,6 +18,10 @@ class CredentialsError(MeshError):
     """A credential is missing, damaged, or readable by others."""
 
 
+class TlsError(MeshError):
+    """A certificate, its key or an authority cannot be used."""
+
+
 class SiteError(MeshError):
     """There is no such edge site, or there is one already, or what is kept of it is damaged."""
 
@@ -68,6 +72,10 @@ class BusUnavailable(BusError):
 
 class BusRefused(BusUnavailable):
     """The broker was reached and does not let us in: the credential is wrong, or somebody has to admit us first."""
+
+
+class BusUntrusted(BusUnavailable):
+    """What was reached does not prove to be the broker: nothing was told it."""
 
 
 class BusUndecided(BusUnavailable):
@@ -200,3 +208,16 @@ class NotAdmitted(IdentityError):
 
 class DeviceError(MeshError):
     """There is no such device, or its name or DID is another's, or it was shut out for good."""
+
+
+class AccountError(MeshError):
+    """There is no such account, member or key, or there is one already, or the change makes no sense."""
+
+
+class CredentialRefused(MeshError):
+    """Somebody shows what opens nothing. The message goes to whoever that is, and says little; ``reason`` says why."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        """Keep the reason for the operator beside the message for the stranger."""
+        super().__init__(message)
+        self.reason = reason

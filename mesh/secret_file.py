@@ -28,14 +28,8 @@ def write_secret_once(path: Path, content: bytes) -> bool:
     """
     if path.exists():
         return False
-    make_private_folder(path.parent)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.new")
+    fresh = _write_fresh(path, content)
     try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
         # A link fails where the name is taken, and never shows half a file.
         os.link(fresh, path)
     except FileExistsError:
@@ -44,6 +38,31 @@ def write_secret_once(path: Path, content: bytes) -> bool:
         fresh.unlink(missing_ok=True)
     _sync_folder(path.parent)
     return True
+
+
+def replace_secret(path: Path, content: bytes) -> None:
+    """Write a file for its owner alone over one that may be there: whoever reads it sees the old one or the new one.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    _write_fresh(path, content).replace(path)
+    _sync_folder(path.parent)
+
+
+def _write_fresh(path: Path, content: bytes) -> Path:
+    make_private_folder(path.parent)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.new")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    return fresh
 
 
 def make_private_folder(folder: Path) -> None:

@@ -70,6 +70,7 @@ class NodeProcess:
         self._telemetry = open_telemetry("ig3-node", otlp_endpoint=mesh.otlp_endpoint)
         self._options = LinkOptions(
             servers=mesh.nats_urls,
+            tls=mesh.nats_tls,
             name=subjects.node_connection(self.node),
             inbox_prefix=subjects.node_inbox_prefix(self.node),
             login=self._login(settings, mesh),

@@ -26,12 +26,15 @@ SHORTEST_GAP: Final = timedelta(milliseconds=200)
 """However fast the load changes, reports come no faster."""
 
 _RATE_WINDOW_S: Final = 1.0
+_FIRST_RATE_S: Final = 1.05
+"""How soon after a change there is a rate to tell of what runs: the next heartbeat may come after a short answer."""
+
 _MEMORY_PAGES: Final = Path("/proc/self/statm")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class StatusReporter:
-    """Sends ``NodeStatus`` soon after each change, and never less often than ``interval``."""
+    """Sends ``NodeStatus`` soon after each change, once more when there is a rate, and at least each ``interval``."""
 
     def __init__(self, link: Link, node: Token, worker: Worker, interval: timedelta) -> None:
         """Report on ``worker``; ``start`` begins."""
@@ -45,6 +48,7 @@ class StatusReporter:
         self._timer: asyncio.Handle | None = None
         self._due = float("inf")
         self._sent_at = float("-inf")
+        self._has_changed = False
         self._rates = TokenRates(self._loop.time())
         self._process = uuid.uuid4().hex[:12]
         self._running = False
@@ -63,6 +67,7 @@ class StatusReporter:
 
     def changed(self) -> None:
         """Report soon: at once, unless the last report was a moment ago."""
+        self._has_changed = True
         due = max(self._loop.time(), self._sent_at + SHORTEST_GAP.total_seconds())
         if self._running and self._due > due:
             self._schedule(due)
@@ -75,13 +80,16 @@ class StatusReporter:
 
     def _send(self) -> None:
         self._sent_at = self._loop.time()
-        self._schedule(self._sent_at + jittered_s(self._interval_s))
+        running = self._worker.running()
+        pause_s = jittered_s(self._interval_s)
+        self._schedule(self._sent_at + (min(pause_s, _FIRST_RATE_S) if self._has_changed and running else pause_s))
+        self._has_changed = False
         rates = self._rates.update(self._sent_at, self._worker.tokens_by_model())
         report = NodeStatus(
             at_ms=now_ms(),
             interval_s=self._interval_s,
             replicas=self._worker.loads(rates),
-            running=self._worker.running(),
+            running=running,
             memory_bytes=resident_bytes(),
             draining=self._worker.draining,
             process=self._process,

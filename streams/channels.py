@@ -61,13 +61,13 @@ class Channel(Struct, frozen=True, kw_only=True):
 PARAMETERS: Final[dict[str, str]] = {
     "class": "Urgency; each class is served on its own.",
     "bucket": "The last hex digit of the task id.",
-    "account": "Whose task it is.",
+    "account": "Whose task it is, or whose members and keys.",
     "task": "The task id: a UUIDv7 in 32 lower-case hex digits.",
     "writer": "A node id, or `mesh` for markers of services.",
     "node": "The id of a device.",
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
-    "digest": "SHA-256 of an idempotency key, in hex.",
+    "digest": "SHA-256 of an idempotency key, or of the nonce of a sign-in, in hex.",
     "dispatcher": "The name of a dispatcher.",
     "server": "The name of a NATS server.",
     "reply": "Chosen by the caller for each request.",
@@ -110,6 +110,7 @@ _DEAD: Final[Kinds] = (events.DeadKept, events.DeadRedriven, events.DeadDropped)
 _UNREADABLE: Final[Kinds] = (events.SubmissionUnreadable,)
 _MODEL_EVENTS: Final[Kinds] = (events.ModelAnnounced, events.ModelWithdrawn)
 _DEVICE_EVENTS: Final[Kinds] = get_args(events.DeviceEvent)
+_ACCESS_EVENTS: Final[Kinds] = get_args(events.AccessEvent)
 
 
 def _address(subject: str) -> str:
@@ -202,6 +203,24 @@ def _kept() -> tuple[Channel, ...]:
             senders=(Sender("service", _DEVICE_EVENTS),),
             receivers=("service",),
             stream=topology.DEVICES,
+        ),
+        Channel(
+            name="access",
+            address=_address(subjects.access(_ACCOUNT)),
+            account="CORE",
+            description=_doc(subjects.access),
+            senders=(Sender("service", _ACCESS_EVENTS),),
+            receivers=("service",),
+            stream=topology.ACCESS,
+        ),
+        Channel(
+            name="nonces",
+            address=_address(subjects.nonce(_DIGEST)),
+            account="CORE",
+            description=_doc(subjects.nonce),
+            senders=(Sender("service", (events.NonceSpent,)),),
+            receivers=("service",),
+            stream=topology.NONCES,
         ),
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 import msgspec
 
 from streams.errors import NewerEvent, UndecodableEvent
-from streams.events import CATALOGUE, DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
+from streams.events import CATALOGUE, AccessEvent, DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,3 +121,6 @@ decode_device_event: Final[Callable[[bytes], DeviceEvent]] = _union_decoder(Devi
 
 decode_dead_event: Final[Callable[[bytes], DeadEvent]] = _union_decoder(DeadEvent)
 """Read what DEAD holds."""
+
+decode_access_event: Final[Callable[[bytes], AccessEvent]] = _union_decoder(AccessEvent)
+"""Read what ACCESS holds."""

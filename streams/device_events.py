@@ -1,4 +1,7 @@
-"""The part of the event catalogue that DEVICES holds: which devices there are and what is known of them."""
+"""The events of DEVICES: which devices there are, what each has proved, and whether it may take part.
+
+Part of the catalogue in ``streams.events``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from streams.event import Event
+
+DidText = Annotated[str, Meta(max_length=512)]
 
 
 class DeviceRegistered(Event, frozen=True, kw_only=True, tag="device.registered.v1"):
@@ -22,7 +27,7 @@ class DeviceVerified(Event, frozen=True, kw_only=True, tag="device.verified.v1")
 
     at_ms: int
     node: str
-    did: Annotated[str, Meta(max_length=512)]
+    did: DidText
     proved_by: str
     """Which key signed: ``subject``, or the method of the DID's document."""
 
@@ -34,7 +39,7 @@ class DeviceAdmitted(Event, frozen=True, kw_only=True, tag="device.admitted.v1")
     node: str
     by: str
     reason: str = ""
-    did: Annotated[str, Meta(max_length=512)] | None = None
+    did: DidText | None = None
     """Given where the device has not been seen yet: the name is kept for this DID."""
 
 

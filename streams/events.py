@@ -14,6 +14,17 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from streams.access_events import (
+    AccessEvent,
+    AccountClosed,
+    AccountErased,
+    AccountOpened,
+    KeyIssued,
+    KeyRevoked,
+    MemberJoined,
+    MemberLeft,
+    NonceSpent,
+)
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.device_events import (
     DeviceAdmitted,
@@ -27,7 +38,7 @@ from streams.device_events import (
     DeviceVerified,
 )
 from streams.event import Event
-from streams.replica import Replica
+from streams.model_events import ModelAnnounced, ModelEvent, ModelWithdrawn
 
 Counter = Annotated[int, Meta(ge=1)]
 """``n``: the one counter that markers and chunks of a task share, from 1, without holes."""
@@ -315,26 +326,6 @@ class SubmissionUnreadable(Event, frozen=True, kw_only=True, tag="submission.unr
     """What was submitted, which may be any bytes."""
 
 
-# --- MODELS: who can do what ---------------------------------------------------------------------------------------
-
-
-class ModelAnnounced(Event, frozen=True, kw_only=True, tag="model.announced.v1"):
-    """A node serves a model; written by the registry after its checks."""
-
-    at_ms: int
-    node: str
-    replica: Replica
-
-
-class ModelWithdrawn(Event, frozen=True, kw_only=True, tag="model.withdrawn.v1"):
-    """A node no longer serves a model."""
-
-    at_ms: int
-    node: str
-    model: str
-    reason: str
-
-
 # --- What may stand where ----------------------------------------------------------------------------------------
 
 Marker = TaskAccepted | TaskQueued | TaskAssigned | TaskRequeued | TaskHalted | TaskEnded
@@ -346,12 +337,20 @@ TaskEvent = Marker | TaskChunk
 EndEvent = TaskCompleted | TaskFailed | TaskCancelled | TaskDead
 """All that ENDED may hold."""
 
-ModelEvent = ModelAnnounced | ModelWithdrawn
 DeadEvent = DeadKept | DeadRedriven | DeadDropped
 """All that DEAD may hold."""
 
 AnyEvent = (
-    TaskSubmitted | TaskEvent | EndEvent | DeadEvent | RequestKeyed | SubmissionUnreadable | ModelEvent | DeviceEvent
+    TaskSubmitted
+    | TaskEvent
+    | EndEvent
+    | DeadEvent
+    | RequestKeyed
+    | SubmissionUnreadable
+    | ModelEvent
+    | DeviceEvent
+    | AccessEvent
+    | NonceSpent
 )
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
@@ -382,5 +381,13 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     DeviceChecked,
     DeviceLost,
     DeviceReturned,
+    AccountOpened,
+    MemberJoined,
+    MemberLeft,
+    KeyIssued,
+    KeyRevoked,
+    AccountClosed,
+    AccountErased,
+    NonceSpent,
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

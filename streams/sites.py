@@ -22,6 +22,7 @@ _COPIED: Final = (TASKS, _RESULTS, ENDED, DEAD)
 
 MESH_SUBJECTS: Final = (
     *("tasks.>", "results.>", "live.>", "ended.>", "settled.>", "dead.>", "keys.>", "unreadable.>"),
+    *("access.>", "nonces.>"),
     *("models.>", "devices.>", "billing.>", "backlog.>", "store.>", "projection.>"),
     *("node.>", "status.>", "api.>", "site.>", "_INBOX.>"),
 )

@@ -110,6 +110,16 @@ def request_key(account: Token, digest: Token) -> str:
     return f"keys.{account}.{digest}"
 
 
+def access(account: Token) -> str:
+    """Where it stands who may speak for an account, as one fenced chain."""
+    return f"access.{account}"
+
+
+def nonce(digest: Token) -> str:
+    """Where it stands that the nonce of a sign-in was spent; ``digest`` is its SHA-256 in hex."""
+    return f"nonces.{digest}"
+
+
 UNREADABLE_SUBMISSION: Final = "unreadable.submission"
 """Where submissions are kept that name no task."""
 
@@ -276,6 +286,19 @@ def parse_dead(subject: str) -> TaskKey:
             return TaskKey(_part(subject, account), _task(subject, task))
         case _:
             raise InvalidSubject(f"{subject!r} is not dead.<account>.<task>")
+
+
+def parse_access(subject: str) -> Token:
+    """Return the account that an ``access.…`` subject names.
+
+    Raises:
+        InvalidSubject: if it is of another shape.
+    """
+    match subject.split("."):
+        case ["access", account]:
+            return _part(subject, account)
+        case _:
+            raise InvalidSubject(f"{subject!r} is not access.<account>")
 
 
 def parse_call(subject: str) -> NodeCall:

@@ -50,6 +50,8 @@ class StreamSpec(Struct, frozen=True, kw_only=True):
     max_age: timedelta | None = None
     one_per_subject: bool = False
     """The broker keeps the first message of a subject and refuses every other, whatever its headers say."""
+    is_erasable: bool = False
+    """Whether single messages may be deleted: content of an account that asks for it (``ig3 account erase``)."""
     republish: Republish | None = None
     replicas: int = 1
     sources: tuple[Source, ...] = ()
@@ -84,10 +86,15 @@ TASKS: Final = "TASKS"
 ENDED: Final = "ENDED"
 DEAD: Final = "DEAD"
 KEYS: Final = "KEYS"
+NONCES: Final = "NONCES"
 UNREADABLE: Final = "UNREADABLE"
 MODELS: Final = "MODELS"
 DEVICES: Final = "DEVICES"
 BILLING: Final = "BILLING"
+ACCESS: Final = "ACCESS"
+
+NONCES_KEPT: Final = timedelta(minutes=10)
+"""Longer than a nonce is good for (``gateway.auth.challenge``) by more than clocks may differ."""
 
 ACK_WAIT: Final = timedelta(seconds=6)
 """A dead dispatcher's tasks move on after this long; a live one says so every third of it."""
@@ -114,7 +121,7 @@ def stream_specs(
     kept = retention or Retention()
     edge = (_tasks(kept, replicas), *_results(results_streams, kept, replicas))
     core = (_ended(kept, replicas), _dead(kept, replicas), _keys(kept, replicas), _unreadable(kept, replicas))
-    return (*edge, *core, *_registers(replicas))
+    return (*edge, *core, *_registers(replicas), _nonces(replicas))
 
 
 def consumer_name(service_class: ServiceClass) -> str:
@@ -145,6 +152,7 @@ def _tasks(kept: Retention, replicas: int) -> StreamSpec:
         # A class that nobody serves is refused by the broker, instead of waiting for ever.
         subjects=tuple(f"tasks.{service_class}.*.*.*.submitted" for service_class in SERVICE_CLASSES),
         description="What was asked: one message per task, ever.",
+        is_erasable=True,
         max_age=kept.content,
         one_per_subject=True,
         replicas=replicas,
@@ -163,6 +171,7 @@ def _results(count: int, kept: Retention, replicas: int) -> tuple[StreamSpec, ..
             account="EDGE",
             subjects=tuple(f"results.{bucket}.*.*.*" for bucket in buckets),
             description="What happens to a task on the way: markers of services, chunks of nodes.",
+            is_erasable=True,
             max_age=kept.content,
             republish=Republish("results.>", "live.>"),
             replicas=replicas,
@@ -201,7 +210,20 @@ def _keys(kept: Retention, replicas: int) -> StreamSpec:
         account="CORE",
         subjects=("keys.*.*",),
         description="Which task was the first under an idempotency key; as long as its answer is kept.",
+        is_erasable=True,
         max_age=kept.content,
+        one_per_subject=True,
+        replicas=replicas,
+    )
+
+
+def _nonces(replicas: int) -> StreamSpec:
+    return StreamSpec(
+        name=NONCES,
+        account="CORE",
+        subjects=("nonces.*",),
+        description="Nonces of sign-ins that were spent: each can be only once, whichever gateway is asked.",
+        max_age=NONCES_KEPT,
         one_per_subject=True,
         replicas=replicas,
     )
@@ -213,6 +235,7 @@ def _unreadable(kept: Retention, replicas: int) -> StreamSpec:
         account="CORE",
         subjects=("unreadable.*",),
         description="What was published and could not even be answered: kept for whoever looks for the fault.",
+        is_erasable=True,
         max_age=kept.ends,
         replicas=replicas,
     )
@@ -223,6 +246,7 @@ def _registers(replicas: int) -> tuple[StreamSpec, ...]:
         (MODELS, "models.*.*", "Which node serves which model: announced and withdrawn."),
         (DEVICES, "devices.*.*", "Which devices there are and whether they are here."),
         (BILLING, "billing.*", "One fenced chain of ledger entries per account."),
+        (ACCESS, "access.*", "Accounts, their members and their API keys: one fenced chain per account."),
     )
     return tuple(
         StreamSpec(name=name, account="CORE", subjects=(subject,), description=description, replicas=replicas)

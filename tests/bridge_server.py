@@ -11,12 +11,18 @@ import msgpack
 import msgspec
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
 
+from gateway.auth.caller import Door
 from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.page import routes as page_routes
 from gateway.roster_feed import RosterFeed
+from gateway.settings import GatewaySettings
+from mesh.access.credentials_check import CredentialsCheck
+from mesh.access.feed import AccessFeed
+from mesh.access.session_keys import SessionKeys
 from mesh.bus.service_bus import Bus
 from streams.tokens import Token
+from tests.http_gateway import data_dir_of
 
 LIMIT_S = 30.0
 LOCAL = Token("local")
@@ -98,7 +104,8 @@ async def serve_bridge(bus: Bus, account: Token = LOCAL, port: int = 0) -> Async
     feed = RosterFeed(bus)
     await feed.start()
     app = web.Application()
-    bridge = Bridge(bus, feed, account)
+    check = CredentialsCheck(AccessFeed(bus.core), SessionKeys.load_or_create(data_dir_of(bus)))
+    bridge = Bridge(bus, feed, Door(check, GatewaySettings(), account))
     bridge_routes.add_routes(app, bridge)
     page_routes.add_routes(app)
     runner = web.AppRunner(app, shutdown_timeout=5)

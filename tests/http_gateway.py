@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientResponse, ClientSession
@@ -19,6 +20,8 @@ from gateway.http.site import SITE
 from gateway.queue_gate import QueueGate
 from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
+from mesh.access.feed import AccessFeed
+from mesh.access.session_keys import SessionKeys
 from mesh.bus.service_bus import Bus
 from mesh.telemetry.telemetry import Telemetry
 
@@ -49,6 +52,7 @@ class HttpGateway:
     url: str
     bus: Bus
     feed: RosterFeed
+    access: AccessFeed
     server: HttpServer
     session: ClientSession
 
@@ -84,6 +88,11 @@ class HttpGateway:
     async def get(self, path: str, **headers: str) -> ClientResponse:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.session.get(f"{self.url}{path}", headers=named)
+
+
+def data_dir_of(bus: Bus) -> Path:
+    """The data folder whose credentials a bus was opened with."""
+    return bus.options.edge_seed.parents[1]
 
 
 async def until(check: Callable[[], Awaitable[bool]]) -> None:
@@ -147,12 +156,23 @@ async def serve_http(
 ) -> AsyncIterator[HttpGateway]:
     """Serve on a free port; ``bus.feed`` must run."""
     chosen = GatewaySettings(**{"http": "127.0.0.1:0", "http_stop_timeout": timedelta(seconds=2), **settings})
-    feed = RosterFeed(bus)
+    feed, access = RosterFeed(bus), AccessFeed(bus.core)
     await feed.start()
+    await access.start()
     tasks = DispatcherSettings(known_models=known_models, deadline=deadline)
-    app = build_app(bus, feed, chosen, tasks=tasks, telemetry=telemetry, metrics=metrics)
+    app = build_app(
+        bus,
+        feed,
+        chosen,
+        access=access,
+        sessions=SessionKeys.load_or_create(data_dir_of(bus)),
+        tasks=tasks,
+        telemetry=telemetry,
+        metrics=metrics,
+    )
     try:
         async with HttpServer(app, chosen) as server, ClientSession() as session:
-            yield HttpGateway(url=server.address.http_url, bus=bus, feed=feed, server=server, session=session)
+            yield HttpGateway(url=server.url, bus=bus, feed=feed, access=access, server=server, session=session)
     finally:
+        await access.stop()
         await feed.stop()

@@ -24,6 +24,7 @@ from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
 from mesh.identity.chunk_proof import sign_chunks
+from mesh.identity.gatekeeper import AdmissionPolicy
 from mesh.telemetry.telemetry import Telemetry
 from nodes.announce import Announcer
 from nodes.engine import EngineSpec, SyntheticKind
@@ -89,6 +90,8 @@ class InProcessMesh:
     folder: Path
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     telemetry: Telemetry = field(default_factory=Telemetry.off)
+    session: timedelta = timedelta(minutes=15)
+    """How long a node is let in for before it must prove anew who it is."""
 
     async def __aenter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +99,9 @@ class InProcessMesh:
         self.server = await self.stack.enter_async_context(EmbeddedServer(options))
         self.bus = await self.new_bus("test")
         await provision(self.bus.links, stream_specs(), consumer_specs())
-        await self.stack.enter_async_context(identity_service(self.server))
+        await self.stack.enter_async_context(
+            identity_service(self.server, AdmissionPolicy(rule="open", lasts=self.session))
+        )
         await self.bus.follow()
         self.user_api = UserApi(self.bus)
         await self.user_api.start()
@@ -177,7 +182,7 @@ class InProcessMesh:
         engine = open_engine(EngineSpec(engine="synthetic", slots=slots, token_delay_ms=delay_ms, synthetic=synthetic))
         replica = await engine.start()
         stack.push_async_callback(engine.stop)
-        link = await connect_device(self.server, node)
+        link = await connect_device(self.server, node, lasts=self.session)
         sign = partial(sign_chunks, device_did(name), device_key(name))
         worker = Worker(link, node, [Served(engine, replica)], self.telemetry, sign=sign)
         status = StatusReporter(link, node, worker, timedelta(seconds=interval_s))

@@ -16,10 +16,10 @@ from gateway.bridge.topics import Topics
 from gateway.bridge.wire import FORMATS, JSON
 
 if TYPE_CHECKING:
+    from gateway.auth.caller import Door
     from gateway.bridge.wire import Format
     from gateway.roster_feed import RosterFeed
     from mesh.bus.service_bus import Bus
-    from streams.tokens import Token
 
 MAX_CONNECTIONS: Final = 10_000
 SEND_BUFFER_BYTES: Final = 64 * 1024
@@ -27,26 +27,26 @@ SEND_BUFFER_BYTES: Final = 64 * 1024
 
 _HEARTBEAT_S: Final = 20.0
 _CLOSE_ANSWER_S: Final = 2.0
-_LOOK_AT_BUS_S: Final = 0.5
+_LOOK_S: Final = 0.5
 _HIGH_WATER_BYTES: Final = 64 * 1024
 
 
 class Bridge:
     """Serves ``/ws``. ``roster_feed`` is started and stopped by its owner."""
 
-    def __init__(self, bus: Bus, roster_feed: RosterFeed, account: Token) -> None:
-        """Prepare. Until callers prove who they are, all of them speak for ``account``."""
+    def __init__(self, bus: Bus, roster_feed: RosterFeed, door: Door) -> None:
+        """Prepare. ``door`` says who a caller is, and whether that still holds."""
         self._topics = Topics(bus, roster_feed)
-        self._account = account
+        self._door = door
         self._sessions: set[Session] = set()
         self._everybody = Audience()
         self._work: list[asyncio.Task[None]] = []
         self._bus = bus
 
     async def start(self) -> None:
-        """Begin to tell changes of the roster and of the bus."""
+        """Begin to tell changes of the roster and of the bus, and to look at who is connected."""
         self._work.append(asyncio.create_task(self._topics.roster.run(), name="bridge-roster"))
-        self._work.append(asyncio.create_task(self._watch_bus(), name="bridge-bus"))
+        self._work.append(asyncio.create_task(self._watch(), name="bridge-watch"))
 
     def dismiss(self) -> None:
         """End all connections with the code that says "come back at once, behind the last n that you have"."""
@@ -66,8 +66,11 @@ class Bridge:
 
         Raises:
             web.HTTPException: if it is no websocket request, asks for another protocol, or there is no room.
+            CredentialRefused: if it shows a credential that opens nothing.
+            BusError: if it cannot be known now who that is.
         """
         wire = _wanted_format(request)
+        caller = await self._door.credential(request) or self._door.local
         if len(self._sessions) >= MAX_CONNECTIONS:
             raise web.HTTPServiceUnavailable(text="too many websocket connections here", headers={"Retry-After": "5"})
         response = web.WebSocketResponse(
@@ -81,7 +84,8 @@ class Bridge:
         await response.prepare(request)
         transport = _limit_buffers(request)
         if transport is not None:
-            await self._run(Session(Client(response, transport, wire, self._account), self._topics))
+            client = Client(response, transport, wire, request.remote)
+            await self._run(Session(client, self._topics, self._door, caller))
         return response
 
     async def _run(self, session: Session) -> None:
@@ -93,12 +97,14 @@ class Bridge:
             self._sessions.discard(session)
             self._everybody.remove(session.outbox)
 
-    async def _watch_bus(self) -> None:
+    async def _watch(self) -> None:
         while True:
+            for session in tuple(self._sessions):
+                session.look_at_caller()
             if self._bus.is_connected != self._topics.bus_connected:
                 self._topics.bus_connected = self._bus.is_connected
                 self._everybody.tell(BusState(connected=self._bus.is_connected))
-            await asyncio.sleep(_LOOK_AT_BUS_S)
+            await asyncio.sleep(_LOOK_S)
 
 
 def _wanted_format(request: web.Request) -> Format:

@@ -47,6 +47,12 @@ BAD_FRAMES: Final = CloseCode(
     come_back="never",
     meaning="Frame after frame could not be read; the error frames before this say why.",
 )
+NOT_AUTHENTICATED: Final = CloseCode(
+    code=4401,
+    name="not authenticated",
+    come_back="never",
+    meaning="No key or session was shown in time, or it is no longer good; connect again with another.",
+)
 SLOW_READER: Final = CloseCode(
     code=4508,
     name="slow reader",
@@ -54,5 +60,5 @@ SLOW_READER: Final = CloseCode(
     meaning="You read too slowly; subscribe again with after = the last n that you have.",
 )
 
-CLOSE_CODES: Final = (STOPPING, INTERNAL, TOO_BIG, BAD_FRAMES, SLOW_READER)
+CLOSE_CODES: Final = (STOPPING, INTERNAL, TOO_BIG, BAD_FRAMES, NOT_AUTHENTICATED, SLOW_READER)
 """Every code that the bridge sends on purpose. 1006 means that the connection broke: come back after a pause."""

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from streams.access_events import Right, Role
 from streams.chat import FinishReason
 from streams.events import Outcome, TaskError, TaskEvent
 from streams.messages import NodeStatus
@@ -52,11 +53,18 @@ class CancelTask(FromClient, frozen=True, kw_only=True, tag="cancel"):
     reason: Annotated[str, Meta(max_length=256)] = "cancelled by the client"
 
 
+class Authenticate(FromClient, frozen=True, kw_only=True, tag="authenticate"):
+    """This is who I am. Where the gateway asks for it, the first frame; again before a session is over."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=4096)]
+    """An API key, or the token of a session. Programs may send it as ``Authorization`` when they connect."""
+
+
 class Ping(FromClient, frozen=True, kw_only=True, tag="ping"):
     """Are you there? Browsers cannot see the pings of the websocket protocol itself."""
 
 
-ClientFrame = Subscribe | Unsubscribe | CancelTask | Ping
+ClientFrame = Authenticate | Subscribe | Unsubscribe | CancelTask | Ping
 
 # --- gateway -> client -------------------------------------------------------------------------------------------
 
@@ -69,11 +77,22 @@ class Hello(FromGateway, frozen=True, kw_only=True, tag="hello"):
     """The first frame: who answers, and the limits of this connection."""
 
     protocol: str
-    account: str
+    account: str | None = None
+    """Left out where the gateway waits to be told who is there: send ``authenticate``."""
     now_ms: int
     max_frame_bytes: int
     max_subscriptions: int
     bus_connected: bool
+
+
+class Authenticated(FromGateway, frozen=True, kw_only=True, tag="authenticated"):
+    """For whom this connection speaks from now on, and until when."""
+
+    id: int
+    account: str
+    rights: tuple[Right, ...]
+    role: Role | None = None
+    expires_at_ms: int | None = None
 
 
 class BusState(FromGateway, frozen=True, kw_only=True, tag="bus"):
@@ -212,6 +231,7 @@ class Models(FromGateway, frozen=True, kw_only=True, tag="models"):
 
 GatewayFrame = (
     Hello
+    | Authenticated
     | BusState
     | Subscribed
     | Unsubscribed
@@ -225,9 +245,10 @@ GatewayFrame = (
     | Models
 )
 
-CLIENT_FRAMES: Final[tuple[type[FromClient], ...]] = (Subscribe, Unsubscribe, CancelTask, Ping)
+CLIENT_FRAMES: Final[tuple[type[FromClient], ...]] = (Authenticate, Subscribe, Unsubscribe, CancelTask, Ping)
 GATEWAY_FRAMES: Final[tuple[type[FromGateway], ...]] = (
     Hello,
+    Authenticated,
     BusState,
     Subscribed,
     Unsubscribed,

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiohttp import WSMsgType
 
+from gateway.auth.caller import NotAllowed, need
 from gateway.bridge import close_codes
 from gateway.bridge.frames import (
+    Authenticate,
+    Authenticated,
     Cancelled,
     CancelTask,
     ErrorFrame,
@@ -24,7 +27,7 @@ from gateway.bridge.outbox import Outbox, SlowReader
 from gateway.bridge.subscriptions import MAX_SUBSCRIPTIONS, Subscriptions
 from gateway.bridge.topics import RequestRefused, task_key
 from gateway.bridge.wire import Encoded, UnreadableFrame, read_frame
-from mesh.errors import BusError
+from mesh.errors import BusError, CredentialRefused, WrittenByNewer
 from streams.clock import now_ms
 
 if TYPE_CHECKING:
@@ -33,38 +36,43 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from gateway.auth.caller import Door
     from gateway.bridge.close_codes import CloseCode
     from gateway.bridge.frames import ClientFrame
     from gateway.bridge.topics import Topics
     from gateway.bridge.wire import Format
-    from streams.tokens import Token
+    from mesh.access.caller import Caller
 
 log = logging.getLogger(__name__)
 
 MAX_FRAME_BYTES: Final = 64 * 1024
 BAD_FRAMES_ALLOWED: Final = 8
 _CLOSE_S: Final = 5.0
+AUTHENTICATE_WITHIN_S: Final = 10.0
+"""How long somebody may stay who has not said who that is, where the gateway asks."""
 
 
 class Client(NamedTuple):
-    """Who is connected, and how frames look there."""
+    """What is connected, and how frames look there."""
 
     socket: web.WebSocketResponse[Any]
     """Decodes no text: frames are bytes to us."""
     transport: asyncio.WriteTransport
     wire: Format
-    account: Token
+    remote: str | None
 
 
 class Session:
     """Serves one connection from ``hello`` to the close frame."""
 
-    def __init__(self, client: Client, topics: Topics) -> None:
-        """Prepare; ``run`` serves."""
+    def __init__(self, client: Client, topics: Topics, door: Door, caller: Caller | None) -> None:
+        """Prepare; ``run`` serves. Without a caller nothing is served until somebody says who that is."""
         self._client = client
         self._topics = topics
+        self._door = door
+        self._caller = caller
         self._outbox = Outbox(client.wire, self._write)
-        self._subscriptions = Subscriptions(topics, client.account, self._outbox, self._on_failure)
+        self._subscriptions = None if caller is None else self._subscriptions_of(caller)
         self._over: asyncio.Future[CloseCode | None] = asyncio.get_running_loop().create_future()
         self._bad_frames = 0
 
@@ -78,18 +86,33 @@ class Session:
         if not self._over.done():
             self._over.set_result(code)
 
+    def look_at_caller(self) -> None:
+        """End the connection of somebody who would not be let in any more."""
+        if self._caller is not None and not self._door.still_holds(self._caller):
+            self.end(close_codes.NOT_AUTHENTICATED)
+
     async def run(self) -> None:
         """Serve until either side closes."""
         self._tell(self._hello())
+        late = asyncio.get_running_loop().call_later(AUTHENTICATE_WITHIN_S, self._end_stranger)
         work = [asyncio.create_task(self._until_it_stops(part)) for part in (self._outbox.run(), self._read())]
         try:
             code = await self._over
         finally:
+            late.cancel()
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
-            await self._subscriptions.close()
+            if self._subscriptions is not None:
+                await self._subscriptions.close()
         await self._close(code)
+
+    def _end_stranger(self) -> None:
+        if self._caller is None:
+            self.end(close_codes.NOT_AUTHENTICATED)
+
+    def _subscriptions_of(self, caller: Caller) -> Subscriptions:
+        return Subscriptions(self._topics, caller.account, self._outbox, self._on_failure)
 
     async def _until_it_stops(self, half: Coroutine[None, None, None]) -> None:
         """Run one half of the connection; however it stops, the connection ends."""
@@ -128,23 +151,66 @@ class Session:
     async def _serve(self, frame: ClientFrame) -> None:
         try:
             await self._answer(frame)
-        except RequestRefused as refusal:
+        except (RequestRefused, NotAllowed) as refusal:
             self._tell(_refusal(frame, refusal.code, refusal))
         except BusError as error:
             self._tell(_refusal(frame, "bus_unavailable", error))
 
     async def _answer(self, frame: ClientFrame) -> None:
         match frame:
-            case Subscribe():
-                await self._subscriptions.subscribe(frame)
-            case CancelTask():
-                key = task_key(self._client.account, frame.task)
-                outcome = await self._topics.cancel(key, frame.reason)
-                self._tell(Cancelled(id=frame.id, task=key.task, outcome=outcome.outcome))
+            case Authenticate():
+                await self._authenticate(frame)
             case Ping():
                 self._tell(Pong(id=frame.id, now_ms=now_ms()))
             case _:
-                self._subscriptions.unsubscribe(frame)
+                if self._caller is None or self._subscriptions is None:
+                    raise RequestRefused("not_authenticated", "send authenticate first, with a key or a session")
+                await self._answer_caller(frame, self._caller, self._subscriptions)
+
+    async def _answer_caller(
+        self, frame: Subscribe | Unsubscribe | CancelTask, caller: Caller, subscriptions: Subscriptions
+    ) -> None:
+        match frame:
+            case Subscribe():
+                need(caller, "read")
+                await subscriptions.subscribe(frame)
+            case Unsubscribe():
+                subscriptions.unsubscribe(frame)
+            case CancelTask():
+                need(caller, "chat")
+                key = task_key(caller.account, frame.task)
+                outcome = await self._topics.cancel(key, frame.reason)
+                self._tell(Cancelled(id=frame.id, task=key.task, outcome=outcome.outcome))
+
+    async def _authenticate(self, frame: Authenticate) -> None:
+        """Take somebody's word for who that is if it proves good; a stranger whose word does not is sent away."""
+        try:
+            caller = await self._door.credential_text(frame.token, self._client.remote)
+        except CredentialRefused as refusal:
+            self._tell(_refusal(frame, "not_authenticated", refusal))
+            if self._caller is None:
+                self.end(close_codes.NOT_AUTHENTICATED)
+            return
+        except WrittenByNewer as error:
+            raise RequestRefused("newer_version", str(error)) from error
+        if self._subscriptions is None or (self._account != caller.account and not self._subscriptions):
+            self._subscriptions = self._subscriptions_of(caller)
+        elif self._account != caller.account:
+            raise RequestRefused("another_account", f"this connection follows account {self._account}: open another")
+        self._caller = caller
+        self._tell(
+            Authenticated(
+                id=frame.id,
+                account=caller.account,
+                rights=tuple(sorted(caller.rights)),
+                role=caller.role,
+                expires_at_ms=caller.expires_at_ms,
+            )
+        )
+
+    @property
+    def _account(self) -> str | None:
+        return None if self._caller is None else self._caller.account
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -154,7 +220,7 @@ class Session:
     def _hello(self) -> Hello:
         return Hello(
             protocol=self._client.wire.subprotocol,
-            account=self._client.account,
+            account=self._account,
             now_ms=now_ms(),
             max_frame_bytes=MAX_FRAME_BYTES,
             max_subscriptions=MAX_SUBSCRIPTIONS,
@@ -182,5 +248,5 @@ def _refusal(frame: ClientFrame, code: str, error: Exception) -> ErrorFrame:
         message=str(error),
         id=frame.id,
         topic=frame.topic if isinstance(frame, Subscribe | Unsubscribe) else None,
-        task=None if isinstance(frame, Ping) else frame.task,
+        task=None if isinstance(frame, Ping | Authenticate) else frame.task,
     )

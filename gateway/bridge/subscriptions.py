@@ -47,6 +47,10 @@ class Subscriptions:
         self._held: dict[Channel, Leave] = {}
         self._followers: set[asyncio.Task[None]] = set()
 
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._held)
+
     async def subscribe(self, frame: Subscribe) -> None:
         """Join a topic: say so, then let it send.
 

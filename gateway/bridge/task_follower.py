@@ -35,11 +35,12 @@ class FrameMemory:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._frames: OrderedDict[tuple[str, int, int], Encoded] = OrderedDict()
+        self._frames: OrderedDict[tuple[TaskKey, int, int], Encoded] = OrderedDict()
 
     def frame(self, key: TaskKey, steps: Sequence[Step]) -> Encoded:
         """Return the frame with these steps, made now or before."""
-        name = (key.task, steps[0].state.n, steps[-1].state.n)
+        # With the account: clients choose the ids of their tasks, and two accounts may choose the same.
+        name = (key, steps[0].state.n, steps[-1].state.n)
         found = self._frames.get(name)
         if found is None:
             happened = (TaskHappening(task=key.task, writer=step.writer, event=step.event) for step in steps)

@@ -18,11 +18,13 @@ from streams.task_id import new_task_id, parse_task_id
 if TYPE_CHECKING:
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
+    from streams.tokens import Token
 
 
 class Asked(NamedTuple):
     """What a request is, as far as it matters here."""
 
+    account: Token
     path: str
     body: bytes
     model: str
@@ -54,7 +56,7 @@ async def admit(site: Site, asked: Asked, idempotency_key: str | None) -> Admitt
     if idempotency_key is not None:
         key, may_exist = await _keyed(site, asked, idempotency_key), True
     else:
-        key, may_exist = TaskKey(site.account, asked.wishes.task or new_task_id()), asked.wishes.task is not None
+        key, may_exist = TaskKey(asked.account, asked.wishes.task or new_task_id()), asked.wishes.task is not None
     if asked.goes_on:
         if not may_exist:
             raise _nothing_to_go_on_with()
@@ -72,30 +74,30 @@ async def admit(site: Site, asked: Asked, idempotency_key: str | None) -> Admitt
 async def _keyed(site: Site, asked: Asked, idempotency_key: str) -> TaskKey:
     digest, wanted = key_digest(idempotency_key), asked.wishes.task
     of_body = body_digest(asked.path, asked.body)
-    standing = await site.keys.find(site.account, digest)
+    standing = await site.keys.find(asked.account, digest)
     if standing is None and asked.goes_on and site.bus.core.has_choice:
         # The copy of the stream that has answered may lag behind.
         await asyncio.sleep(LAG_S)
-        standing = await site.keys.find(site.account, digest)
+        standing = await site.keys.find(asked.account, digest)
     if standing is None and asked.goes_on:
         raise _nothing_to_go_on_with()
     if standing is None:
         if (refusal := _refusal(site, asked)) is not None:
             raise refusal
         first = RequestKeyed(at_ms=now_ms(), task=wanted or new_task_id(), body_digest=of_body)
-        standing = await site.keys.claim(site.account, digest, first)
+        standing = await site.keys.claim(asked.account, digest, first)
     if standing.body_digest != of_body:
         raise _reused("another body")
     if wanted not in (None, standing.task):
         raise _reused(f"another {TASK}, {standing.task}")
-    return TaskKey(site.account, parse_task_id(standing.task))
+    return TaskKey(asked.account, parse_task_id(standing.task))
 
 
 def _refusal(site: Site, asked: Asked) -> ApiError | None:
     if (shortage := site.bus.stores.shortage) is not None:
         return store_full(shortage)
     try:
-        site.gate.check(site.account, asked.model, asked.wishes.urgency)
+        site.gate.check(asked.account, asked.model, asked.wishes.urgency)
     except TaskNotTaken as error:
         return not_taken(error)
     return None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from gateway.auth.caller import Door
+from gateway.auth.sign_in import SignIn
 from gateway.backlog_feed import BacklogFeed
 from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
@@ -16,22 +18,24 @@ from gateway.http.chat import ChatCompletions
 from gateway.http.health import Health
 from gateway.http.models import Models
 from gateway.http.origin import OriginPolicy
+from gateway.http.sign_ins import SignIns
 from gateway.http.site import SITE, Site
 from gateway.http.tasks import Tasks
 from gateway.http.wishes import Defaults
 from gateway.page import routes as page_routes
 from gateway.queue_gate import Limits, QueueGate
+from mesh.access.credentials_check import CredentialsCheck
 from mesh.telemetry.telemetry import Telemetry
-from streams.tokens import Token
+from streams.access import LOCAL
 
 if TYPE_CHECKING:
     from gateway.http.metrics_page import MetricsPage
     from gateway.roster_feed import RosterFeed
     from gateway.settings import GatewaySettings
+    from mesh.access.feed import AccessFeed
+    from mesh.access.session_keys import SessionKeys
     from mesh.bus.service_bus import Bus
-
-LOCAL: Final = Token("local")
-"""The account of a mesh that has no login yet."""
+    from streams.tokens import Token
 
 
 def build_app(
@@ -39,6 +43,8 @@ def build_app(
     roster_feed: RosterFeed,
     settings: GatewaySettings,
     *,
+    access: AccessFeed,
+    sessions: SessionKeys,
     account: Token = LOCAL,
     retention: timedelta = timedelta(days=1),
     tasks: DispatcherSettings | None = None,
@@ -51,7 +57,9 @@ def build_app(
         bus: connected, with its feed started.
         roster_feed: started.
         settings: how to serve.
-        account: whose tasks all requests are, until there is a login.
+        access: started.
+        sessions: what signs and verifies sessions.
+        account: for whom requests without a credential speak, where there may be such.
         retention: how long the mesh keeps tasks; older ids are refused.
         tasks: what the dispatchers go by too: the usual deadline, and models to wait for.
         telemetry: what to record; nothing, if not given.
@@ -63,10 +71,11 @@ def build_app(
         bus,
         roster_feed,
         settings,
-        account=account,
+        door=Door(CredentialsCheck(access, sessions), settings, account),
+        sign_in=SignIn(bus.core, access, sessions, settings),
         defaults=Defaults(
             urgency=settings.urgency,
-            on_disconnect=settings.disconnects.get(account, settings.on_disconnect),
+            on_disconnect=settings.on_disconnect,
             deadline=shared.deadline,
             retention=retention,
         ),
@@ -82,7 +91,7 @@ def build_app(
     app.on_startup.append(_on_startup)
     app.on_shutdown.append(_on_shutdown)
     _add_routes(app, site)
-    bridge = Bridge(bus, roster_feed, account)
+    bridge = Bridge(bus, roster_feed, site.door)
     bridge_routes.add_routes(app, bridge)
     site.leaving.on_begin(bridge.dismiss)
     page_routes.add_routes(app)
@@ -93,12 +102,16 @@ def build_app(
 
 def _add_routes(app: web.Application, site: Site) -> None:
     chat, models, tasks, health = ChatCompletions(site), Models(site), Tasks(site), Health(site)
+    sign_ins = SignIns(site)
     app.router.add_post("/v1/chat/completions", chat.create)
     app.router.add_get("/v1/models", models.list_all)
     app.router.add_get("/v1/models/{model:.+}", models.show)
     app.router.add_get("/v1/tasks/{task}", tasks.show)
     app.router.add_get("/v1/tasks/{task}/events", tasks.events, allow_head=False)
     app.router.add_post("/v1/tasks/{task}/cancel", tasks.cancel)
+    app.router.add_post("/v1/auth/challenge", sign_ins.challenge)
+    app.router.add_post("/v1/auth/login", sign_ins.login)
+    app.router.add_get("/v1/auth/me", sign_ins.me)
     app.router.add_get("/healthz", health.alive)
     app.router.add_get("/readyz", health.ready)
 

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from gateway.auth.caller import CALLER_KEY
+from gateway.bridge.routes import WEBSOCKET_PATH
 from gateway.http.errors import ApiError, from_exception, stopping, unexpected
 from gateway.http.site import REQUEST_ID_KEY, SITE, STARTED_KEY, TASK_KEY
 from gateway.http.wishes import REQUEST_ID, TASK, chosen_task, request_id
+from gateway.page.routes import FILES_ROUTE, PAGE_PATH
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -21,6 +24,16 @@ log = logging.getLogger(__name__)
 
 ALWAYS_SERVED: Final = frozenset({"/healthz", "/readyz"})
 """What a gateway that stops still answers."""
+
+OPEN_ROUTES: Final = frozenset(
+    {
+        *ALWAYS_SERVED,
+        *(PAGE_PATH, FILES_ROUTE),
+        *("/v1/auth/challenge", "/v1/auth/login", "/v1/auth/me"),
+        WEBSOCKET_PATH,
+    }
+)
+"""What is served to whoever asks; sign-ins and the websocket find out by themselves who that is."""
 
 PROCESSING_MS: Final = "openai-processing-ms"
 
@@ -44,7 +57,10 @@ def boundary(site: Site) -> Middleware:
             site.policy.check(request)
             if site.leaving.has_begun and request.path not in ALWAYS_SERVED:
                 raise stopping("Ask another gateway, or this one when it is back.")
-            return _preflight(request, site) or await handler(request)
+            if (preflight := _preflight(request, site)) is not None:
+                return preflight
+            await _identify(request, site)
+            return await handler(request)
         except web.HTTPException as error:
             if error.status < _FIRST_ERROR:
                 raise
@@ -55,12 +71,20 @@ def boundary(site: Site) -> Middleware:
     return pass_boundary
 
 
+async def _identify(request: web.Request, site: Site) -> None:
+    """Find out who asks, unless it does not matter. By the route that was found, never by how the path is spelt."""
+    resource = request.match_info.route.resource
+    if resource is None or resource.canonical not in OPEN_ROUTES:
+        request[CALLER_KEY] = await site.door.authenticate(request)
+
+
 async def sign(request: web.Request, response: web.StreamResponse) -> None:
     """Put on every answer what it belongs to, just before its head goes out."""
     headers = response.headers
     headers[REQUEST_ID] = request.get(REQUEST_ID_KEY) or request_id(request)
     headers["Server"] = "ig3"
-    headers["X-Content-Type-Options"] = "nosniff"
+    for name, value in request.app[SITE].protection.items():
+        headers.setdefault(name, value)
     started_s = request.get(STARTED_KEY)
     if started_s is not None:
         headers[PROCESSING_MS] = str(round((time.monotonic() - started_s) * 1000))

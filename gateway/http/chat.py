@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.auth.caller import caller_with, need_model
 from gateway.http.admission import Asked, admit
 from gateway.http.body import read_json_body
 from gateway.http.chat_request import read_chat_request
@@ -35,14 +36,16 @@ class ChatCompletions:
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         site = self._site
+        caller = caller_with(request, "chat")
         body = await read_json_body(request, site.settings)
         asked = read_chat_request(body)
+        need_model(caller, asked.model)
         if not site.is_known(asked.model):
             message = f"The model `{asked.model}` does not exist on this mesh; GET /v1/models lists those that do."
             raise ApiError(404, message, code="model_not_found", param="model")
-        wishes = read_wishes(request, asked.service_tier, site.defaults)
+        wishes = read_wishes(request, asked.service_tier, site.defaults_of(caller.account))
         goes_on = bool(asked.stream and wishes.after)
-        question = Asked(request.path, body, asked.model, wishes, goes_on)
+        question = Asked(caller.account, request.path, body, asked.model, wishes, goes_on)
         admitted = await admit(site, question, idempotency_key(request))
         request[TASK_KEY] = admitted.key.task
         measure = Measure(site, request, task=admitted.key.task, model=asked.model)

@@ -8,9 +8,11 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from gateway.auth.caller import NotAllowed
+from gateway.auth.refusal import SignInRefused
 from gateway.errors import GatewayError
 from gateway.queue_gate import TaskNotTaken
-from mesh.errors import BusError, StoreFull, WrittenByNewer
+from mesh.errors import BusError, CredentialRefused, StoreFull, WrittenByNewer
 from streams.errors import StreamsError
 from streams.events import TaskError
 from streams.messages import NEWER_VERSION
@@ -114,6 +116,8 @@ def from_exception(error: Exception) -> ApiError | None:
             return error
         case web.HTTPException():
             return _from_aiohttp(error)
+        case CredentialRefused() | NotAllowed() | SignInRefused():
+            return turned_away(error)
         case TaskNotTaken():
             return not_taken(error)
         case StoreFull():
@@ -126,6 +130,17 @@ def from_exception(error: Exception) -> ApiError | None:
             return ApiError(400, str(error), code="invalid_value")
         case _:
             return None
+
+
+def turned_away(error: CredentialRefused | NotAllowed | SignInRefused) -> ApiError:
+    """Whoever asks is not known (401), or may not do this (403)."""
+    match error:
+        case CredentialRefused():
+            return ApiError(401, str(error), code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+        case NotAllowed():
+            return ApiError(403, str(error), code=error.code)
+        case SignInRefused():
+            return ApiError(error.status, str(error), code=error.code)
 
 
 def unavailable(message: str) -> ApiError:

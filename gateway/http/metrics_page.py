@@ -8,6 +8,8 @@ from aiohttp import web
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from gateway.auth.caller import CALLER_KEY, need_operator
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
 
@@ -20,6 +22,7 @@ class MetricsPage:
         self._registry = CollectorRegistry()
         self.reader: MetricReader = PrometheusMetricReader(registry=self._registry)
 
-    async def show(self, _: web.Request) -> web.Response:
-        """Answer in Prometheus' text format."""
+    async def show(self, request: web.Request) -> web.Response:
+        """Answer in Prometheus' text format, which is of all accounts together."""
+        need_operator(request[CALLER_KEY])
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from gateway.auth.caller import CALLER_KEY, need_model
 from gateway.http.errors import ApiError
 
 if TYPE_CHECKING:
@@ -45,15 +46,16 @@ class Models:
         """Serve for ``site``."""
         self._feed = site.roster_feed
 
-    async def list_all(self, _: web.Request) -> web.Response:
-        """Answer with every model that a live node serves."""
-        views = self._feed.roster.models(now_s=self._feed.now_s())
-        body = ModelList(data=tuple(_model_object(view) for view in views))
+    async def list_all(self, request: web.Request) -> web.Response:
+        """Answer with every model that a live node serves and that the caller may ask."""
+        caller, views = request[CALLER_KEY], self._feed.roster.models(now_s=self._feed.now_s())
+        body = ModelList(data=tuple(_model_object(view) for view in views if caller.may_ask(view.model)))
         return web.Response(body=msgspec.json.encode(body), headers=_JSON)
 
     async def show(self, request: web.Request) -> web.Response:
         """Answer with one model; its id may hold slashes."""
         name = request.match_info["model"]
+        need_model(request[CALLER_KEY], name)
         view = self._feed.roster.model(name, now_s=self._feed.now_s())
         if view is None:
             reason = "is served by no node now" if self._feed.roster.knows(name) else "does not exist"

@@ -15,12 +15,17 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from gateway.errors import GatewayError
 from gateway.http.errors import ApiError, unexpected
+from gateway.http.protection import protection
 from gateway.http.site import SITE
 from gateway.http.wishes import REQUEST_ID, request_id
 from mesh.broker.port_owner import describe_owner
 from mesh.config.address import Address, parse_address
+from mesh.tls.contexts import renew, server_context
+from mesh.tls.watch import LOOK_EVERY, follow_files
 
 if TYPE_CHECKING:
+    import ssl
+
     from gateway.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
@@ -29,8 +34,11 @@ _BACKLOG: Final = 1024
 _SEND_BUFFER: Final = 128 * 1024
 """Bytes that the kernel keeps for a client that does not read; left to itself it keeps megabytes."""
 
-_FAREWELL_S: Final = 2.0
+FAREWELL_S: Final = 2.0
 """How long, behind the stop timeout, a client may take to be told where to go on."""
+
+_HANDSHAKE_S: Final = 10.0
+"""How long a client may take to come to terms about TLS."""
 
 _LINGER_S: Final = 2.0
 """How long to swallow the rest of a refused body, so that the client gets to read the refusal."""
@@ -48,17 +56,25 @@ class HttpServer:
         self._app = app
         self._settings = settings
         # aiohttp waits this long twice: for the request, then for its handler.
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_FAREWELL_S / 2)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=FAREWELL_S / 2)
         self._server: asyncio.Server | None = None
+        self._following: asyncio.Task[None] | None = None
         self.address = parse_address(settings.http)
+
+    @property
+    def url(self) -> str:
+        """Where it is served."""
+        return self.address.http_url if self._settings.tls is None else self.address.https_url
 
     async def __aenter__(self) -> Self:
         """Listen.
 
         Raises:
             PortInUse: if the port is taken.
+            TlsError: if the certificate or its key cannot be used.
             GatewayError: if there is no such address on this machine.
         """
+        tls = None if self._settings.tls is None else server_context(self._settings.tls)
         await self._runner.setup()
         _allow_many_connections()
         try:
@@ -68,17 +84,34 @@ class HttpServer:
             raise
         loop = asyncio.get_running_loop()
         self.address = Address(self.address.host, sock.getsockname()[1])
-        self._server = await loop.create_server(self._connection, sock=sock, backlog=_BACKLOG)
+        patience_s = None if tls is None else _HANDSHAKE_S
+        self._server = await loop.create_server(
+            self._connection, sock=sock, backlog=_BACKLOG, ssl=tls, ssl_handshake_timeout=patience_s
+        )
+        if tls is not None:
+            self._following = asyncio.create_task(self._follow_certificate(tls), name="http-certificate")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Take no more connections, let running answers end for as long as the settings say, then say goodbye."""
+        if self._following is not None:
+            self._following.cancel()
         leaving = self._app[SITE].leaving
         leaving.begin()
         if self._server is not None:
             self._server.close()
         await leaving.drain(self._settings.http_stop_timeout)
         await self._runner.cleanup()
+
+    async def _follow_certificate(self, context: ssl.SSLContext) -> None:
+        files = self._settings.tls
+        if files is None:
+            return
+
+        async def take() -> None:
+            renew(context, files)
+
+        await follow_files(files.given, take, every=LOOK_EVERY)
 
     def _connection(self) -> asyncio.Protocol:
         server = self._runner.server
@@ -115,7 +148,7 @@ class _Connection(web.RequestHandler):
             log.error("a request of %s failed with status %d: %s", request.remote, status, message, exc_info=exc)
             error = unexpected()
         response = error.response()
-        response.headers.update({REQUEST_ID: request_id(request), "Server": "ig3"})
+        response.headers.update({REQUEST_ID: request_id(request), "Server": "ig3", **protection(by_tls=False)})
         response.force_close()
         return response
 

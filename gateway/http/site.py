@@ -7,15 +7,19 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from gateway.http.leaving import Leaving
 from gateway.http.measuring import OpenAnswers
+from gateway.http.protection import protection
 from gateway.idempotency import IdempotencyKeys
 from gateway.submissions import Submissions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine
 
+    from gateway.auth.caller import Door
+    from gateway.auth.sign_in import SignIn
     from gateway.http.origin import OriginPolicy
     from gateway.http.wishes import Defaults
     from gateway.queue_gate import QueueGate
@@ -41,7 +45,8 @@ class Site:
         roster_feed: RosterFeed,
         settings: GatewaySettings,
         *,
-        account: Token,
+        door: Door,
+        sign_in: SignIn,
         defaults: Defaults,
         known_models: Collection[str],
         policy: OriginPolicy,
@@ -52,14 +57,17 @@ class Site:
         self.bus = bus
         self.roster_feed = roster_feed
         self.settings = settings
-        self.account = account
-        self.defaults = defaults
+        self.door = door
+        self.sign_in = sign_in
+        self._defaults = defaults
+        self._disconnects = settings.disconnects
         self.policy = policy
         self.telemetry = telemetry
         self.open_answers = OpenAnswers(telemetry)
         self.submissions = Submissions(bus.edge)
         self.keys = IdempotencyKeys(bus.core)
         self.gate = gate
+        self.protection = protection(by_tls=settings.tls is not None)
         self.leaving = Leaving()
         self._known_models = frozenset(known_models)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,6 +75,11 @@ class Site:
     def is_known(self, model: str) -> bool:
         """Whether a task for the model is taken: it was announced once, or is expected."""
         return self.roster_feed.roster.knows(model) or model in self._known_models
+
+    def defaults_of(self, account: Token) -> Defaults:
+        """What holds for an account's requests where they say nothing."""
+        on_disconnect = self._disconnects.get(account)
+        return self._defaults if on_disconnect is None else replace(self._defaults, on_disconnect=on_disconnect)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that outlives its request."""

@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from gateway.auth.caller import caller_with
 from gateway.http.chat_answer import UsageObject, usage_object
 from gateway.http.errors import ApiError
 from gateway.http.event_stream import KEEP_ALIVE, EventStream
@@ -28,6 +29,7 @@ from streams.task_id import created_ms
 if TYPE_CHECKING:
     from gateway.http.site import Site
     from mesh.bus.answer import Step
+    from streams.access_events import Right
 
 _JSON: Final = {"Content-Type": "application/json"}
 _KEEP_ALIVE: Final = b": %b\n\n" % KEEP_ALIVE
@@ -66,7 +68,7 @@ class Tasks:
 
     async def show(self, request: web.Request) -> web.Response:
         """Answer with what the task has become."""
-        key = self._key(request)
+        key = _key(request, "read")
         reader = Reader(self._site.bus.source, key)
         _, submission = await asyncio.gather(reader.catch_up(), self._site.submissions.find(key))
         if reader.state.n == 0 and submission is None:
@@ -76,7 +78,7 @@ class Tasks:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Send the task's events past a counter, and those to come until its end."""
-        key = self._key(request)
+        key = _key(request, "read")
         after = last_event_id(request)
         site = self._site
         with Follower(site.bus.source, key, after=after) as follower, site.leaving.reading(follower):
@@ -96,7 +98,7 @@ class Tasks:
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel the task; answers with how it ended, which may be that it was whole before."""
-        key = self._key(request)
+        key = _key(request, "chat")
         outcome = await cancel(self._site.bus, key, "cancelled over HTTP")
         if outcome.outcome == "unknown":
             raise unknown_task(key.task)
@@ -124,11 +126,6 @@ class Tasks:
                 await stream.send(b"event: error\ndata: %b\n\n" % error.body())
         return stream.response or web.Response(status=499)
 
-    def _key(self, request: web.Request) -> TaskKey:
-        key = TaskKey(self._site.account, task_in_path(request))
-        request[TASK_KEY] = key.task
-        return key
-
 
 class _CancelAnswer(Struct, frozen=True, kw_only=True):
     id: str
@@ -140,6 +137,13 @@ def event_frame(step: Step) -> bytes:
     """One event as a server-sent event: all of its fields in JSON, and who wrote it."""
     body = msgspec.json.encode(step.event)
     return b'id: %d\ndata: {"writer":"%b",%b\n\n' % (step.event.n, step.writer.encode(), body[1:])
+
+
+def _key(request: web.Request, right: Right) -> TaskKey:
+    """The task that the path names, in the account of whoever asks."""
+    key = TaskKey(caller_with(request, right).account, task_in_path(request))
+    request[TASK_KEY] = key.task
+    return key
 
 
 def _summary(key: TaskKey, state: TaskState, model: str | None) -> TaskSummary:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 PAGE_PATH: Final = "/"
 FILES_PATH: Final = "/page/{file:.+}"
+FILES_ROUTE: Final = "/page/{file}"
+"""The same as aiohttp names it, without the pattern."""
 
 _INDEX: Final = "index.html"
 

@@ -14,6 +14,7 @@ from mesh.broker.port_owner import port_is_taken
 from mesh.config.address import Address
 from mesh.errors import BrokerFailed, CredentialsError
 from mesh.secret_file import read_secret, write_secret_once
+from mesh.tls.contexts import TlsFiles
 
 ROUTE_PORT_DISTANCE: Final = 2000
 """Routes of a server that listens at 4222 are at 6222, as nats-server's own defaults are."""
@@ -38,6 +39,17 @@ class ClusterMember(Struct, frozen=True, kw_only=True):
     tls: Path | None = None
     """Folder with ``ca.pem``, ``server.pem`` and ``server-key.pem``, by which the servers know each other; None: routes
     are not encrypted, which suits one machine."""
+
+    @property
+    def tls_files(self) -> TlsFiles | None:
+        """The files in that folder."""
+        if self.tls is None:
+            return None
+        return TlsFiles(
+            cert=self.tls / "server.pem",
+            key=self.tls / "server-key.pem",
+            ca=self.tls / "ca.pem",
+        )
 
 
 def cluster_secret(data_dir: Path) -> str:
@@ -70,17 +82,17 @@ def cluster_variables(member: ClusterMember, secret: str) -> dict[str, str]:
         "ROUTE_LISTEN": str(member.listen),
         "ROUTE_PASSWORD": secret,
         "ROUTES": routes,
-        **({} if member.tls is None else _certificates(member.tls.absolute())),
+        **({} if member.tls_files is None else _certificates(member.tls_files)),
     }
     return {f"IG3_BROKER_{name}": json.dumps(value, ensure_ascii=False) for name, value in values.items()}
 
 
-def _certificates(folder: Path) -> dict[str, str]:
-    files = {"ROUTE_CA": "ca.pem", "ROUTE_CERT": "server.pem", "ROUTE_KEY": "server-key.pem"}
-    for name in files.values():
-        if not (folder / name).is_file():
-            raise CredentialsError(f"{folder / name} does not exist: deploy/cluster/make-certificates makes it")
-    return {variable: str(folder / name) for variable, name in files.items()}
+def _certificates(files: TlsFiles) -> dict[str, str]:
+    for path in files.given:
+        if not path.is_file():
+            raise CredentialsError(f"{path} does not exist: deploy/cluster/make-certificates makes it")
+    named = {"ROUTE_CA": files.ca, "ROUTE_CERT": files.cert, "ROUTE_KEY": files.key}
+    return {variable: str(path.absolute()) for variable, path in named.items() if path is not None}
 
 
 def free_ports(host: str, count: int) -> tuple[int, ...]:

@@ -158,6 +158,17 @@ class Credentials(Struct, frozen=True, kw_only=True):
         """
         return _load(data_dir / _FOLDER, name)
 
+    @property
+    def for_identity(self) -> IdentityCredentials:
+        """Those of an identity service."""
+        return IdentityCredentials(
+            core_service=self.core_service,
+            system=self.system,
+            identity=self.identity,
+            issuer=self.issuer,
+            sealed=self.sealed,
+        )
+
     def all(self) -> tuple[Credential, ...]:
         """Every user, in the order of the fields."""
         return (self.edge_service, self.core_service, self.system, self.identity, self.user)

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from mesh.broker.cluster import ClusterMember, cluster_secret, cluster_variables
+from mesh.broker.conf_text import fill, with_client_tls
 from mesh.broker.leaf import Hub, Uplink, uplink_variables, with_hub, with_uplink
+from mesh.broker.store_cipher import StoreCipher, cipher_lines, cipher_variables
 from mesh.broker.store_room import StoreLimits
 from mesh.config.address import Address
 from mesh.errors import BrokerFailed
+from mesh.tls.contexts import TlsFiles
 
 if TYPE_CHECKING:
     from mesh.broker.credentials import Credentials
@@ -43,11 +46,11 @@ _ENV_HEADER: Final = """\
 
 
 _ROUTES_HEADER: Final = """\
-# How this server joins its cluster, read by nats-cluster.conf. It holds the password of the routes.
+# How this server joins its cluster or its hub, and the key of an encrypted store: secrets, read by nats-server.
 """
 
 _CONF_HEADER: Final = """\
-# Made of nats.conf at each start of `ig3 broker`, with what a cluster or edge sites need; edit that and the settings.
+# Made of nats.conf at each start of `ig3 broker`, with what the settings ask for; edit that and the settings.
 """
 
 
@@ -63,6 +66,8 @@ class BrokerOptions(Struct, frozen=True, kw_only=True):
     monitor: Address = Address("127.0.0.1", 0)
     """The server's HTTP monitoring; it has no login, so keep it on loopback."""
     durability: Durability = "power"
+    encrypt_store: StoreCipher = "off"
+    """How the streams are encrypted on the disk, by the key in ``credentials/store.key``."""
     store_limit_bytes: Annotated[int, Meta(gt=0)] | None = None
     """Most that streams may take on the disk; None: half of what is free."""
     name: str = "ig3"
@@ -73,11 +78,18 @@ class BrokerOptions(Struct, frozen=True, kw_only=True):
     """None: no edge site can connect."""
     uplink: Uplink | None = None
     """None: this is no edge site."""
+    tls: TlsFiles | None = None
+    """What clients are shown; with ``ca``, they must show certificates of it. None: clients connect in plain text."""
 
     @property
     def folder(self) -> Path:
         """Where what belongs to this server alone lies."""
         return self.server_dir or self.data_dir
+
+    @property
+    def store(self) -> Path:
+        """Where its streams lie."""
+        return self.folder / STORE_FOLDER
 
 
 def find_binary() -> Path:
@@ -111,12 +123,14 @@ def find_conf(name: str = CONF_FILE) -> Path:
 
 
 def conf_for(options: BrokerOptions) -> Path:
-    """Return the configuration to run with: nats.conf itself, or one made of it for a cluster or for edge sites.
+    """Return the configuration to run with: nats.conf itself, or one made of it where the settings ask for more.
 
     Raises:
         BrokerFailed: if a part of it is missing.
     """
     whole = text = find_conf().read_text()
+    if lines := cipher_lines(options.encrypt_store):
+        text = fill(text, "encryption", lines)
     if options.cluster is not None:
         parts = (CLUSTER_CONF_FILE, *((CLUSTER_TLS_CONF_FILE,) if options.cluster.tls is not None else ()))
         inside = "\n".join(find_conf(part).read_text() for part in parts)
@@ -125,6 +139,8 @@ def conf_for(options: BrokerOptions) -> Path:
         text = with_hub(text, options.hub)
     if options.uplink is not None:
         text = with_uplink(text, options.uplink)
+    if options.tls is not None:
+        text = with_client_tls(text, options.tls)
     if text == whole:
         return find_conf()
     path = options.folder / CONF_FILE
@@ -171,14 +187,15 @@ def write_env_file(options: BrokerOptions, variables: dict[str, str]) -> Path:
     return path
 
 
-def routes_variables(options: BrokerOptions) -> dict[str, str]:
-    """Return what the configuration reads and nobody else may: how this server joins its cluster, or its hub.
+def secret_variables(options: BrokerOptions) -> dict[str, str]:
+    """Return what the configuration reads and nobody else may: passwords and seeds of links, the key of the store.
 
     Raises:
-        CredentialsError: if the cluster's password cannot be used.
+        CredentialsError: if the cluster's password or the key cannot be used.
     """
     routes = cluster_variables(options.cluster, cluster_secret(options.data_dir)) if options.cluster else {}
-    return routes | uplink_variables(options.uplink)
+    store = cipher_variables(options.data_dir, options.encrypt_store)
+    return routes | uplink_variables(options.uplink) | store
 
 
 def write_routes_env_file(options: BrokerOptions, variables: dict[str, str]) -> Path:

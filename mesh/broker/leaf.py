@@ -7,27 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
+from mesh.broker.conf_text import conf_lines, fill, tls_block
 from mesh.config.address import Address
-from mesh.errors import BrokerFailed
+from mesh.tls.contexts import TlsFiles
 from streams.sites import MESH_SUBJECTS, LinkRights
 from streams.topology import Account
 
 _ACCOUNTS: Final[tuple[Account, ...]] = ("EDGE", "CORE")
 _RECONNECT_S: Final = 1
-_HANDSHAKE_S: Final = 5
-
-
-class LeafTls(Struct, frozen=True, kw_only=True):
-    """Files in PEM. A hub shows ``cert``, a site trusts ``ca``; with ``ca`` at the hub too, sites show theirs."""
-
-    cert: Path | None = None
-    key: Path | None = None
-    ca: Path | None = None
 
 
 class LeafUser(Struct, frozen=True, kw_only=True):
@@ -43,7 +34,8 @@ class Hub(Struct, frozen=True, kw_only=True):
 
     listen: Address
     users: tuple[LeafUser, ...]
-    tls: LeafTls | None = None
+    tls: TlsFiles | None = None
+    """It shows ``cert``, and sites trust ``ca``; with ``ca`` here too, sites show theirs."""
 
 
 class Uplink(Struct, frozen=True, kw_only=True):
@@ -54,7 +46,7 @@ class Uplink(Struct, frozen=True, kw_only=True):
     """Where the hub is; empty: the site works by itself for now."""
     seeds: Mapping[Account, str]
     """Who this site is on its link in each account."""
-    tls: LeafTls | None = None
+    tls: TlsFiles | None = None
 
     def __repr__(self) -> str:
         """Show no seed: values end up in logs."""
@@ -65,9 +57,9 @@ def with_hub(conf: str, hub: Hub) -> str:
     """Return nats.conf with a door for the sites' links and a user for each."""
     for account in _ACCOUNTS:
         users = [_user(user) for user in hub.users if user.account == account]
-        conf = _fill(conf, f"sites {account}", users)
+        conf = fill(conf, f"sites {account}", users)
     # The broker knows them by itself and does not ask the identity service.
-    conf = _fill(conf, "sites AUTH", [json.dumps(user.public_key) for user in hub.users])
+    conf = fill(conf, "sites AUTH", [json.dumps(user.public_key) for user in hub.users])
     block = [
         f"host: {json.dumps(hub.listen.host)}",
         # nats-server reads 0 as its default port, and -1 as any free one.
@@ -76,12 +68,12 @@ def with_hub(conf: str, hub: Hub) -> str:
         "no_advertise: true",
         *_link_options(hub.tls, at_hub=True),
     ]
-    return f"{conf}\nleafnodes {{\n{_lines(block)}}}\n"
+    return f"{conf}\nleafnodes {{\n{conf_lines(block)}}}\n"
 
 
 def with_uplink(conf: str, uplink: Uplink) -> str:
     """Return nats.conf with a JetStream domain and a link to the hub in each account."""
-    conf = _fill(conf, "domain", [f"domain: {json.dumps(uplink.domain)}"])
+    conf = fill(conf, "domain", [f"domain: {json.dumps(uplink.domain)}"])
     if not uplink.hubs:
         return conf
     scheme = "nats-leaf" if uplink.tls is None else "tls"
@@ -94,7 +86,7 @@ def with_uplink(conf: str, uplink: Uplink) -> str:
         + " }"
         for account in _ACCOUNTS
     ]
-    inside = _lines([f"reconnect: {_RECONNECT_S}", f"remotes: [\n{_lines(remotes)}  ]"])
+    inside = conf_lines([f"reconnect: {_RECONNECT_S}", f"remotes: [\n{conf_lines(remotes)}  ]"])
     return f"{conf}\nleafnodes {{\n{inside}}}\n"
 
 
@@ -117,24 +109,5 @@ def _user(user: LeafUser) -> str:
     )
 
 
-def _link_options(tls: LeafTls | None, *, at_hub: bool) -> list[str]:
-    return ["compression: off", *([_tls_block(tls, at_hub=at_hub)] if tls is not None else [])]
-
-
-def _tls_block(tls: LeafTls, *, at_hub: bool) -> str:
-    files = {"cert_file": tls.cert, "key_file": tls.key, "ca_file": tls.ca}
-    parts = [f"{name}: {json.dumps(str(path.absolute()))}" for name, path in files.items() if path is not None]
-    if at_hub and tls.ca is not None:
-        parts.append("verify: true")
-    return f"tls {{ {', '.join([*parts, f'timeout: {_HANDSHAKE_S}'])} }}"
-
-
-def _fill(conf: str, mark: str, lines: list[str]) -> str:
-    line = f"#@ {mark}\n"
-    if conf.count(line) != 1:
-        raise BrokerFailed(f"nats.conf has no line {line.strip()!r}: this installation is damaged, install again")
-    return conf.replace(line, f"{line}{_lines(lines)}")
-
-
-def _lines(lines: list[str]) -> str:
-    return "".join(f"  {line}\n" for line in lines)
+def _link_options(tls: TlsFiles | None, *, at_hub: bool) -> list[str]:
+    return ["compression: off", *([tls_block(tls, asks=at_hub and tls.ca is not None)] if tls is not None else [])]

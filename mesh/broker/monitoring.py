@@ -56,11 +56,17 @@ async def stored_bytes(monitor: Address) -> dict[str, int]:
     return {account.name: account.storage for account in answer.account_details}
 
 
-class LeafLinks(Struct, frozen=True):
-    """The links of edge sites that the server holds now, by its own numbers."""
-
+class _Server(Struct):
     server_id: str
-    links: tuple[int, ...]
+
+
+async def server_id(monitor: Address) -> str:
+    """Return under which id the server takes orders in the system account.
+
+    Raises:
+        OSError: if the server does not answer.
+    """
+    return (await _get(monitor, "/varz", _Server)).server_id
 
 
 class _Leaf(Struct):
@@ -68,18 +74,16 @@ class _Leaf(Struct):
 
 
 class _Leafs(Struct):
-    server_id: str = ""
     leafs: tuple[_Leaf, ...] = ()
 
 
-async def leaf_links(monitor: Address) -> LeafLinks:
-    """Return which links of edge sites there are.
+async def leaf_links(monitor: Address) -> tuple[int, ...]:
+    """Return which links of edge sites the server holds now, by its own numbers.
 
     Raises:
         OSError: if the server does not answer.
     """
-    answer = await _get(monitor, "/leafz", _Leafs)
-    return LeafLinks(answer.server_id, tuple(leaf.id for leaf in answer.leafs))
+    return tuple(leaf.id for leaf in (await _get(monitor, "/leafz", _Leafs)).leafs)
 
 
 async def _get(monitor: Address, path: str, kind: type[T]) -> T:

@@ -12,17 +12,19 @@ from typing import IO, TYPE_CHECKING, Final, Self
 import msgspec
 from msgspec import Struct
 
+from mesh.access.session_keys import SessionKeys
 from mesh.broker.credentials import Credentials
 from mesh.broker.files import (
     broker_variables,
     conf_for,
     find_binary,
     half_of_disk,
-    routes_variables,
+    secret_variables,
     store_limits,
     write_env_file,
 )
 from mesh.broker.port_owner import describe_owner, port_is_taken
+from mesh.broker.store_cipher import settle_cipher
 from mesh.broker.store_watch import StoreWatch
 from mesh.config.address import Address, parse_address
 from mesh.errors import BrokerFailed, PortInUse, StoreInUse
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mesh.broker.files import BrokerOptions
+    from mesh.tls.contexts import TlsFiles
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +73,25 @@ class EmbeddedServer:
     @property
     def url(self) -> str:
         """Where clients connect."""
-        return self.address.nats_url
+        return self.address.nats_url if self._options.tls is None else self.address.tls_url
 
     @property
     def pid(self) -> int | None:
         """The process id of the server that runs now; None between two."""
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
+
+    @property
+    def certificates(self) -> tuple[TlsFiles, ...]:
+        """The files that nats-server reads for TLS, of each kind of connection that has it."""
+        options = self._options
+        found = (
+            options.tls,
+            None if options.hub is None else options.hub.tls,
+            None if options.uplink is None else options.uplink.tls,
+            None if options.cluster is None else options.cluster.tls_files,
+        )
+        return tuple(files for files in found if files is not None)
 
     def reconfigure(self, options: BrokerOptions) -> None:
         """Write the configuration for other edge sites; the server knows them when it reads it again."""
@@ -90,6 +105,7 @@ class EmbeddedServer:
             PortInUse: if somebody else listens there.
             StoreInUse: if another broker works on the same data folder.
             CredentialsError: if the credentials cannot be used.
+            StoreMismatch: if its streams were encrypted otherwise.
             BrokerFailed: if the server does not come up; the end of its log is in the message.
         """
         folder = self._options.folder
@@ -99,6 +115,9 @@ class EmbeddedServer:
             limit = self._options.store_limit_bytes or half_of_disk(folder)
             self._options = msgspec.structs.replace(self._options, store_limit_bytes=limit)
             self.credentials = Credentials.load_or_create(self._options.data_dir)
+            # With the credentials, so that whoever copies those to a gateway elsewhere has the same keys there.
+            SessionKeys.load_or_create(self._options.data_dir)
+            settle_cipher(self._options.store, self._options.data_dir, self._options.encrypt_store)
             if port_is_taken(self.address):
                 raise PortInUse(_port_message(self.address))
             await self._start()
@@ -127,7 +146,7 @@ class EmbeddedServer:
         options = msgspec.structs.replace(self._options, listen=self.address, monitor=self.monitor)
         variables = broker_variables(options, self.credentials)
         write_env_file(options, variables)
-        self._process = await self._spawn(variables | routes_variables(options))
+        self._process = await self._spawn(variables | secret_variables(options))
         ports = await self._wait_for_ports()
         self.address = self.address._replace(port=_port_of(ports.nats))
         self.monitor = self.monitor._replace(port=_port_of(ports.monitoring))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import ssl
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Struct
 
-from mesh.errors import BusRefused, BusUnavailable, BusUndecided
+from mesh.config.address import TLS_SCHEME
+from mesh.errors import BusRefused, BusUnavailable, BusUndecided, BusUntrusted
+from mesh.tls.contexts import ClientTls, client_context
 
 if TYPE_CHECKING:
     from nats.aio.client import Server
@@ -56,7 +59,9 @@ class LinkOptions(Struct, frozen=True, kw_only=True):
     """How to connect: by a key that the broker knows, or by a login that it asks the identity service about."""
 
     servers: tuple[str, ...]
-    """All servers of the cluster: where one does not serve, the others are tried."""
+    """All servers of the cluster: where one does not serve, the others are tried. If one is ``tls://``, all are."""
+    tls: ClientTls = ClientTls()
+    """How such servers prove who they are."""
     name: str
     inbox_prefix: str
     seed_file: Path | None = None
@@ -64,6 +69,11 @@ class LinkOptions(Struct, frozen=True, kw_only=True):
     connect_timeout: timedelta = timedelta(seconds=5)
     may_ask_streams: bool = False
     """Whether the broker lets this user ask JetStream: services may, devices and people may not."""
+
+    @property
+    def is_secured(self) -> bool:
+        """Whether nothing is said in plain text."""
+        return any(url.startswith(TLS_SCHEME) for url in self.servers)
 
 
 class _Turn:
@@ -96,11 +106,14 @@ class _Turn:
 class _Complaints:
     """What nats-py complains about. While the bus is away it repeats itself at each try: then once is enough."""
 
-    def __init__(self, client: DirectClient, name: str) -> None:
+    def __init__(self, client: DirectClient, options: LinkOptions) -> None:
         self._client = client
-        self._name = name
+        self._name = options.name
+        self._is_secured = options.is_secured
         self.turn = _Turn(client)
-        self.refused = asyncio.Event()
+        self.hopeless = asyncio.Event()
+        """Trying again changes nothing before somebody has decided otherwise."""
+        self.mistrust = ""
         self._said: dict[str, None] = {}
 
     def __str__(self) -> str:
@@ -108,9 +121,15 @@ class _Complaints:
 
     async def on_error(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
+        if self._is_secured and isinstance(error, (ssl.SSLError, ConnectionResetError)):
+            text = f"no TLS came about ({text}): a server without TLS, or one that wants another certificate of us"
         if _REFUSED in text.lower():
             self.turn.refusals += 1
-            self.refused.set()
+            self.hopeless.set()
+        elif isinstance(error, ssl.SSLCertVerificationError):
+            self.turn.refusals += 1
+            self.mistrust = error.verify_message
+            self.hopeless.set()
         if self._client.is_connected or text not in self._said:
             log.warning("connection %s: %s", self._name, text)
         if not self._client.is_connected:
@@ -140,16 +159,19 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
 
     Raises:
         BusRefused: if the broker does not let us in.
+        BusUntrusted: if what answers there does not prove to be the broker.
+        TlsError: if a certificate of ours cannot be used.
         BusUndecided: if nobody is there whom the broker could ask about us.
         BusUnavailable: if no server answers in time.
     """
-    complaints = _Complaints(client, options.name)
+    complaints = _Complaints(client, options)
     timeout_s = options.connect_timeout.total_seconds()
     where = ", ".join(options.servers)
-    connecting = asyncio.create_task(_connect(client, options, complaints))
-    refused = asyncio.create_task(complaints.refused.wait())
+    secured = _tls(options)
+    connecting = asyncio.create_task(_connect(client, options, complaints, secured))
+    hopeless = asyncio.create_task(complaints.hopeless.wait())
     try:
-        await asyncio.wait((connecting, refused), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((connecting, hopeless), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if connecting.done():
             connecting.result()
             return
@@ -158,12 +180,17 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
         reason = str(error) or str(complaints) or type(error).__name__
         raise BusUnavailable(f"cannot reach the bus at {where}: {reason}") from error
     finally:
-        refused.cancel()
+        hopeless.cancel()
         if not connecting.done():
             connecting.cancel()
             await asyncio.wait((connecting,))
     await client.leave()
-    if complaints.refused.is_set():
+    if complaints.mistrust:
+        raise BusUntrusted(
+            f"what answers at {where} does not prove to be the broker ({complaints.mistrust}): "
+            f"see nats_ca and nats_name in the settings"
+        )
+    if complaints.hopeless.is_set():
         raise BusRefused(
             f"cannot reach the bus at {where}: it does not let {options.name} in (Authorization Violation)"
         )
@@ -173,13 +200,16 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
     raise BusUnavailable(f"cannot reach the bus at {where}: {reason}")
 
 
-async def _connect(client: DirectClient, options: LinkOptions, complaints: _Complaints) -> None:
+async def _connect(
+    client: DirectClient, options: LinkOptions, complaints: _Complaints, secured: dict[str, Any]
+) -> None:
     await client.connect(
         servers=list(options.servers),
         name=options.name,
         inbox_prefix=options.inbox_prefix.encode(),
         nkeys_seed=str(options.seed_file) if options.seed_file else None,
         **_login(client, options.login),
+        **secured,
         error_cb=complaints.on_error,
         disconnected_cb=complaints.on_drop,
         reconnected_cb=complaints.on_return,
@@ -193,6 +223,17 @@ async def _connect(client: DirectClient, options: LinkOptions, complaints: _Comp
         connect_timeout=_USUAL_S if options.login is None else _DECIDED_WITHIN_S,
         skip_subject_validation=True,
     )
+
+
+def _tls(options: LinkOptions) -> dict[str, Any]:
+    if not options.is_secured:
+        return {}
+    # TLS from the first byte: nats-py would else do without where what answers does not ask for it.
+    return {
+        "tls": client_context(options.tls.files),
+        "tls_hostname": options.tls.name,
+        "tls_handshake_first": True,
+    }
 
 
 def _login(client: DirectClient, login: Login | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LEAVE_S: Final = 3.0
+LEAVE_S: Final = 3.0
 _EXPIRED: Final = ("user authentication expired", "user authentication revoked", "account authentication expired")
 """What the broker says before it ends a connection whose rights were given for a time."""
 
@@ -70,7 +70,7 @@ class DirectClient(Client):
         """Send what is queued and disconnect for good."""
         self.is_leaving = True
         try:
-            async with asyncio.timeout(_LEAVE_S):
+            async with asyncio.timeout(LEAVE_S):
                 await self.close()
         except (TimeoutError, ConnectionError):
             # A server that hangs, or has cut us off in this moment, takes nothing: what is queued for it is lost.

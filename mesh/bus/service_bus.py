@@ -16,6 +16,7 @@ from mesh.bus.live import LiveEvent, LiveFeed
 from mesh.bus.store_feed import StoreFeed
 from mesh.bus.store_version import refuse_newer_store
 from mesh.bus.task_log import TaskLog
+from mesh.tls.contexts import ClientTls
 from streams import subjects
 from streams.codec import decode_end_event, encode
 from streams.errors import StreamsError
@@ -36,6 +37,8 @@ class BusOptions(Struct, frozen=True, kw_only=True):
     """Where the bus is and who we are; ``results_streams`` must be what the mesh was provisioned with."""
 
     servers: tuple[str, ...]
+    tls: ClientTls = ClientTls()
+    """How servers that are reached over ``tls://`` prove who they are."""
     name: str
     """Unique among services: it is in the inbox prefix and in the broker's list of connections."""
     edge_seed: Path
@@ -124,6 +127,7 @@ def _link(options: BusOptions, seed: Path) -> LinkOptions:
     prefix = f"_INBOX.svc.{options.name}"
     return LinkOptions(
         servers=options.servers,
+        tls=options.tls,
         name=f"service:{options.name}",
         inbox_prefix=prefix,
         seed_file=seed,

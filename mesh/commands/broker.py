@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from mesh.access.session_keys import SessionKeys
 from mesh.broker.credentials import Credentials
 from mesh.broker.files import (
     broker_variables,
     conf_for,
     find_conf,
-    routes_variables,
+    secret_variables,
     write_env_file,
     write_routes_env_file,
 )
 from mesh.broker.server import EmbeddedServer
+from mesh.broker.store_cipher import settle_cipher
+from mesh.bus.broker_reload import follow_certificates
 from mesh.bus.provision import Action, provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.bus.store_feed import tell_store
@@ -63,12 +66,16 @@ Examples:
         *("nats", "data_dir", "durability", "results_streams", "replicas", "retention", "ended_retention"),
         *(
             "store_limit",
+            "encrypt_store",
             "monitor",
             "server_name",
             "server_dir",
             "routes",
             "route_listen",
             "route_tls",
+            "nats_tls_cert",
+            "nats_tls_key",
+            "nats_tls_ca",
             "log_level",
             "log_format",
         ),
@@ -93,8 +100,10 @@ def broker(env_only: bool, mesh: MeshSettings, site: SiteSettings) -> None:
 
 def _prepare(mesh: MeshSettings, options: BrokerOptions) -> None:
     credentials = Credentials.load_or_create(mesh.data_dir)
+    SessionKeys.load_or_create(mesh.data_dir)
+    settle_cipher(options.store, mesh.data_dir, options.encrypt_store)
     click.echo(write_env_file(options, broker_variables(options, credentials)))
-    if secret := routes_variables(options):
+    if secret := secret_variables(options):
         click.echo(write_routes_env_file(options, secret))
     if (conf := conf_for(options)) != find_conf():
         click.echo(conf)
@@ -123,7 +132,8 @@ def _changes(findings: list[Finding]) -> str:
 async def _look_after(mesh: MeshSettings, site: SiteSettings, server: EmbeddedServer, stop: asyncio.Event) -> None:
     async with await Bus.connect(_bus_options(mesh, server)) as bus:
         telling = tell_store(bus.core, token(mesh.server_name), lambda: server.store.shortage)
-        await unless(stop, _together(telling, follow_sites(mesh, site, server, bus)))
+        renewing = follow_certificates(server, mesh.nats_tls)
+        await unless(stop, _together(telling, renewing, follow_sites(mesh, site, server, bus)))
 
 
 async def _together(*works: Coroutine[object, object, None]) -> None:
@@ -133,6 +143,7 @@ async def _together(*works: Coroutine[object, object, None]) -> None:
 def _bus_options(mesh: MeshSettings, server: EmbeddedServer) -> BusOptions:
     return BusOptions(
         servers=(server.url,),
+        tls=mesh.nats_tls,
         name=f"broker-{mesh.server_name}",
         edge_seed=server.credentials.edge_service.seed_path,
         core_seed=server.credentials.core_service.seed_path,

@@ -8,6 +8,8 @@ from mesh.errors import SettingsError
 
 MAX_PORT: Final = 65535
 
+TLS_SCHEME: Final = "tls://"
+
 
 class Address(NamedTuple):
     """A host (name or IP address, IPv6 without brackets) and a port; port 0 means: pick a free one."""
@@ -25,9 +27,19 @@ class Address(NamedTuple):
         return f"nats://{self}"
 
     @property
+    def tls_url(self) -> str:
+        """The same as a URL for NATS clients that trust no plain text."""
+        return f"{TLS_SCHEME}{self}"
+
+    @property
     def http_url(self) -> str:
         """The same as a URL for HTTP clients."""
         return f"http://{self}"
+
+    @property
+    def https_url(self) -> str:
+        """The same as a URL for HTTP clients that trust no plain text."""
+        return f"https://{self}"
 
 
 def parse_address(text: str, *, default_host: str = "127.0.0.1") -> Address:
@@ -78,10 +90,10 @@ def listen_address(nats: str) -> Address:
     """Read the setting ``nats`` as the one address where a broker of our own listens.
 
     Raises:
-        SettingsError: if several servers are given, or one that is not plain NATS.
+        SettingsError: if several servers are given.
     """
     match nats_urls(nats):
-        case (url,) if url.startswith("nats://"):
-            return parse_address(url.removeprefix("nats://"))
+        case (url,):
+            return parse_address(url.partition("://")[2])
         case _:
             raise SettingsError(f"a broker listens on one HOST:PORT, not on {nats!r}")

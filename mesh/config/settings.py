@@ -14,9 +14,11 @@ from msgspec import NODEFAULT, Meta, Struct
 
 from mesh.broker.cluster import ClusterMember
 from mesh.broker.files import BrokerOptions, Durability
-from mesh.config.address import Address, addresses, listen_address, nats_urls, parse_address
+from mesh.broker.store_cipher import StoreCipher
+from mesh.config.address import TLS_SCHEME, Address, addresses, listen_address, nats_urls, parse_address
 from mesh.config.fields import SettingField, fields_of, read_value
 from mesh.errors import SettingsError
+from mesh.tls.contexts import ClientTls, TlsFiles
 from streams.tokens import token
 from streams.topology import Retention, StreamSpec, stream_specs
 
@@ -79,7 +81,7 @@ class UpSettings(Struct, frozen=True, kw_only=True):
     ] = 1
     stop_timeout: Annotated[
         timedelta, Meta(description="How long a process may take to stop before it is killed; more than it may drain.")
-    ] = timedelta(seconds=20)
+    ] = timedelta(seconds=40)
 
     def __post_init__(self) -> None:
         """Check what a type cannot say."""
@@ -93,7 +95,7 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
     nats: Annotated[
         str,
         Meta(
-            description="Where NATS is: HOST:PORT or a nats:// URL, several separated by commas; port 0: any free.",
+            description="Where NATS is: HOST:PORT, nats:// or tls://, several separated by commas; port 0: any free.",
             examples=["HOST:PORT"],
         ),
     ] = "127.0.0.1:4222"
@@ -101,6 +103,40 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
         Path(".ig3")
     )
     account: Annotated[str, Meta(description="The account whose tasks are sent and read.")] = "local"
+    api_key_file: Annotated[
+        Path | None,
+        Meta(
+            description="File with an API key of the account, for clients on other machines; none: the user of the data"
+            " folder.",
+            examples=["FILE"],
+        ),
+    ] = None
+    nats_ca: Annotated[
+        Path | None,
+        Meta(
+            description="Whose certificates brokers must show; none: those that the operating system trusts, over tls://.",
+            examples=["FILE"],
+        ),
+    ] = None
+    nats_name: Annotated[
+        str | None,
+        Meta(description="The name in the broker's certificate, where it is not the host in nats.", examples=["NAME"]),
+    ] = None
+    nats_client_cert: Annotated[
+        Path | None, Meta(description="Certificate to show to a broker that asks for one.", examples=["FILE"])
+    ] = None
+    nats_client_key: Annotated[Path | None, Meta(description="Private key of that certificate.", examples=["FILE"])] = (
+        None
+    )
+    nats_tls_cert: Annotated[
+        Path | None,
+        Meta(description="Certificate of a broker of our own; none: clients connect in plain text.", examples=["FILE"]),
+    ] = None
+    nats_tls_key: Annotated[Path | None, Meta(description="Private key of that certificate.", examples=["FILE"])] = None
+    nats_tls_ca: Annotated[
+        Path | None,
+        Meta(description="Whose certificates its clients must show; none: they need none.", examples=["FILE"]),
+    ] = None
     durability: Annotated[
         Durability,
         Meta(description="What an acknowledged event survives: a power cut, or only the death of a process (faster)."),
@@ -122,6 +158,10 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
             description="Most that streams may take on the disk; none: half of what is free.", extra={"unit": "bytes"}
         ),
     ] = None
+    encrypt_store: Annotated[
+        StoreCipher,
+        Meta(description="How a broker of our own encrypts its streams on the disk; set it before they are made."),
+    ] = "off"
     monitor: Annotated[
         str,
         Meta(
@@ -179,11 +219,32 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
         addresses(self.routes)
         token(self.server_name)
         token(self.account)
+        self._check_tls()
+
+    def _check_tls(self) -> None:
+        for key, value, other in (
+            ("nats_tls_cert", self.nats_tls_cert, self.nats_tls_key),
+            ("nats_client_cert", self.nats_client_cert, self.nats_client_key),
+        ):
+            if (value is None) != (other is None):
+                raise ValueError(f"{key} and {key.removesuffix('cert')}key are needed together")
+        if self.nats_tls_ca is not None and self.nats_tls_cert is None:
+            raise ValueError("a broker that asks for certificates (nats_tls_ca) shows one itself: give nats_tls_cert")
 
     @property
     def nats_urls(self) -> tuple[str, ...]:
-        """The servers to connect to."""
-        return nats_urls(self.nats)
+        """The servers to connect to; all ``tls://`` as soon as anything here asks for TLS."""
+        urls = nats_urls(self.nats)
+        asking = (self.nats_ca, self.nats_name, self.nats_client_cert, self.nats_tls_cert)
+        if not any(asking) and not any(url.startswith(TLS_SCHEME) for url in urls):
+            return urls
+        return tuple(TLS_SCHEME + url.partition("://")[2] for url in urls)
+
+    @property
+    def nats_tls(self) -> ClientTls:
+        """How servers that are reached over ``tls://`` prove who they are."""
+        files = TlsFiles(cert=self.nats_client_cert, key=self.nats_client_key, ca=self.nats_ca)
+        return ClientTls(files=files, name=self.nats_name)
 
     @property
     def listen(self) -> Address:
@@ -219,8 +280,10 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
         """How a broker of our own runs.
 
         Raises:
-            SettingsError: if ``nats`` names several servers.
+            SettingsError: if ``nats`` names several servers, or TLS without a certificate.
         """
+        if self.nats_tls_cert is None and TLS_SCHEME in self.nats:
+            raise SettingsError(f"a broker at {self.nats} needs a certificate: give nats_tls_cert and nats_tls_key")
         return BrokerOptions(
             data_dir=self.data_dir,
             server_dir=self.server_dir,
@@ -229,8 +292,16 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
             listen=self.listen,
             monitor=parse_address(self.monitor),
             durability=self.durability,
+            encrypt_store=self.encrypt_store,
             store_limit_bytes=self.store_limit,
+            tls=self._broker_tls,
         )
+
+    @property
+    def _broker_tls(self) -> TlsFiles | None:
+        if self.nats_tls_cert is None:
+            return None
+        return TlsFiles(cert=self.nats_tls_cert, key=self.nats_tls_key, ca=self.nats_tls_ca)
 
     @property
     def _cluster(self) -> ClusterMember | None:

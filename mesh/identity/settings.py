@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct
 
 from mesh.errors import InvalidDid
-from mesh.identity.peaq.options import DEFAULT_ATTRIBUTE, CacheOptions, ChainOptions
+from mesh.identity.peaq.options import DEFAULT_ATTRIBUTE, MAX_NAME_BYTES, CacheOptions, ChainOptions
 
 if TYPE_CHECKING:
     from mesh.identity.peaq.resolver import ResolverOptions
     from mesh.identity.peaq.rules import Trust
 
 _GENESIS: Final = re.compile(r"0x[0-9a-f]{64}")
+_ADDRESS_CHARACTERS: Final = 48
 _MOST_FOUND: Final = timedelta(minutes=5)
 _MOST_MISSING: Final = timedelta(seconds=30)
 
@@ -78,6 +79,8 @@ class IdentitySettings(Struct, frozen=True, kw_only=True):
         self._check_chain()
         if "{address}" not in self.peaq_attribute:
             raise ValueError("peaq_attribute needs {address}: each account has a document of its own")
+        if len(self.peaq_attribute.replace("{address}", "5" * _ADDRESS_CHARACTERS).encode()) > MAX_NAME_BYTES:
+            raise ValueError(f"peaq_attribute with an address in it is too long: {MAX_NAME_BYTES} bytes at most")
         if (
             not timedelta() <= self.did_cache <= _MOST_FOUND
             or not timedelta() <= self.did_cache_missing <= _MOST_MISSING

@@ -34,7 +34,13 @@ async def announced_models(mesh: MeshSettings) -> tuple[str, ...]:
     try:
         seed = Credentials.load_one(mesh.data_dir, "core-service").seed_path
         link = await Link.connect(
-            LinkOptions(servers=mesh.nats_urls, name="cli-models", inbox_prefix="_INBOX.svc.cli-models", seed_file=seed)
+            LinkOptions(
+                servers=mesh.nats_urls,
+                tls=mesh.nats_tls,
+                name="cli-models",
+                inbox_prefix="_INBOX.svc.cli-models",
+                seed_file=seed,
+            )
         )
     except (CredentialsError, BusError) as error:
         log.debug("the announced models cannot be read: %s", error)

@@ -32,6 +32,7 @@ async def open_bus(mesh: MeshSettings, command: str) -> Bus:
     return await Bus.connect(
         BusOptions(
             servers=mesh.nats_urls,
+            tls=mesh.nats_tls,
             name=f"cli-{command}-{os.getpid()}",
             edge_seed=edge.seed_path,
             core_seed=core.seed_path,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mesh.access.reading import read_access
 from mesh.inspection.findings import Report
 from mesh.inspection.services import projections_of_services
+from mesh.inspection.verify_dead import verify_dead
 from mesh.inspection.verify_roster import verify_roster
 from mesh.inspection.verify_tasks import verify_tasks
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from mesh.bus.service_bus import Bus
     from mesh.history.snapshots import SnapshotStore
+    from streams.tokens import Token
     from streams.topology import StreamSpec
 
 
@@ -32,10 +35,17 @@ async def verify(bus: Bus, streams: Iterable[StreamSpec], snapshots: SnapshotSto
     answers = await projections_of_services(bus.core)
     comparisons, differences = await verify_roster(bus.core, answers, snapshots)
     results = [spec.name for spec in streams if spec.subjects[0].startswith("results.")]
-    tasks = await verify_tasks(bus, results, answers)
+    tasks = await verify_tasks(bus, results, answers, await _erased(bus))
+    dead = await verify_dead(bus, tasks.dead)
     return Report(
-        comparisons=(*comparisons, *tasks.comparisons),
-        differences=(*differences, *tasks.differences),
+        comparisons=(*comparisons, *tasks.comparisons, dead.comparison),
+        differences=(*differences, *tasks.differences, *dead.differences),
         refused_writes=tasks.refused_writes,
         noise=tasks.noise,
     )
+
+
+async def _erased(bus: Bus) -> dict[Token, int]:
+    """Accounts whose content was erased, and up to when."""
+    accounts = (await read_access(bus.core)).access.accounts()
+    return {one.account: one.erased_at_ms for one in accounts if one.erased_at_ms is not None}

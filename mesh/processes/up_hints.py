@@ -50,5 +50,9 @@ def _settings_for_others(announced: Mapping[str, Ready], mesh: MeshSettings) -> 
     needed = {
         "IG3_NATS": nats if nats != usual.nats else "",
         "IG3_DATA_DIR": str(mesh.data_dir) if mesh.data_dir != usual.data_dir else "",
+        "IG3_NATS_CA": str(mesh.nats_ca or ""),
+        "IG3_NATS_NAME": mesh.nats_name or "",
+        "IG3_NATS_CLIENT_CERT": str(mesh.nats_client_cert or ""),
+        "IG3_NATS_CLIENT_KEY": str(mesh.nats_client_key or ""),
     }
     return "".join(f"{name}={shlex.quote(text)} " for name, text in needed.items() if text)

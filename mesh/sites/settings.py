@@ -7,8 +7,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from mesh.broker.leaf import LeafTls
 from mesh.config.address import Address, addresses, parse_address
+from mesh.tls.contexts import TlsFiles
 
 
 class SiteSettings(Struct, frozen=True, kw_only=True):
@@ -61,7 +61,7 @@ class SiteSettings(Struct, frozen=True, kw_only=True):
         return parse_address(self.leaf_listen) if self.leaf_listen else None
 
     @property
-    def tls(self) -> LeafTls | None:
+    def tls(self) -> TlsFiles | None:
         """The certificates; None: links are not encrypted."""
         files = (self.leaf_cert, self.leaf_key, self.leaf_ca)
-        return LeafTls(cert=self.leaf_cert, key=self.leaf_key, ca=self.leaf_ca) if any(files) else None
+        return TlsFiles(cert=self.leaf_cert, key=self.leaf_key, ca=self.leaf_ca) if any(files) else None

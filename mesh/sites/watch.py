@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-from msgspec import Struct
-
 from mesh.broker.monitoring import leaf_links
-from mesh.bus.dialing import LinkOptions
-from mesh.bus.link import Link
+from mesh.bus.broker_reload import ServerControl
 from mesh.bus.provision import provision
 from mesh.errors import BusError, CredentialsError, SiteError
 from mesh.sites.plan import broker_options, copies_of
@@ -24,6 +19,7 @@ if TYPE_CHECKING:
     from mesh.config.settings import MeshSettings
     from mesh.sites.records import SiteRecord
     from mesh.sites.settings import SiteSettings
+    from mesh.tls.contexts import ClientTls
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +27,6 @@ _LOOK_S: Final = 0.5
 _LINKS_PER_SITE: Final = 2
 _LOOKS: Final = 30
 """How often it is looked for sites that are on their way: one that is not there is asked again only 40 s later."""
-
-
-class _Error(Struct):
-    description: str = ""
-
-
-class _Answer(Struct):
-    error: _Error | None = None
 
 
 async def follow_sites(mesh: MeshSettings, site: SiteSettings, server: EmbeddedServer, bus: Bus) -> None:
@@ -52,7 +40,7 @@ async def follow_sites(mesh: MeshSettings, site: SiteSettings, server: EmbeddedS
             found = site_records(mesh.data_dir)
             if found != known:
                 server.reconfigure(broker_options(mesh, site))
-                await _reload(server, break_links=bool(set(known or ()) - set(found)))
+                await _reload(server, mesh.nats_tls, break_links=bool(set(known or ()) - set(found)))
                 await _await_links(server, _LINKS_PER_SITE * len(found))
                 await provision(bus.links, [spec for record in found for spec in copies_of(mesh, record)], ())
                 log.info("edge sites: %s", ", ".join(record.site for record in found) or "none")
@@ -62,36 +50,21 @@ async def follow_sites(mesh: MeshSettings, site: SiteSettings, server: EmbeddedS
         await asyncio.sleep(_LOOK_S)
 
 
-async def _reload(server: EmbeddedServer, *, break_links: bool) -> None:
+async def _reload(server: EmbeddedServer, tls: ClientTls, *, break_links: bool) -> None:
     """Have the server read its configuration again.
 
     It leaves the links that it has, whoever they belong to. Once they are broken, those of sites that are still welcome
     come back at once, and no other does.
     """
-    options = LinkOptions(
-        servers=(server.url,),
-        name="service:sites",
-        inbox_prefix="_INBOX.svc.sites",
-        seed_file=server.credentials.system.seed_path,
-    )
-    link = await Link.connect(options)
-    try:
+    async with ServerControl(server, tls) as control:
         held = await leaf_links(server.monitor)
-        await _ask(link, f"$SYS.REQ.SERVER.{held.server_id}.RELOAD", {})
-        for number in held.links if break_links else ():
-            await _ask(link, f"$SYS.REQ.SERVER.{held.server_id}.KICK", {"cid": number})
-    finally:
-        await link.close()
+        await control.reload()
+        for number in held if break_links else ():
+            await control.kick(number)
 
 
 async def _await_links(server: EmbeddedServer, count: int) -> None:
     for _ in range(_LOOKS):
-        if len((await leaf_links(server.monitor)).links) >= count:
+        if len(await leaf_links(server.monitor)) >= count:
             return
         await asyncio.sleep(_LOOK_S / 5)
-
-
-async def _ask(link: Link, subject: str, body: dict[str, int]) -> None:
-    answer = msgspec.json.decode((await link.request(subject, json.dumps(body).encode())).data, type=_Answer)
-    if answer.error is not None:
-        raise BusError(f"{subject.rpartition('.')[2]} was refused: {answer.error.description}")

@@ -89,9 +89,13 @@ class Answer:
             return await response.json()
 
 
-def start_node(parts: Parts, name: str, engine: str) -> Running:
-    # One model id for each engine, so that an answer stays with the engine under test.
-    model = ("--model-id", f"{engine}-model")
+def model_of(engine: str) -> str:
+    """One model id for each engine, so that an answer stays with the engine under test."""
+    return f"{engine}-model"
+
+
+def start_node(parts: Parts, name: str, engine: str, model_id: str | None = None) -> Running:
+    model = ("--model-id", model_id or model_of(engine))
     return parts.start(name, *ENGINES[engine], *model, "--id", name, "--heartbeat", "1s", "--drain", "0s")
 
 
@@ -103,14 +107,14 @@ async def nodes_of(parts: Parts, engine: str) -> tuple[str, str]:
     return names
 
 
-def new_answer(parts: Parts, session: ClientSession, engine: str) -> Answer:
-    return Answer(session, parts.urls["gateway-a"], f"{engine}-model")
+def new_answer(parts: Parts, session: ClientSession, model: str) -> Answer:
+    return Answer(session, parts.urls["gateway-a"], model)
 
 
-async def half_written(parts: Parts, session: ClientSession, engine: str) -> tuple[Answer, asyncio.Task[None], Running]:
+async def half_written(parts: Parts, session: ClientSession, model: str) -> tuple[Answer, asyncio.Task[None], Running]:
     """Have an answer begun by a node that stands still now: it cannot have been faster than this test."""
     while True:
-        answer = new_answer(parts, session, engine)
+        answer = new_answer(parts, session, model)
         reading = asyncio.create_task(answer.read())
         await until(partial(_is_under_way, answer, reading))
         node = parts.running[(await answer.summary())["node"]]
@@ -141,9 +145,9 @@ async def test_the_answer_of_a_node_that_stops_equals_the_uninterrupted_one(
     parts: Parts, session: ClientSession, engine: str
 ) -> None:
     names = await nodes_of(parts, engine)
-    whole = new_answer(parts, session, engine)
+    whole = new_answer(parts, session, model_of(engine))
     await whole.read()
-    handed, reading, node = await half_written(parts, session, engine)
+    handed, reading, node = await half_written(parts, session, model_of(engine))
     stop_now(node)
     await reading
     await assert_left(node)
@@ -155,12 +159,47 @@ async def test_the_answer_of_a_node_that_stops_equals_the_uninterrupted_one(
     parts.running[other].stop()
 
 
+@pytest.mark.parametrize("engines", [("xllamacpp", "llama-cpp-python"), ("llama-cpp-python", "xllamacpp")])
+async def test_another_engine_goes_on_from_the_text_of_a_node_that_hangs(
+    parts: Parts, session: ClientSession, engines: tuple[str, str]
+) -> None:
+    """The words may be others than the first engine would have found, but none is lost, and the reader sees no seam."""
+    begins, goes_on = (f"node-begins-{engines[0]}", f"node-goes-on-{engines[1]}")
+    model = f"{engines[0]}-or-another"
+    start_node(parts, begins, engines[0], model)
+    await asyncio.to_thread(parts.ready, begins)
+    answer, reading, node = await half_written(parts, session, model)
+    start_node(parts, goes_on, engines[1], model)
+    await asyncio.to_thread(parts.ready, goes_on)
+    await reading
+    summary = await answer.summary()
+    before, after = summary["shares"]
+    assert (summary["outcome"], summary["attempt"]) == ("completed", 2)
+    assert [before["node"], after["node"]] == [begins, goes_on]
+    assert min(before["chars"], after["chars"]) > 0
+    assert before["chars"] + after["chars"] == len(answer.text)
+    assert await seams(session, answer) == [None, "continued"]
+    assert answer.usage["completion_tokens"] <= TOKENS
+    assert answer.finish_reason in {"length", "stop"}
+    assert (answer.finish_reason == "length") == (answer.usage["completion_tokens"] == TOKENS)
+    os.kill(node.pid, signal.SIGCONT)
+    for running in (node, parts.running[goes_on]):
+        running.stop()
+
+
+async def seams(session: ClientSession, answer: Answer) -> list[str | None]:
+    """How each attempt at an answer joined what was there."""
+    async with session.get(f"{answer.url}/v1/tasks/{answer.task}/events") as response:
+        bodies = [event.json async for event in sse_events(response) if event.data is not None]
+    return [body.get("seam") for body in bodies if body["type"] == "task.assigned.v1"]
+
+
 async def test_a_node_and_its_dispatcher_may_stop_at_the_same_moment(parts: Parts, session: ClientSession) -> None:
     """And the other node need not be able to go on from a text: it writes it again, behind the reader's back."""
     names = await nodes_of(parts, REPLAYING)
-    whole = new_answer(parts, session, REPLAYING)
+    whole = new_answer(parts, session, model_of(REPLAYING))
     await whole.read()
-    handed, reading, node = await half_written(parts, session, REPLAYING)
+    handed, reading, node = await half_written(parts, session, model_of(REPLAYING))
     stop_now(parts.running["dispatcher-a"], node)
     parts.start("dispatcher-b")
     await reading

@@ -1,5 +1,7 @@
 """What the page shows when there is nothing yet, when something waits, and when something is lost."""
 
+import re
+
 import pytest
 from playwright.async_api import Browser, expect
 
@@ -58,6 +60,22 @@ async def test_a_node_that_vanishes_is_shown_as_gone(
         await node.vanish()
         await expect(shown).to_have_attribute("data-state", "gone")
         await expect(visit.page.get_by_text("0 of 1 live")).to_be_visible()
+
+
+async def test_a_node_has_a_rate_while_it_works_and_none_when_it_is_done(
+    browser: Browser, mesh: InProcessMesh, bridge: BridgeServer
+) -> None:
+    await mesh.add_dispatcher()
+    await mesh.add_node("busy", delay_ms=5, interval_s=600)
+
+    async with chromium.visit(browser, bridge.url) as visit:
+        shown = visit.page.get_by_test_id("node-busy")
+        await expect(shown).to_have_attribute("data-state", "live")
+        key = await mesh.submit(tokens=600)
+        await expect(shown).to_contain_text(re.compile(r"1/\d+ busy\s*[1-9][\d.]* tok/s"))
+        await mesh.steps(key)
+        # Its last report has the rate of the second before.
+        await expect(shown).to_contain_text(re.compile(rf"0/\d+ busy\s*{UNKNOWN} tok/s"))
 
 
 async def test_an_unknown_task_in_the_address_is_told(

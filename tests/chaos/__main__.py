@@ -11,13 +11,14 @@ from pathlib import Path
 
 from tests.chaos.campaign import Campaign, Load, Outcome
 from tests.chaos.faults import FAULTS, Fault, kill_services
-from tests.chaos.figures import rows, summary, table
+from tests.chaos.figures import Row, rows, summary, table, too_slow
 from tests.chaos.fleet import Size, running_fleet
 
 _MINUTE_S = 60.0
 _ABOUT_S = 12.0
 """What one fault takes, with what makes it good and the pause behind it."""
 _PAUSE_S = 8.0
+_BURST = 200
 
 
 def main() -> int:
@@ -29,14 +30,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="ig3-chaos-", ignore_cleanup_errors=True) as folder:
         size = Size(servers=asked.cluster, nodes=asked.nodes, token_delay_ms=asked.token_delay_ms)
         with running_fleet(Path(folder), size) as fleet:
-            load = Load(http_readers=asked.answers * 4 // 5, bus_readers=asked.answers // 5)
+            load = _load(asked.answers)
             begun_s = time.monotonic()
             streamed = asyncio.run(Campaign(fleet, load, asked.seed).run(_plan(asked), pause_s=_PAUSE_S))
             _print(f"Faults while {asked.answers} answers stream ({time.monotonic() - begun_s:.0f} s)", streamed)
-            burst = Load(http_readers=200, bus_readers=0, tokens=40)
+            burst = Load(http_readers=_BURST * 4 // 5, websocket_readers=_BURST // 5, bus_readers=0, tokens=80)
             flooded = asyncio.run(Campaign(fleet, burst, asked.seed).burst((kill_services,)))
             _print("Dispatcher and gateway killed with 200 tasks in flight", flooded)
-    broken = [*streamed.findings.broken, *flooded.findings.broken]
+    broken = [*streamed.findings.broken, *too_slow(_rows(streamed)), *flooded.findings.broken]
+    if flooded.in_flight < _BURST:
+        broken.append(f"only {flooded.in_flight} of {_BURST} tasks were in flight when the services were killed")
     print("\n".join(["", f"promises broken: {len(broken)}", *broken]))
     return 1 if broken else 0
 
@@ -60,9 +63,18 @@ def _plan(asked: argparse.Namespace) -> list[Fault]:
     return plan
 
 
+def _load(answers: int) -> Load:
+    others = answers // 5
+    return Load(http_readers=answers - 2 * others, websocket_readers=others, bus_readers=others)
+
+
+def _rows(outcome: Outcome) -> dict[str, Row]:
+    return rows(outcome.injections, outcome.transcripts, outcome.records)
+
+
 def _print(title: str, outcome: Outcome) -> None:
     print(f"\n{title}\n")
-    print(table(rows(outcome.injections, outcome.transcripts, outcome.records)))
+    print(table(_rows(outcome)))
     print(f"\n{summary(outcome.findings)}", flush=True)
 
 

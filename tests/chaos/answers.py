@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWSTimeout
 
 from mesh.client.client import Client
 from mesh.errors import MeshError
@@ -22,7 +22,9 @@ PATIENCE_S = 180.0
 """Far longer than any fault lasts: an answer that takes longer is lost."""
 
 _PAUSE_S = 0.2
+_CONNECT_S = 5.0
 _SILENCE = ClientTimeout(total=None, sock_connect=3, sock_read=8)
+_WS_SILENCE = ClientWSTimeout(ws_receive=8, ws_close=1)  # pyright: ignore[reportCallIssue] - fields of attrs
 _HOPELESS = frozenset({"attempts_exhausted", "deadline_exceeded", "task_cancelled", "invalid_result"})
 
 
@@ -117,21 +119,15 @@ class HttpReader(_Cut):
     async def _connect(self, transcript: Transcript) -> None:
         url = self._url(self._turn)
         self._turn += 1
-        body = {
-            "model": SYNTHETIC,
-            "messages": [{"role": "user", "content": transcript.question}],
-            "max_tokens": transcript.tokens,
-            "stream": True,
-        }
         headers = {"x-ig3-task": transcript.task}
         if transcript.last:
             headers["Last-Event-ID"] = str(transcript.last)
         try:
             async with self._session.post(
-                f"{url}/v1/chat/completions", json=body, headers=headers, timeout=_SILENCE
+                f"{url}/v1/chat/completions", json=_asked(transcript), headers=headers, timeout=_SILENCE
             ) as response:
                 if response.status != 200:
-                    self._refused(transcript, response.status, await response.text())
+                    _refused(transcript, response.status, await response.text())
                 else:
                     await self._take(transcript, sse_events(response))
                     return
@@ -146,11 +142,62 @@ class HttpReader(_Cut):
             elif event.data is not None:
                 _take_event(transcript, event)
 
-    def _refused(self, transcript: Transcript, status: int, body: str) -> None:
-        """Gateways that have just started, or do not reach the bus, say so; what is final is noted."""
-        code = json.loads(body)["error"]["code"] if body.startswith("{") else ""
-        if 400 <= status < 429 or code in _HOPELESS:
-            transcript.problem = f"{status}: {body}"
+
+class WebsocketReader(_Cut):
+    """Asks over HTTP, hangs up, and follows the task over the websocket; comes back to the next gateway."""
+
+    def __init__(self, session: ClientSession, url: Callable[[int], str], first: int) -> None:
+        super().__init__()
+        self._session = session
+        self._url = url
+        self._turn = first
+        self._is_submitted = False
+
+    async def read(self, question: str, tokens: int) -> Transcript:
+        """Ask and read to the end, however often it is cut off."""
+        self._is_submitted = False
+        transcript = Transcript(question=question, tokens=tokens, way="websocket")
+        return await self._persist(transcript, lambda: self._connect(transcript))
+
+    async def _connect(self, transcript: Transcript) -> None:
+        url = self._url(self._turn)
+        self._turn += 1
+        try:
+            if not self._is_submitted:
+                await self._submit(transcript, url)
+            if self._is_submitted:
+                await self._follow(transcript, url)
+        except (ClientError, TimeoutError):
+            pass
+        await asyncio.sleep(0 if transcript.is_whole else _PAUSE_S)
+
+    async def _submit(self, transcript: Transcript, url: str) -> None:
+        headers = {"x-ig3-task": transcript.task, "x-ig3-on-disconnect": "continue"}
+        async with self._session.post(
+            f"{url}/v1/chat/completions", json=_asked(transcript), headers=headers, timeout=_SILENCE
+        ) as response:
+            if response.status == 200:
+                self._is_submitted = True
+            else:
+                _refused(transcript, response.status, await response.text())
+
+    async def _follow(self, transcript: Transcript, url: str) -> None:
+        async with asyncio.timeout(_CONNECT_S):
+            ws = await self._session.ws_connect(f"{url}/ws", timeout=_WS_SILENCE)
+        async with ws:
+            await ws.send_json(
+                {"type": "subscribe", "id": 1, "topic": "task", "task": transcript.task, "after": transcript.last}
+            )
+            async for message in ws:
+                frame = message.json()
+                for item in frame.get("events", ()):
+                    event = item["event"]
+                    transcript.take(event["n"], event.get("text", ""))
+                if frame["type"] == "over":
+                    transcript.is_whole = True
+                    return
+                if frame["type"] == "error":
+                    return
 
 
 class BusReader(_Cut):
@@ -176,6 +223,22 @@ class BusReader(_Cut):
             async for piece in answer:
                 transcript.take(piece.n, piece.text)
             transcript.is_whole = True
+
+
+def _asked(transcript: Transcript) -> dict[str, object]:
+    return {
+        "model": SYNTHETIC,
+        "messages": [{"role": "user", "content": transcript.question}],
+        "max_tokens": transcript.tokens,
+        "stream": True,
+    }
+
+
+def _refused(transcript: Transcript, status: int, body: str) -> None:
+    """Gateways that have just started, or do not reach the bus, say so; what is final is noted."""
+    code = json.loads(body)["error"]["code"] if body.startswith("{") else ""
+    if 400 <= status < 429 or code in _HOPELESS:
+        transcript.problem = f"{status}: {body}"
 
 
 def _take_event(transcript: Transcript, event: Sse) -> None:

@@ -41,6 +41,12 @@ class TaskRecord:
     text: str = ""
     ends: list[EndEvent] = field(default_factory=list[EndEvent])
 
+    @property
+    def written_at_ns(self) -> int | None:
+        """When the last chunk was stored."""
+        last = (line for line in self.lines if isinstance(line.event, TaskChunk) and line.event.finish_reason)
+        return next((line.at_ns for line in last), None)
+
     def take(self, at_ns: int, writer: str, event: TaskEvent) -> None:
         """Fold one stored event."""
         following = advance(self.state, writer, event)

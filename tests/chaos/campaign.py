@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from aiohttp import ClientSession, TCPConnector
 
 from mesh.client.client import Client, connect
-from tests.chaos.answers import BusReader, HttpReader, Reader, Transcript
+from tests.chaos.answers import BusReader, HttpReader, Reader, Transcript, WebsocketReader
 from tests.chaos.audit import Findings, TaskRecord, audit, open_streams, read_all
 from tests.chaos.faults import Fault, Field, Injection
 from tests.chaos.fleet import Fleet
@@ -22,7 +22,8 @@ _POLL_S = 0.2
 class Load:
     """How much is asked for at once."""
 
-    http_readers: int = 40
+    http_readers: int = 30
+    websocket_readers: int = 10
     bus_readers: int = 10
     tokens: int = 60
     warm_up_tokens: int = 3
@@ -37,6 +38,12 @@ class Outcome:
     injections: list[Injection] = field(default_factory=list[Injection])
     records: dict[str, TaskRecord] = field(default_factory=dict[str, TaskRecord])
     findings: Findings = field(default_factory=Findings)
+
+    @property
+    def in_flight(self) -> int:
+        """How many answers were not whole, as the log has it, when the first fault was injected."""
+        at_ns = self.injections[0].at_ns
+        return sum(record.written_at_ns is None or record.written_at_ns > at_ns for record in self.records.values())
 
 
 class Campaign:
@@ -98,7 +105,10 @@ class Campaign:
     async def _open_readers(self) -> AsyncIterator[list[Reader]]:
         async with ClientSession(connector=TCPConnector(limit=0)) as session, await self._connect() as client:
             over_http = [HttpReader(session, self._fleet.url, number) for number in range(self._load.http_readers)]
-            yield [*over_http, *(BusReader(client) for _ in range(self._load.bus_readers))]
+            over_websocket = [
+                WebsocketReader(session, self._fleet.url, number) for number in range(self._load.websocket_readers)
+            ]
+            yield [*over_http, *over_websocket, *(BusReader(client) for _ in range(self._load.bus_readers))]
 
     async def _connect(self) -> Client:
         place = self._fleet.parts.place

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from tests.chaos.answers import Reader
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import IDENTITIES, Fleet
 
 HANG_S = 7.0
 """Longer than it takes to find out that a node hangs, and than the queue waits for a dispatcher."""
@@ -65,6 +65,15 @@ async def _hang(field: Field, kind: str, name: str, seconds: float, *, pid: int 
         os.kill(pid, signal.SIGCONT)
 
 
+async def _cut(field: Field, kind: str, name: str, seconds: float) -> None:
+    field.begin(kind, name)
+    field.fleet.lines.cut(name)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        field.fleet.lines.heal()
+
+
 async def kill_node(field: Field) -> None:
     """A device loses power."""
     await _kill(field, "node killed", field.chance.choice(field.fleet.nodes))
@@ -73,6 +82,11 @@ async def kill_node(field: Field) -> None:
 async def hang_node(field: Field) -> None:
     """A device stands still, and wakes when its tasks are somebody else's."""
     await _hang(field, "node hung", field.chance.choice(field.fleet.nodes), HANG_S)
+
+
+async def cut_node(field: Field) -> None:
+    """A device's cable is pulled; when it is back, what it wrote meanwhile arrives, for tasks that are another's."""
+    await _cut(field, "node cut off", field.chance.choice(field.fleet.nodes), HANG_S)
 
 
 async def kill_dispatcher(field: Field) -> None:
@@ -85,6 +99,16 @@ async def hang_dispatcher(field: Field) -> None:
     await _hang(field, "dispatcher hung", field.chance.choice(field.fleet.dispatchers), HANG_S)
 
 
+async def cut_dispatcher(field: Field) -> None:
+    """A dispatcher does not reach the bus for longer than the queue waits; then its tasks are another's."""
+    await _cut(field, "dispatcher cut off", field.chance.choice(field.fleet.dispatchers), HANG_S)
+
+
+async def kill_identity(field: Field) -> None:
+    """All who decide about connections die: who is connected stays, and writes on."""
+    await _kill(field, "identity killed", *IDENTITIES)
+
+
 async def kill_gateway(field: Field) -> None:
     """A gateway dies with all its connections; its readers come back to another one."""
     await _kill(field, "gateway killed", field.chance.choice(field.fleet.gateways))
@@ -93,6 +117,11 @@ async def kill_gateway(field: Field) -> None:
 async def hang_gateway(field: Field) -> None:
     """A gateway stands still."""
     await _hang(field, "gateway hung", field.chance.choice(field.fleet.gateways), SHORT_HANG_S)
+
+
+async def cut_gateway(field: Field) -> None:
+    """A gateway does not reach the bus; its readers are connected, and hear nothing."""
+    await _cut(field, "gateway cut off", field.chance.choice(field.fleet.gateways), SHORT_HANG_S)
 
 
 async def kill_server(field: Field) -> None:
@@ -136,10 +165,14 @@ async def kill_one_of_each(field: Field) -> None:
 FAULTS: tuple[Fault, ...] = (
     kill_node,
     hang_node,
+    cut_node,
     kill_dispatcher,
     hang_dispatcher,
+    cut_dispatcher,
+    kill_identity,
     kill_gateway,
     hang_gateway,
+    cut_gateway,
     kill_server,
     hang_server,
     kill_broker,

@@ -15,6 +15,9 @@ from tests.chaos.faults import Injection
 NOTICEABLE_S = 0.5
 """A pause shorter than this is one that the synthetic engine and a busy machine make by themselves."""
 LOOK_AHEAD_S = 20.0
+NODE_FAULTS = frozenset({"node killed", "node hung", "node cut off"})
+DETECTED_S = 5.0
+CONTINUED_S = 3.0
 _SECOND_NS = 1_000_000_000
 LOOK_AHEAD_NS = round(LOOK_AHEAD_S * _SECOND_NS)
 
@@ -73,6 +76,24 @@ def _take_detection(row: Row, injection: Injection, until_ns: int, records: Iter
             later = (other.at_ns for other in record.lines[index:] if isinstance(other.event, TaskChunk))
             if (first := next(later, None)) is not None:
                 row.continued_s.append((first - line.at_ns) / _SECOND_NS)
+
+
+def too_slow(measured: dict[str, Row]) -> list[str]:
+    """Say where a lost node was noticed, or its answers went on, later than promised.
+
+    The promise is that of a machine that is not busy: half of the answers must keep it, and all of them twice that.
+    """
+    slow: list[str] = []
+    for kind, row in sorted(measured.items()):
+        if kind not in NODE_FAULTS:
+            continue
+        for what, values, promised_s in (
+            ("noticed", row.detected_s, DETECTED_S),
+            ("the answer went on", row.continued_s, CONTINUED_S),
+        ):
+            if values and (percentile(values, 50) > promised_s or max(values) > 2 * promised_s):
+                slow.append(f"{kind}: {what} after {_range(values)} s; promised are {promised_s:g} s")
+    return slow
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

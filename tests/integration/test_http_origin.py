@@ -1,5 +1,6 @@
 """A foreign page in a browser must not reach a mesh on loopback: by no name, from no origin, by no websocket."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -136,5 +137,22 @@ async def test_without_a_list_nobody_is_a_friend(mesh: InProcessMesh) -> None:
         assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_no_answer_is_sniffed_for_another_type(gateway: HttpGateway) -> None:
-    assert (await gateway.get("/healthz")).headers["X-Content-Type-Options"] == "nosniff"
+@pytest.mark.parametrize("path", ["/", "/page/main.js", "/healthz", "/v1/models", "/nothing", "/v1/tasks/nonsense"])
+async def test_every_answer_tells_browsers_to_be_careful(gateway: HttpGateway, path: str) -> None:
+    headers = (await gateway.get(path)).headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Frame-Options"] == "DENY"
+    # Told over plain HTTP it would mean nothing, and over TLS of somebody else's making it would lock the name.
+    assert "Strict-Transport-Security" not in headers
+
+
+async def test_an_answer_to_what_is_not_http_is_careful_too(gateway: HttpGateway) -> None:
+    reader, writer = await asyncio.open_connection(*gateway.server.address)
+    writer.write(b"nonsense\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.")
+    assert b"frame-ancestors 'none'" in answer

@@ -136,6 +136,17 @@ async def test_a_running_task_is_cancelled(mesh: InProcessMesh, gateway: HttpGat
     assert (await again.json())["outcome"] == "cancelled"
 
 
+async def test_a_cancel_is_the_same_with_any_key_and_uses_none_up(mesh: InProcessMesh, gateway: HttpGateway) -> None:
+    first = await gateway.ask({"model": "synthetic"}, Idempotency_Key="k")
+    task, body = first.headers["x-ig3-task"], await first.read()
+    for key in ("k", "k", "fresh"):
+        answer = await gateway.post(f"/v1/tasks/{task}/cancel", {}, Idempotency_Key=key)
+        assert (answer.status, (await answer.json())["outcome"]) == (200, "completed")
+    assert await (await gateway.ask({"model": "synthetic"}, Idempotency_Key="k")).read() == body
+    other = await gateway.ask({"model": "synthetic"}, Idempotency_Key="fresh")
+    assert (other.status, other.headers["x-ig3-task"] != task) == (200, True)
+
+
 async def test_a_plain_answer_that_is_cancelled_is_a_499(gateway: HttpGateway) -> None:
     task = new_task_id()
     asking = asyncio.create_task(gateway.ask({"max_tokens": MANY}, x_ig3_task=task))

@@ -13,6 +13,7 @@ from mesh.errors import ChainUnavailable, NotProven, RegistrationRefused, Resolv
 from mesh.identity.accounts import substrate_account
 from mesh.identity.did import Did, did_key, did_peaq
 from mesh.identity.keys import Algorithm, SigningKey
+from mesh.identity.peaq import connection
 from mesh.identity.peaq.chain import ChainReader
 from mesh.identity.peaq.connection import shown_endpoint
 from mesh.identity.peaq.options import ChainOptions
@@ -101,6 +102,21 @@ async def test_a_connection_that_is_lost_halfway_leaves_nothing_half_done(
     entry = (await reader.read(place)).entry
     assert entry is not None
     assert entry.value == b"value"
+
+
+async def test_types_of_a_new_runtime_are_asked_for_until_they_are_there(
+    small: PeaqChain, reader: ChainReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_HEAD_REUSE_S", 0)
+    _, _, place = somebody()
+    await reader.read(place)
+    small.upgrade()
+    small.cuts = "state_getMetadata"
+    with pytest.raises(ChainUnavailable):
+        await reader.read(place)
+    small.cuts, asked = "", len(small.calls)
+    await reader.read(place)
+    assert "state_getMetadata" in small.calls[asked:]
 
 
 async def test_another_endpoint_serves_when_one_is_gone_and_goes_on_serving(small: PeaqChain) -> None:

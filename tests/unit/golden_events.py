@@ -18,17 +18,7 @@ from streams.events import (
     DeadDropped,
     DeadKept,
     DeadRedriven,
-    DeviceAdmitted,
-    DeviceChecked,
-    DeviceLost,
-    DeviceRegistered,
-    DeviceReturned,
-    DeviceRevoked,
-    DeviceSuspended,
-    DeviceVerified,
     Event,
-    ModelAnnounced,
-    ModelWithdrawn,
     RequestKeyed,
     SubmissionUnreadable,
     TaskAccepted,
@@ -45,7 +35,7 @@ from streams.events import (
     TaskRequeued,
     TaskSubmitted,
 )
-from streams.replica import Replica
+from tests.unit.golden_registers import ACCESS, NONCES, REGISTERS
 
 FOLDER = Path(__file__).parents[1] / "golden"
 
@@ -305,70 +295,17 @@ UNREADABLE = {
     ),
 }
 
-REGISTERS = {
-    "model.announced.v1": ModelAnnounced(
-        at_ms=_AT_MS,
-        node="node-a",
-        replica=Replica(
-            model=_MODEL,
-            engine="xllamacpp",
-            context_tokens=8192,
-            slots=4096,
-            quantisation="Q4_1",
-            parameters=134_515_008,
-            file_bytes=98_765_432,
-            memory_bytes=390_000_000,
-            tokens_per_s=95.5,
-            prompt_tokens_per_s=190.25,
-        ),
-    ),
-    "model.announced.v1.minimal": ModelAnnounced(
-        at_ms=_AT_MS, node="n", replica=Replica(model="m", engine="synthetic", context_tokens=1, slots=1)
-    ),
-    "model.announced.v1.restarts": ModelAnnounced(
-        at_ms=_AT_MS,
-        node="n",
-        replica=Replica(model="m", engine="litellm", context_tokens=1, slots=1, continues=False),
-    ),
-    "model.withdrawn.v1": ModelWithdrawn(at_ms=_AT_MS, node="node-a", model=_MODEL, reason="not announced again"),
-    "device.registered.v1": DeviceRegistered(at_ms=_AT_MS, node="node-a", software="ig3-edge-network/0.1.0"),
-    "device.verified.v1": DeviceVerified(
-        at_ms=_AT_MS, node="node-a", did="did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK", proved_by="subject"
-    ),
-    "device.admitted.v1": DeviceAdmitted(
-        at_ms=_AT_MS,
-        node="node-a",
-        by="operator",
-        reason="Ada's laptop",
-        did="did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK",
-    ),
-    "device.admitted.v1.minimal": DeviceAdmitted(at_ms=_AT_MS, node="node-a", by="policy open"),
-    "device.suspended.v1": DeviceSuspended(
-        at_ms=_AT_MS,
-        node="node-a",
-        by="dispatcher",
-        reason="claimed 9 tokens of 3",
-        task="019b7a3e00007abc8def012345678900",
-    ),
-    "device.suspended.v1.minimal": DeviceSuspended(at_ms=_AT_MS, node="node-a", by="operator", reason="looked odd"),
-    "device.revoked.v1": DeviceRevoked(at_ms=_AT_MS, node="node-a", by="operator", reason="the key was stolen"),
-    "device.checked.v1": DeviceChecked(
-        at_ms=_AT_MS, node="node-a", task="019b7a3e00007abc8def012345678900", other="node-b", agreed=True
-    ),
-    "device.checked.v1.differs": DeviceChecked(
-        at_ms=_AT_MS,
-        node="node-a",
-        task="019b7a3e00007abc8def012345678900",
-        other="node-b",
-        agreed=False,
-        detail="the texts differ at character 12 of 40",
-        undecided=True,
-    ),
-    "device.lost.v1": DeviceLost(at_ms=_AT_MS, node="node-a", reason="missed its reports"),
-    "device.returned.v1": DeviceReturned(at_ms=_AT_MS, node="node-a"),
+GOLDEN: dict[str, Event] = {
+    **SUBMITTED,
+    **RESULTS,
+    **ENDED,
+    **DEAD,
+    **KEYS,
+    **UNREADABLE,
+    **REGISTERS,
+    **ACCESS,
+    **NONCES,
 }
-
-GOLDEN: dict[str, Event] = {**SUBMITTED, **RESULTS, **ENDED, **DEAD, **KEYS, **UNREADABLE, **REGISTERS}
 
 
 def golden_file(name: str, folder: Path = FOLDER) -> Path:

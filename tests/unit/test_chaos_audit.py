@@ -10,8 +10,9 @@ from streams.events import AttemptShare, TaskAssigned, TaskChunk, TaskCompleted,
 from streams.subjects import MESH
 from tests.chaos.answers import Transcript, uninterrupted
 from tests.chaos.audit import Findings, TaskRecord, audit
+from tests.chaos.campaign import Outcome
 from tests.chaos.faults import Injection
-from tests.chaos.figures import percentile, rows
+from tests.chaos.figures import Row, percentile, rows, too_slow
 
 TOKENS = 4
 QUESTION = "question"
@@ -154,3 +155,32 @@ async def test_a_pause_belongs_to_the_fault_that_falls_into_it() -> None:
 
 def test_percentiles_are_values_that_were_measured() -> None:
     assert [percentile([3.0, 1.0, 2.0, 4.0], percent) for percent in (0, 50, 99, 100)] == [1.0, 2.0, 4.0, 4.0]
+
+
+async def test_what_was_in_flight_is_what_the_log_had_not_whole_yet() -> None:
+    record, transcript = await whole_answer()
+    assert record.written_at_ns == 9 * SECOND_NS
+
+    def in_flight(at_ns: int) -> int:
+        fault = Injection(kind="node killed", victims=("a",), at_s=0.3, at_ns=at_ns)
+        return Outcome(injections=[fault], records={transcript.task: record, "unwritten": TaskRecord()}).in_flight
+
+    assert [in_flight(at_ns) for at_ns in (8 * SECOND_NS, 9 * SECOND_NS)] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("detected_s", "continued_s", "told"),
+    [
+        ([], [], 0),
+        ([4.9, 4.9, 9.0], [2.9, 2.9, 5.0], 0),
+        ([5.1], [0.1], 1),
+        ([1.0, 1.0, 10.1], [0.1], 1),
+        ([1.0], [3.1], 1),
+        ([9.0], [9.0], 2),
+    ],
+)
+def test_a_lost_node_that_is_noticed_too_late_is_told(
+    detected_s: list[float], continued_s: list[float], told: int
+) -> None:
+    row = Row(detected_s=detected_s, continued_s=continued_s)
+    assert len(too_slow({"node hung": row, "clients cut off": Row(detected_s=[99.0])})) == told

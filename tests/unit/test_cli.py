@@ -88,7 +88,7 @@ def test_broker_env_only_makes_what_an_operator_needs_and_starts_nothing(tmp_pat
     done = run("broker", "--env-only", "--data-dir", "data", folder=tmp_path)
     assert done.stdout.strip() == "data/nats.env"
     made = {str(path.relative_to(tmp_path / "data")) for path in (tmp_path / "data").rglob("*") if path.is_file()}
-    assert made == {"nats.env", *(f"credentials/{name}.nk" for name in USERS)}
+    assert made == {"nats.env", "credentials/sessions.json", *(f"credentials/{name}.nk" for name in USERS)}
 
 
 USERS = ("edge-service", "core-service", "system", "identity", "user", "issuer", "sealed")

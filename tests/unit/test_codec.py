@@ -13,6 +13,7 @@ from streams.chat import Message
 from streams.codec import (
     JSON_CONTENT_TYPE,
     decode,
+    decode_access_event,
     decode_device_event,
     decode_end_event,
     decode_model_event,
@@ -23,6 +24,7 @@ from streams.codec import (
 from streams.errors import UndecodableEvent
 from streams.events import (
     CATALOGUE,
+    AccessEvent,
     DeviceEvent,
     EndEvent,
     ModelEvent,
@@ -39,6 +41,7 @@ UNIONS = [
     (decode_end_event, EndEvent),
     (decode_model_event, ModelEvent),
     (decode_device_event, DeviceEvent),
+    (decode_access_event, AccessEvent),
 ]
 SUBMITTED = TaskSubmitted(model="m", messages=(Message(role="user", content="hi"),))
 

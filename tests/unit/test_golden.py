@@ -11,6 +11,7 @@ from msgspec import inspect as mi
 from streams.codec import (
     JSON_CONTENT_TYPE,
     decode,
+    decode_access_event,
     decode_dead_event,
     decode_device_event,
     decode_end_event,
@@ -20,11 +21,13 @@ from streams.codec import (
 )
 from streams.events import CATALOGUE, Event, TaskSubmitted
 from tests.unit.golden_events import (
+    ACCESS,
     DEAD,
     ENDED,
     FOLDER,
     GOLDEN,
     KEYS,
+    NONCES,
     RESULTS,
     SUBMITTED,
     UNREADABLE,
@@ -49,7 +52,9 @@ def decode_as_its_stream_does(name: str) -> Event:
         return decode_end_event(stored(name))
     if name in DEAD:
         return decode_dead_event(stored(name))
-    if name in (others := KEYS | UNREADABLE):
+    if name in ACCESS:
+        return decode_access_event(stored(name))
+    if name in (others := KEYS | UNREADABLE | NONCES):
         return decode(stored(name), type(others[name]))
     return decode_model_event(stored(name)) if name.startswith("model.") else decode_device_event(stored(name))
 

@@ -57,6 +57,7 @@ def test_a_chain_is_described_by_its_endpoints_and_its_first_block() -> None:
         ({"peaq_endpoints": "https://one.example", "peaq_genesis": GENESIS}, "websocket URLs"),
         ({"peaq_endpoints": "wss://", "peaq_genesis": GENESIS}, "websocket URLs"),
         ({"peaq_attribute": "ours"}, r"needs \{address\}"),
+        ({"peaq_attribute": "a longer name for {address}"}, "too long"),
         ({"peaq_issuers": "did:web:example.org"}, "method that is not known"),
         ({"peaq_issuers": f"did:peaq:{substrate_account(SigningKey.generate('ed25519').public)},5x"}, "is not a DID"),
         ({"did_cache": "6m"}, "5m at most"),

@@ -302,6 +302,17 @@ async def test_only_accepted_methods_get_in(chain: Chain, readings: Readings, ac
         assert refused.value.rule == "method_not_accepted"
 
 
+async def test_where_the_operator_wants_no_entry_the_chain_is_not_asked_about_the_subject(
+    chain: Chain, readings: Readings
+) -> None:
+    resolver = made(readings, trust=Trust(entry_required=False))
+    assert (await resolver.authenticate(DID, own(), CHALLENGE)).how == "subject"
+    assert chain.reads == 0
+    with pytest.raises(NotProven, match="not_on_chain"):
+        await resolver.authenticate(DID, own(), CHALLENGE + b"!")
+    assert chain.reads == 1
+
+
 async def test_a_did_of_peaq_without_a_chain_is_unavailable() -> None:
     with pytest.raises(ResolverUnavailable, match="peaq_endpoints"):
         await made(None).authenticate(DID, own(), CHALLENGE)

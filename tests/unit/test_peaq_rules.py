@@ -13,11 +13,12 @@ from mesh.identity.did import Did, did_key, did_peaq
 from mesh.identity.evm import sign_personal
 from mesh.identity.keys import Algorithm, SigningKey
 from mesh.identity.multikey import encode_multikey
+from mesh.identity.peaq import rules
 from mesh.identity.peaq.connection import Entry, Reading
 from mesh.identity.peaq.document import Document, VerificationMethod, decode_document, encode_document
-from mesh.identity.peaq.rules import Proven, Refusal, Trust, check_all, judge, needs_chain
+from mesh.identity.peaq.rules import Proven, Refusal, Trust, check_all
 from mesh.identity.peaq.signed_document import sign_document
-from mesh.identity.subject_proof import Proof, prove
+from mesh.identity.subject_proof import Proof, prove, subject_signed
 from tests.peaq_documents import document, on_chain, sign
 
 CHALLENGE = b"ig3-connect-v1\n..."
@@ -61,6 +62,11 @@ def decide(
     return judge(did, reading(value), proof, CHALLENGE, trust=trust or Trust(), now_s=now_s)
 
 
+def judge(did: Did, found: Reading, proof: Proof, message: bytes, *, trust: Trust, now_s: float) -> Proven | Refusal:
+    is_subject = subject_signed(did, proof, message)
+    return rules.judge(did, found, proof, message, is_subject=is_subject, trust=trust, now_s=now_s)
+
+
 def rule(found: Proven | Refusal) -> str:
     return found.rule if isinstance(found, Refusal) else f"proven by {found.how}"
 
@@ -81,10 +87,8 @@ def test_the_subjects_own_key_proves_it_whatever_others_wrote(did: Did, key: Sig
 def test_whether_the_subject_needs_an_entry_is_the_operators_choice(did: Did, key: SigningKey) -> None:
     proof, relaxed = prove(did, key, CHALLENGE), Trust(entry_required=False)
     assert rule(decide(None, proof, did=did)) == "not_on_chain"
-    assert needs_chain(did, proof, CHALLENGE, trust=Trust())
-    assert rule(judge(did, None, proof, CHALLENGE, trust=relaxed, now_s=NOW_S)) == "proven by subject"
-    assert not needs_chain(did, proof, CHALLENGE, trust=relaxed)
-    assert needs_chain(did, proof, CHALLENGE + b"!", trust=relaxed)
+    assert rule(judge(did, reading(None), proof, CHALLENGE, trust=relaxed, now_s=NOW_S)) == "proven by subject"
+    assert rule(judge(did, reading(None), proof, CHALLENGE + b"!", trust=relaxed, now_s=NOW_S)) == "not_on_chain"
 
 
 @pytest.mark.parametrize("algorithm", TYPES)

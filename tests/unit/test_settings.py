@@ -201,10 +201,44 @@ def test_an_address_that_is_none_is_refused(nats: str) -> None:
 
 
 def test_several_servers_can_be_connected_to_but_not_listened_on() -> None:
-    settings = MeshSettings(nats="a:1, tls://b:2,nats://[::1]:3")
-    assert settings.nats_urls == ("nats://a:1", "tls://b:2", "nats://[::1]:3")
+    settings = MeshSettings(nats="a:1, b:2,nats://[::1]:3")
+    assert settings.nats_urls == ("nats://a:1", "nats://b:2", "nats://[::1]:3")
     with pytest.raises(SettingsError, match="one HOST:PORT"):
         _ = settings.listen
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        MeshSettings(nats="a:1,tls://b:2"),
+        MeshSettings(nats="a:1,nats://b:2", nats_ca=Path("ca.pem")),
+        MeshSettings(nats="a:1,b:2", nats_name="mesh.example.org"),
+        MeshSettings(nats="a:1,b:2", nats_tls_cert=Path("cert.pem"), nats_tls_key=Path("key.pem")),
+        MeshSettings(nats="a:1,b:2", nats_client_cert=Path("cert.pem"), nats_client_key=Path("key.pem")),
+    ],
+    ids=["a URL", "an authority", "a name", "a certificate of the broker", "a certificate of ours"],
+)
+def test_whatever_asks_for_tls_asks_for_it_at_every_server(settings: MeshSettings) -> None:
+    assert settings.nats_urls == ("tls://a:1", "tls://b:2")
+
+
+@pytest.mark.parametrize(
+    ("flags", "wrong"),
+    [
+        ({"nats_tls_cert": "c"}, "nats_tls_cert and nats_tls_key are needed together"),
+        ({"nats_tls_key": "k"}, "nats_tls_cert and nats_tls_key are needed together"),
+        ({"nats_client_key": "k"}, "nats_client_cert and nats_client_key are needed together"),
+        ({"nats_tls_ca": "c"}, "give nats_tls_cert"),
+    ],
+)
+def test_half_of_what_tls_needs_is_refused(flags: dict[str, str], wrong: str) -> None:
+    with pytest.raises(SettingsError, match=wrong):
+        resolve(MeshSettings, "mesh", flags=flags, sources=Sources.read(env={}))
+
+
+def test_a_broker_over_tls_needs_a_certificate() -> None:
+    with pytest.raises(SettingsError, match="nats_tls_cert"):
+        _ = MeshSettings(nats="tls://127.0.0.1:0").broker
 
 
 def test_an_account_that_cannot_stand_in_a_subject_is_refused() -> None:

@@ -21,6 +21,7 @@ PARSERS = [
     subjects.parse_ended,
     subjects.parse_call,
     subjects.parse_status,
+    subjects.parse_access,
 ]
 
 HOSTILE_PARTS = ["", "*", ">", "a b", "a\tb", "a\r\n", "é", "🙂", "\0", "a" * 65, "$JS"]
@@ -77,6 +78,11 @@ def test_a_status_is_read_back(node: Token) -> None:
     assert matches(subjects.STATUS_ALL, subjects.status(node))
 
 
+@given(TOKENS)
+def test_an_accounts_chain_is_read_back(account: Token) -> None:
+    assert subjects.parse_access(subjects.access(account)) == account
+
+
 @given(KEYS, KEYS, TOKENS)
 def test_a_filter_of_one_task_or_account_takes_nothing_of_another(mine: TaskKey, other: TaskKey, writer: Token) -> None:
     theirs = subjects.result(other, writer)
@@ -109,6 +115,8 @@ def test_every_subject_reads_as_the_design_says() -> None:
     assert subjects.model(node, "m1") == "models.node-a.m1"
     assert subjects.device(node, "lost") == "devices.node-a.lost"
     assert subjects.status(node) == "status.node-a"
+    assert subjects.access(account) == "access.acme"
+    assert subjects.nonce(Token("0a")) == "nonces.0a"
     assert subjects.node_inbox(node, "assign") == "node.node-a.assign"
     assert subjects.node_inbox_all(node) == "node.node-a.>"
     assert subjects.node_api(node, "announce") == "api.node.node-a.announce"
@@ -123,6 +131,7 @@ REAL = [
     (subjects.parse_ended, subjects.ended(KEY)),
     (subjects.parse_call, subjects.user_api(KEY.account, "cancel")),
     (subjects.parse_status, subjects.status(Token("node-a"))),
+    (subjects.parse_access, subjects.access(KEY.account)),
 ]
 
 

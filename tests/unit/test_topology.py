@@ -6,11 +6,14 @@ from itertools import combinations
 import pytest
 
 from streams import subjects
+from streams.account_subjects import account_subjects, holds_content, is_copy
+from streams.sites import hub_streams
 from streams.subjects import SERVICE_CLASSES, TaskKey
 from streams.task_id import BUCKETS, new_task_id
 from streams.tokens import Token
 from streams.topology import (
     ACK_WAIT,
+    NONCES_KEPT,
     Retention,
     StreamSpec,
     consumer_name,
@@ -21,6 +24,7 @@ from streams.topology import (
 
 COUNTS = range(1, 17)
 ACCOUNT = Token("acme")
+EVERYTHING = (*stream_specs(), *hub_streams(Token("berlin"), results_streams=4))
 
 
 def overlap(one: str, other: str) -> bool:
@@ -82,6 +86,8 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         subjects.model(Token("node-a"), "any/model: 7B"): "MODELS",
         subjects.device(Token("node-a"), "lost"): "DEVICES",
         f"billing.{ACCOUNT}": "BILLING",
+        subjects.access(ACCOUNT): "ACCESS",
+        subjects.nonce(Token("0a")): "NONCES",
     }
     assert {subject: homes(specs, subject) for subject in stored} == {
         subject: [name] for subject, name in stored.items()
@@ -115,11 +121,13 @@ def test_facts_are_kept_apart_from_claims() -> None:
         "MODELS": "CORE",
         "DEVICES": "CORE",
         "BILLING": "CORE",
+        "ACCESS": "CORE",
+        "NONCES": "CORE",
     }
 
 
-def test_only_submissions_ends_and_keys_are_one_per_subject() -> None:
-    assert {spec.name for spec in stream_specs() if spec.one_per_subject} == {"TASKS", "ENDED", "KEYS"}
+def test_only_submissions_ends_keys_and_nonces_are_one_per_subject() -> None:
+    assert {spec.name for spec in stream_specs() if spec.one_per_subject} == {"TASKS", "ENDED", "KEYS", "NONCES"}
 
 
 def test_retention_and_replicas_reach_every_stream() -> None:
@@ -135,6 +143,8 @@ def test_retention_and_replicas_reach_every_stream() -> None:
         "MODELS": None,
         "DEVICES": None,
         "BILLING": None,
+        "ACCESS": None,
+        "NONCES": NONCES_KEPT,
     }
     assert {spec.replicas for spec in specs} == {3}
 
@@ -156,3 +166,21 @@ def test_consumers_wait_on_tasks_and_hand_over_within_seconds() -> None:
     assert {(spec.stream, spec.account) for spec in consumer_specs()} == {("TASKS", "EDGE")}
     assert {spec.ack_wait for spec in consumer_specs()} == {ACK_WAIT}
     assert timedelta(seconds=5) <= ACK_WAIT <= timedelta(seconds=6)
+
+
+def test_what_is_one_accounts_is_found_in_every_stream_that_holds_anything_of_it() -> None:
+    found = {spec.name: account_subjects(spec, ACCOUNT) for spec in EVERYTHING}
+    assert found["TASKS"] == tuple(f"tasks.{one}.*.acme.*.submitted" for one in ("interactive", "standard", "batch"))
+    assert found["RESULTS_0"][0] == "results.0.acme.*.*"
+    assert found["ENDED"] == ("ended.*.acme.*",)
+    assert (found["KEYS"], found["DEAD"]) == (("keys.acme.*",), ("dead.acme.*",))
+    assert (found["ACCESS"], found["BILLING"]) == (("access.acme",), ("billing.acme",))
+    assert "site.berlin.ended.*.acme.*" in found["SITE_berlin_ENDED"]
+    assert not any(found[name] for name in ("MODELS", "DEVICES", "NONCES", "UNREADABLE"))
+
+
+def test_only_content_may_be_deleted() -> None:
+    erasable = {spec.name for spec in EVERYTHING if spec.is_erasable}
+    assert erasable == {"TASKS", "KEYS", "UNREADABLE", *(f"RESULTS_{number}" for number in range(4))}
+    assert {spec.name for spec in EVERYTHING if holds_content(spec)} == erasable - {"UNREADABLE"}
+    assert {spec.name for spec in EVERYTHING if is_copy(spec)} == {"SITE_berlin_TASKS", "SITE_berlin_RESULTS"}

@@ -31,6 +31,7 @@ SHORTEST_BLOCK_S: Final = 6.0
 """Blocks follow each other no faster: what is valid for some blocks more is valid for at least so long."""
 
 _HEAD_REUSE_S: Final = 2.0
+_TYPES_S: Final = 60.0
 _PALLET: Final = "PeaqDid"
 _STORE: Final = "AttributeStore"
 _SHOWN: Final = 200
@@ -98,7 +99,9 @@ class Connection:
         Raises:
             ChainUnavailable: if the endpoint does not answer in time or not as a node does, or is too far behind.
         """
-        with translated(), self.deadline():
+        # Making sense of the chain's types is our own work, slow on a small machine, and no fault of the endpoint.
+        allowed_s = self._options.timeout_s + (0 if self._is_settled else _TYPES_S)
+        with translated(), self.deadline(allowed_s):
             head = self.head()
             entry = self.entry_at(place, head.block)
             return Reading(entry=entry, block=head.number, block_at_s=head.at_s)
@@ -136,7 +139,7 @@ class Connection:
                 self.node.config["rpc_methods"] = None
                 self.node.connect_websocket()
             self.is_open = True
-            with self.deadline():
+            with self.deadline(self._options.timeout_s):
                 self._check_chain()
 
     def _check_chain(self) -> None:
@@ -147,9 +150,9 @@ class Connection:
             )
 
     @contextlib.contextmanager
-    def deadline(self, timeout_s: float | None = None) -> Generator[None]:
+    def deadline(self, timeout_s: float) -> Generator[None]:
         """Cut the connection if what is done within takes too long, however busily the endpoint talks meanwhile."""
-        alarm = threading.Timer(self._options.timeout_s if timeout_s is None else timeout_s, self.abort)
+        alarm = threading.Timer(timeout_s, self.abort)
         alarm.daemon = True
         alarm.start()
         try:

@@ -7,6 +7,7 @@ of a field that may stand once the last one counts, and parts of a message that 
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,8 @@ MAX_DOCUMENT_BYTES: Final = 16 * 1024
 
 _HEX: Final = re.compile(rb"(?:0x)?((?:[0-9a-fA-F]{2})+)")
 _SIGNATURE: Final = 4
+_REMEMBERED: Final = 512
+"""Documents that are kept as they were read: one comes again at every login of its subject."""
 
 
 class VerificationMethod(Struct, frozen=True, kw_only=True):
@@ -64,6 +67,7 @@ class Document(Struct, frozen=True, kw_only=True):
     """Its bytes without those of the signature, as they were written: what a signature speaks of."""
 
 
+@functools.lru_cache(maxsize=_REMEMBERED)
 def decode_document(value: bytes) -> Document:
     """Read a document from the value of an attribute: hex digits (with or without ``0x``), or protobuf as it is.
 

@@ -12,6 +12,9 @@ from msgspec import Struct
 DEFAULT_ATTRIBUTE: Final = "did:peaq:{address}"
 """The name that peaq's own tools give to a document; on the chain it is free text."""
 
+MAX_NAME_BYTES: Final = 64
+"""The longest name that the chain takes."""
+
 
 class ChainOptions(Struct, frozen=True, kw_only=True):
     """Which chain, and what is asked of an endpoint."""

@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mesh.errors import InvalidDid
 from mesh.identity.accounts import EvmAccount, SubstrateAccount
-from mesh.identity.peaq.options import DEFAULT_ATTRIBUTE
+from mesh.identity.peaq.options import DEFAULT_ATTRIBUTE, MAX_NAME_BYTES
 
 if TYPE_CHECKING:
     from mesh.identity.did import Did
-
-MAX_NAME_BYTES: Final = 64
-"""The longest name that the chain takes."""
 
 _HASH_BYTES: Final = 32
 

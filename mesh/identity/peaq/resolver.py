@@ -13,12 +13,13 @@ from mesh.identity.did import Did, Method
 from mesh.identity.peaq.chain import ChainReader
 from mesh.identity.peaq.place import place_of
 from mesh.identity.peaq.readings import Readings
-from mesh.identity.peaq.rules import Refusal, Trust, judge, needs_chain
+from mesh.identity.peaq.rules import Proven, Refusal, Trust, judge
 from mesh.identity.subject_proof import subject_signed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from mesh.identity.peaq.connection import Reading
     from mesh.identity.peaq.readings import Seen
     from mesh.identity.settings import IdentitySettings
     from mesh.identity.subject_proof import Proof
@@ -69,17 +70,22 @@ class DidResolver:
             if not subject_signed(did, proof, message):
                 raise _not_proven(did, Refusal(rule="not_signed_by_subject"))
             return Authenticated(did=did, how="subject")
-        if not needs_chain(did, proof, message, trust=self._options.trust):
+        is_subject = subject_signed(did, proof, message)
+        if is_subject and not self._options.trust.entry_required:
             return Authenticated(did=did, how="subject")
-        return await self._by_chain(did, proof, message)
+        return await self._by_chain(did, proof, message, is_subject=is_subject)
 
-    async def _by_chain(self, did: Did, proof: Proof, message: bytes) -> Authenticated:
+    async def _by_chain(self, did: Did, proof: Proof, message: bytes, *, is_subject: bool) -> Authenticated:
+        def judged(reading: Reading) -> Proven | Refusal:
+            trust, now_s = self._options.trust, time.time()
+            return judge(did, reading, proof, message, is_subject=is_subject, trust=trust, now_s=now_s)
+
         seen = await self.look_up(did)
-        verdict = judge(did, seen.reading, proof, message, trust=self._options.trust, now_s=time.time())
+        verdict = judged(seen.reading)
         if isinstance(verdict, Refusal) and seen.age_s > self._options.missing_s:
             # The document may have been written anew since.
             seen = await self.look_up(did, at_most_s=self._options.missing_s)
-            verdict = judge(did, seen.reading, proof, message, trust=self._options.trust, now_s=time.time())
+            verdict = judged(seen.reading)
         if isinstance(verdict, Refusal):
             raise _not_proven(did, verdict)
         self._known(did)

@@ -99,29 +99,21 @@ class Check(Struct, frozen=True, kw_only=True):
 
 
 def judge(
-    did: Did, reading: Reading | None, proof: Proof, message: bytes, *, trust: Trust, now_s: float
+    did: Did, reading: Reading, proof: Proof, message: bytes, *, is_subject: bool, trust: Trust, now_s: float
 ) -> Proven | Refusal:
-    """Decide about the holder of a `did:peaq`. ``reading`` None: the chain was not asked, because nothing needs it."""
-    is_subject = subject_signed(did, proof, message)
-    if is_subject and not trust.entry_required:
-        return Proven(how="subject")
+    """Decide about the holder of a `did:peaq`. ``is_subject``: whether the DID's own key made the proof."""
     held = entry_of(reading)
+    if is_subject:
+        return held if isinstance(held, Refusal) and trust.entry_required else Proven(how="subject")
     if isinstance(held, Refusal):
         return held
-    if is_subject:
-        return Proven(how="subject")
     document = trusted_document(did, held, trust=trust, now_s=now_s)
     return document if isinstance(document, Refusal) else _judge_keys(document, proof, message)
 
 
-def needs_chain(did: Did, proof: Proof, message: bytes, *, trust: Trust) -> bool:
-    """Whether the chain has to be asked: not if the subject's own key suffices, and signed."""
-    return trust.entry_required or not subject_signed(did, proof, message)
-
-
-def entry_of(reading: Reading | None) -> Entry | Refusal:
+def entry_of(reading: Reading) -> Entry | Refusal:
     """Return the entry, if there is one and it still holds."""
-    if reading is None or reading.entry is None:
+    if reading.entry is None:
         return Refusal(rule="not_on_chain")
     if reading.is_expired:
         return Refusal(rule="entry_expired", detail=f"it held to block {reading.entry.validity}, now {reading.block}")
@@ -156,11 +148,11 @@ def _judge_keys(document: Document, proof: Proof, message: bytes) -> Proven | Re
     return Refusal(rule="not_signed_by_document_key")
 
 
-def check_all(did: Did, reading: Reading | None, *, trust: Trust, now_s: float) -> tuple[Check, ...]:
+def check_all(did: Did, reading: Reading, *, trust: Trust, now_s: float) -> tuple[Check, ...]:
     """Try every rule that needs no proof, in their order, as far as each makes sense."""
     held = entry_of(reading)
     checks = [Check(name="entry on the chain", refusal=held if isinstance(held, Refusal) else None)]
-    if reading is None or reading.entry is None:
+    if reading.entry is None:
         return tuple(checks)
     document = _document(reading.entry)
     if isinstance(document, Refusal):

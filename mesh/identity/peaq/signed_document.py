@@ -9,6 +9,7 @@ anybody can move into a document with other keys: such signatures count for noth
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -27,6 +28,7 @@ SignatureFault = Literal[
 ]
 
 _HASH: Final = re.compile(r"ig3-1\.([0-9]{1,12})\.([0-9a-f]{128}(?:[0-9a-f]{2})?)(?:\.([0-9a-f]{66}))?")
+_REMEMBERED: Final = 512
 _TYPES: Final = {algorithm: name for name, algorithm in METHOD_ALGORITHMS.items()}
 
 
@@ -67,9 +69,15 @@ def signature_fault(document: Document, signers: frozenset[Did], *, now_s: float
         public_key=None if stated is None else bytes.fromhex(stated),
         signature=bytes.fromhex(parts[2]),
     )
-    if not subject_signed(issuer, proof, _signed(signature.type, issuer, until_s, document.unsigned)):
+    if not _is_genuine(issuer, proof, _signed(signature.type, issuer, until_s, document.unsigned)):
         return "document_forged"
     return "document_signature_expired" if until_s < now_s else None
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _is_genuine(issuer: Did, proof: Proof, signed: bytes) -> bool:
+    """Whether the issuer signed it. A document comes again at every login of its subject."""
+    return subject_signed(issuer, proof, signed)
 
 
 def _signed(kind: str, issuer: Did, until_s: int, unsigned: bytes) -> bytes:

@@ -11,7 +11,9 @@ from tests.processes import PATIENCE_S
 pytestmark = pytest.mark.timeout(240)
 
 
-@pytest.mark.parametrize(("fault", "role"), [("kill", "leader"), ("pause", "leader"), ("isolate", "leader")])
+@pytest.mark.parametrize(
+    ("fault", "role"), [("kill", "leader"), ("pause", "leader"), ("isolate", "leader"), ("isolate", "follower")]
+)
 async def test_no_acknowledged_event_is_lost_and_every_writer_goes_on(
     cluster: RunningCluster, fault: Fault, role: Role
 ) -> None:

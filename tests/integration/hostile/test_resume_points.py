@@ -9,7 +9,8 @@ import pytest_asyncio
 
 from mesh.bus.headers import header_block
 from mesh.bus.link import Link
-from mesh.client.client import ClientOptions, open_client
+from mesh.client.client import open_client
+from mesh.client.options import ClientOptions
 from mesh.errors import MeshError
 from streams import subjects
 from streams.codec import decode, encode_json
@@ -19,7 +20,7 @@ from streams.subjects import TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import token
 from tests.bridge_server import BridgeServer, serve_bridge
-from tests.http_gateway import HttpGateway, serve_http
+from tests.http_gateway import HttpGateway, read_sse, serve_http, text_of
 from tests.integration.hostile.rogue import HONEST, Onlooker, Rogue
 from tests.mesh_in_process import InProcessMesh
 from tests.packed import packed
@@ -34,27 +35,34 @@ JSON = header_block(("Content-Type", "application/json"))
 
 @dataclass(kw_only=True)
 class Stored:
-    """A task of ours that has ended, and one of another account."""
+    """Two tasks of ours that have ended, and one of another account."""
 
     ours: str
+    longer: str
     theirs: str
     last_n: int
+    longer_n: int
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def stored(mesh: InProcessMesh, rogue: Rogue) -> Stored:
-    tasks: list[str] = []
-    for account in ("local", "victim"):
-        key = TaskKey(token(account), new_task_id())
-        onlooker = Onlooker(mesh, key)
-        await mesh.submit(key, model="rogue")
-        attempt = await rogue.take(key)
-        await attempt.write("one ", n=2, offset=0)
-        await attempt.write("two", n=3, offset=4, last=True)
-        attempt.finished()
-        assert await onlooker.believes() == f"completed: {HONEST}"
-        tasks.append(key.task)
-    return Stored(ours=tasks[0], theirs=tasks[1], last_n=4)
+    ours, theirs = [await honest(mesh, rogue, account) for account in ("local", "victim")]
+    return Stored(ours=ours, theirs=theirs, longer=await honest(mesh, rogue, "local", more=3), last_n=4, longer_n=7)
+
+
+async def honest(mesh: InProcessMesh, rogue: Rogue, account: str, *, more: int = 0) -> str:
+    """Have a task written as it should be, in two chunks and `more` that are empty."""
+    key = TaskKey(token(account), new_task_id())
+    onlooker = Onlooker(mesh, key)
+    await mesh.submit(key, model="rogue")
+    attempt = await rogue.take(key)
+    await attempt.write("one ", n=2, offset=0)
+    for n in range(3, 3 + more):
+        await attempt.write("", n=n, offset=4)
+    await attempt.write("two", n=3 + more, offset=4, last=True)
+    attempt.finished()
+    assert await onlooker.believes() == f"completed: {HONEST}"
+    return key.task
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -104,6 +112,14 @@ async def test_the_bus_has_nothing_past_the_last_event(user: Link, stored: Store
     assert (len(answer.events), answer.more) == (counters, False)
 
 
+async def test_the_bus_takes_a_counter_of_another_task_for_a_number(user: Link, stored: Stored):
+    rest = await asked(user, task=stored.longer, after=stored.last_n)
+    nothing = await asked(user, task=stored.ours, after=stored.longer_n)
+    assert isinstance(rest, EventsPage)
+    assert isinstance(nothing, EventsPage)
+    assert (len(rest.events), len(nothing.events)) == (stored.longer_n - stored.last_n, 0)
+
+
 @pytest.mark.parametrize("which", ["theirs", "nobody's", "expired"])
 async def test_the_bus_knows_no_task_of_others(user: Link, stored: Stored, which: str):
     task = {"theirs": stored.theirs, "nobody's": new_task_id(), "expired": EXPIRED}[which]
@@ -148,6 +164,20 @@ async def test_http_knows_no_task_of_others(gateway: HttpGateway, stored: Stored
     assert (response.status, (await response.json())["error"]["code"]) == (404, "task_not_found")
 
 
+async def test_http_takes_a_counter_of_another_task_for_a_number(gateway: HttpGateway, stored: Stored):
+    """It is behind what was written, or ahead of it: what it meant elsewhere is nobody's concern."""
+    rest = await gateway.get(f"/v1/tasks/{stored.longer}/events", Last_Event_ID=str(stored.last_n))
+    assert [int(event.id or 0) for event in await read_sse(rest) if event.data] == [5, 6, stored.longer_n]
+    asked = {"stream": True, "model": "rogue"}
+    rest = await gateway.ask(asked, x_ig3_task=stored.longer, Last_Event_ID=str(stored.last_n))
+    assert text_of(await read_sse(rest)) == "two"
+
+    ahead = await gateway.get(f"/v1/tasks/{stored.ours}/events", Last_Event_ID=str(stored.longer_n))
+    assert (ahead.status, (await ahead.json())["error"]["code"]) == (400, "invalid_value")
+    ahead = await gateway.ask(asked, x_ig3_task=stored.ours, Last_Event_ID=str(stored.longer_n))
+    assert (ahead.status, (await ahead.json())["error"]["code"]) == (400, "invalid_value")
+
+
 # --- by the websocket --------------------------------------------------------------------------------------------
 
 
@@ -166,6 +196,15 @@ async def test_the_websocket_knows_no_task_of_others(bridge: BridgeServer, store
         await socket.send(type="subscribe", id=1, topic="task", task=task, after=1)
         error = await socket.until_type("error")
         assert error["code"] == "task_not_found"
+
+
+async def test_the_websocket_takes_a_counter_of_another_task_for_a_number(bridge: BridgeServer, stored: Stored):
+    async with bridge.connect() as socket:
+        await socket.send(type="subscribe", id=1, topic="task", task=stored.longer, after=stored.last_n)
+        events = await socket.until_type("events")
+        assert [item["event"]["n"] for item in events["events"]] == [5, 6, stored.longer_n]
+        await socket.send(type="subscribe", id=2, topic="task", task=stored.ours, after=stored.longer_n)
+        assert (await socket.until_type("error"))["code"] == "ahead_of_task"
 
 
 # --- by the Python client ----------------------------------------------------------------------------------------

@@ -220,7 +220,7 @@ async def test_sites_come_and_go_while_the_hub_runs(tmp_path: Path) -> None:
             remove_site(mesh.data_dir, "oslo")
 
             async def only_rome_is_linked() -> bool:
-                return len((await leaf_links(server.monitor)).links) == 2
+                return len(await leaf_links(server.monitor)) == 2
 
             await eventually(only_rome_is_linked)
         watch.cancel()

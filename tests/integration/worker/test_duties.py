@@ -286,6 +286,26 @@ async def test_status_follows_the_load(site: Site) -> None:
     assert all(status.memory_bytes for status in dispatcher.statuses)
 
 
+async def test_the_rate_of_what_runs_is_told_before_the_next_heartbeat(site: Site) -> None:
+    engine, dispatcher = ScriptedEngine(), site.dispatcher
+    link = await site.connect_node()
+    worker = Worker(link, NODE, [Served(engine, await engine.start())])
+    reporter = StatusReporter(link, NODE, worker, timedelta(minutes=10))
+    await worker.listen()
+    await reporter.start()
+    key = await dispatcher.place(model=MODEL)
+    await until(_status(dispatcher, lambda status: status.replicas[0].busy == 1))
+    engine.scripts[0].say("a ", "b ", "c ")
+    told = await until(_status(dispatcher, lambda status: status.replicas[0].tokens_per_s))
+    assert told.replicas[0].busy == 1
+    engine.scripts[0].end()
+    await dispatcher.whole(key)
+    await until(lambda: dispatcher.statuses[-1].replicas[0].busy == 0)
+    reporter.stop()
+    await worker.drain(timedelta(0))
+    await link.close()
+
+
 def _status(dispatcher: PlayedDispatcher, fits: Callable[[Any], bool]) -> Callable[[], Any]:
     return lambda: next((status for status in dispatcher.statuses if fits(status)), None)
 

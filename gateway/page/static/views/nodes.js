@@ -54,7 +54,7 @@ function ReplicaLine({ replica, load, live }) {
       <span class="replica-model" title=${about(replica)}>${replica.model}</span>
       <${Slots} busy=${busy} slots=${replica.slots} />
       <span class="number">${busy}/${replica.slots} <small>busy</small></span>
-      <span class="number">${live && speed > 0 ? format.rate(speed) : "–"} <small>tok/s</small></span>
+      <span class="number">${busy > 0 && speed > 0 ? format.rate(speed) : "–"} <small>tok/s</small></span>
       <span class="number wide">${replica.tokens_per_s ? format.rate(replica.tokens_per_s) : "–"} <small>tok/s at start</small></span>
       <span class="number wide">${replica.memory_bytes && format.bytes(replica.memory_bytes)}</span>
     </div>

@@ -1,0 +1,166 @@
+"""Who makes a request: found out once, at the boundary, and carried with the request from there."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from gateway.errors import GatewayError
+from mesh.access.caller import Caller, local_caller
+from mesh.access.credentials_check import is_credential
+from mesh.config.address import parse_address
+from mesh.errors import CredentialRefused
+
+if TYPE_CHECKING:
+    from gateway.settings import GatewaySettings
+    from mesh.access.credentials_check import CredentialsCheck
+    from streams.access_events import Right
+    from streams.tokens import Token
+
+log = logging.getLogger(__name__)
+
+CALLER_KEY: Final = web.RequestKey("caller", Caller)
+
+_BEARER: Final = "bearer"
+
+
+class NotAllowed(GatewayError):
+    """Whoever asks is known, and may not do this."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        """Keep what a program reads beside what people read."""
+        super().__init__(message)
+        self.code = code
+
+
+class Door:
+    """Lets requests in, or not."""
+
+    def __init__(self, check: CredentialsCheck, settings: GatewaySettings, account: Token) -> None:
+        """Let in without a credential, where ``settings`` allow it, in the name of ``account``."""
+        self._check = check
+        self.local = local_caller(account) if settings.auth == "local" else None
+
+    async def authenticate(self, request: web.BaseRequest) -> Caller:
+        """Return who makes a request.
+
+        Raises:
+            CredentialRefused: if a credential opens nothing, or there is none and there must be.
+            WrittenByNewer: if a newer version has written of the account.
+            BusError: if it cannot be known now.
+        """
+        caller = await self.credential(request)
+        if caller is not None:
+            return caller
+        if self.local is None:
+            message = "You must show an API key or a session: Authorization: Bearer ig3_…"
+            raise CredentialRefused(message, reason="no credential was shown")
+        return self.local
+
+    async def credential(self, request: web.BaseRequest) -> Caller | None:
+        """Return who shows a credential, or None if nobody does.
+
+        What has not the form of one of ours is nothing where nobody needs one: OpenAI's clients must always send some.
+
+        Raises:
+            CredentialRefused: if it opens nothing.
+            WrittenByNewer: if a newer version has written of the account.
+            BusError: if it cannot be known now.
+        """
+        text = _bearer(request)
+        if text is None or (self.local is not None and not is_credential(text)):
+            return None
+        return await self.credential_text(text, request.remote)
+
+    async def credential_text(self, text: str, remote: str | None) -> Caller:
+        """Return who shows a text.
+
+        Raises:
+            CredentialRefused: if it opens nothing.
+            WrittenByNewer: if a newer version has written of the account.
+            BusError: if it cannot be known now.
+        """
+        try:
+            return await self._check.authenticate_text(text)
+        except CredentialRefused as refusal:
+            log.info("a credential from %s is refused: %s", remote, refusal.reason)
+            raise
+
+    def still_holds(self, caller: Caller) -> bool:
+        """Whether somebody who was let in would be let in now, as the same."""
+        return caller.how == "local" or self._check.still_holds(caller)
+
+
+def caller_with(request: web.BaseRequest, right: Right) -> Caller:
+    """Return who makes a request that needs a right.
+
+    Raises:
+        NotAllowed: if it is not there.
+    """
+    caller = request[CALLER_KEY]
+    need(caller, right)
+    return caller
+
+
+def need(caller: Caller, right: Right) -> None:
+    """Return if somebody has a right.
+
+    Raises:
+        NotAllowed: if not.
+    """
+    if right not in caller.rights:
+        who = "This key" if caller.how == "key" else f"A {caller.role}"
+        raise NotAllowed(f"{who} has no right {right!r} in account {caller.account}.", code="missing_right")
+
+
+def need_operator(caller: Caller) -> None:
+    """Return if somebody runs the mesh.
+
+    Raises:
+        NotAllowed: if not.
+    """
+    if not caller.is_operator:
+        raise NotAllowed("Only who runs the mesh may see this.", code="operator_only")
+
+
+def need_model(caller: Caller, model: str) -> None:
+    """Return if somebody may ask a model.
+
+    Raises:
+        NotAllowed: if not.
+    """
+    if not caller.may_ask(model):
+        raise NotAllowed(f"This key is for other models than `{model[:256]}`.", code="model_not_allowed")
+
+
+def refuse_open_gateway(settings: GatewaySettings) -> None:
+    """Return unless a gateway would let in whoever reaches it, from other machines too.
+
+    Raises:
+        GatewayError: saying what to do.
+    """
+    host = parse_address(settings.http).host
+    if settings.auth == "required" or _is_loopback(host):
+        return
+    raise GatewayError(
+        f"a gateway that listens on {host} would let in whoever reaches it: ask for a key with --auth required "
+        "(`ig3 keys issue` makes one), or listen on this machine only with --http 127.0.0.1:8080"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _bearer(request: web.BaseRequest) -> str | None:
+    header = request.headers.get("Authorization")
+    if header is None:
+        return None
+    scheme, _, text = header.partition(" ")
+    return text.strip() if scheme.lower() == _BEARER else ""

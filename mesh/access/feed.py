@@ -1,0 +1,100 @@
+"""Keeping up with ACCESS in this process: whoever checks credentials asks a fold in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from mesh.access.log import ACCESS_SUBJECTS, AccessLog
+from mesh.history.checkpoint import Checkpoint
+from mesh.history.stream_facts import stream_facts
+from mesh.history.tail import StreamTail
+from streams.access import Access
+from streams.topology import ACCESS
+
+if TYPE_CHECKING:
+    from mesh.bus.link import Link
+    from mesh.history.snapshots import SnapshotStore
+
+LOOK_EVERY_S: Final = 0.25
+"""How often strangers may make this process look for news: a wrong key costs the broker no more than this."""
+
+OnChange = Callable[[], None]
+
+
+class AccessFeed:
+    """Feeds one ``Access``."""
+
+    def __init__(self, core: Link, snapshots: SnapshotStore | None = None) -> None:
+        """Prepare; ``start`` reads what is stored, from the newest of ``snapshots`` on where there is one."""
+        self.access = Access()
+        self._core = core
+        self._log = AccessLog(self.access)
+        checkpoint = None if snapshots is None else Checkpoint(core, ACCESS, self._log, snapshots)
+        self._tail = StreamTail(core, ACCESS, ACCESS_SUBJECTS, self._on_event, checkpoint=checkpoint)
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at_s = float("-inf")
+        self._watchers: list[OnChange] = []
+
+    async def start(self) -> None:
+        """Read the stream and follow it from then on.
+
+        Raises:
+            BusError: if the stream cannot be read.
+        """
+        await self._tail.start()
+
+    async def stop(self) -> None:
+        """Stop following."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await self._tail.stop()
+
+    @property
+    def position(self) -> int:
+        """The stream sequence up to which the fold has come."""
+        return self._tail.position
+
+    async def reach(self, sequence: int) -> None:
+        """Read on until the event at ``sequence`` is in the fold.
+
+        Raises:
+            BusError: if the stream cannot be read.
+        """
+        await self._tail.reach(sequence)
+
+    async def look(self) -> None:
+        """Read what was stored just now, before somebody is told that he is not known.
+
+        All who ask at once share one look, and soon after one there is no other.
+
+        Raises:
+            BusError: if the stream cannot be read.
+        """
+        if self._looking is None or self._looking.done():
+            now_s = asyncio.get_running_loop().time()
+            if now_s - self._looked_at_s < LOOK_EVERY_S:
+                return
+            self._looked_at_s = now_s
+            self._looking = asyncio.create_task(self._look(), name="access-look")
+        await asyncio.shield(self._looking)
+
+    def subscribe(self, on_change: OnChange) -> Callable[[], None]:
+        """Call ``on_change`` behind every event; returns a function that ends it, once or more."""
+        self._watchers.append(on_change)
+
+        def unsubscribe() -> None:
+            if on_change in self._watchers:
+                self._watchers.remove(on_change)
+
+        return unsubscribe
+
+    async def _look(self) -> None:
+        await self._tail.reach((await stream_facts(self._core, ACCESS)).last_sequence)
+
+    def _on_event(self, sequence: int, subject: str, data: bytes) -> None:
+        self._log.apply(sequence, subject, data)
+        for watcher in tuple(self._watchers):
+            watcher()

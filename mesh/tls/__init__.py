@@ -1,0 +1,1 @@
+"""Certificates: the contexts made of them, what they say, and noticing that they were renewed."""
