@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from streams.access_events import (
     AccountClosed,
+    AccountErased,
     AccountOpened,
     KeyIssued,
     KeyRevoked,
@@ -58,6 +59,8 @@ class Account(Struct, frozen=True, kw_only=True):
     members: tuple[Member, ...] = ()
     closed_at_ms: int | None = None
     closed_because: str = ""
+    erased_at_ms: int | None = None
+    """The content of tasks that had ended by then was erased."""
 
     @property
     def is_open(self) -> bool:
@@ -115,7 +118,7 @@ def may_have_role(account: Token, role: Role) -> bool:
 class Access:
     """The projection. It is fed from one place, in stream order."""
 
-    VERSION: Final = 1
+    VERSION: Final = 2
     """Raise it whenever the same events add up to something else: older snapshots are then not used."""
 
     def __init__(self) -> None:
@@ -131,6 +134,9 @@ class Access:
         if isinstance(event, AccountOpened):
             if standing is None:
                 self._open(account, event)
+        elif standing is not None and isinstance(event, AccountErased):
+            # Of a closed account too: that is when it is asked for.
+            self._accounts[account] = replace(standing, erased_at_ms=event.at_ms)
         elif standing is not None and standing.is_open:
             self._change(standing, event)
 
@@ -209,7 +215,7 @@ class Access:
                 self._revoke(account, event)
             case AccountClosed():
                 self._close(account, event)
-            case AccountOpened():
+            case AccountOpened() | AccountErased():
                 pass
 
     def _join(self, account: Account, did: str, role: Role, at_ms: int) -> None:

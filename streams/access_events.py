@@ -84,11 +84,21 @@ class AccountClosed(Event, frozen=True, kw_only=True, tag="account.closed.v1"):
     reason: str
 
 
+class AccountErased(Event, frozen=True, kw_only=True, tag="account.erased.v1"):
+    """Prompts and answers of the account's tasks that had ended by ``at_ms`` are gone. Ends and charges stay."""
+
+    at_ms: int
+    by: str
+    reason: str
+    messages: Annotated[int, Meta(ge=0)] = 0
+    """How many stored messages went."""
+
+
 class NonceSpent(Event, frozen=True, kw_only=True, tag="nonce.spent.v1"):
     """Somebody has tried to sign in with this nonce, so nobody can again."""
 
     at_ms: int
 
 
-AccessEvent = AccountOpened | MemberJoined | MemberLeft | KeyIssued | KeyRevoked | AccountClosed
+AccessEvent = AccountOpened | MemberJoined | MemberLeft | KeyIssued | KeyRevoked | AccountClosed | AccountErased
 """All that ACCESS may hold."""

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from streams.access_events import (
     AccessEvent,
     AccountClosed,
+    AccountErased,
     AccountOpened,
     KeyIssued,
     KeyRevoked,
@@ -386,6 +387,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     KeyIssued,
     KeyRevoked,
     AccountClosed,
+    AccountErased,
     NonceSpent,
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from streams.device_events import DeviceChecked
     from streams.events import AttemptFailure, EndEvent
 
-CHECKS_FADE: Final = timedelta(days=14)
+_CHECKS_FADE_MS: Final = timedelta(days=14) / timedelta(milliseconds=1)
 """Half-life of checks and suspensions, which are few."""
-WORK_FADES: Final = timedelta(days=1)
+_WORK_FADES_MS: Final = timedelta(days=1) / timedelta(milliseconds=1)
 """Half-life of work, much shorter than ENDED is kept: what has expired there would hardly count."""
 
 _TRUST: Final = 20.0
@@ -52,18 +52,13 @@ class Tally(Struct, frozen=True, kw_only=True, omit_defaults=True):
     bad: float = 0.0
     at_ms: int = 0
 
-    def faded(self, now_ms: int, half_life: timedelta) -> Tally:
-        """What is left of it at ``now_ms``; time never goes back."""
-        passed_ms = now_ms - self.at_ms
+    def plus(self, *, at_ms: int, half_life_ms: float, good: float = 0.0, bad: float = 0.0) -> Tally:
+        """Add something that happened at ``at_ms``; what was there has faded until then. Time never goes back."""
+        passed_ms = at_ms - self.at_ms
         if passed_ms <= 0:
-            return self
-        left = 0.5 ** (passed_ms / (half_life / timedelta(milliseconds=1)))
-        return Tally(good=self.good * left, bad=self.bad * left, at_ms=now_ms)
-
-    def plus(self, *, at_ms: int, half_life: timedelta, good: float = 0.0, bad: float = 0.0) -> Tally:
-        """Add something that happened at ``at_ms``."""
-        before = self.faded(at_ms, half_life)
-        return Tally(good=before.good + good, bad=before.bad + bad, at_ms=before.at_ms)
+            return Tally(good=self.good + good, bad=self.bad + bad, at_ms=self.at_ms)
+        left = 0.5 ** (passed_ms / half_life_ms)
+        return Tally(good=self.good * left + good, bad=self.bad * left + bad, at_ms=at_ms)
 
 
 NOTHING: Final = Tally()
@@ -72,19 +67,20 @@ NOTHING: Final = Tally()
 def checked(tally: Tally, event: DeviceChecked) -> Tally:
     """Add a comparison with another device's answer."""
     if event.agreed:
-        return tally.plus(at_ms=event.at_ms, half_life=CHECKS_FADE, good=_AGREED)
+        return tally.plus(at_ms=event.at_ms, half_life_ms=_CHECKS_FADE_MS, good=_AGREED)
     bad = _UNDECIDED if event.undecided else _WRONG
-    return tally.plus(at_ms=event.at_ms, half_life=CHECKS_FADE, bad=bad)
+    return tally.plus(at_ms=event.at_ms, half_life_ms=_CHECKS_FADE_MS, bad=bad)
 
 
 def caught(tally: Tally, at_ms: int) -> Tally:
     """Add a suspension over a task: it still counts when the device is admitted again."""
-    return tally.plus(at_ms=at_ms, half_life=CHECKS_FADE, bad=_SUSPENDED)
+    return tally.plus(at_ms=at_ms, half_life_ms=_CHECKS_FADE_MS, bad=_SUSPENDED)
 
 
 def score(checks: Tally, work: Tally, *, now_ms: int) -> float:
     """Return the share, 0 to 1, of what speaks for a device; 1 where nothing speaks against it."""
-    said, done = checks.faded(now_ms, CHECKS_FADE), work.faded(now_ms, WORK_FADES)
+    said = checks.plus(at_ms=now_ms, half_life_ms=_CHECKS_FADE_MS)
+    done = work.plus(at_ms=now_ms, half_life_ms=_WORK_FADES_MS)
     good = _TRUST + min(said.good + done.good, _MOST_GOOD)
     return good / (good + said.bad + done.bad)
 
@@ -131,7 +127,7 @@ class WorkDone:
 
     def _add(self, node: str, at_ms: int, *, good: float = 0.0, bad: float = 0.0) -> None:
         name = Token(node)
-        self._tallies[name] = self.of(name).plus(at_ms=at_ms, half_life=WORK_FADES, good=good, bad=bad)
+        self._tallies[name] = self.of(name).plus(at_ms=at_ms, half_life_ms=_WORK_FADES_MS, good=good, bad=bad)
 
 
 def _weight(failure: AttemptFailure) -> float:

@@ -52,6 +52,8 @@ class StreamSpec(Struct, frozen=True, kw_only=True):
     """The broker keeps the first message of a subject and refuses every other, whatever its headers say."""
     newest_only: bool = False
     """The broker keeps the newest message of a subject: what is here is a state, not what has happened."""
+    is_erasable: bool = False
+    """Whether single messages may be deleted: content of an account that asks for it (``ig3 account erase``)."""
     republish: Republish | None = None
     replicas: int = 1
     sources: tuple[Source, ...] = ()
@@ -156,6 +158,7 @@ def _tasks(kept: Retention, replicas: int) -> StreamSpec:
         # A class that nobody serves is refused by the broker, instead of waiting for ever.
         subjects=tuple(f"tasks.{service_class}.*.*.*.submitted" for service_class in SERVICE_CLASSES),
         description="What was asked: one message per task, ever.",
+        is_erasable=True,
         max_age=kept.content,
         one_per_subject=True,
         replicas=replicas,
@@ -174,6 +177,7 @@ def _results(count: int, kept: Retention, replicas: int) -> tuple[StreamSpec, ..
             account="EDGE",
             subjects=tuple(f"results.{bucket}.*.*.*" for bucket in buckets),
             description="What happens to a task on the way: markers of services, chunks of nodes.",
+            is_erasable=True,
             max_age=kept.content,
             republish=Republish("results.>", "live.>"),
             replicas=replicas,
@@ -212,6 +216,7 @@ def _keys(kept: Retention, replicas: int) -> StreamSpec:
         account="CORE",
         subjects=("keys.*.*",),
         description="Which task was the first under an idempotency key; as long as its answer is kept.",
+        is_erasable=True,
         max_age=kept.content,
         one_per_subject=True,
         replicas=replicas,
@@ -236,6 +241,7 @@ def _unreadable(kept: Retention, replicas: int) -> StreamSpec:
         account="CORE",
         subjects=("unreadable.*",),
         description="What was published and could not even be answered: kept for whoever looks for the fault.",
+        is_erasable=True,
         max_age=kept.ends,
         replicas=replicas,
     )

@@ -34,7 +34,7 @@ from nodes.worker import Served, Worker
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.codec import encode
-from streams.events import TaskChunk, TaskSubmitted
+from streams.events import CheckOf, TaskChunk, TaskSubmitted
 from streams.subjects import ServiceClass, TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token, token
@@ -211,14 +211,17 @@ class InProcessMesh:
         service_class: ServiceClass = "standard",
         deadline_at_ms: int | None = None,
         text: str = "hello",
+        temperature: float | None = None,
+        check_of: CheckOf | None = None,
     ) -> TaskKey:
         """Ask for an answer of ``tokens`` tokens."""
         key = key or self.key()
         asked = TaskSubmitted(
             model=model,
             messages=(Message(role="user", content=text),),
-            sampling=Sampling(max_tokens=tokens),
+            sampling=Sampling(max_tokens=tokens, temperature=temperature),
             deadline_at_ms=deadline_at_ms,
+            check_of=check_of,
         )
         await self.bus.edge.append(subjects.submitted(service_class, key), encode(asked))
         return key

@@ -251,7 +251,7 @@ def running_parts(folder: Path) -> Iterator[Parts]:
 
 def _nats_of(up: Running) -> str:
     """Where the broker of `ig3 up` listens, or each server of its cluster, as it tells its user."""
-    found = dict(re.findall(r"^(broker\S*) +ready: nats://([^ ,]+),", up.output, re.MULTILINE))
+    found = dict(re.findall(r"^(broker\S*) +ready: (?:nats|tls)://([^ ,]+),", up.output, re.MULTILINE))
     assert found, f"it does not say where the broker listens:\n{up.output}"
     return ",".join(found[name] for name in sorted(found))
 

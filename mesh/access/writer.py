@@ -16,9 +16,18 @@ from mesh.bus.appends import Fence
 from mesh.errors import AccountError, FenceMismatch, PublishUnknown, StoreFull, WrittenByNewer
 from streams import subjects
 from streams.access import LOCAL, may_have_role
-from streams.access_events import AccountClosed, AccountOpened, KeyIssued, KeyRevoked, MemberJoined, MemberLeft
+from streams.access_events import (
+    AccountClosed,
+    AccountErased,
+    AccountOpened,
+    KeyIssued,
+    KeyRevoked,
+    MemberJoined,
+    MemberLeft,
+)
 from streams.clock import now_ms
 from streams.codec import encode
+from streams.subjects import CHECKS
 
 if TYPE_CHECKING:
     from mesh.access.api_keys import ShownKey
@@ -57,9 +66,12 @@ class AccessWriter:
         """Open an account; ``owner`` is a DID as ``mesh.access.people`` writes it.
 
         Raises:
-            AccountError: if there is, or was, an account of this name that somebody else opened.
+            AccountError: if there is, or was, an account of this name that somebody else opened, or the name is the
+                mesh's own.
             BusError: if it cannot be stored now.
         """
+        if account == CHECKS:
+            raise AccountError(f"{account} is the name under which the mesh checks answers: choose another")
         event = AccountOpened(at_ms=now_ms(), by=self._by, owner=owner)
 
         def decide(access: Access) -> AccessEvent | None:
@@ -172,6 +184,21 @@ class AccessWriter:
             if not _account(access, account).is_open:
                 return None
             return AccountClosed(at_ms=now_ms(), by=self._by, reason=reason)
+
+        return await self._write(account, decide)
+
+    async def erased(self, account: Token, *, reason: str, at_ms: int, messages: int) -> int:
+        """Note that the content of an account's tasks up to ``at_ms`` is gone.
+
+        Raises:
+            AccountError: if there never was such an account.
+            BusError: if it cannot be stored now.
+        """
+        event = AccountErased(at_ms=at_ms, by=self._by, reason=reason, messages=messages)
+
+        def decide(access: Access) -> AccessEvent | None:
+            _account(access, account)
+            return event
 
         return await self._write(account, decide)
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from mesh.broker.cluster import ClusterMember, cluster_secret, cluster_variables
-from mesh.broker.conf_text import with_client_tls
+from mesh.broker.conf_text import fill, with_client_tls
 from mesh.broker.leaf import Hub, Uplink, uplink_variables, with_hub, with_uplink
+from mesh.broker.store_cipher import StoreCipher, cipher_lines, cipher_variables
 from mesh.broker.store_room import StoreLimits
 from mesh.config.address import Address
 from mesh.errors import BrokerFailed
@@ -45,7 +46,7 @@ _ENV_HEADER: Final = """\
 
 
 _ROUTES_HEADER: Final = """\
-# How this server joins its cluster, read by nats-cluster.conf. It holds the password of the routes.
+# How this server joins its cluster or its hub, and the key of an encrypted store: secrets, read by nats-server.
 """
 
 _CONF_HEADER: Final = """\
@@ -65,6 +66,8 @@ class BrokerOptions(Struct, frozen=True, kw_only=True):
     monitor: Address = Address("127.0.0.1", 0)
     """The server's HTTP monitoring; it has no login, so keep it on loopback."""
     durability: Durability = "power"
+    encrypt_store: StoreCipher = "off"
+    """How the streams are encrypted on the disk, by the key in ``credentials/store.key``."""
     store_limit_bytes: Annotated[int, Meta(gt=0)] | None = None
     """Most that streams may take on the disk; None: half of what is free."""
     name: str = "ig3"
@@ -82,6 +85,11 @@ class BrokerOptions(Struct, frozen=True, kw_only=True):
     def folder(self) -> Path:
         """Where what belongs to this server alone lies."""
         return self.server_dir or self.data_dir
+
+    @property
+    def store(self) -> Path:
+        """Where its streams lie."""
+        return self.folder / STORE_FOLDER
 
 
 def find_binary() -> Path:
@@ -121,6 +129,8 @@ def conf_for(options: BrokerOptions) -> Path:
         BrokerFailed: if a part of it is missing.
     """
     whole = text = find_conf().read_text()
+    if lines := cipher_lines(options.encrypt_store):
+        text = fill(text, "encryption", lines)
     if options.cluster is not None:
         parts = (CLUSTER_CONF_FILE, *((CLUSTER_TLS_CONF_FILE,) if options.cluster.tls is not None else ()))
         inside = "\n".join(find_conf(part).read_text() for part in parts)
@@ -177,14 +187,15 @@ def write_env_file(options: BrokerOptions, variables: dict[str, str]) -> Path:
     return path
 
 
-def routes_variables(options: BrokerOptions) -> dict[str, str]:
-    """Return what the configuration reads and nobody else may: how this server joins its cluster, or its hub.
+def secret_variables(options: BrokerOptions) -> dict[str, str]:
+    """Return what the configuration reads and nobody else may: passwords and seeds of links, the key of the store.
 
     Raises:
-        CredentialsError: if the cluster's password cannot be used.
+        CredentialsError: if the cluster's password or the key cannot be used.
     """
     routes = cluster_variables(options.cluster, cluster_secret(options.data_dir)) if options.cluster else {}
-    return routes | uplink_variables(options.uplink)
+    store = cipher_variables(options.data_dir, options.encrypt_store)
+    return routes | uplink_variables(options.uplink) | store
 
 
 def write_routes_env_file(options: BrokerOptions, variables: dict[str, str]) -> Path:

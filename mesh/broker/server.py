@@ -19,11 +19,12 @@ from mesh.broker.files import (
     conf_for,
     find_binary,
     half_of_disk,
-    routes_variables,
+    secret_variables,
     store_limits,
     write_env_file,
 )
 from mesh.broker.port_owner import describe_owner, port_is_taken
+from mesh.broker.store_cipher import settle_cipher
 from mesh.broker.store_watch import StoreWatch
 from mesh.config.address import Address, parse_address
 from mesh.errors import BrokerFailed, PortInUse, StoreInUse
@@ -104,6 +105,7 @@ class EmbeddedServer:
             PortInUse: if somebody else listens there.
             StoreInUse: if another broker works on the same data folder.
             CredentialsError: if the credentials cannot be used.
+            StoreMismatch: if its streams were encrypted otherwise.
             BrokerFailed: if the server does not come up; the end of its log is in the message.
         """
         folder = self._options.folder
@@ -115,6 +117,7 @@ class EmbeddedServer:
             self.credentials = Credentials.load_or_create(self._options.data_dir)
             # With the credentials, so that whoever copies those to a gateway elsewhere has the same keys there.
             SessionKeys.load_or_create(self._options.data_dir)
+            settle_cipher(self._options.store, self._options.data_dir, self._options.encrypt_store)
             if port_is_taken(self.address):
                 raise PortInUse(_port_message(self.address))
             await self._start()
@@ -143,7 +146,7 @@ class EmbeddedServer:
         options = msgspec.structs.replace(self._options, listen=self.address, monitor=self.monitor)
         variables = broker_variables(options, self.credentials)
         write_env_file(options, variables)
-        self._process = await self._spawn(variables | routes_variables(options))
+        self._process = await self._spawn(variables | secret_variables(options))
         ports = await self._wait_for_ports()
         self.address = self.address._replace(port=_port_of(ports.nats))
         self.monitor = self.monitor._replace(port=_port_of(ports.monitoring))

@@ -9,9 +9,10 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Kind = Literal["ours", "shortening", "foreign"]
+Kind = Literal["ours", "shortening", "foreign", "sealed"]
 """``ours``: a field of the specification. ``shortening``: one whose change makes the broker delete messages at once.
-``foreign``: a field that the specification leaves to the broker's default, and somebody has set."""
+``foreign``: a field that the specification leaves to the broker's default, and somebody has set. ``sealed``: a denial
+that the broker never takes back."""
 
 SHORTEST_DEDUPE_NS: Final = 100_000_000
 
@@ -29,6 +30,7 @@ _DEFAULTS: Final[dict[str, Any]] = {"compression": "none", "replay_policy": "ins
 """Defaults of fields that we leave alone, where they are neither empty nor a number for "no limit"."""
 
 _UNLIMITED: Final = (None, 0, -1)
+_DENIALS: Final = ("deny_delete", "deny_purge")
 _LIMITS: Final = ("max_age", "max_msgs_per_subject")
 """Of the fields that we set, those by which the broker deletes what it has."""
 
@@ -62,6 +64,8 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[Di
 
 
 def _kind(field: str, is_now: Any, should_be: Any) -> Kind:
+    if field in _DENIALS and is_now:
+        return "sealed"
     if field not in _LIMITS or should_be in _UNLIMITED:
         return "ours"
     return "shortening" if is_now in _UNLIMITED or should_be < is_now else "ours"

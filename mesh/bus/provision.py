@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 SHORTENING: Final = "shortening deletes messages at once, and only `ig3 streams provision --shorten` does it"
 
+_PERHAPS_LASTING: Final = ("foreign", "sealed")
 _NOT_FOUND: Final = frozenset({10059, 10014})
 _NAME_IN_USE: Final = 10058
 _NOT_NOW: Final = NOT_NOW | {_NAME_IN_USE}
@@ -161,7 +162,7 @@ class _Resource:
 
     async def _change(self, link: Link, finding: Finding, timeout: timedelta, shorten: bool) -> Finding:
         held = tuple(one for one in finding.differences if one.kind == "shortening" and not shorten)
-        foreign = tuple(one for one in finding.differences if one.kind == "foreign")
+        foreign = tuple(one for one in finding.differences if one.kind in _PERHAPS_LASTING)
         if len(held) < len(finding.differences):
             refusal = await self._update(link, finding, held, timeout)
             if refusal is not None and foreign:
@@ -240,8 +241,8 @@ def _stream_config(spec: StreamSpec) -> dict[str, Any]:
         "max_msgs_per_subject": 1 if spec.one_per_subject or spec.newest_only else -1,
         # Dedupe is per stream: a message id chosen by a stranger would swallow somebody else's message.
         "duplicate_window": SHORTEST_DEDUPE_NS,
-        # What is stored is kept until its age: nobody deletes single events.
-        "deny_delete": True,
+        # What is stored is kept until its age, and facts for good; only content goes, if its account wants that.
+        "deny_delete": not spec.is_erasable,
         # Nor whole streams: a purge would also free subjects that may hold one message ever.
         "deny_purge": True,
         "metadata": {METADATA_KEY: str(STORE_VERSION)},

@@ -13,6 +13,7 @@ from mesh.access.people import parse_person
 from mesh.access.reading import read_access
 from mesh.access.session_keys import FILE, SessionKeys
 from mesh.access.writer import AccessWriter
+from mesh.commands.account_data import erase_data, export_data
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.errors import AccountError
@@ -72,6 +73,10 @@ def account(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_accounts)
+
+
+account.add_command(export_data)
+account.add_command(erase_data)
 
 
 @account.command(name="open", epilog=_EXAMPLES)

@@ -14,11 +14,12 @@ from mesh.broker.files import (
     broker_variables,
     conf_for,
     find_conf,
-    routes_variables,
+    secret_variables,
     write_env_file,
     write_routes_env_file,
 )
 from mesh.broker.server import EmbeddedServer
+from mesh.broker.store_cipher import settle_cipher
 from mesh.bus.broker_reload import follow_certificates
 from mesh.bus.provision import Action, provision
 from mesh.bus.service_bus import Bus, BusOptions
@@ -65,6 +66,7 @@ Examples:
         *("nats", "data_dir", "durability", "results_streams", "replicas", "retention", "ended_retention"),
         *(
             "store_limit",
+            "encrypt_store",
             "monitor",
             "server_name",
             "server_dir",
@@ -99,8 +101,9 @@ def broker(env_only: bool, mesh: MeshSettings, site: SiteSettings) -> None:
 def _prepare(mesh: MeshSettings, options: BrokerOptions) -> None:
     credentials = Credentials.load_or_create(mesh.data_dir)
     SessionKeys.load_or_create(mesh.data_dir)
+    settle_cipher(options.store, mesh.data_dir, options.encrypt_store)
     click.echo(write_env_file(options, broker_variables(options, credentials)))
-    if secret := routes_variables(options):
+    if secret := secret_variables(options):
         click.echo(write_routes_env_file(options, secret))
     if (conf := conf_for(options)) != find_conf():
         click.echo(conf)

@@ -14,6 +14,7 @@ from msgspec import NODEFAULT, Meta, Struct
 
 from mesh.broker.cluster import ClusterMember
 from mesh.broker.files import BrokerOptions, Durability
+from mesh.broker.store_cipher import StoreCipher
 from mesh.config.address import TLS_SCHEME, Address, addresses, listen_address, nats_urls, parse_address
 from mesh.config.fields import SettingField, fields_of, read_value
 from mesh.errors import SettingsError
@@ -157,6 +158,10 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
             description="Most that streams may take on the disk; none: half of what is free.", extra={"unit": "bytes"}
         ),
     ] = None
+    encrypt_store: Annotated[
+        StoreCipher,
+        Meta(description="How a broker of our own encrypts its streams on the disk; set it before they are made."),
+    ] = "off"
     monitor: Annotated[
         str,
         Meta(
@@ -287,6 +292,7 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
             listen=self.listen,
             monitor=parse_address(self.monitor),
             durability=self.durability,
+            encrypt_store=self.encrypt_store,
             store_limit_bytes=self.store_limit,
             tls=self._broker_tls,
         )

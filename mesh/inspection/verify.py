@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mesh.access.reading import read_access
 from mesh.inspection.findings import Report
 from mesh.inspection.services import projections_of_services
 from mesh.inspection.verify_dead import verify_dead
 from mesh.inspection.verify_roster import verify_roster
 from mesh.inspection.verify_tasks import verify_tasks
+from streams.subjects import CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mesh.bus.service_bus import Bus
     from mesh.history.snapshots import SnapshotStore
+    from streams.tokens import Token
     from streams.topology import StreamSpec
 
 
@@ -33,7 +36,7 @@ async def verify(bus: Bus, streams: Iterable[StreamSpec], snapshots: SnapshotSto
     answers = await projections_of_services(bus.core)
     comparisons, differences = await verify_roster(bus.core, answers, snapshots)
     results = [spec.name for spec in streams if spec.subjects[0].startswith("results.")]
-    tasks = await verify_tasks(bus, results, answers)
+    tasks = await verify_tasks(bus, results, answers, await _erased(bus))
     dead = await verify_dead(bus, tasks.dead)
     return Report(
         comparisons=(*comparisons, *tasks.comparisons, dead.comparison),
@@ -41,3 +44,10 @@ async def verify(bus: Bus, streams: Iterable[StreamSpec], snapshots: SnapshotSto
         refused_writes=tasks.refused_writes,
         noise=tasks.noise,
     )
+
+
+async def _erased(bus: Bus) -> dict[Token, int]:
+    """Accounts whose content was erased, and up to when. With each of them go all checks of answers."""
+    accounts = (await read_access(bus.core)).access.accounts()
+    erased = {one.account: one.erased_at_ms for one in accounts if one.erased_at_ms is not None}
+    return {**erased, CHECKS: max(erased.values(), default=0)}

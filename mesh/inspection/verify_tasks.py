@@ -24,7 +24,7 @@ from streams.tokens import Token
 from streams.topology import ENDED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from mesh.bus.service_bus import Bus
@@ -48,25 +48,29 @@ class TaskFindings(NamedTuple):
     """The ends that say that a task is dead."""
 
 
-async def verify_tasks(bus: Bus, results: Sequence[str], answers: Iterable[Projections]) -> TaskFindings:
+async def verify_tasks(
+    bus: Bus, results: Sequence[str], answers: Iterable[Projections], erased: Mapping[Token, int]
+) -> TaskFindings:
     """Fold all of RESULTS and compare.
 
     Args:
         bus: a bus of a service.
         results: the names of the RESULTS streams.
         answers: what services say of the tasks that they hold, asked before this.
+        erased: accounts whose content was erased, and up to when (Unix milliseconds): only ends are left there.
 
     Raises:
         BusError: if a stream cannot be read.
     """
-    return await _Verification(bus, answers).run(results)
+    return await _Verification(bus, answers, erased).run(results)
 
 
 class _Verification:
     """One run through all tasks."""
 
-    def __init__(self, bus: Bus, answers: Iterable[Projections]) -> None:
+    def __init__(self, bus: Bus, answers: Iterable[Projections], erased: Mapping[Token, int]) -> None:
         self._bus = bus
+        self._erased = erased
         self._claims: dict[TaskKey, list[tuple[str, TaskDigest]]] = {}
         for answer in answers:
             for task in answer.tasks:
@@ -158,6 +162,10 @@ class _Verification:
         """
         return fold.state.n == 0 and 0 < created_ms(key.task) <= self._cut_before_ms
 
+    def _is_erased(self, key: TaskKey, end: EndEvent | None) -> bool:
+        """Whether what led to the end was erased, at its account's wish."""
+        return end is not None and end.at_ms <= self._erased.get(key.account, 0)
+
     # --- ENDED -------------------------------------------------------------------------------------------------------
 
     async def _judge_ends(self, folded_s: float) -> Comparison:
@@ -166,7 +174,7 @@ class _Verification:
         expired, untold, different = 0, 0, unreadable
         for key in ends.keys() | self._folds.keys():
             fold, end = self._folds.get(key) or TaskFold(), ends.get(key)
-            is_cut = self._is_cut(key, fold)
+            is_cut = self._is_cut(key, fold) or self._is_erased(key, end)
             if isinstance(end, TaskDead):
                 self._dead[key] = DeadEnd(end, is_told=is_cut or fold.before_end is not None)
             if is_cut:
@@ -175,7 +183,7 @@ class _Verification:
             untold += end is not None and fold.before_end is None
             if fold.against(end):
                 different += await self._look_again(key)
-        notes = [f"{expired} too old to compare"] if expired else []
+        notes = [f"{expired} erased, or too old to compare"] if expired else []
         notes += [f"{untold} not told to readers yet"] if untold else []
         return Comparison(
             projection=_ENDS,

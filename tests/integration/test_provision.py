@@ -163,6 +163,13 @@ async def test_what_cannot_be_unset_is_kept_and_shown_and_all_else_is_mended(
     assert (await api(links, "STREAM.INFO.A"))["config"]["description"] == "new words"
 
 
+async def test_a_stream_of_an_older_version_that_denies_deletes_for_ever_is_kept(links: dict[Account, Link]) -> None:
+    await one(links, spec())
+    kept = await one(links, spec(is_erasable=True, description="new words"))
+    assert (kept.action, fields(kept)) == (Action.KEPT, {"deny_delete": "sealed"})
+    assert (await api(links, "STREAM.INFO.A"))["config"]["description"] == "new words"
+
+
 async def test_a_consumer_that_somebody_has_changed_differs(links: dict[Account, Link]) -> None:
     assert [finding.action for finding in await provision(links, [spec()], [CONSUMER])] == [Action.CREATED] * 2
     assert [finding.action for finding in await check(links, [spec()], [CONSUMER])] == [Action.SAME] * 2

@@ -2,6 +2,7 @@
 
 from streams.events import (
     AccountClosed,
+    AccountErased,
     AccountOpened,
     DeviceAdmitted,
     DeviceChecked,
@@ -122,6 +123,8 @@ ACCESS = {
     ),
     "key.revoked.v1": KeyRevoked(at_ms=_AT_MS, key_id="k7q2mzx4c5ta", by="operator", reason="it leaked"),
     "account.closed.v1": AccountClosed(at_ms=_AT_MS, by="operator", reason="asked for by its owner"),
+    "account.erased.v1": AccountErased(at_ms=_AT_MS, by="operator", reason="asked for by its owner", messages=4096),
+    "account.erased.v1.minimal": AccountErased(at_ms=_AT_MS, by="operator", reason="asked for by its owner"),
 }
 
 NONCES = {"nonce.spent.v1": NonceSpent(at_ms=_AT_MS)}

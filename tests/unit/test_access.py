@@ -9,6 +9,7 @@ from streams.access import LOCAL, RIGHTS, Access, Membership, may_have_role
 from streams.access_events import (
     AccessEvent,
     AccountClosed,
+    AccountErased,
     AccountOpened,
     KeyIssued,
     KeyRevoked,
@@ -24,6 +25,7 @@ ADA, BOB = "did:key:z6Ada", "did:key:z6Bob"
 ACME, BETA = Token("acme"), Token("beta")
 OPENED = AccountOpened(at_ms=1, by="operator")
 CLOSED = AccountClosed(at_ms=9, by="operator", reason="over")
+ERASED = AccountErased(at_ms=12, by="operator", reason="asked for", messages=3)
 ROLES: tuple[Role, ...] = ("owner", "member", "viewer", "operator")
 
 NAMES = st.sampled_from([ACME, BETA, LOCAL])
@@ -46,6 +48,7 @@ EVENTS: st.SearchStrategy[AccessEvent] = st.one_of(
     ),
     st.builds(KeyRevoked, at_ms=TIMES, key_id=KEY_IDS, by=st.just("t"), reason=st.just("r")),
     st.builds(AccountClosed, at_ms=TIMES, by=st.just("t"), reason=st.just("r")),
+    st.builds(AccountErased, at_ms=TIMES, by=st.just("t"), reason=st.just("r")),
 )
 HISTORIES = st.lists(st.tuples(NAMES, EVENTS), max_size=40)
 
@@ -151,6 +154,24 @@ def test_an_account_of_which_a_newer_version_wrote_is_told_apart() -> None:
 def test_a_viewer_only_reads() -> None:
     assert RIGHTS["viewer"] == {"read"}
     assert RIGHTS["member"] == {"read", "chat"}
+
+
+@pytest.mark.parametrize("history", [(ACME, OPENED), (LOCAL, OPENED)])
+def test_the_content_of_an_account_may_be_erased_while_it_is_open(history: tuple[Token, AccessEvent]) -> None:
+    access = fold(history, (history[0], ERASED))
+    account = access.account(history[0])
+    assert account is not None
+    assert (account.erased_at_ms, account.is_open) == (12, True)
+
+
+def test_the_content_of_an_account_may_be_erased_after_it_was_closed() -> None:
+    account = fold((ACME, OPENED), (ACME, CLOSED), (ACME, ERASED)).account(ACME)
+    assert account is not None
+    assert (account.erased_at_ms, account.is_open) == (12, False)
+
+
+def test_an_account_that_never_was_has_nothing_to_erase() -> None:
+    assert fold((ACME, ERASED)).account(ACME) is None
 
 
 @given(HISTORIES)

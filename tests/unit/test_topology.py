@@ -6,6 +6,8 @@ from itertools import combinations
 import pytest
 
 from streams import subjects
+from streams.account_subjects import account_subjects, holds_content, is_copy
+from streams.sites import hub_streams
 from streams.subjects import SERVICE_CLASSES, TaskKey
 from streams.task_id import BUCKETS, new_task_id
 from streams.tokens import Token
@@ -23,6 +25,7 @@ from streams.topology import (
 
 COUNTS = range(1, 17)
 ACCOUNT = Token("acme")
+EVERYTHING = (*stream_specs(), *hub_streams(Token("berlin"), results_streams=4))
 
 
 def overlap(one: str, other: str) -> bool:
@@ -172,3 +175,21 @@ def test_consumers_wait_on_tasks_and_hand_over_within_seconds() -> None:
     assert {(spec.stream, spec.account) for spec in consumer_specs()} == {("TASKS", "EDGE")}
     assert {spec.ack_wait for spec in consumer_specs()} == {ACK_WAIT}
     assert timedelta(seconds=5) <= ACK_WAIT <= timedelta(seconds=6)
+
+
+def test_what_is_one_accounts_is_found_in_every_stream_that_holds_anything_of_it() -> None:
+    found = {spec.name: account_subjects(spec, ACCOUNT) for spec in EVERYTHING}
+    assert found["TASKS"] == tuple(f"tasks.{one}.*.acme.*.submitted" for one in ("interactive", "standard", "batch"))
+    assert found["RESULTS_0"][0] == "results.0.acme.*.*"
+    assert found["ENDED"] == ("ended.*.acme.*",)
+    assert (found["KEYS"], found["DEAD"]) == (("keys.acme.*",), ("dead.acme.*",))
+    assert (found["ACCESS"], found["BILLING"]) == (("access.acme",), ("billing.acme",))
+    assert "site.berlin.ended.*.acme.*" in found["SITE_berlin_ENDED"]
+    assert not any(found[name] for name in ("MODELS", "DEVICES", "NONCES", "UNREADABLE"))
+
+
+def test_only_content_may_be_deleted() -> None:
+    erasable = {spec.name for spec in EVERYTHING if spec.is_erasable}
+    assert erasable == {"TASKS", "KEYS", "UNREADABLE", *(f"RESULTS_{number}" for number in range(4))}
+    assert {spec.name for spec in EVERYTHING if holds_content(spec)} == erasable - {"UNREADABLE"}
+    assert {spec.name for spec in EVERYTHING if is_copy(spec)} == {"SITE_berlin_TASKS", "SITE_berlin_RESULTS"}

@@ -17,7 +17,7 @@ from mesh.broker.files import (
     BrokerOptions,
     broker_variables,
     find_conf,
-    routes_variables,
+    secret_variables,
 )
 from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
@@ -161,7 +161,7 @@ class RunningCluster:
             store_limit_bytes=2**30,
             cluster=ClusterMember(listen=Address(HOST, self._listening[number]), routes=routes),
         )
-        variables = broker_variables(options, self.credentials) | routes_variables(options)
+        variables = broker_variables(options, self.credentials) | secret_variables(options)
         inside = f'{find_conf(CLUSTER_CONF_FILE).read_text()}\nadvertise: "{_NOBODY}"\n'
         conf = folder / "nats.conf"
         conf.write_text(f"{find_conf().read_text()}\ncluster {{\n{inside}}}\n")

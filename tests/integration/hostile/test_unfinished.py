@@ -9,9 +9,9 @@ from mesh.identity.device_log import DeviceLog
 from streams import subjects
 from streams.codec import decode, encode
 from streams.devices import Standing
-from streams.events import TaskChunk, TaskCompleted
+from streams.events import TaskChunk, TaskCompleted, TaskQueued
 from streams.messages import Refused
-from tests.integration.hostile.rogue import FAST, Onlooker, Rogue
+from tests.integration.hostile.rogue import FAST, HONEST, Onlooker, Rogue
 from tests.mesh_in_process import InProcessMesh
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -86,3 +86,23 @@ async def test_a_signature_for_something_else_when_an_attempt_is_given_back_coun
         device = devices.devices.device(rogue.node)
         assert device is not None
         assert device.standing is Standing.ADMITTED
+
+
+async def test_a_node_whose_answers_nobody_can_check_is_given_none(mesh: InProcessMesh, devices: DeviceLog):
+    async with Rogue(mesh, "of-a-document", "promised-later") as rogue:
+        device = devices.devices.device(rogue.node)
+        assert device is not None
+        assert device.did is not None
+        await devices.verified(rogue.node, device.did, proved_by="#key-of-its-document")
+        key = mesh.key()
+        await mesh.submit(key, model="promised-later")
+        await mesh.reached(key, 1)
+        (queued,) = [stored.event for stored in await mesh.bus.log.read(key)]
+        assert isinstance(queued, TaskQueued)
+        assert "its answers cannot be checked" in queued.reason
+        await devices.verified(rogue.node, device.did, proved_by="subject")
+        attempt = await rogue.take(key)
+        await attempt.write("one ", n=attempt.order.next_n, offset=0)
+        await attempt.write("two", n=attempt.order.next_n + 1, offset=4, last=True)
+        attempt.finished()
+        assert await Onlooker(mesh, key).believes() == f"completed: {HONEST}"

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from mesh.broker.cluster import free_ports
 from mesh.broker.credentials import Credentials
-from mesh.broker.files import BrokerOptions, broker_variables, conf_for, routes_variables
+from mesh.broker.files import BrokerOptions, broker_variables, conf_for, secret_variables
 from mesh.broker.monitoring import leaf_links
 from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
@@ -56,7 +56,7 @@ class Broker:
         """Prepare a broker in a data folder; what belongs to its sites must be there already."""
         mesh = MeshSettings(data_dir=folder, nats=f"{LOOPBACK}:0")
         options = broker_options(mesh, site)
-        variables = broker_variables(options, Credentials.load_or_create(folder)) | routes_variables(options)
+        variables = broker_variables(options, Credentials.load_or_create(folder)) | secret_variables(options)
         server = NatsServer(folder / "server", "-c", str(conf_for(options)), environment=variables, store=False)
         return cls(mesh=mesh, options=options, server=server)
 

@@ -16,10 +16,13 @@ const HINTS = { invalid_api_key: "See that you have copied all of it, or ask who
 export function SignIn({ reason, over, session }) {
   const [error, setError] = useState("");
   const title = useFocus();
+  const isOpen = useIsOpen();
   const enter = async (getToken) => {
     setError("");
     try {
-      await session.enter(await getToken());
+      const token = await getToken();
+      // A wallet may answer long after somebody has signed in by a key.
+      if (isOpen.current) await session.enter(token);
     } catch (problem) {
       setError([LEADS[problem.code], problem.message, HINTS[problem.code]].filter(Boolean).join(" "));
     }
@@ -28,7 +31,7 @@ export function SignIn({ reason, over, session }) {
     <div class="gate" data-over=${over}>
       <section class="gate-card" role=${over ? "dialog" : null} aria-labelledby="gate-title" data-testid="sign-in">
         <h2 id="gate-title" ref=${title} tabindex="-1">Sign in</h2>
-        <p class="gate-lead" role="status">${reason || "This gateway answers only whom it knows. Show that it is you."}</p>
+        <p class="gate-lead" role="status">${reason || "This gateway serves known accounts only."}</p>
         <${WithWallet} enter=${enter} />
         <p class="gate-or"><span>or</span></p>
         <${WithKey} enter=${enter} refuse=${setError} />
@@ -53,7 +56,7 @@ function WithWallet({ enter }) {
     <button class="send gate-act" disabled=${waiting} aria-busy=${waiting} aria-describedby="gate-wallet" onClick=${ask}>
       ${waiting ? "Answer in your wallet" : "Sign in with your wallet"}
     </button>
-    <p class="gate-note" id="gate-wallet">You sign a short message. It moves nothing and costs nothing.</p>
+    <p class="gate-note" id="gate-wallet">You sign a short message, which costs nothing.</p>
   `;
 }
 
@@ -83,7 +86,7 @@ function WithKey({ enter, refuse }) {
         onInput=${(event) => setKey(event.target.value)}
       />
       <button class="gate-second" disabled=${busy || !key.trim()}>Use the key</button>
-      <p class="gate-note" id="gate-key-note">It stays in this tab until that is closed or loaded anew.</p>
+      <p class="gate-note" id="gate-key-note">Kept in this tab only, until it is closed or reloaded.</p>
     </form>
   `;
 }
@@ -92,6 +95,12 @@ function useWallet() {
   const [wallet, setWallet] = useState(findWallet);
   useEffect(() => onWallet(() => setWallet(findWallet)), []);
   return wallet;
+}
+
+function useIsOpen() {
+  const isOpen = useRef(true);
+  useEffect(() => () => (isOpen.current = false), []);
+  return isOpen;
 }
 
 /** Take the focus while the panel is there, then give it back to where it was. */

@@ -17,7 +17,7 @@ export function SignedIn({ who, aheadMs, session }) {
     ${who.role && html`<span class="top-fact">role <b>${who.role}</b></span>`}
     <span class="top-fact mono" title=${name} data-testid="who">${format.shortName(name)}</span>
     ${who.how === "session" && html`<${Ending} endsAtMs=${who.expires_at_ms + aheadMs} session=${session} />`}
-    <button class="small" onClick=${() => session.leave()}>Sign out</button>
+    <button class="small" title=${`Signed in for account ${who.account} as ${name}`} onClick=${() => session.leave()}>Sign out</button>
   `;
 }
 
@@ -31,7 +31,8 @@ function Ending({ endsAtMs, session }) {
     signWith(findWallet()).then((token) => session.enter(token)).catch((problem) => setError(problem.message));
   };
   return html`
-    <span class="notice">Your session ends in ${format.duration(seconds * 1000)}</span>
+    <span class="unseen" role="status">Your session ends soon.</span>
+    <span class="notice ending" role="timer">Your session ends in ${format.duration(seconds * 1000)}</span>
     ${findWallet() && html`<button class="small" title="Your wallet signs once more" onClick=${renew}>Stay signed in</button>`}
     ${error && html`<span class="trouble" role="alert">${error}</span>`}
   `;
