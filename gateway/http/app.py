@@ -100,16 +100,16 @@ def build_app(
     app.on_startup.append(_on_startup)
     app.on_shutdown.append(_on_shutdown)
     _add_routes(app, site)
-    bridge = Bridge(bus, roster_feed, site.door)
-    bridge_routes.add_routes(app, bridge)
-    site.leaving.on_begin(bridge.dismiss)
-    page_routes.add_routes(app)
     if metrics is not None:
         app.router.add_get("/metrics", metrics.show)
     return app
 
 
 def _add_routes(app: web.Application, site: Site) -> None:
+    bridge = Bridge(site.bus, site.roster_feed, site.door)
+    bridge_routes.add_routes(app, bridge)
+    site.leaving.on_begin(bridge.dismiss)
+    page_routes.add_routes(app)
     chat, models, tasks, health = ChatCompletions(site), Models(site), Tasks(site), Health(site)
     sign_ins = SignIns(site)
     app.router.add_post("/v1/chat/completions", chat.create)

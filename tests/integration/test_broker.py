@@ -60,9 +60,15 @@ async def test_it_takes_clients_with_jetstream_when_it_is_entered(server: Embedd
 
 async def test_a_client_without_a_credential_is_refused(server: EmbeddedServer) -> None:
     client = Nats()
-    with pytest.raises(NatsError, match=r"(?i)authorization|nkeys|credentials"):
-        await client.connect(server.url, allow_reconnect=False)
-    await client.close()
+    try:
+        # With nobody to ask about it, the broker ends the connection, after a while and without a word.
+        await client.connect(server.url, allow_reconnect=False, connect_timeout=10)
+        await client.flush(timeout=10)
+    except (NatsError, ConnectionError):
+        return
+    finally:
+        await client.close()
+    pytest.fail("it was let in")
 
 
 async def test_nothing_of_it_runs_after_the_context(tmp_path: Path) -> None:
