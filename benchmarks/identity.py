@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from mesh.access.session_keys import SessionKeys
 from mesh.broker.files import BrokerOptions
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.dialing import LinkOptions
@@ -96,7 +97,9 @@ async def _connections() -> None:
         make = await stack.enter_async_context(
             gatekeeper_maker(mesh, DeviceSettings(admission="open"), IdentitySettings())
         )
-        identity = IdentityOptions(servers=(server.url,), credentials=credentials.for_identity)
+        identity = IdentityOptions(
+            servers=(server.url,), credentials=credentials.for_identity, sessions=SessionKeys.load_or_create(folder)
+        )
         await stack.enter_async_context(IdentityService(identity, make))
         await _one_after_the_other(server.url, credentials.user.seed_path)
         await _storm(server.url)

@@ -31,6 +31,7 @@ class Target:
     model: str = "synthetic"
     max_tokens: int = 1
     stream: bool = False
+    authorization: str = ""
 
 
 @dataclass(kw_only=True)
@@ -214,8 +215,11 @@ def _request(target: Target) -> bytes:
     ).encode()
     head = (
         f"POST {PATH} HTTP/1.1\r\nHost: {target.host}:{target.port}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n"
     )
+    if target.authorization:
+        head += f"Authorization: {target.authorization}\r\n"
+    head += "\r\n"
     return head.encode() + body
 
 

@@ -23,6 +23,7 @@ class RunningMesh:
 
     http_port: int
     nats_url: str
+    data_dir: Path
     seed: Path
     pids: dict[str, int]
 
@@ -51,6 +52,7 @@ def running_mesh(
         yield RunningMesh(
             http_port=http_port,
             nats_url=f"nats://127.0.0.1:{nats_port}",
+            data_dir=data,
             seed=data / "credentials" / "edge-service.nk",
             pids=_processes(process.pid),
         )

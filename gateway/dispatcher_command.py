@@ -72,8 +72,9 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
     )
     telemetry = open_telemetry("ig3-dispatcher", otlp_endpoint=mesh.otlp_endpoint)
     async with await Bus.connect(options) as bus, await Departures.connect(_system(options, system)) as departures:
-        feed = RosterFeed(bus, SnapshotStore(mesh.data_dir / SNAPSHOTS))
-        dispatcher = Dispatcher(bus, feed, settings, retention=mesh.retention, telemetry=telemetry)
+        snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
+        feed = RosterFeed(bus, snapshots)
+        dispatcher = Dispatcher(bus, feed, settings, retention=mesh.retention, telemetry=telemetry, snapshots=snapshots)
         parts = (feed, Registry(bus, feed, departures), dispatcher, ProjectionDesk(bus, feed, dispatcher.lives))
         for part in parts:
             await part.start()

@@ -34,6 +34,9 @@ def objection_to(assign: Assign, models: Mapping[str, Occupancy], *, now_ms: int
 
     There is no queue on a node: the dispatcher has one, sees all nodes, and tells the user the place in it.
     """
+    if assign.written:
+        # Whoever began the attempt would not be asked. The code counts it among the nodes that the task has lost.
+        return Objection(code="node_lost", message="the node was started again since it began the attempt", status=503)
     if assign.deadline_at_ms is not None and assign.deadline_at_ms <= now_ms:
         return Objection(code="deadline_exceeded", message="the deadline passed before the task began", status=408)
     if draining:

@@ -29,6 +29,7 @@ from streams.messages import Finished, Refused
 if TYPE_CHECKING:
     from mesh.bus.link import Link
     from mesh.telemetry.telemetry import Span
+    from nodes.chunk_writer import Sign
     from nodes.engine import Engine
     from streams.messages import Assign
     from streams.subjects import TaskKey
@@ -47,7 +48,16 @@ class Attempt:
     """One attempt at one task on this node. Cancel its ``run`` to stop it: nothing more is generated or written."""
 
     def __init__(
-        self, *, link: Link, node: Token, engine: Engine, assign: Assign, key: TaskKey, subject: str, span: Span
+        self,
+        *,
+        link: Link,
+        node: Token,
+        engine: Engine,
+        assign: Assign,
+        key: TaskKey,
+        subject: str,
+        span: Span,
+        sign: Sign | None = None,
     ) -> None:
         """Prepare to run ``assign``, whose reply subject was ``subject``; ``span`` is ended with the run."""
         self._span = span
@@ -57,7 +67,7 @@ class Attempt:
         self._dispatcher = assign.dispatcher
         self._outbox = Outbox()
         self._generating: asyncio.Task[None] | None = None
-        self._writer = ChunkWriter(link, node, self._grant(assign, subject))
+        self._writer = ChunkWriter(link, node, self._grant(assign, subject), sign)
         self.tokens = 0
         """Completion tokens generated so far, those included that are written anew and published no more."""
 
@@ -117,7 +127,7 @@ class Attempt:
             return self.refused("internal_error", "the node failed while writing the answer", 500)
 
     def refused(self, code: str, message: str, status: int) -> Refused:
-        """Say that this node will not go on with the attempt."""
+        """Say that this node will not go on with the attempt, and sign for what it has stored of it."""
         return Refused(
             task=self.key.task,
             attempt=self.number,
@@ -126,6 +136,7 @@ class Attempt:
             message=message,
             status=status,
             account=self.key.account,
+            signature=self._writer.signature(),
         )
 
     async def _generate_and_write(self) -> Report | None:

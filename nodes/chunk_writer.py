@@ -15,11 +15,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mesh.bus.appends import Fence
 from mesh.errors import FenceMismatch, NoResponders, PublishRefused, PublishUnknown, RequestTimedOut
 from nodes.pauses import pause_s
-from streams import subjects
+from streams import chunk_chain, subjects
 from streams.codec import decode, encode
 from streams.errors import UndecodableEvent
 from streams.events import TaskChunk
@@ -28,10 +29,15 @@ from streams.rights import GRANT_LASTS
 from streams.subjects import TaskKey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesh.bus.link import Link
     from mesh.errors import BusError
     from nodes.outbox import Batch
+    from streams.events import ChunkSignature
     from streams.tokens import Token
+
+    Sign = Callable[[bytes], ChunkSignature]
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +76,8 @@ class Grant(Struct, frozen=True, kw_only=True):
 class ChunkWriter:
     """Writes the chunks of one attempt; only one ``write`` at a time."""
 
-    def __init__(self, link: Link, node: Token, grant: Grant) -> None:
-        """Write through ``link`` as ``node``, from where ``grant`` says."""
+    def __init__(self, link: Link, node: Token, grant: Grant, sign: Sign | None = None) -> None:
+        """Write through ``link`` as ``node``, from where ``grant`` says; ``sign`` signs for a chain of chunks."""
         self._link = link
         self._ask_subject = subjects.node_api(node, "ask")
         self._filter = subjects.results_of(grant.key)
@@ -79,6 +85,8 @@ class ChunkWriter:
         self._next_n = grant.next_n
         self._last_sequence = grant.last_sequence
         self._chars = grant.chars
+        self._sign = sign
+        self._begin = self._chain = self._sent = chunk_chain.begin(grant.key, grant.attempt, node)
         self._granted_on = connection_number(link)
         self._granted_at_s = time.monotonic()
         self._writing = False
@@ -88,6 +96,10 @@ class ChunkWriter:
     def last_sequence(self) -> int:
         """Stream sequence of the last event of the task that this writer knows of."""
         return self._last_sequence
+
+    def signature(self) -> ChunkSignature | None:
+        """Sign for what is stored, as far as this writer knows; None if that is nothing, or there is no key."""
+        return None if self._sign is None or self._chain == self._begin else self._sign(self._chain)
 
     def renew(self, grant: Grant) -> None:
         """Take a fresh grant for the same attempt: a reconnect loses the old one.
@@ -148,6 +160,9 @@ class ChunkWriter:
             finish_reason=batch.finish_reason,
             usage=batch.usage,
         )
+        self._sent = chunk_chain.extend(self._chain, chunk)
+        if chunk.finish_reason is not None and self._sign is not None:
+            chunk = replace(chunk, signature=self._sign(self._sent))
         fence = Fence(self._filter, self._last_sequence)
         return await self._link.append(self._grant.subject, encode(chunk), fence=fence)
 
@@ -155,6 +170,7 @@ class ChunkWriter:
         self._next_n += 1
         self._last_sequence = sequence
         self._chars += len(batch.text)
+        self._chain = self._sent
 
     async def _settle(self, batch: Batch) -> Verdict | None:
         """Ask where we stand; None means: publish the batch again, now at the right place."""
@@ -169,7 +185,7 @@ class ChunkWriter:
         # A last chunk may have no text: then only the stream's state tells whether it is there.
         is_stored = standing.next_n > expected_n if batch.text else standing.written
         if is_stored and ahead == len(batch.text):
-            self._chars = standing.chars
+            self._chars, self._chain = standing.chars, self._sent
             return Verdict.STORED
         if ahead == 0:
             await self._await_grant()

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.commands.passphrases import open_key
 from mesh.errors import BusRefused, BusUndecided, CredentialsError
+from mesh.identity.chunk_proof import sign_chunks
 from mesh.identity.device_login import DeviceLogin
 from mesh.identity.key_file import device_key
 from mesh.processes.process import unless
@@ -81,6 +83,7 @@ class NodeProcess:
         else:
             own = open_key(given, settings.device_passphrase_file)
         self._did = own.did
+        self._sign = partial(sign_chunks, own.did, own.key)
         credential = None if settings.device_credential is None else read_credential(settings.device_credential)
         return DeviceLogin(own.did, own.key, self.node, credential=credential)
 
@@ -124,7 +127,7 @@ class NodeProcess:
         return f"ig3 devices admit {self.node} --did {self._did}"
 
     async def _serve(self, link: Link, served: Served, stop: asyncio.Event) -> None:
-        worker = Worker(link, self.node, (served,), self._telemetry)
+        worker = Worker(link, self.node, (served,), self._telemetry, sign=self._sign)
         reporter = StatusReporter(link, self.node, worker, self._settings.heartbeat)
         announcer = Announcer(link, self.node, worker.replicas)
         await worker.listen()

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mesh.bus.link import Link
     from mesh.telemetry.telemetry import Span
     from nodes.attempt import Report
+    from nodes.chunk_writer import Sign
     from nodes.engine import Engine
     from streams.messages import Replica
     from streams.tokens import Token
@@ -65,8 +66,17 @@ class _Run(NamedTuple):
 class Worker:
     """Runs what is assigned to one node."""
 
-    def __init__(self, link: Link, node: Token, served: Iterable[Served], telemetry: Telemetry | None = None) -> None:
-        """Serve ``served`` as ``node``, once ``listen`` was called."""
+    def __init__(
+        self,
+        link: Link,
+        node: Token,
+        served: Iterable[Served],
+        telemetry: Telemetry | None = None,
+        *,
+        sign: Sign | None = None,
+    ) -> None:
+        """Serve ``served`` as ``node``, once ``listen`` was called; no dispatcher believes answers without ``sign``."""
+        self._sign = sign
         self._telemetry = telemetry or Telemetry.off()
         self._link = link
         self._node = node
@@ -188,6 +198,7 @@ class Worker:
             key=key,
             subject=delivery.reply,
             span=self._span(assign, delivery),
+            sign=self._sign,
         )
         if superseded is not None:
             self._cancel(superseded)

@@ -62,6 +62,24 @@ class DeviceRevoked(Event, frozen=True, kw_only=True, tag="device.revoked.v1"):
     reason: str
 
 
+class DeviceChecked(Event, frozen=True, kw_only=True, tag="device.checked.v1"):
+    """An answer of the device was compared with what another one wrote of the same question (ADR 14).
+
+    Where two answers differ and no third one says which of them is wrong, both devices get one that is ``undecided``.
+    """
+
+    at_ms: int
+    node: str
+    task: str
+    """The task whose answer was compared: a user's, or one of the mesh's own checks."""
+    other: str
+    """Who wrote what it was compared with."""
+    agreed: bool
+    detail: str = ""
+    """How the answers differ: never any of their text."""
+    undecided: bool = False
+
+
 class DeviceLost(Event, frozen=True, kw_only=True, tag="device.lost.v1"):
     """A device left the bus or fell silent: nothing is placed there until it returns."""
 
@@ -78,6 +96,13 @@ class DeviceReturned(Event, frozen=True, kw_only=True, tag="device.returned.v1")
 
 
 DeviceEvent = (
-    DeviceRegistered | DeviceVerified | DeviceAdmitted | DeviceSuspended | DeviceRevoked | DeviceLost | DeviceReturned
+    DeviceRegistered
+    | DeviceVerified
+    | DeviceAdmitted
+    | DeviceSuspended
+    | DeviceRevoked
+    | DeviceChecked
+    | DeviceLost
+    | DeviceReturned
 )
 """All that DEVICES may hold."""

@@ -13,12 +13,14 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from streams import reputation
 from streams.codec import decode
-from streams.events import DeviceAdmitted, DeviceRevoked, DeviceSuspended, DeviceVerified
+from streams.device_events import DeviceAdmitted, DeviceChecked, DeviceRevoked, DeviceSuspended, DeviceVerified
+from streams.reputation import NOTHING, Tally
 from streams.tokens import Token
 
 if TYPE_CHECKING:
-    from streams.events import DeviceEvent
+    from streams.device_events import DeviceEvent
 
 
 class Standing(StrEnum):
@@ -32,6 +34,9 @@ class Standing(StrEnum):
     SUSPENDED = "suspended"
     REVOKED = "revoked"
 
+
+BY_SUBJECT: Final = "subject"
+"""How a device proved its DID that signed with the key in it, not with one that a document lists."""
 
 _SHUT_OUT: Final = frozenset({Standing.SUSPENDED, Standing.REVOKED})
 
@@ -50,12 +55,21 @@ class Device(Struct, frozen=True, kw_only=True):
     task: str | None = None
     """The task that gave the reason, if one did."""
     verified_at_ms: int | None = None
+    proved_by: str = ""
+    """Which key it proved its DID with."""
     changed_at_ms: int = 0
+    checks: Tally = NOTHING
+    """What checks of its answers, and suspensions over them, have come to."""
 
     @property
     def is_shut_out(self) -> bool:
         """Whether it was admitted once and may not take part any more."""
         return self.standing in _SHUT_OUT
+
+    @property
+    def signs_as_subject(self) -> bool:
+        """Whether it holds the key in its DID itself, under which its answers are checked."""
+        return self.verified_at_ms is not None and self.proved_by == BY_SUBJECT
 
 
 class _Devices(Struct, frozen=True):
@@ -67,7 +81,7 @@ class _Devices(Struct, frozen=True):
 class Devices:
     """The projection. It is fed from one place, in stream order."""
 
-    VERSION: Final = 1
+    VERSION: Final = 2
     """Raise it whenever the same events add up to something else: older snapshots are then not used."""
 
     def __init__(self) -> None:
@@ -89,6 +103,8 @@ class Devices:
                 after = _decided(before, event, Standing.SUSPENDED)
             case DeviceRevoked():
                 after = _decided(before, event, Standing.REVOKED)
+            case DeviceChecked():
+                after = replace(before, checks=reputation.checked(before.checks, event))
             case _:
                 # Whether it is here is the roster's business.
                 after = before
@@ -109,6 +125,7 @@ class Devices:
             standing=proven if before.standing is Standing.UNPROVEN else before.standing,
             is_expected=False,
             verified_at_ms=event.at_ms,
+            proved_by=event.proved_by,
             changed_at_ms=event.at_ms,
         )
 
@@ -165,12 +182,14 @@ class Devices:
 
 
 def _decided(before: Device, event: DeviceSuspended | DeviceRevoked, standing: Standing) -> Device:
+    task = event.task if isinstance(event, DeviceSuspended) else None
     return replace(
         before,
         standing=standing,
         is_expected=False,
         by=event.by,
         reason=event.reason,
-        task=event.task if isinstance(event, DeviceSuspended) else None,
+        task=task,
         changed_at_ms=event.at_ms,
+        checks=before.checks if task is None else reputation.caught(before.checks, event.at_ms),
     )

@@ -28,6 +28,7 @@ from streams.access_events import (
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.device_events import (
     DeviceAdmitted,
+    DeviceChecked,
     DeviceEvent,
     DeviceLost,
     DeviceRegistered,
@@ -37,7 +38,7 @@ from streams.device_events import (
     DeviceVerified,
 )
 from streams.event import Event
-from streams.replica import Replica
+from streams.model_events import ModelAnnounced, ModelEvent, ModelWithdrawn
 
 Counter = Annotated[int, Meta(ge=1)]
 """``n``: the one counter that markers and chunks of a task share, from 1, without holes."""
@@ -46,11 +47,28 @@ Attempt = Annotated[int, Meta(ge=1)]
 ChunkTokens = Annotated[int, Meta(ge=0, le=2**24)]
 """More than a message can hold: so that no sum over a task's chunks is too large for an event."""
 
+_Name = Annotated[str, Meta(max_length=64)]
+
 Deadline = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 """Unix milliseconds up to the year 9999: what a user sends must not overflow a clock of ours."""
 
 
 # --- TASKS: what was asked ---------------------------------------------------------------------------------------
+
+
+class CheckOf(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An answer that is checked by having another node write it too (ADR 14)."""
+
+    account: _Name
+    task: _Name
+    node: _Name
+    """Who wrote it."""
+    engine: Annotated[str, Meta(max_length=256)]
+    """With what; together with the quantisation and the model, what another node must run to come to the same."""
+    quantisation: Annotated[str, Meta(max_length=256)] | None = None
+    other: _Name | None = None
+    """Who has written another answer, as ``other_task``: then this run says which of the two is wrong."""
+    other_task: _Name | None = None
 
 
 class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
@@ -62,6 +80,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     deadline_at_ms: Deadline | None = None
     redrive_of: Annotated[str, Meta(max_length=64)] | None = None
     """The dead task that this one tries anew."""
+    check_of: CheckOf | None = None
+    """The answer that is asked for once more, to compare the two; only in tasks of the mesh itself."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------
@@ -110,6 +130,15 @@ anew and publishes only what comes after the text so far, which it must reproduc
 void; readers drop it, and the answer begins again."""
 
 
+class ChunkSignature(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A node's word for what it wrote in one attempt: its signature over the chain of the chunks (ADR 14)."""
+
+    algorithm: Annotated[str, Meta(max_length=32)]
+    signature_base64: Annotated[str, Meta(max_length=128)]
+    public_key_base64: Annotated[str, Meta(max_length=128)] | None = None
+    """Given where the node's DID holds only the hash of its key."""
+
+
 class TaskRequeued(Event, frozen=True, kw_only=True, tag="task.requeued.v1"):
     """The attempt is over without an end, and another follows, not before ``retry_at_ms``. ``node`` writes no more."""
 
@@ -120,6 +149,8 @@ class TaskRequeued(Event, frozen=True, kw_only=True, tag="task.requeued.v1"):
     code: str
     message: str
     retry_at_ms: int
+    signature: ChunkSignature | None = None
+    """Of the node that handed the attempt over, for what it had stored; a dispatcher has checked it."""
 
 
 class TaskAssigned(Event, frozen=True, kw_only=True, tag="task.assigned.v1"):
@@ -149,7 +180,7 @@ class TaskHalted(Event, frozen=True, kw_only=True, tag="task.halted.v1"):
 
 
 class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
-    """A piece of the answer, written by the node. The last one has ``finish_reason`` and ``usage``.
+    """A piece of the answer, written by the node. The last one has ``finish_reason``, ``usage`` and ``signature``.
 
     ``offset`` counts characters (Unicode code points) of the answer before this chunk, over all attempts;
     ``tokens`` counts the completion tokens in it.
@@ -162,6 +193,8 @@ class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
     tokens: ChunkTokens = 0
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    signature: ChunkSignature | None = None
+    """For all chunks of the attempt."""
 
 
 Outcome = Literal["completed", "failed", "cancelled", "dead"]
@@ -186,6 +219,17 @@ class AttemptShare(Struct, frozen=True, kw_only=True, omit_defaults=True):
     node: str
     chars: Count
     tokens: Count
+    signed: bool = False
+    """Whether the node has signed for it, and a dispatcher has checked that."""
+
+
+class AttemptFailure(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why one attempt came to nothing."""
+
+    attempt: Attempt
+    node: str
+    code: str
+    message: str
 
 
 class TaskCompleted(Event, frozen=True, kw_only=True, tag="task.completed.v1"):
@@ -197,6 +241,8 @@ class TaskCompleted(Event, frozen=True, kw_only=True, tag="task.completed.v1"):
     finish_reason: FinishReason
     usage: Usage
     shares: tuple[AttemptShare, ...]
+    failures: tuple[AttemptFailure, ...] = ()
+    """Why earlier attempts came to nothing."""
 
 
 class TaskFailed(Event, frozen=True, kw_only=True, tag="task.failed.v1"):
@@ -217,15 +263,6 @@ class TaskCancelled(Event, frozen=True, kw_only=True, tag="task.cancelled.v1"):
     final_n: Count
     reason: str
     shares: tuple[AttemptShare, ...] = ()
-
-
-class AttemptFailure(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why one attempt came to nothing."""
-
-    attempt: Attempt
-    node: str
-    code: str
-    message: str
 
 
 class TaskDead(Event, frozen=True, kw_only=True, tag="task.dead.v1"):
@@ -289,26 +326,6 @@ class SubmissionUnreadable(Event, frozen=True, kw_only=True, tag="submission.unr
     """What was submitted, which may be any bytes."""
 
 
-# --- MODELS: who serves what -------------------------------------------------------------------------
-
-
-class ModelAnnounced(Event, frozen=True, kw_only=True, tag="model.announced.v1"):
-    """A node serves a model; written by the registry after its checks."""
-
-    at_ms: int
-    node: str
-    replica: Replica
-
-
-class ModelWithdrawn(Event, frozen=True, kw_only=True, tag="model.withdrawn.v1"):
-    """A node no longer serves a model."""
-
-    at_ms: int
-    node: str
-    model: str
-    reason: str
-
-
 # --- What may stand where ----------------------------------------------------------------------------------------
 
 Marker = TaskAccepted | TaskQueued | TaskAssigned | TaskRequeued | TaskHalted | TaskEnded
@@ -320,7 +337,6 @@ TaskEvent = Marker | TaskChunk
 EndEvent = TaskCompleted | TaskFailed | TaskCancelled | TaskDead
 """All that ENDED may hold."""
 
-ModelEvent = ModelAnnounced | ModelWithdrawn
 DeadEvent = DeadKept | DeadRedriven | DeadDropped
 """All that DEAD may hold."""
 
@@ -362,6 +378,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     DeviceAdmitted,
     DeviceSuspended,
     DeviceRevoked,
+    DeviceChecked,
     DeviceLost,
     DeviceReturned,
     AccountOpened,

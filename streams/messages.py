@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Raw, Struct
 
 from streams.chat import Count, Message, Sampling
-from streams.events import Attempt, Seam
+from streams.events import Attempt, ChunkSignature, Seam
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
 
@@ -71,6 +71,9 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     deadline_at_ms: int | None = None
     seam: Seam | None = None
     """How to join ``prefix``; it is empty where the answer begins, or begins again."""
+    written: Count = 0
+    """How many characters at the end of ``prefix`` are of this very attempt: a node that does not know it any more was
+    started again, and cannot sign for what it has forgotten."""
 
 
 class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):
@@ -152,6 +155,8 @@ class Refused(Wire, frozen=True, kw_only=True, tag="node.refused.v1"):
     message: str
     status: int = 503
     account: str = ""
+    signature: ChunkSignature | None = None
+    """For the chunks that it has stored, if there are any."""
 
 
 def is_about(message: Stop | Running, key: TaskKey) -> bool:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from streams.codec import decode
 from streams.events import (
     DeviceAdmitted,
+    DeviceChecked,
     DeviceLost,
     DeviceRevoked,
     DeviceSuspended,
@@ -117,8 +118,8 @@ class Roster:
 
     def apply_device(self, node: Token, event: DeviceEvent) -> None:
         """Fold one event of DEVICES. A lost node is not live until an event says that it returned."""
-        if isinstance(event, DeviceVerified | DeviceAdmitted):
-            # It may take part; whether it is here is for itself to say.
+        if isinstance(event, DeviceVerified | DeviceAdmitted | DeviceChecked):
+            # It may take part, or answered well or badly; whether it is here is for itself to say.
             return
         self._is_lost[node] = isinstance(event, DeviceLost | DeviceSuspended | DeviceRevoked)
 

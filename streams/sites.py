@@ -22,7 +22,8 @@ _COPIED: Final = (TASKS, _RESULTS, ENDED, DEAD)
 
 MESH_SUBJECTS: Final = (
     *("tasks.>", "results.>", "live.>", "ended.>", "settled.>", "dead.>", "keys.>", "unreadable.>"),
-    *("models.>", "devices.>", "access.>", "nonces.>", "billing.>", "backlog.>", "store.>", "projection.>"),
+    *("access.>", "nonces.>"),
+    *("models.>", "devices.>", "billing.>", "backlog.>", "store.>", "projection.>"),
     *("node.>", "status.>", "api.>", "site.>", "_INBOX.>"),
 )
 """What each mesh says within itself: none of it ever crosses a link, in either direction."""

@@ -19,6 +19,9 @@ SERVICE_CLASSES: Final[tuple[ServiceClass, ...]] = get_args(ServiceClass)
 MESH: Final = Token("mesh")
 """The writer token of services on RESULTS; no node may be called so."""
 
+CHECKS: Final = Token("mesh-checks")
+"""The account of the mesh's own tasks, which check answers (ADR 14); no account of users may be called so."""
+
 
 class TaskKey(NamedTuple):
     """What names a task everywhere: whose it is and which."""
@@ -120,7 +123,7 @@ def nonce(digest: Token) -> str:
 UNREADABLE_SUBMISSION: Final = "unreadable.submission"
 """Where submissions are kept that name no task."""
 
-DeviceKind = Literal["registered", "verified", "admitted", "suspended", "revoked", "lost", "returned"]
+DeviceKind = Literal["registered", "verified", "admitted", "suspended", "revoked", "checked", "lost", "returned"]
 
 
 def device(node: Token, kind: DeviceKind) -> str:

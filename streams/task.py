@@ -170,6 +170,7 @@ def _add_chunk(state: TaskState, chunk: TaskChunk) -> TaskState:
         node=last.node,
         chars=last.chars + len(chunk.text),
         tokens=last.tokens + chunk.tokens,
+        signed=chunk.finish_reason is not None and chunk.signature is not None,
     )
     return replace(
         state,
@@ -227,7 +228,7 @@ def _assign(state: TaskState, marker: TaskAssigned) -> TaskState:
 
 def _void(state: TaskState) -> TaskState:
     """Drop the text so far: what earlier attempts wrote is no part of the answer, so it is nobody's contribution."""
-    shares = tuple(replace(share, chars=0, tokens=0) for share in state.shares)
+    shares = tuple(replace(share, chars=0, tokens=0, signed=False) for share in state.shares)
     return replace(state, chars=0, tokens=0, shares=shares)
 
 
@@ -237,6 +238,7 @@ def _requeue(state: TaskState, marker: TaskRequeued) -> TaskState:
         state,
         n=marker.n,
         phase=Phase.WAITING,
+        shares=_signed(state.shares, is_signed=marker.signature is not None),
         reason=marker.message,
         retry_at_ms=marker.retry_at_ms,
         failures=(*state.failures, failure),
@@ -246,7 +248,13 @@ def _requeue(state: TaskState, marker: TaskRequeued) -> TaskState:
 
 
 def _halt(state: TaskState, marker: TaskHalted) -> TaskState:
-    return replace(state, n=marker.n, phase=Phase.HALTED, reason=marker.reason, error=marker.error)
+    shares = _signed(state.shares, is_signed=False) if state.phase is Phase.WRITTEN else state.shares
+    return replace(state, n=marker.n, phase=Phase.HALTED, shares=shares, reason=marker.reason, error=marker.error)
+
+
+def _signed(shares: tuple[AttemptShare, ...], *, is_signed: bool) -> tuple[AttemptShare, ...]:
+    """Say whether the current attempt's share is signed; what a last chunk says of that nobody has checked so far."""
+    return (*shares[:-1], replace(shares[-1], signed=is_signed))
 
 
 def _end(state: TaskState, marker: TaskEnded) -> TaskState:

@@ -1,11 +1,11 @@
 """A real browser for tests of the live page: Debian's Chromium, driven by Playwright."""
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, WebSocket, async_playwright, expect
 
 LIMIT_MS = 60_000
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -33,9 +33,13 @@ class Visit:
         self.url = url
         self.errors: list[str] = []
         self.requested: list[str] = []
+        self.sockets = 0
+        self.received: list[str | bytes] = []
+        """Frames of all websockets."""
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", self._on_request)
+        page.on("websocket", self._on_websocket)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
@@ -43,6 +47,10 @@ class Visit:
 
     def _on_request(self, request: Request) -> None:
         self.requested.append(request.url)
+
+    def _on_websocket(self, socket: WebSocket) -> None:
+        self.sockets += 1
+        socket.on("framereceived", lambda frame: self.received.append(frame))
 
     async def until(self, condition: str, argument: object = None) -> None:
         """Wait until a JavaScript condition holds."""
@@ -73,11 +81,19 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def visit(started: Browser, url: str, *, picture: Path | None = None) -> AsyncIterator[Visit]:
-    """Open the page; on the way out take a picture of how it looks then, if one is wanted."""
+async def visit(
+    started: Browser,
+    url: str,
+    *,
+    picture: Path | None = None,
+    prepare: Callable[[Page], Awaitable[None]] | None = None,
+) -> AsyncIterator[Visit]:
+    """Open the page; ``prepare`` it first; on the way out take a picture of how it looks then, if one is wanted."""
     page = await started.new_page(viewport={"width": 1440, "height": 900})
     page.set_default_timeout(LIMIT_MS)
     try:
+        if prepare is not None:
+            await prepare(page)
         visiting = Visit(page, url)
         await page.goto(url)
         yield visiting

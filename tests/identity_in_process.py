@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from mesh.access.session_keys import SessionKeys
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
@@ -16,6 +17,7 @@ from mesh.identity.did import Did, did_key
 from mesh.identity.gatekeeper import AdmissionPolicy, Gatekeeper
 from mesh.identity.keys import SigningKey
 from mesh.identity.peaq.resolver import DidResolver, ResolverOptions
+from mesh.identity.people import BusPeople
 from mesh.identity.service import IdentityOptions, IdentityService
 from streams import subjects
 from streams.tokens import Token
@@ -62,17 +64,19 @@ async def identity_service(
     """Run the service for a broker whose streams are there; ``addresses`` None takes devices wherever they dialled."""
     resolver = DidResolver(ResolverOptions(attribute="did:peaq:{address}"))
 
-    def gatekeeper(devices: DeviceLog) -> Gatekeeper:
+    def gatekeeper(devices: DeviceLog, people: BusPeople) -> Gatekeeper:
         return Gatekeeper(
             devices,
             resolver,
             policy,
+            people=people,
             is_own_address=lambda dialled: addresses is None or dialled in addresses,
             is_own_device=own.__contains__,
             credential_of=lambda text, did: check_credential(text, did, issuers=issuers, now_s=time.time()),
         )
 
-    options = IdentityOptions(servers=(server.url,), credentials=server.credentials.for_identity)
+    sessions = SessionKeys.load_or_create(server.credentials.user.seed_path.parents[1])
+    options = IdentityOptions(servers=(server.url,), credentials=server.credentials.for_identity, sessions=sessions)
     async with IdentityService(options, gatekeeper) as service:
         yield service
 

@@ -5,6 +5,7 @@ import json
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +23,7 @@ from mesh.bus.link import Link
 from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
+from mesh.identity.chunk_proof import sign_chunks
 from mesh.identity.gatekeeper import AdmissionPolicy
 from mesh.telemetry.telemetry import Telemetry
 from nodes.announce import Announcer
@@ -32,12 +34,12 @@ from nodes.worker import Served, Worker
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.codec import encode
-from streams.events import TaskChunk, TaskSubmitted
+from streams.events import CheckOf, TaskChunk, TaskSubmitted
 from streams.subjects import ServiceClass, TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token, token
 from streams.topology import TASKS, consumer_name, consumer_specs, stream_specs
-from tests.identity_in_process import connect_device, identity_service
+from tests.identity_in_process import connect_device, device_did, device_key, identity_service
 
 LIMIT_S = 30.0
 
@@ -181,7 +183,8 @@ class InProcessMesh:
         replica = await engine.start()
         stack.push_async_callback(engine.stop)
         link = await connect_device(self.server, node, lasts=self.session)
-        worker = Worker(link, node, [Served(engine, replica)], self.telemetry)
+        sign = partial(sign_chunks, device_did(name), device_key(name))
+        worker = Worker(link, node, [Served(engine, replica)], self.telemetry, sign=sign)
         status = StatusReporter(link, node, worker, timedelta(seconds=interval_s))
         await worker.listen()
         announcer = Announcer(link, node, worker.replicas)
@@ -208,14 +211,17 @@ class InProcessMesh:
         service_class: ServiceClass = "standard",
         deadline_at_ms: int | None = None,
         text: str = "hello",
+        temperature: float | None = None,
+        check_of: CheckOf | None = None,
     ) -> TaskKey:
         """Ask for an answer of ``tokens`` tokens."""
         key = key or self.key()
         asked = TaskSubmitted(
             model=model,
             messages=(Message(role="user", content=text),),
-            sampling=Sampling(max_tokens=tokens),
+            sampling=Sampling(max_tokens=tokens, temperature=temperature),
             deadline_at_ms=deadline_at_ms,
+            check_of=check_of,
         )
         await self.bus.edge.append(subjects.submitted(service_class, key), encode(asked))
         return key

@@ -21,7 +21,7 @@ from mesh.bus.headers import CONTENT_TYPE, header
 from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.bus.work import Work, WorkQueue
-from mesh.client.client import ClientOptions
+from mesh.client.options import ClientOptions
 from mesh.config.address import Address
 from mesh.errors import BusError, FenceMismatch, SubjectTaken
 from streams import subjects

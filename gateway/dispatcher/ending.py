@@ -102,6 +102,7 @@ def completed(state: TaskState, model: str) -> TaskCompleted | None:
         finish_reason=state.finish_reason,
         usage=state.usage,
         shares=state.shares,
+        failures=state.failures,
     )
 
 

@@ -11,6 +11,7 @@ from mesh.bus.headers import CONTENT_TYPE, header
 from streams.codec import decode
 from streams.errors import InvalidTaskId, UndecodableEvent
 from streams.events import TaskError, TaskSubmitted
+from streams.subjects import CHECKS
 from streams.task_id import check_age, created_ms
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from mesh.bus.work import Work
+    from streams.subjects import TaskKey
     from streams.tokens import Token
 
 UNREADABLE: Final = "unknown"
@@ -56,11 +58,14 @@ def read_submission(work: Work) -> TaskSubmitted | TaskError:
 
 
 def check_submission(
-    task: Token, submission: TaskSubmitted, *, now_ms: int, retention: timedelta, is_known: Callable[[str], bool]
+    key: TaskKey, submission: TaskSubmitted, *, now_ms: int, retention: timedelta, is_known: Callable[[str], bool]
 ) -> TaskError | None:
     """Say why a task that can be read is not accepted, or None."""
+    if (submission.check_of is None) == (key.account == CHECKS):
+        message = f"Answers are checked by the mesh itself, under the account {CHECKS}, which is for nothing else."
+        return TaskError(code="invalid_request_error", message=message, status=400, param="check_of")
     try:
-        check_age(task, now_ms=now_ms, retention=retention)
+        check_age(key.task, now_ms=now_ms, retention=retention)
     except InvalidTaskId as error:
         return TaskError(code="invalid_task_id", message=str(error), status=400)
     if not is_known(submission.model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.dispatcher import ending, gate, retrying
 from gateway.dispatcher.placer import Ticket
@@ -25,21 +25,32 @@ from mesh.telemetry.names import (
 )
 from streams.clock import now_ms
 from streams.events import TaskAssigned, TaskError, TaskHalted, TaskQueued, TaskRequeued, TaskSubmitted
+from streams.reputation import INVALID_RESULT
 from streams.task import Phase, closing
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from gateway.dispatcher.placer import Placer
+    from gateway.dispatcher.plausible import Fault
+    from gateway.dispatcher.result_check import ResultCheck
     from gateway.dispatcher.scheduler import Placement
     from gateway.dispatcher.settings import DispatcherSettings
+    from gateway.dispatcher.spot_checks import SpotChecks
     from mesh.bus.service_bus import Bus
     from mesh.bus.work import Work
     from mesh.telemetry.telemetry import Telemetry
-    from streams.events import EndEvent, TaskEnded
+    from streams.events import ChunkSignature, EndEvent, TaskEnded
     from streams.subjects import ServiceClass, Submission
 
 log = logging.getLogger(__name__)
+
+
+class Checks(NamedTuple):
+    """How answers are checked: each before its task ends, some once more afterwards."""
+
+    results: ResultCheck
+    spots: SpotChecks
 
 
 class TaskLife:
@@ -54,8 +65,10 @@ class TaskLife:
         work: Work,
         submission: Submission,
         telemetry: Telemetry,
+        checks: Checks,
     ) -> None:
         """Take charge of ``work``, whose subject said ``submission``."""
+        self._checks = checks
         self.record = TaskRun(bus, submission.key)
         self._telemetry = telemetry
         self._span = telemetry.span(
@@ -91,7 +104,8 @@ class TaskLife:
             self._asked = asked
             self.deadline_at_ms = gate.deadline_ms(self.record.key.task, asked, default=self._settings.deadline)
         try:
-            end = await self._taken_over() or await self._live(refused)
+            found = await self._taken_over()
+            end = found or await self._live(refused)
             await ending.close(self._bus, self.record, end)
         except Superseded as error:
             log.info("%s", error)
@@ -100,6 +114,8 @@ class TaskLife:
             return
         self._work.done()
         self._note_end(closing(end))
+        if found is None:
+            self._checks.spots.note_end(self.record, self._asked, end)
 
     def _note_end(self, end: TaskEnded) -> None:
         self._telemetry.add(TASKS_ENDED, 1, {ATTRIBUTE_OUTCOME: end.outcome})
@@ -169,12 +185,11 @@ class TaskLife:
             case "finished":
                 return await self._complete()
             case "failed":
-                return await self._retry(_error_of(verdict))
+                return await self._retry(_error_of(verdict), verdict.signature)
             case "halted":
                 return await self._end_halted()
             case "exhausted":
-                end = ending.dead(self.record.state, self.model, _error_of(verdict))
-                return await ending.settle(self._bus, self.record.key, end)
+                return await self._give_up(_error_of(verdict))
             case "cancelled":
                 return await self._halt_and_cancel(verdict.reason)
             case "superseded":
@@ -203,6 +218,7 @@ class TaskLife:
             avoid=avoid,
             has_text=state.chars > 0,
             is_suspect=retrying.is_suspect(state.failures, self._settings),
+            check=self._asked.check_of,
         )
         ticket = Ticket(key, self.service_class, wish)
         placement = self._placer.ask(ticket)
@@ -227,7 +243,8 @@ class TaskLife:
 
     async def _assign(self, placement: Placement) -> Verdict:
         node, record = placement.node or "", self.record
-        seam = retrying.seam(record.state, continues=placement.continues)
+        is_trusted = all(self._checks.results.is_trusted(share.node) for share in record.state.shares if share.chars)
+        seam = retrying.seam(record.state, continues=placement.continues, is_trusted=is_trusted)
         try:
             await record.write(
                 lambda n: TaskAssigned(
@@ -268,28 +285,45 @@ class TaskLife:
         if record.state.node is not None and record.state.phase is Phase.RUNNING:
             await record.read_node(record.state.node)
         end = ending.completed(record.state, self.model)
-        if end is not None:
-            return await ending.settle(self._bus, record.key, end)
-        message = "the node said that the answer is whole, but the stream does not hold a whole answer"
-        return await self._retry(TaskError(code="invalid_result", message=message, status=502))
+        if end is None:
+            message = "the node said that the answer is whole, but the stream does not hold a whole answer"
+            return await self._retry(TaskError(code=INVALID_RESULT, message=message, status=502))
+        if (fault := await self._checks.results.fault(record, self._asked)) is not None:
+            return await self._reject(fault)
+        return await ending.settle(self._bus, record.key, end)
 
-    async def _retry(self, error: TaskError) -> EndEvent | None:
-        """Void the attempt and let another follow, with all the text that this one has stored."""
+    async def _reject(self, fault: Fault) -> EndEvent | None:
+        """Believe nothing of the attempt, and let another node write the answer from its beginning."""
+        log.warning("task %s: a result of %s: %s", self.record.key.task, self.record.state.node, fault.message)
+        if fault.is_lie:
+            # First, so that it holds also if this dispatcher dies before the attempt is void.
+            await self._checks.results.shut_out(self.record, fault)
+        return await self._retry(TaskError(code=INVALID_RESULT, message=fault.message, status=502))
+
+    async def _give_up(self, error: TaskError) -> EndEvent:
+        """End a task as dead, kept for the operator; but a check of ours is nobody's loss."""
+        if self._asked.check_of is not None:
+            return await self._halt_and_fail(error)
+        end = ending.dead(self.record.state, self.model, error)
+        return await ending.settle(self._bus, self.record.key, end)
+
+    async def _retry(self, error: TaskError, signature: ChunkSignature | None = None) -> EndEvent | None:
+        """Void the attempt and let another follow, with all the text that this one has stored and is to be trusted."""
         record = self.record
         await record.read()
         if error.status < 500:
             return await self._halt_and_fail(error)
         try:
-            await record.write(lambda n: self._requeued(n, error))
+            await record.write(lambda n: self._requeued(n, error, signature))
         except _Whole:
             return await self._complete()
         log.info("task %s: attempt %d came to nothing: %s", record.key.task, record.state.attempt, error.message)
         self.posting.call_off(error.code)
         return None
 
-    def _requeued(self, n: int, error: TaskError) -> TaskRequeued:
+    def _requeued(self, n: int, error: TaskError, signature: ChunkSignature | None) -> TaskRequeued:
         state = self.record.state
-        if state.phase is Phase.WRITTEN and error.code != "invalid_result":
+        if state.phase is Phase.WRITTEN and error.code != INVALID_RESULT:
             # The last thing that the node did was to store the last chunk.
             raise _Whole
         base_s = self._settings.retry_pause.total_seconds()
@@ -302,6 +336,7 @@ class TaskLife:
             code=error.code,
             message=error.message,
             retry_at_ms=now_ms() + round(pause_s * 1000),
+            signature=signature if self._checks.results.is_signed(self.record, signature) else None,
         )
 
     async def _end_halted(self) -> EndEvent:

@@ -85,7 +85,8 @@ class NodeReports:
 
     async def _on_refused(self, delivery: Delivery, report: Refused) -> None:
         if report.dispatcher == self._name and (life := self._life_of(delivery, report)):
-            life.record.decide(failed(report.code, report.message, status=report.status))
+            verdict = failed(report.code, report.message, status=report.status, signature=report.signature)
+            life.record.decide(verdict)
 
     async def _renew(self, delivery: Delivery, ask: Ask) -> None:
         """A node of ours lost its footing, perhaps by a reconnect, and its right to write with it: renew that."""

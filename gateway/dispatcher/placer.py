@@ -13,8 +13,9 @@ from streams.subjects import SERVICE_CLASSES, TaskKey
 from streams.tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Callable, Set
 
+    from gateway.dispatcher.scheduler import Regard
     from gateway.roster_feed import RosterFeed
     from streams.messages import Running
     from streams.roster import NodeView
@@ -40,9 +41,10 @@ class Ticket:
 class Placer:
     """Grants slots: at once where one is free, else in fair order, urgent classes first."""
 
-    def __init__(self, feed: RosterFeed) -> None:
-        """Watch the roster for slots that become free."""
+    def __init__(self, feed: RosterFeed, regard: Callable[[str], Regard]) -> None:
+        """Watch the roster for slots that become free; ``regard`` says what is thought of a node."""
         self._feed = feed
+        self._regard = regard
         self._waiting: dict[str, dict[ServiceClass, FairQueue[Ticket]]] = {}
         self._ours: dict[tuple[str, str], set[TaskKey]] = {}
         self._suspects: dict[str, TaskKey] = {}
@@ -142,7 +144,8 @@ class Placer:
     def _place(self, wish: Wish) -> Placement:
         nodes = self._feed.roster.serving(wish.model, now_s=self._feed.now_s())
         in_use: dict[str, int] = {node.node: self._in_use(node, wish.model) for node in nodes}
-        return place(wish, nodes, in_use, suspected=self._suspects)
+        regards: dict[str, Regard] = {node.node: self._regard(node.node) for node in nodes}
+        return place(wish, nodes, in_use, suspected=self._suspects, regards=regards)
 
     def _in_use(self, node: NodeView, model: str) -> int:
         ours = self._ours.get((node.node, model), set())

@@ -74,6 +74,7 @@ class Posting:
             dispatcher=self._dispatcher,
             prefix="".join(record.text),
             prefix_tokens=record.state.tokens,
+            written=record.state.shares[-1].chars,
             deadline_at_ms=deadline_at_ms,
             seam=record.state.seam,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from streams.events import TaskError
+from streams.reputation import INVALID_RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,14 +69,19 @@ def _lost(failures: Sequence[AttemptFailure]) -> int:
     return sum(1 for failure in failures if failure.code == NODE_LOST)
 
 
-def seam(state: TaskState, *, continues: bool) -> Seam | None:
+def seam(state: TaskState, *, continues: bool, is_trusted: bool = True) -> Seam | None:
     """How the next attempt joins what was written, given whether its engine can go on from a text.
+
+    On a text that is not trusted, or whose end was not believed, nothing is built.
 
     Where a node could not go on from the text, the answer is written anew out of sight. Only where that came to another
     text it begins again before the reader's eyes.
     """
     if not state.chars:
         return None
-    if state.failures and state.failures[-1].code == CANNOT_CONTINUE:
+    last = state.failures[-1].code if state.failures else ""
+    if not is_trusted or last == INVALID_RESULT:
+        return "restarted"
+    if last == CANNOT_CONTINUE:
         return "restarted" if state.seam == "replayed" else "replayed"
     return "continued" if continues else "replayed"

@@ -16,13 +16,17 @@ from typing import TYPE_CHECKING, Final
 from gateway.dispatcher import gate, retrying
 from gateway.dispatcher.backlog import BacklogReports
 from gateway.dispatcher.cancelling import Cancelling
-from gateway.dispatcher.life import TaskLife
+from gateway.dispatcher.life import Checks, TaskLife
 from gateway.dispatcher.node_reports import NodeReports
 from gateway.dispatcher.overflow import Overflow, Waiting
 from gateway.dispatcher.placer import Placer
+from gateway.dispatcher.regards import Regards
+from gateway.dispatcher.result_check import ResultCheck
+from gateway.dispatcher.spot_checks import SpotChecks
 from gateway.dispatcher.task_run import Verdict, failed
 from mesh.bus.work import WorkQueue
 from mesh.errors import BusError, PublishRefused, WrittenByNewer
+from mesh.identity.device_log import DeviceLog
 from mesh.telemetry.names import ATTRIBUTE_CLASS, TASKS_HELD
 from mesh.telemetry.telemetry import Telemetry
 from streams import subjects
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from gateway.roster_feed import RosterFeed
     from mesh.bus.service_bus import Bus
     from mesh.bus.work import Work
+    from mesh.history.snapshots import SnapshotStore
     from streams.messages import Running
     from streams.roster import NodeView
     from streams.subjects import TaskKey
@@ -71,6 +76,7 @@ class Dispatcher:
         *,
         retention: timedelta,
         telemetry: Telemetry | None = None,
+        snapshots: SnapshotStore | None = None,
     ) -> None:
         """Prepare; ``retention`` is how long the mesh keeps tasks: older ids are refused."""
         self._telemetry = telemetry or Telemetry.off()
@@ -80,7 +86,11 @@ class Dispatcher:
         self._feed = feed
         self._settings = settings
         self._retention = retention
-        self._placer = Placer(feed)
+        self._devices = DeviceLog(bus.core, snapshots)
+        self._regards = Regards(bus.core, self._devices, snapshots)
+        spots = SpotChecks(bus, feed, self._devices, settings.spot_checks)
+        self._checks = Checks(ResultCheck(self._devices), spots)
+        self._placer = Placer(feed, self._regards.of)
         self._reports = NodeReports(bus, self.lives, self.name)
         self._cancelling = Cancelling(bus, self.lives)
         self._overflow = Overflow(settings.account_overflow)
@@ -95,7 +105,13 @@ class Dispatcher:
         self._unsubscribe: Callable[[], None] | None = None
 
     async def start(self) -> None:
-        """Begin to take tasks."""
+        """Begin to take tasks.
+
+        Raises:
+            BusError: if the log of devices cannot be read.
+        """
+        await self._devices.start()
+        self._regards.start()
         await self._reports.start()
         await self._cancelling.start()
         self._unsubscribe = self._feed.subscribe(self._on_node)
@@ -120,6 +136,9 @@ class Dispatcher:
         await self._reports.stop()
         await self._cancelling.stop()
         self._placer.stop()
+        await self._checks.spots.stop()
+        await self._regards.stop()
+        await self._devices.stop()
 
     def _take(self, work: Work) -> None:
         try:
@@ -135,7 +154,16 @@ class Dispatcher:
             # there is goes on and ends the task. If this is another message, it comes again and finds the end.
             work.forget()
             return
-        life = TaskLife(self._bus, self._placer, self._settings, self.name, work, submission, self._telemetry)
+        life = TaskLife(
+            self._bus,
+            self._placer,
+            self._settings,
+            self.name,
+            work,
+            submission,
+            self._telemetry,
+            self._checks,
+        )
         self.lives[submission.key] = life
         self._held[submission.key.account, submission.service_class] += 1
         self._telemetry.add(TASKS_HELD, 1, {ATTRIBUTE_CLASS: submission.service_class})
@@ -192,7 +220,7 @@ class Dispatcher:
 
     def _check(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
         return gate.check_submission(
-            life.record.key.task, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
+            life.record.key, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
         )
 
     async def _is_too_much(self, life: TaskLife, asked: TaskSubmitted) -> bool:

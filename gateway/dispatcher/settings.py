@@ -36,6 +36,14 @@ class DispatcherSettings(Struct, frozen=True, kw_only=True):
     stall: Annotated[
         timedelta, Meta(description="How long an attempt may go without a new token before another node gets the task.")
     ] = timedelta(minutes=2)
+    spot_checks: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Share of greedy answers (temperature 0) that another node writes once more, to compare.",
+        ),
+    ] = 0.0
     account_limit: Annotated[
         int,
         Meta(ge=1, description="Tasks of one account and class that this dispatcher holds; more wait in the queue."),

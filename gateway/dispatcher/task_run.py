@@ -14,7 +14,7 @@ from mesh.bus.task_log import decoded, refuse_newer
 from mesh.errors import BusError, FenceMismatch, PublishUnknown
 from streams import subjects
 from streams.codec import encode
-from streams.events import TaskAssigned, TaskChunk, TaskError
+from streams.events import ChunkSignature, TaskAssigned, TaskChunk, TaskError
 from streams.task import Rejection, TaskState, advance
 
 if TYPE_CHECKING:
@@ -42,11 +42,14 @@ class Verdict(Struct, frozen=True, kw_only=True):
     reason: str = ""
     error: TaskError | None = None
     """Why the attempt failed; a status below 500 means that no other node would fare better."""
+    signature: ChunkSignature | None = None
+    """What the node signed that gave the attempt back, not checked yet."""
 
 
-def failed(code: str, message: str, *, status: int = 502) -> Verdict:
+def failed(code: str, message: str, *, status: int = 502, signature: ChunkSignature | None = None) -> Verdict:
     """Make the verdict on an attempt that came to nothing."""
-    return Verdict(kind="failed", reason=message, error=TaskError(code=code, message=message, status=status))
+    error = TaskError(code=code, message=message, status=status)
+    return Verdict(kind="failed", reason=message, error=error, signature=signature)
 
 
 class TaskRun:
@@ -58,6 +61,8 @@ class TaskRun:
         self.state = TaskState()
         self.sequence = 0
         self.text: list[str] = []
+        self.chunks: list[TaskChunk] = []
+        """Those of the current attempt: what its node signs for."""
         self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._is_ours = False
         self._bus = bus
@@ -158,6 +163,9 @@ class TaskRun:
         self.state = outcome
         if isinstance(event, TaskChunk):
             self.text.append(event.text)
-        elif isinstance(event, TaskAssigned) and event.seam == "restarted":
-            self.text.clear()
+            self.chunks.append(event)
+        elif isinstance(event, TaskAssigned):
+            self.chunks.clear()
+            if event.seam == "restarted":
+                self.text.clear()
         return None

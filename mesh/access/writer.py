@@ -27,6 +27,7 @@ from streams.access_events import (
 )
 from streams.clock import now_ms
 from streams.codec import encode
+from streams.subjects import CHECKS
 
 if TYPE_CHECKING:
     from mesh.access.api_keys import ShownKey
@@ -64,9 +65,12 @@ class AccessWriter:
         """Open an account; ``owner`` is a DID as ``mesh.access.people`` writes it.
 
         Raises:
-            AccountError: if there is, or was, an account of this name that somebody else opened.
+            AccountError: if there is, or was, an account of this name that somebody else opened, or the name is the
+                mesh's own.
             BusError: if it cannot be stored now.
         """
+        if account == CHECKS:
+            raise AccountError(f"{account} is the name under which the mesh checks answers: choose another")
         event = AccountOpened(at_ms=now_ms(), by=self._by, owner=owner)
 
         def decide(access: Access) -> AccessEvent | None:

@@ -72,8 +72,8 @@ class DirectClient(Client):
         try:
             async with asyncio.timeout(LEAVE_S):
                 await self.close()
-        except TimeoutError:
-            # A server that hangs takes nothing: what is queued for it is lost.
+        except (TimeoutError, ConnectionError):
+            # A server that hangs, or has cut us off in this moment, takes nothing: what is queued for it is lost.
             self._abort()
 
     async def change_server(self) -> None:

@@ -14,21 +14,17 @@ import asyncio
 import time
 import uuid
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypedDict, Unpack
 
-from msgspec import Struct
 from nats.errors import Error as NatsError
 
-from mesh.broker.credentials import Credentials
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.bus.live import LiveFeed
 from mesh.client.account_watch import AccountWatch
 from mesh.client.answer import Answer
+from mesh.client.options import PATIENCE, ClientOptions, client_options
 from mesh.client.user_source import UserCalls, UserSource
-from mesh.config.settings import MeshSettings, resolve
-from mesh.config.sources import Sources
 from mesh.errors import (
     BusUnavailable,
     CredentialsError,
@@ -38,7 +34,6 @@ from mesh.errors import (
     SubjectTaken,
     TaskRefused,
 )
-from mesh.tls.contexts import ClientTls
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.clock import now_ms
@@ -47,15 +42,12 @@ from streams.errors import UndecodableEvent
 from streams.events import TaskSubmitted
 from streams.subjects import SERVICE_CLASSES, ServiceClass, TaskKey
 from streams.task_id import new_task_id, parse_task_id
-from streams.tokens import Token, token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from streams.messages import CancelOutcome
-
-PATIENCE: Final = timedelta(minutes=1)
-"""How long the client goes on asking a mesh that does not answer."""
 
 _REFUSAL_PAUSE_S: Final = 0.25
 _REFUSED_PATIENCE: Final = timedelta(seconds=2)
@@ -83,16 +75,6 @@ class SubmitOptions(TypedDict, total=False):
     """How long the task may take, from now; after that it ends as failed."""
     task: str | None
     """An id of your own (UUIDv7): a repeat with the same id attaches to the first answer, never asks twice."""
-
-
-class ClientOptions(Struct, frozen=True, kw_only=True):
-    """Where the mesh is and who we are."""
-
-    servers: tuple[str, ...]
-    tls: ClientTls = ClientTls()
-    account: Token
-    seed_file: Path
-    patience: timedelta = PATIENCE
 
 
 class Client:
@@ -240,6 +222,7 @@ async def connect(
     *,
     account: str | None = None,
     seed_file: str | Path | None = None,
+    api_key: str | None = None,
     data_dir: str | Path | None = None,
     patience: timedelta = PATIENCE,
 ) -> Client:
@@ -248,7 +231,9 @@ async def connect(
     Args:
         servers: where NATS is, ``nats://HOST:PORT`` or several separated by commas.
         account: whose tasks to send and read.
-        seed_file: the user's nkey seed; ``<data_dir>/credentials/user.nk`` if not given.
+        seed_file: the user's nkey seed; ``<data_dir>/credentials/user.nk`` if neither this nor a key is given.
+        api_key: a key of the account (``ig3_…``), or the token of a session; the setting ``api_key_file`` names a
+            file with one.
         data_dir: the mesh's data folder, where it runs on this machine.
         patience: how long to go on asking a mesh that does not answer.
 
@@ -257,39 +242,10 @@ async def connect(
         CredentialsError: if the seed file is missing or open to others, or its user may not read this account.
         BusUnavailable: if no server answers or the credentials are refused.
     """
-    options = client_options(servers, account=account, seed_file=seed_file, data_dir=data_dir, patience=patience)
-    return await open_client(options)
-
-
-def client_options(
-    servers: str | None = None,
-    *,
-    account: str | None = None,
-    seed_file: str | Path | None = None,
-    data_dir: str | Path | None = None,
-    patience: timedelta = PATIENCE,
-) -> ClientOptions:
-    """Complete what was given by the settings of this process.
-
-    Raises:
-        SettingsError: if one of these cannot be used.
-        CredentialsError: if the seed file is missing or open to others.
-    """
-    given = {"nats": servers, "account": account, "data_dir": None if data_dir is None else str(data_dir)}
-    mesh = resolve(MeshSettings, "mesh", flags=given, sources=Sources.read()).value
-    return options_of(mesh, seed_file=None if seed_file is None else Path(seed_file), patience=patience)
-
-
-def options_of(mesh: MeshSettings, *, seed_file: Path | None = None, patience: timedelta = PATIENCE) -> ClientOptions:
-    """Say how a user's client connects to the mesh of these settings.
-
-    Raises:
-        CredentialsError: if the seed file is missing or open to others.
-    """
-    seed = seed_file or Credentials.load_one(mesh.data_dir, "user").seed_path
-    return ClientOptions(
-        servers=mesh.nats_urls, tls=mesh.nats_tls, account=token(mesh.account), seed_file=seed, patience=patience
+    options = client_options(
+        servers, account=account, seed_file=seed_file, api_key=api_key, data_dir=data_dir, patience=patience
     )
+    return await open_client(options)
 
 
 async def open_client(options: ClientOptions) -> Client:
@@ -306,6 +262,7 @@ async def open_client(options: ClientOptions) -> Client:
             name=f"client:{options.account}:{uuid.uuid4().hex[:8]}",
             inbox_prefix=subjects.user_inbox_prefix(options.account),
             seed_file=options.seed_file,
+            login=options.login,
         )
     )
     try:
@@ -366,7 +323,8 @@ async def _check_reading(link: Link, options: ClientOptions) -> None:
     except NatsError as error:
         raise BusUnavailable(f"the connection to {', '.join(options.servers)} was lost at once: {error}") from error
     if _is_denied(link, f"live.*.{options.account}"):
-        raise CredentialsError(f"the user of {options.seed_file} may not read account {options.account!r}")
+        who = "this key or session" if options.seed_file is None else f"the user of {options.seed_file}"
+        raise CredentialsError(f"{who} may not read account {options.account!r}")
 
 
 def _store_full(reason: str) -> TaskRefused:

@@ -15,7 +15,8 @@ import threading
 from concurrent.futures import CancelledError, Future, wait
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, Unpack
 
-from mesh.client.client import PATIENCE, client_options, open_client
+from mesh.client.client import open_client
+from mesh.client.options import PATIENCE, client_options
 from mesh.errors import BusUnavailable
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from mesh.bus.answer import Step
     from mesh.client.account_watch import AccountStep, AccountWatch
     from mesh.client.answer import Answer, AnswerResult, Piece
-    from mesh.client.client import Client, ClientOptions, SubmitOptions
+    from mesh.client.client import Client, SubmitOptions
+    from mesh.client.options import ClientOptions
     from streams.chat import Message
     from streams.messages import CancelOutcome
     from streams.task import TaskState
@@ -249,6 +251,7 @@ def connect_sync(
     *,
     account: str | None = None,
     seed_file: str | Path | None = None,
+    api_key: str | None = None,
     data_dir: str | Path | None = None,
     patience: timedelta = PATIENCE,
 ) -> SyncClient:
@@ -260,5 +263,7 @@ def connect_sync(
         BusUnavailable: if no server answers or the credentials are refused.
     """
     return SyncClient(
-        client_options(servers, account=account, seed_file=seed_file, data_dir=data_dir, patience=patience)
+        client_options(
+            servers, account=account, seed_file=seed_file, api_key=api_key, data_dir=data_dir, patience=patience
+        )
     )

@@ -115,9 +115,10 @@ def _tell(account: Token, erased: Erased) -> None:
 async def _cancel(mesh: MeshSettings, bus: Bus, account: Token) -> None:
     """Cancel what runs, and wait until nothing does; what does not end in time is named by the erasing itself."""
     seed = Credentials.load_one(mesh.data_dir, "edge-service").seed_path
-    options = ClientOptions(servers=mesh.nats_urls, tls=mesh.nats_tls, account=account, seed_file=seed)
-    async with await open_client(options) as client:
-        for key in await _open_tasks(mesh, bus, account):
+    for key in await _open_tasks(mesh, bus, account):
+        # Checks of answers are the mesh's own.
+        options = ClientOptions(servers=mesh.nats_urls, tls=mesh.nats_tls, account=key.account, seed_file=seed)
+        async with await open_client(options) as client:
             await client.cancel(key.task, reason="the account is erased")
     for _ in range(round(_CANCELLED_WITHIN_S / _LOOK_S)):
         if not await _open_tasks(mesh, bus, account):

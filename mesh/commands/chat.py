@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mesh.client.chat_session import ChatSession
-from mesh.client.client import SubmitOptions, options_of
+from mesh.client.client import SubmitOptions
+from mesh.client.options import options_of
 from mesh.client.sync import SyncClient
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings

@@ -22,7 +22,9 @@ from mesh.identity.did import parse_did
 from mesh.inspection.operator_bus import run_on_bus
 from mesh.inspection.tables import Column, print_table, show_time
 from mesh.processes.terminal import terminal
+from streams.clock import now_ms
 from streams.devices import Standing
+from streams.reputation import NOTHING, score
 from streams.tokens import Token, token
 
 if TYPE_CHECKING:
@@ -58,6 +60,9 @@ class DeviceLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: str = ""
     reason: str = ""
     task: str = ""
+    proved_by: str = ""
+    reputation: float | None = None
+    """0 to 1, by checks of its answers alone; a dispatcher also weighs in what it has done and where it failed."""
     changed_at: datetime | None = None
 
 
@@ -200,6 +205,8 @@ def _line(device: Device) -> DeviceLine:
         by=device.by,
         reason=device.reason,
         task=device.task or "",
+        proved_by=device.proved_by,
+        reputation=round(score(device.checks, NOTHING, now_ms=now_ms()), 3),
         changed_at=datetime.fromtimestamp(at_ms / 1000, UTC) if at_ms else None,
     )
 

@@ -52,13 +52,16 @@ async def serve(mesh: MeshSettings, devices: DeviceSettings, settings: IdentityS
         MeshError: if the bus cannot be reached, a credential is missing, or a setting cannot be used.
     """
     # Loaded here, so that `ig3 identity --help` does not wait for the cryptography.
+    from mesh.access.session_keys import FILE as SESSION_KEYS
+    from mesh.access.session_keys import SessionKeys
     from mesh.history.snapshots import SNAPSHOTS, SnapshotStore
     from mesh.identity.assembly import gatekeeper_maker
     from mesh.identity.service import IdentityOptions, IdentityService
 
     announce_progress("connecting to the bus")
     credentials = IdentityCredentials.load(mesh.data_dir)
-    options = IdentityOptions(servers=mesh.nats_urls, tls=mesh.nats_tls, credentials=credentials)
+    sessions = SessionKeys(mesh.data_dir / SESSION_KEYS)
+    options = IdentityOptions(servers=mesh.nats_urls, tls=mesh.nats_tls, credentials=credentials, sessions=sessions)
     async with gatekeeper_maker(mesh, devices, settings) as make:
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
         async with IdentityService(options, make, snapshots):

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from mesh.bus.answer import AnswerText, Reader, follow
-from mesh.client.client import open_client, options_of
+from mesh.client.client import open_client
+from mesh.client.options import options_of
 from mesh.config.options import only, settings_options
 from mesh.config.quantities import parse_duration
 from mesh.config.settings import MeshSettings

@@ -103,6 +103,14 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
         Path(".ig3")
     )
     account: Annotated[str, Meta(description="The account whose tasks are sent and read.")] = "local"
+    api_key_file: Annotated[
+        Path | None,
+        Meta(
+            description="File with an API key of the account, for clients on other machines; none: the user of the data"
+            " folder.",
+            examples=["FILE"],
+        ),
+    ] = None
     nats_ca: Annotated[
         Path | None,
         Meta(

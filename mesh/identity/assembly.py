@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mesh.identity.device_log import DeviceLog
     from mesh.identity.device_settings import DeviceSettings
     from mesh.identity.did import Did
+    from mesh.identity.people import BusPeople
     from mesh.identity.settings import IdentitySettings
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -31,7 +32,7 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 @asynccontextmanager
 async def gatekeeper_maker(
     mesh: MeshSettings, devices: DeviceSettings, identity: IdentitySettings
-) -> AsyncGenerator[Callable[[DeviceLog], Gatekeeper]]:
+) -> AsyncGenerator[Callable[[DeviceLog, BusPeople], Gatekeeper]]:
     """Open what the gatekeeper needs, and close it afterwards.
 
     Raises:
@@ -43,7 +44,11 @@ async def gatekeeper_maker(
         return check_credential(text, did, issuers=issuers, now_s=time.time())
 
     async with did_resolver(identity) as resolver:
-        yield partial(
+
+        def gatekeeper(log: DeviceLog, people: BusPeople) -> Gatekeeper:
+            return make(log, people=people)
+
+        make = partial(
             Gatekeeper,
             resolver=resolver,
             policy=AdmissionPolicy(
@@ -53,6 +58,7 @@ async def gatekeeper_maker(
             is_own_device=partial(_is_own_device, mesh.data_dir),
             credential_of=credential_of,
         )
+        yield gatekeeper
 
 
 class OwnAddresses:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mesh.errors import DeviceError
 from mesh.history.checkpoint import Checkpoint
 from mesh.history.roster_log import DEVICE_SUBJECTS, node_of
+from mesh.history.stream_facts import stream_facts
 from mesh.history.tail import StreamTail
 from streams import subjects
 from streams.clock import now_ms
@@ -16,13 +17,14 @@ from streams.codec import decode_device_event, encode
 from streams.devices import Devices, Standing
 from streams.errors import StreamsError
 from streams.events import DeviceAdmitted, DeviceRevoked, DeviceSuspended, DeviceVerified
+from streams.tokens import token
 from streams.topology import DEVICES
 
 if TYPE_CHECKING:
     from mesh.bus.link import Link
     from mesh.history.snapshots import SnapshotStore
     from streams.devices import Device
-    from streams.events import DeviceEvent
+    from streams.events import DeviceChecked, DeviceEvent
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,14 @@ class DeviceLog:
     async def stop(self) -> None:
         """Follow no more."""
         await self._tail.stop()
+
+    async def catch_up(self) -> None:
+        """Read all that is stored by now.
+
+        Raises:
+            BusError: if the stream cannot be read.
+        """
+        await self._tail.reach((await stream_facts(self._core, DEVICES)).last_sequence)
 
     async def verified(self, node: Token, did: str, *, proved_by: str) -> Device:
         """Note that a device has proved its DID, and return what it is now.
@@ -146,6 +156,14 @@ class DeviceLog:
         self._known(node)
         await self._append(node, "revoked", DeviceRevoked(at_ms=now_ms(), node=node, by=by, reason=reason))
         return self._known(node)
+
+    async def checked(self, event: DeviceChecked) -> None:
+        """Note how a device's answer compared with another one's.
+
+        Raises:
+            BusError: if it cannot be written.
+        """
+        await self._append(token(event.node), "checked", event)
 
     def _known(self, node: Token) -> Device:
         device = self.devices.device(node)

@@ -17,7 +17,7 @@ from mesh.identity.device_login import is_device_token, read_login
 from mesh.identity.device_settings import LONGEST_SESSION, AdmissionRule
 from mesh.identity.did import parse_did
 from mesh.identity.nats_jwt import Admission
-from streams.devices import Standing
+from streams.devices import BY_SUBJECT, Standing
 from streams.errors import InvalidToken
 from streams.rights import node_rights
 from streams.subjects import MESH
@@ -146,6 +146,9 @@ class Gatekeeper:
             expected = device is not None and device.is_expected
             if reason is None and not expected and self._devices.devices.waiting() >= self._policy.most_waiting:
                 raise NotAdmitted(f"{node} ({did}) is not admitted, and too many wait already")
+            device = await self._devices.verified(node, did.text, proved_by=proved_by)
+        elif proved_by == BY_SUBJECT != device.proved_by:
+            # Once per device: from now on its answers can be checked, which are signed with this key.
             device = await self._devices.verified(node, did.text, proved_by=proved_by)
         if device.standing is Standing.VERIFIED and (reason := self._reason_to_admit(did, shown)) is not None:
             device = await self._devices.admit(node, by="identity", reason=reason)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from msgspec import Struct
 
+from mesh.access.credentials_check import CredentialsCheck
+from mesh.access.feed import AccessFeed
+from mesh.access.session_keys import SessionKeys
 from mesh.broker.credentials import IdentityCredentials
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
@@ -16,6 +19,7 @@ from mesh.identity.connections import Connections
 from mesh.identity.device_log import DeviceLog
 from mesh.identity.gatekeeper import Gatekeeper, connection_name
 from mesh.identity.nats_jwt import CalloutKeys
+from mesh.identity.people import BusPeople
 from mesh.tls.contexts import ClientTls
 
 if TYPE_CHECKING:
@@ -33,6 +37,8 @@ class IdentityOptions(Struct, frozen=True, kw_only=True):
 
     servers: tuple[str, ...]
     credentials: IdentityCredentials
+    sessions: SessionKeys
+    """By which sessions of people are verified."""
     tls: ClientTls = ClientTls()
 
 
@@ -42,10 +48,10 @@ class IdentityService:
     def __init__(
         self,
         options: IdentityOptions,
-        make_gatekeeper: Callable[[DeviceLog], Gatekeeper],
+        make_gatekeeper: Callable[[DeviceLog, BusPeople], Gatekeeper],
         snapshots: SnapshotStore | None = None,
     ) -> None:
-        """Prepare; ``make_gatekeeper`` gets the log of devices, which is read before it is asked anything."""
+        """Prepare; ``make_gatekeeper`` gets the log of devices and the accounts, which are read before it is asked."""
         self._options = options
         self._make_gatekeeper = make_gatekeeper
         self._snapshots = snapshots
@@ -75,7 +81,8 @@ class IdentityService:
             shut_out = [device for device in devices.devices.all() if device.is_shut_out]
             if shut_out:
                 self._connections.cut_soon(frozenset(connection_name(device.node) for device in shut_out))
-            callout = Callout(auth, CalloutKeys(credentials.issuer, credentials.sealed), self._make_gatekeeper(devices))
+            gatekeeper = self._make_gatekeeper(devices, await self._people(stack, core))
+            callout = Callout(auth, CalloutKeys(credentials.issuer, credentials.sealed), gatekeeper)
             await callout.start()
             stack.push_async_callback(callout.stop)
             self._stack = stack.pop_all()
@@ -84,6 +91,19 @@ class IdentityService:
     async def __aexit__(self, *_: object) -> None:
         """Answer what is under way, and disconnect."""
         await self._stack.aclose()
+
+    async def _people(self, stack: AsyncExitStack, core: Link) -> BusPeople:
+        access = AccessFeed(core, self._snapshots)
+        await access.start()
+        stack.push_async_callback(access.stop)
+        people = BusPeople(CredentialsCheck(access, self._options.sessions))
+
+        def on_access() -> None:
+            if self._connections is not None and (gone := people.no_longer_good()):
+                self._connections.cut_soon(gone)
+
+        stack.callback(access.subscribe(on_access))
+        return people
 
     def _on_device(self, device: Device) -> None:
         if device.is_shut_out and self._connections is not None:

@@ -22,7 +22,7 @@ from streams.clock import now_ms
 from streams.codec import decode, decode_task_event
 from streams.errors import StreamsError
 from streams.events import SubmissionUnreadable, TaskEnded
-from streams.subjects import MESH
+from streams.subjects import CHECKS, MESH
 from streams.topology import UNREADABLE
 
 if TYPE_CHECKING:
@@ -99,7 +99,9 @@ class AccountErasure:
         for spec in held:
             if holds_content(spec):
                 facts = await stream_facts(bus.links[spec.account], spec.name)
-                parts.append(_Part(spec, account_subjects(spec, account), facts.last_sequence))
+                # What the mesh asked again to check answers is nobody's, and may be anybody's question: all of it goes.
+                filters = (*account_subjects(spec, account), *account_subjects(spec, CHECKS))
+                parts.append(_Part(spec, filters, facts.last_sequence))
         return cls(bus, account, parts, held)
 
     async def open_tasks(self) -> list[subjects.TaskKey]:
@@ -179,7 +181,8 @@ class AccountErasure:
 def still_open(account: Token, running: Sequence[subjects.TaskKey]) -> str:
     """Say which tasks stand in the way."""
     names = ", ".join(key.task for key in running[:_NAMED]) + (", ..." if len(running) > _NAMED else "")
-    return f"{len(running)} tasks of account {account} have not ended ({names}): wait, or cancel them with --cancel"
+    whose = f"{len(running)} tasks of account {account}, or checks of answers,"
+    return f"{whose} have not ended ({names}): wait, or cancel them with --cancel"
 
 
 async def _overwrite(link: Link, stream: str, sequences: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ from mesh.inspection.services import projections_of_services
 from mesh.inspection.verify_dead import verify_dead
 from mesh.inspection.verify_roster import verify_roster
 from mesh.inspection.verify_tasks import verify_tasks
+from streams.subjects import CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +47,7 @@ async def verify(bus: Bus, streams: Iterable[StreamSpec], snapshots: SnapshotSto
 
 
 async def _erased(bus: Bus) -> dict[Token, int]:
-    """Accounts whose content was erased, and up to when."""
+    """Accounts whose content was erased, and up to when. With each of them go all checks of answers."""
     accounts = (await read_access(bus.core)).access.accounts()
-    return {one.account: one.erased_at_ms for one in accounts if one.erased_at_ms is not None}
+    erased = {one.account: one.erased_at_ms for one in accounts if one.erased_at_ms is not None}
+    return {**erased, CHECKS: max(erased.values(), default=0)}

@@ -15,7 +15,7 @@ def needed_by(process: str) -> list[str]:
     """The credentials in the page's row about a process."""
     page = (ROOT / "docs/processes.md").read_text()
     row = next(line for line in page.splitlines() if line.startswith(f"| {process} | `ig3 {process}` |"))
-    return re.findall(r"`credentials/([a-z-]+\.nk)`", row)
+    return re.findall(r"`credentials/([a-z-]+\.(?:nk|json))`", row)
 
 
 def other_machine(folder: Path, broker: Parts, files: list[str]) -> Parts:
@@ -46,5 +46,5 @@ def test_dispatchers_gateways_and_operators_need_no_more_than_is_said(tmp_path: 
             dispatching.stop()
             deciding.stop()
         assert len(needed_by("dispatcher")) == 3
-        assert len(needed_by("gateway")) == 2
-        assert len(needed_by("identity")) == 5
+        assert len(needed_by("gateway")) == 3
+        assert len(needed_by("identity")) == 6

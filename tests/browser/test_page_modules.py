@@ -213,6 +213,43 @@ async def test_a_stream_that_cannot_go_on_here_is_read_on_from_the_events(page: 
     assert told == [["task", "T"], ["piece", "void"], *taken_back, ["lost"], ["piece", "anew"]]
 
 
+@pytest.mark.parametrize(("account", "goes_on"), [("acme", True), ("beta", False)])
+async def test_a_request_of_a_session_that_is_over_waits_for_the_same_to_come_back(
+    page: Page, account: str, goes_on: bool
+) -> None:
+    run = """async (account) => {
+        const { Session } = await import("/page/wire/session.js");
+        const asked = [];
+        const good = { old: "acme", fresh: account };
+        window.fetch = async (path, { headers }) => {
+            const token = (headers.Authorization ?? "").replace("Bearer ", "");
+            asked.push([path, token]);
+            const who = { account: good[token], how: "session", role: "member", did: "did:key:z6Mk", key_id: null };
+            return good[token] ? Response.json(who) : Response.json({ error: { message: "no" } }, { status: 401 });
+        };
+        const told = [];
+        const tell = (name) => (value) => told.push([name, value]);
+        const listener = { changed: () => {}, entered: tell("entered"), out: tell("out"), left: tell("left") };
+        const session = new Session(listener);
+        await session.enter("old");
+        delete good.old;
+        const answer = session.fetch("/v1/tasks/T").then((response) => response.status, (error) => error.message);
+        while (session.state.phase !== "out") await new Promise((resolve) => setTimeout(resolve));
+        await session.enter("fresh");
+        const result = await answer;
+        session.leave();
+        return [asked, told, result, session.token, sessionStorage.length];
+    }"""
+    asked, told, answer, token, kept = await page.evaluate(run, account)
+
+    me, task = "/v1/auth/me", "/v1/tasks/T"
+    assert asked == [[me, "old"], [task, "old"], [me, "fresh"], *([[task, "fresh"]] if goes_on else [])]
+    assert [name for name, _ in told] == ["entered", "out", "entered", "left", "out"]
+    assert told[2] == ["entered", goes_on]
+    assert answer == (200 if goes_on else "You are signed in as somebody else now.")
+    assert (token, kept) == ("", 0)
+
+
 @pytest.mark.parametrize("cuts", [[], [1], [5, 6, 7], list(range(1, 60))])
 async def test_server_sent_events_are_read_from_pieces_of_any_size(page: Page, cuts: list[int]) -> None:
     body = (

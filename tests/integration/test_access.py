@@ -15,6 +15,7 @@ from mesh.history import tail
 from mesh.history.snapshots import SnapshotStore
 from streams import subjects
 from streams.access import LOCAL
+from streams.subjects import CHECKS
 from streams.tokens import Token
 from tests.mesh_in_process import LIMIT_S, InProcessMesh
 
@@ -88,6 +89,8 @@ async def test_a_name_is_given_away_once(mesh: InProcessMesh, again: str) -> Non
 
 async def test_a_change_that_makes_no_sense_is_refused(mesh: InProcessMesh) -> None:
     writer = AccessWriter(mesh.bus.core)
+    with pytest.raises(AccountError, match="the mesh checks answers"):
+        await writer.open(CHECKS)
     with pytest.raises(AccountError, match="there is no account acme"):
         await writer.join(ACME, ADA, "owner")
     with pytest.raises(AccountError, match="cannot be closed"):

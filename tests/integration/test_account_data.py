@@ -19,8 +19,8 @@ from mesh.inspection.account_export import export_account
 from mesh.inspection.task_records import ended
 from streams import subjects
 from streams.codec import encode
-from streams.events import SubmissionUnreadable
-from streams.subjects import TaskKey
+from streams.events import CheckOf, SubmissionUnreadable
+from streams.subjects import CHECKS, TaskKey
 from streams.tokens import Token
 from streams.topology import stream_specs
 from tests.integration.written_tasks import report_on
@@ -107,6 +107,19 @@ async def test_an_erased_account_is_gone_from_the_disk_and_its_ends_stay(mesh: I
     report = await report_on(mesh, SnapshotStore(tmp_path / "snapshots"))
     assert report.is_equal, report.differences
     assert (await exported(mesh, OTHER)) != []
+
+
+async def test_what_was_asked_again_to_check_an_answer_goes_too(mesh: InProcessMesh, tmp_path: Path) -> None:
+    check = CheckOf(account=ACME, task=mesh.key().task, node="somebody", engine="synthetic")
+    key = await mesh.submit(TaskKey(CHECKS, mesh.key().task), text=MARKER, check_of=check)
+    await mesh.steps(key)
+    running = await mesh.submit(TaskKey(CHECKS, mesh.key().task), text=MARKER, tokens=4000, check_of=check)
+    await mesh.reached(running, 3)
+    done = await ig3(mesh, "account", "erase", ACME, "--reason", "asked for", "--yes", "--cancel")
+    assert done.returncode == 0, done.stderr
+    assert not on_disk(mesh, MARKER)
+    report = await report_on(mesh, SnapshotStore(tmp_path / "snapshots"))
+    assert report.is_equal, report.differences
 
 
 async def test_nothing_is_erased_while_a_task_runs_unless_it_is_cancelled_first(mesh: InProcessMesh) -> None:

@@ -12,7 +12,8 @@ import pytest
 from mesh.bus.answer import follow
 from mesh.bus.provision import Action, check, provision
 from mesh.bus.store_version import METADATA_KEY, STORE_VERSION
-from mesh.client.client import ClientOptions, open_client
+from mesh.client.client import open_client
+from mesh.client.options import ClientOptions
 from mesh.errors import StoreTooNew, WrittenByNewer
 from mesh.history.roster_log import RosterModels
 from mesh.history.stream_facts import stream_names

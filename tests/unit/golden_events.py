@@ -10,30 +10,15 @@ from pathlib import Path
 from streams.chat import Message, Sampling, Usage
 from streams.codec import encode
 from streams.events import (
-    AccountClosed,
-    AccountErased,
-    AccountOpened,
     AttemptFailure,
     AttemptShare,
     Candidate,
+    CheckOf,
+    ChunkSignature,
     DeadDropped,
     DeadKept,
     DeadRedriven,
-    DeviceAdmitted,
-    DeviceLost,
-    DeviceRegistered,
-    DeviceReturned,
-    DeviceRevoked,
-    DeviceSuspended,
-    DeviceVerified,
     Event,
-    KeyIssued,
-    KeyRevoked,
-    MemberJoined,
-    MemberLeft,
-    ModelAnnounced,
-    ModelWithdrawn,
-    NonceSpent,
     RequestKeyed,
     SubmissionUnreadable,
     TaskAccepted,
@@ -50,7 +35,7 @@ from streams.events import (
     TaskRequeued,
     TaskSubmitted,
 )
-from streams.replica import Replica
+from tests.unit.golden_registers import ACCESS, NONCES, REGISTERS
 
 FOLDER = Path(__file__).parents[1] / "golden"
 
@@ -63,6 +48,13 @@ _SHARES = (
     AttemptShare(attempt=1, node="node-a", chars=12, tokens=4),
     AttemptShare(attempt=2, node="node-b", chars=0, tokens=0),
 )
+
+_SIGNATURE = ChunkSignature(algorithm="ed25519", signature_base64="AAECAwQFBgcICQoLDA0ODw==")
+
+_SIGNATURE_WITH_KEY = ChunkSignature(
+    algorithm="secp256k1", signature_base64="AAECAwQFBgcICQoLDA0ODw==", public_key_base64="AgAAAAAAAA=="
+)
+_SIGNED_SHARES = (AttemptShare(attempt=1, node="node-a", chars=12, tokens=4, signed=True),)
 
 SUBMITTED = {
     "task.submitted.v1": TaskSubmitted(
@@ -87,6 +79,20 @@ SUBMITTED = {
     ),
     "task.submitted.v1.redrive": TaskSubmitted(
         model=_MODEL, messages=(Message(role="user", content="hi"),), redrive_of="019b7a3e00007abc8def012345678900"
+    ),
+    "task.submitted.v1.check": TaskSubmitted(
+        model=_MODEL,
+        messages=(Message(role="user", content="hi"),),
+        sampling=Sampling(temperature=0.0),
+        check_of=CheckOf(
+            account="local",
+            task="019b7a3e00007abc8def012345678900",
+            node="node-a",
+            engine="xllamacpp",
+            quantisation="Q4_1",
+            other="node-b",
+            other_task="019b7a3e00007abc8def012345678901",
+        ),
     ),
     "task.submitted.v1.minimal": TaskSubmitted(model=_MODEL, messages=(Message(role="user", content="hi"),)),
 }
@@ -130,6 +136,26 @@ RESULTS = {
         message="node-a has left the bus",
         retry_at_ms=_AT_MS + 250,
     ),
+    "task.requeued.v1.signed": TaskRequeued(
+        n=5,
+        at_ms=_AT_MS,
+        attempt=1,
+        node="node-a",
+        code="node_stopping",
+        message="the node was shut down before the end",
+        retry_at_ms=_AT_MS,
+        signature=_SIGNATURE,
+    ),
+    "task.requeued.v1.signed-with-key": TaskRequeued(
+        n=5,
+        at_ms=_AT_MS,
+        attempt=1,
+        node="node-a",
+        code="node_stopping",
+        message="the node was shut down before the end",
+        retry_at_ms=_AT_MS,
+        signature=_SIGNATURE_WITH_KEY,
+    ),
     "task.halted.v1.failing": TaskHalted(n=4, at_ms=_AT_MS, reason="node_lost", error=_ERROR),
     "task.halted.v1": TaskHalted(n=4, at_ms=_AT_MS, reason="cancelled by the client"),
     "task.chunk.v1": TaskChunk(
@@ -149,6 +175,26 @@ RESULTS = {
         finish_reason="length",
         usage=Usage(prompt_tokens=1, completion_tokens=64),
     ),
+    "task.chunk.v1.signed": TaskChunk(
+        n=4,
+        attempt=1,
+        offset=5,
+        text="!",
+        tokens=1,
+        finish_reason="stop",
+        usage=Usage(prompt_tokens=31, completion_tokens=2),
+        signature=_SIGNATURE,
+    ),
+    "task.chunk.v1.signed-with-key": TaskChunk(
+        n=2,
+        attempt=1,
+        offset=0,
+        text="Hello",
+        tokens=1,
+        finish_reason="stop",
+        usage=Usage(prompt_tokens=31, completion_tokens=1),
+        signature=_SIGNATURE_WITH_KEY,
+    ),
     "task.chunk.v1.minimal": TaskChunk(n=2, attempt=1, offset=0, text="Hello"),
     "task.ended.v1": TaskEnded(n=9, at_ms=_AT_MS, outcome="failed", error=_ERROR),
     "task.ended.v1.cancelled": TaskEnded(n=2, at_ms=_AT_MS, outcome="cancelled"),
@@ -167,6 +213,18 @@ ENDED = {
         usage=Usage(prompt_tokens=31, completion_tokens=13, cached_prompt_tokens=16),
         shares=_SHARES,
     ),
+    "task.completed.v1.signed": TaskCompleted(
+        at_ms=_AT_MS,
+        model=_MODEL,
+        final_n=17,
+        finish_reason="stop",
+        usage=Usage(prompt_tokens=31, completion_tokens=13),
+        shares=(
+            AttemptShare(attempt=1, node="node-a", chars=0, tokens=0),
+            AttemptShare(attempt=2, node="node-b", chars=40, tokens=13, signed=True),
+        ),
+        failures=(AttemptFailure(attempt=1, node="node-a", code="invalid_result", message="node-a has not signed"),),
+    ),
     "task.completed.v1.minimal": TaskCompleted(
         at_ms=_AT_MS,
         model=_MODEL,
@@ -176,6 +234,18 @@ ENDED = {
         shares=(),
     ),
     "task.failed.v1": TaskFailed(at_ms=_AT_MS, model=_MODEL, final_n=8, error=_ERROR, shares=_SHARES),
+    "task.failed.v1.signed": TaskFailed(at_ms=_AT_MS, model=_MODEL, final_n=8, error=_ERROR, shares=_SIGNED_SHARES),
+    "task.cancelled.v1.signed": TaskCancelled(
+        at_ms=_AT_MS, model=_MODEL, final_n=5, reason="cancelled by the client", shares=_SIGNED_SHARES
+    ),
+    "task.dead.v1.signed": TaskDead(
+        at_ms=_AT_MS,
+        model=_MODEL,
+        final_n=4,
+        error=TaskError(code="attempts_exhausted", message="1 attempt came to nothing.", status=502),
+        failures=(AttemptFailure(attempt=1, node="node-a", code="engine_error", message="the engine failed"),),
+        shares=_SIGNED_SHARES,
+    ),
     "task.failed.v1.minimal": TaskFailed(
         at_ms=_AT_MS,
         model=_MODEL,
@@ -224,88 +294,6 @@ UNREADABLE = {
         body_base64="AP9hbnkgYnl0ZXM=",
     ),
 }
-
-REGISTERS = {
-    "model.announced.v1": ModelAnnounced(
-        at_ms=_AT_MS,
-        node="node-a",
-        replica=Replica(
-            model=_MODEL,
-            engine="xllamacpp",
-            context_tokens=8192,
-            slots=4096,
-            quantisation="Q4_1",
-            parameters=134_515_008,
-            file_bytes=98_765_432,
-            memory_bytes=390_000_000,
-            tokens_per_s=95.5,
-            prompt_tokens_per_s=190.25,
-        ),
-    ),
-    "model.announced.v1.minimal": ModelAnnounced(
-        at_ms=_AT_MS, node="n", replica=Replica(model="m", engine="synthetic", context_tokens=1, slots=1)
-    ),
-    "model.announced.v1.restarts": ModelAnnounced(
-        at_ms=_AT_MS,
-        node="n",
-        replica=Replica(model="m", engine="litellm", context_tokens=1, slots=1, continues=False),
-    ),
-    "model.withdrawn.v1": ModelWithdrawn(at_ms=_AT_MS, node="node-a", model=_MODEL, reason="not announced again"),
-    "device.registered.v1": DeviceRegistered(at_ms=_AT_MS, node="node-a", software="ig3-edge-network/0.1.0"),
-    "device.verified.v1": DeviceVerified(
-        at_ms=_AT_MS, node="node-a", did="did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK", proved_by="subject"
-    ),
-    "device.admitted.v1": DeviceAdmitted(
-        at_ms=_AT_MS,
-        node="node-a",
-        by="operator",
-        reason="Ada's laptop",
-        did="did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK",
-    ),
-    "device.admitted.v1.minimal": DeviceAdmitted(at_ms=_AT_MS, node="node-a", by="policy open"),
-    "device.suspended.v1": DeviceSuspended(
-        at_ms=_AT_MS,
-        node="node-a",
-        by="dispatcher",
-        reason="claimed 9 tokens of 3",
-        task="019b7a3e00007abc8def012345678900",
-    ),
-    "device.suspended.v1.minimal": DeviceSuspended(at_ms=_AT_MS, node="node-a", by="operator", reason="looked odd"),
-    "device.revoked.v1": DeviceRevoked(at_ms=_AT_MS, node="node-a", by="operator", reason="the key was stolen"),
-    "device.lost.v1": DeviceLost(at_ms=_AT_MS, node="node-a", reason="missed its reports"),
-    "device.returned.v1": DeviceReturned(at_ms=_AT_MS, node="node-a"),
-}
-
-_DID = "did:pkh:eip155:1:0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
-
-ACCESS = {
-    "account.opened.v1": AccountOpened(at_ms=_AT_MS, by="operator", owner=_DID),
-    "account.opened.v1.minimal": AccountOpened(at_ms=_AT_MS, by="operator"),
-    "member.joined.v1": MemberJoined(at_ms=_AT_MS, did=_DID, role="owner", by="operator"),
-    "member.joined.v1.member": MemberJoined(at_ms=_AT_MS, did=_DID, role="member", by=_DID),
-    "member.joined.v1.viewer": MemberJoined(at_ms=_AT_MS, did=_DID, role="viewer", by=_DID),
-    "member.joined.v1.operator": MemberJoined(at_ms=_AT_MS, did=_DID, role="operator", by="operator"),
-    "member.left.v1": MemberLeft(at_ms=_AT_MS, did=_DID, by=_DID),
-    "key.issued.v1": KeyIssued(
-        at_ms=_AT_MS,
-        key_id="k7q2mzx4c5ta",
-        digest="ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-        name="Grüße, 世界",
-        rights=("chat", "read", "admin"),
-        models=(_MODEL, "org/Modèle 7B:q4"),
-        expires_at_ms=_AT_MS + 86_400_000,
-        by=_DID,
-    ),
-    "key.issued.v1.minimal": KeyIssued(
-        at_ms=_AT_MS, key_id="k", digest="0" * 64, name="", rights=("chat",), by="operator"
-    ),
-    "key.revoked.v1": KeyRevoked(at_ms=_AT_MS, key_id="k7q2mzx4c5ta", by="operator", reason="it leaked"),
-    "account.closed.v1": AccountClosed(at_ms=_AT_MS, by="operator", reason="asked for by its owner"),
-    "account.erased.v1": AccountErased(at_ms=_AT_MS, by="operator", reason="asked for by its owner", messages=4096),
-    "account.erased.v1.minimal": AccountErased(at_ms=_AT_MS, by="operator", reason="asked for by its owner"),
-}
-
-NONCES = {"nonce.spent.v1": NonceSpent(at_ms=_AT_MS)}
 
 GOLDEN: dict[str, Event] = {
     **SUBMITTED,

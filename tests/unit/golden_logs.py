@@ -19,6 +19,7 @@ from streams.errors import StreamsError
 from streams.events import (
     AttemptFailure,
     Candidate,
+    ChunkSignature,
     EndEvent,
     Event,
     TaskAccepted,
@@ -45,6 +46,7 @@ FOLDER = Path(__file__).parents[1] / "golden" / "logs"
 _AT = 1_767_225_600_000
 _MODEL = "smollm2-135m-instruct"
 _USAGE = Usage(prompt_tokens=31, completion_tokens=4)
+_SIGNATURE = ChunkSignature(algorithm="ed25519", signature_base64="AAECAwQFBgcICQoLDA0ODw==")
 _LOST = TaskError(code="node_lost", message="node-a has left the bus or does not report", status=502)
 
 
@@ -93,7 +95,7 @@ class Log:
             seam=seam,
         )
 
-    def chunk(self, text: str, *, last: bool = False) -> "Log":
+    def chunk(self, text: str, *, last: bool = False, signature: ChunkSignature | None = None) -> "Log":
         state = self.state
         chunk = TaskChunk(
             n=state.n + 1,
@@ -103,10 +105,11 @@ class Log:
             tokens=1,
             finish_reason="stop" if last else None,
             usage=_USAGE if last else None,
+            signature=signature,
         )
         return self.write(chunk, state.node or "")
 
-    def requeue(self, error: TaskError = _LOST) -> "Log":
+    def requeue(self, error: TaskError = _LOST, signature: ChunkSignature | None = None) -> "Log":
         return self.mark(
             TaskRequeued,
             attempt=self.state.attempt,
@@ -114,6 +117,7 @@ class Log:
             code=error.code,
             message=error.message,
             retry_at_ms=_AT + 500,
+            signature=signature,
         )
 
     def end(self, make: Callable[..., EndEvent], **fields: object) -> "Log":
@@ -126,8 +130,10 @@ class Log:
             error = TaskError(code="cancelled", message=event.reason, status=499)
         return self.mark(TaskEnded, outcome=outcome[type(event)], error=error)
 
-    def complete(self) -> "Log":
-        return self.end(TaskCompleted, finish_reason="stop", usage=_USAGE)
+    def complete(self, *, tells_failures: bool = False) -> "Log":
+        """End it well; ends did not always tell what had failed before."""
+        failures = self.state.failures if tells_failures else ()
+        return self.end(TaskCompleted, finish_reason="stop", usage=_USAGE, failures=failures)
 
 
 def _completed() -> Log:
@@ -215,6 +221,28 @@ def _zombie() -> Log:
     return log.chunk("two", last=True).complete().write(b"noise behind the end", "node-b")
 
 
+def _signed() -> Log:
+    return Log(15).assign("node-a").chunk("Grüße").chunk("!", last=True, signature=_SIGNATURE).complete()
+
+
+def _handed_over() -> Log:
+    stopping = TaskError(code="node_stopping", message="the node was shut down before the end", status=503)
+    log = Log(16).assign("node-a").chunk("one ").requeue(stopping, _SIGNATURE).assign("node-b", seam="continued")
+    return log.chunk("two", last=True, signature=_SIGNATURE).complete(tells_failures=True)
+
+
+def _not_believed() -> Log:
+    lie = TaskError(code="invalid_result", message="the signature is another's", status=502)
+    log = Log(17).assign("node-a").chunk("lies ").chunk("all", last=True, signature=_SIGNATURE).requeue(lie)
+    log.assign("node-b", seam="restarted").chunk("truth", last=True, signature=_SIGNATURE)
+    return log.complete(tells_failures=True)
+
+
+def _cancelled_at_the_end() -> Log:
+    log = Log(18).assign("node-a").chunk("one", last=True, signature=_SIGNATURE).mark(TaskHalted, reason="cancelled")
+    return log.end(TaskCancelled, reason="cancelled")
+
+
 def _running() -> Log:
     return Log(14).assign("node-a").chunk("one ").chunk("two ")
 
@@ -234,6 +262,10 @@ LOGS: dict[str, Callable[[], Log]] = {
     "refused-v1-without-seam": _refused_again,
     "zombie-and-noise": _zombie,
     "running": _running,
+    "signed": _signed,
+    "handed-over-signed": _handed_over,
+    "not-believed-then-restarted": _not_believed,
+    "cancelled-when-written": _cancelled_at_the_end,
 }
 
 

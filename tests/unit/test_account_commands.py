@@ -21,9 +21,7 @@ def test_a_duration_that_is_none_or_without_end_is_refused(expires: str) -> None
 @pytest.mark.parametrize("did", ["ada@example.org", "did:web:example.org", "did:peaq:12", "0x12"])
 def test_whoever_is_no_did_that_can_sign_is_refused(did: str) -> None:
     for command in (("open", "acme", "--owner"), ("member", "add", "acme"), ("member", "remove", "acme")):
-        assert "did:key:z" in problem("account", *command, did) or "DID that can sign" in problem(
-            "account", *command, did
-        )
+        assert did in problem("account", *command, did)
 
 
 @pytest.mark.parametrize(

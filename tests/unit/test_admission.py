@@ -10,7 +10,7 @@ from streams.task_id import new_task_id
 NOW_MS = 1_000_000
 
 
-def assign(*, model: str = "m", deadline_at_ms: int | None = None) -> Assign:
+def assign(*, model: str = "m", deadline_at_ms: int | None = None, written: int = 0) -> Assign:
     return Assign(
         account="local",
         task=new_task_id(),
@@ -22,6 +22,7 @@ def assign(*, model: str = "m", deadline_at_ms: int | None = None) -> Assign:
         sampling=Sampling(),
         dispatcher="d",
         deadline_at_ms=deadline_at_ms,
+        written=written,
     )
 
 
@@ -51,6 +52,10 @@ def test_a_draining_node_takes_nothing() -> None:
 @pytest.mark.parametrize(("deadline_at_ms", "taken"), [(NOW_MS + 1, True), (NOW_MS, False), (0, False), (None, True)])
 def test_a_deadline_in_the_past_is_final(deadline_at_ms: int | None, taken: bool) -> None:
     assert refusal(assign(deadline_at_ms=deadline_at_ms)) == (None if taken else ("deadline_exceeded", 408))
+
+
+def test_an_attempt_that_another_process_of_the_node_began_is_over() -> None:
+    assert refusal(assign(written=1)) == ("node_lost", 503)
 
 
 def test_what_no_other_node_could_do_either_is_told_first() -> None:

@@ -58,7 +58,7 @@ def test_a_device_that_proved_itself_waits_to_be_admitted() -> None:
 def test_a_name_belongs_to_the_first_did_and_a_did_has_one_name() -> None:
     devices = fold(verified(A, ALICE), verified(A, BOB), verified(B, ALICE))
     assert devices.all() == (
-        Device(node=A, did=ALICE, standing=Standing.VERIFIED, verified_at_ms=1, changed_at_ms=1),
+        Device(node=A, did=ALICE, standing=Standing.VERIFIED, verified_at_ms=1, proved_by="subject", changed_at_ms=1),
         Device(node=B),
     )
     assert devices.device_of(BOB) is None

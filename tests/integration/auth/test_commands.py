@@ -63,12 +63,11 @@ async def test_accounts_are_opened_filled_shown_and_closed(mesh: InProcessMesh) 
     [account] = await told(mesh, "account", "show", "acme")
     assert [(member["did"], member["role"]) for member in account["members"]] == [(owner, "owner"), (key, "viewer")]
     assert (account["state"], account["opened_by"]) == ("open", "operator")
-    assert [line["account"] for line in await told(mesh, "account", "list")] == ["acme", "local"]
     await said(mesh, "account", "member", "remove", "acme", owner.lower().replace("eip155:1", "eip155:3338"))
-    assert owner not in await said(mesh, "account", "show", "acme")
     assert await said(mesh, "account", "close", "acme", "--reason", "a test") == "account acme is closed"
     assert "acme" not in await said(mesh, "account")
-    assert "closed: a test" in await said(mesh, "account", "show", "acme")
+    shown = await said(mesh, "account", "show", "acme")
+    assert ("closed: a test" in shown, owner in shown, key in shown) == (True, False, True)
 
 
 async def test_what_makes_no_sense_is_one_line_that_says_what_to_do(mesh: InProcessMesh) -> None:

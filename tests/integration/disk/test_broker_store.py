@@ -12,7 +12,8 @@ from mesh.broker.files import BrokerOptions
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
-from mesh.client.client import ClientOptions, open_client
+from mesh.client.client import open_client
+from mesh.client.options import ClientOptions
 from mesh.config.address import Address
 from mesh.errors import PublishUnknown, StoreFull, TaskRefused
 from streams import subjects

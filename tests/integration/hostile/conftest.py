@@ -3,8 +3,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from mesh.identity.device_log import DeviceLog
 from tests.integration.hostile.rogue import Rogue
-from tests.mesh_in_process import InProcessMesh
+from tests.mesh_in_process import InProcessMesh, text_of
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -19,3 +20,18 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProc
 async def rogue(mesh: InProcessMesh) -> AsyncIterator[Rogue]:
     async with Rogue(mesh, "rogue") as running:
         yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def truth(mesh: InProcessMesh) -> str:
+    """What the honest node answers, which is there from now on."""
+    await mesh.add_node("honest")
+    return text_of(await mesh.steps(await mesh.submit()))
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def devices(mesh: InProcessMesh) -> AsyncIterator[DeviceLog]:
+    log = DeviceLog(mesh.bus.core)
+    await log.start()
+    yield log
+    await log.stop()

@@ -3,16 +3,17 @@
 import asyncio
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from msgspec.structs import replace
 
 from gateway.dispatcher.ending import stored_end
-from mesh.bus.answer import follow
+from mesh.bus.answer import AnswerText, follow
 from mesh.errors import BusError
 from mesh.history.stream_facts import last_message
-from streams import subjects
+from mesh.identity.chunk_proof import sign_chunks
+from streams import chunk_chain, subjects
 from streams.chat import Usage
 from streams.codec import decode, encode
 from streams.errors import UndecodableEvent
@@ -33,7 +34,7 @@ from streams.subjects import TaskKey
 from streams.task_id import bucket_of
 from streams.tokens import token
 from streams.topology import results_stream
-from tests.identity_in_process import connect_device
+from tests.identity_in_process import connect_device, device_did, device_key
 from tests.mesh_in_process import LIMIT_S, InProcessMesh
 
 if TYPE_CHECKING:
@@ -43,13 +44,16 @@ REPORT_S = 0.2
 PATIENCE_S = 20.0
 """The silence that a rogue asks for: on a busy machine its reports come late, and it must not be given up for that."""
 HONEST = "one two"
+FAST = 1000.0
+"""What a rogue claims, so that it gets tasks before an honest node."""
 
 
 class Rogue:
     """Announces a model of its own name, reports as a good node does, and leaves every chunk to the test."""
 
-    def __init__(self, mesh: InProcessMesh, name: str, *models: str) -> None:
+    def __init__(self, mesh: InProcessMesh, name: str, *models: str, tokens_per_s: float | None = None) -> None:
         self.node = token(name)
+        self._tokens_per_s = tokens_per_s
         self.models = models or (name,)
         self._mesh = mesh
         self._orders: asyncio.Queue[Delivery] = asyncio.Queue()
@@ -70,7 +74,8 @@ class Rogue:
 
     async def _announce(self) -> None:
         replicas = tuple(
-            Replica(model=model, engine="synthetic", context_tokens=4096, slots=64) for model in self.models
+            Replica(model=model, engine="synthetic", context_tokens=4096, slots=64, tokens_per_s=self._tokens_per_s)
+            for model in self.models
         )
         words = encode(Announce(software="rogue", replicas=replicas))
         async with asyncio.timeout(LIMIT_S):
@@ -132,28 +137,47 @@ class Assignment:
     key: TaskKey
     order: Assign
     subject: str
+    good: list[TaskChunk] = field(default_factory=list[TaskChunk])
+    """What it has written as an honest node would, and signs for."""
 
     async def put(self, body: bytes, headers: bytes = b"") -> dict[str, object]:
         """Publish and return the broker's acknowledgement, whatever it says."""
         return json.loads((await self.rogue.link.request(self.subject, body, headers=headers)).data)
 
     def chunk(self, text: str, *, n: int, offset: int, attempt: int | None = None, last: bool = False) -> bytes:
-        """Make a chunk, right or wrong."""
-        return encode(
-            TaskChunk(
-                n=n,
-                attempt=self.order.attempt if attempt is None else attempt,
-                offset=offset,
-                text=text,
-                tokens=1,
-                finish_reason="stop" if last else None,
-                usage=Usage(prompt_tokens=1, completion_tokens=2) if last else None,
-            )
+        """Make a chunk, right or wrong; the last one is signed as if it were right."""
+        chunk = TaskChunk(
+            n=n,
+            attempt=self.order.attempt if attempt is None else attempt,
+            offset=offset,
+            text=text,
+            tokens=1,
+            finish_reason="stop" if last else None,
+            usage=self.usage() if last else None,
         )
+        return encode(self.signed(chunk) if last else chunk)
+
+    def good_chunk(self, text: str, *, n: int, offset: int, last: bool = False) -> bytes:
+        """Make one that counts, and for which the last one signs too."""
+        body = self.chunk(text, n=n, offset=offset, last=last)
+        self.good.append(decode(body, TaskChunk))
+        return body
+
+    def usage(self) -> Usage:
+        """What an honest node would say of an answer that ends with one more chunk."""
+        tokens = self.order.prefix_tokens + sum(chunk.tokens for chunk in self.good) + 1
+        return Usage(prompt_tokens=1, completion_tokens=tokens)
+
+    def signed(self, last: TaskChunk, by: str | None = None) -> TaskChunk:
+        """Sign for all that was written well and ``last``, with the key of this node or that of the device ``by``."""
+        name = by or self.rogue.node
+        begin = chunk_chain.begin(self.key, self.order.attempt, self.rogue.node)
+        head = chunk_chain.extend_all(begin, (*self.good, last))
+        return replace(last, signature=sign_chunks(device_did(name), device_key(name), head))
 
     async def write(self, text: str, *, n: int, offset: int, last: bool = False) -> None:
         """Write a good chunk, without any fence."""
-        answer = await self.put(self.chunk(text, n=n, offset=offset, last=last))
+        answer = await self.put(self.good_chunk(text, n=n, offset=offset, last=last))
         assert "error" not in answer, answer
 
     def finished(self) -> None:
@@ -196,11 +220,10 @@ class Onlooker:
 
 
 async def _read(mesh: InProcessMesh, key: TaskKey) -> str:
-    text, outcome = "", ""
+    text, outcome = AnswerText(), ""
     async for steps in follow(mesh.bus.source, key):
-        for step in steps:
-            text += step.event.text if isinstance(step.event, TaskChunk) else ""
-            outcome = step.state.outcome or ""
+        text.take(steps)
+        outcome = steps[-1].state.outcome or "" if steps else outcome
     return f"{outcome}: {text}"
 
 

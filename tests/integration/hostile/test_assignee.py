@@ -141,8 +141,8 @@ async def test_a_chunk_with_a_wrong_counter_attempt_or_offset_counts_for_nobody(
 
 async def test_chunks_twice_and_in_the_wrong_order_count_once(mesh: InProcessMesh, rogue: Rogue):
     onlooker, attempt = await given(mesh, rogue)
-    last = attempt.chunk("two", n=4, offset=8, last=True)
-    middle = attempt.chunk("and ", n=3, offset=4)
+    middle = attempt.good_chunk("and ", n=3, offset=4)
+    last = attempt.good_chunk("two", n=4, offset=8, last=True)
     for body in (last, middle, middle, last, last, middle):
         assert "error" not in await attempt.put(body)
     attempt.finished()

@@ -9,7 +9,8 @@ import pytest_asyncio
 
 from mesh.bus.headers import header_block
 from mesh.bus.link import Link
-from mesh.client.client import ClientOptions, open_client
+from mesh.client.client import open_client
+from mesh.client.options import ClientOptions
 from mesh.errors import MeshError
 from streams import subjects
 from streams.codec import decode, encode_json

@@ -19,7 +19,7 @@ from streams.messages import Cancel, EventsRequest
 from streams.subjects import MESH, TaskKey
 from streams.task_id import bucket_of, new_task_id
 from streams.tokens import token
-from streams.topology import DEVICES, TASKS, UNREADABLE, consumer_name, results_stream
+from streams.topology import DEVICES, MODELS, TASKS, UNREADABLE, consumer_name, results_stream
 from tests.integration.hostile.rogue import HONEST, Assignment, Onlooker, Rogue, landed
 from tests.mesh_in_process import LIMIT_S, InProcessMesh
 
@@ -249,9 +249,13 @@ async def test_a_service_answers_under_the_callers_own_inbox_and_nowhere_else(
 
 
 async def test_the_register_holds_what_registries_wrote_and_nothing_else(mesh: InProcessMesh, user: Link):
-    before = (await stream_facts(mesh.bus.core, DEVICES)).last_sequence
-    for subject in ("devices.rogue.lost", "models.rogue.rogue", "ended.0.local.x", "billing.local", "dead.local.x"):
+    for subject in ("devices.ghost.lost", "models.ghost.ghost", "ended.0.local.x", "billing.local", "dead.local.x"):
+        misled(user, subject)
+    for subject in ("access.local", "nonces.x"):
         misled(user, subject)
     await misled_all(mesh, user)
-    assert (await stream_facts(mesh.bus.core, DEVICES)).last_sequence == before
-    assert await last_message(mesh.bus.core, "BILLING") is None
+    # A node that a busy machine delays may be noted as lost meanwhile: that is of a registry, and of its own name.
+    for stream, family in ((DEVICES, "devices"), (MODELS, "models")):
+        assert await last_message(mesh.bus.core, stream, f"{family}.ghost.*") is None
+    for stream in ("BILLING", "ACCESS", "NONCES"):
+        assert await last_message(mesh.bus.core, stream) is None

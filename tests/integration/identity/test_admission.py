@@ -89,6 +89,22 @@ async def test_an_issuers_word_lets_a_device_in(
         assert await gets_in(server, shown) is is_good
 
 
+async def test_that_a_device_shows_its_own_key_after_one_of_its_document_is_noted_once(
+    server: EmbeddedServer, log: DeviceLog
+) -> None:
+    await log.verified(NODE, device_did(NODE).text, proved_by="#key-1")
+    async with identity_service(server):
+        assert await gets_in(server, device_login(NODE))
+        device = log.devices.device(NODE)
+        assert device is not None
+        assert device.signs_as_subject
+        await log.catch_up()
+        noted = log.devices.device(NODE)
+        assert await gets_in(server, device_login(NODE))
+        await log.catch_up()
+        assert log.devices.device(NODE) == noted
+
+
 @pytest.mark.parametrize("decision", ["suspend", "revoke"])
 async def test_a_device_that_is_shut_out_is_cut_off_and_stays_out(
     server: EmbeddedServer, log: DeviceLog, decision: str

@@ -75,7 +75,7 @@ FORGERIES: dict[str, tuple[Shown, str]] = {
     "a token without a name": (Shown(token_as=lambda _: '{"type": "device.v1"}'), "malformed"),
     "half a token": (Shown(token_as=lambda text: text[: len(text) // 2]), "malformed"),
     "a token that is too long": (Shown(token_as=changed(padding="x" * 3_100)), "too long"),
-    "words": (Shown(token_as=lambda _: "let me in"), "nothing known here"),
+    "words": (Shown(token_as=lambda _: "let me in"), "neither an API key nor a session token"),
     "nothing": (Shown(token_as=lambda _: ""), "neither a DID nor a key"),
 }
 

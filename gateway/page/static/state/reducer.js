@@ -8,6 +8,9 @@ const SHOWN_TASKS = 100;
 export function initialState() {
   return {
     connection: { phase: "connecting" },
+    session: { phase: "unknown", who: null, reason: "" },
+    visitor: 0, // Counts those before whom nothing of the one before may be shown.
+    aheadMs: 0, // By how much the clock here is ahead of the gateway's.
     account: "",
     busConnected: true,
     nodes: null, // null until the gateway has said what there is
@@ -25,7 +28,9 @@ export function initialState() {
 export function reduce(state, action) {
   switch (action.type) {
     case "hello":
-      return { ...state, account: action.account, busConnected: action.bus_connected, notice: "" };
+      return takeHello(state, action);
+    case "authenticated":
+      return { ...state, account: action.account };
     case "bus":
       return { ...state, busConnected: action.connected };
     case "nodes":
@@ -42,6 +47,10 @@ export function reduce(state, action) {
       return takeError(state, action);
     case "page.connection":
       return { ...state, connection: action.connection };
+    case "page.session":
+      return { ...state, session: action.session };
+    case "page.forget":
+      return forget(state);
     case "page.open":
       return { ...state, opened: openedTask(action.task) };
     case "page.close":
@@ -51,6 +60,15 @@ export function reduce(state, action) {
     default:
       return state;
   }
+}
+
+function takeHello(state, { account, bus_connected, now_ms, nowMs }) {
+  return { ...state, account: account ?? state.account, busConnected: bus_connected, aheadMs: nowMs - now_ms, notice: "" };
+}
+
+function forget(state) {
+  const { connection, session, aheadMs, busConnected } = state;
+  return { ...initialState(), connection, session, aheadMs, busConnected, visitor: state.visitor + 1 };
 }
 
 function takeNodes(known, frame) {

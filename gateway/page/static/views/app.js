@@ -6,16 +6,32 @@ import { History } from "./history.js";
 import { html } from "./html.js";
 import { Nodes } from "./nodes.js";
 import { Queue, Throughput } from "./plots.js";
+import { SignIn } from "./sign-in.js";
 import { Tasks } from "./tasks.js";
 
-/** @param {{store: import("../state/store.js").Store, socket: import("../wire/socket.js").MeshSocket}} props */
-export function App({ store, socket }) {
+/**
+ * @param {{store: import("../state/store.js").Store, socket: import("../wire/socket.js").MeshSocket,
+ *   session: import("../wire/session.js").Session}} props
+ */
+export function App({ store, socket, session }) {
   const [state, show] = useState(store.state);
   useEffect(() => store.subscribe(show), [store]);
+  const locked = state.session.phase === "out";
+  // Whoever was signed in finds everything where it was, behind the panel.
+  const hasBoard = !locked || state.session.who !== null;
   return html`
-    <a class="skip" href="#tasks-title">Skip to the tasks</a>
-    <${Header} state=${state} />
-    <main class="board">
+    ${!locked && html`<a class="skip" href="#tasks-title">Skip to the tasks</a>`}
+    <${Header} state=${state} session=${session} />
+    ${locked && html`<${SignIn} reason=${state.session.reason} over=${hasBoard} session=${session} />`}
+    ${hasBoard && html`<${Board} state=${state} locked=${locked} />`}
+    ${hasBoard && html`<${Chat} key=${state.visitor} models=${state.models} tasks=${state.tasks} locked=${locked} socket=${socket} session=${session} />`}
+    ${hasBoard && state.opened && html`<${History} key=${state.opened.task} opened=${state.opened} known=${state.tasks?.[state.opened.task]} locked=${locked} socket=${socket} />`}
+  `;
+}
+
+function Board({ state, locked }) {
+  return html`
+    <main class="board" inert=${locked}>
       <div class="plots">
         <${Throughput} series=${state.series} />
         <${Queue} series=${state.series} />
@@ -23,7 +39,5 @@ export function App({ store, socket }) {
       <${Nodes} nodes=${state.nodes} />
       <${Tasks} tasks=${state.tasks} opened=${state.opened?.task} />
     </main>
-    <${Chat} models=${state.models} tasks=${state.tasks} socket=${socket} />
-    ${state.opened && html`<${History} key=${state.opened.task} opened=${state.opened} known=${state.tasks?.[state.opened.task]} socket=${socket} />`}
   `;
 }

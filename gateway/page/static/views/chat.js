@@ -8,15 +8,19 @@ import * as format from "./format.js";
 import { html } from "./html.js";
 import { waitingFor } from "./tasks.js";
 
-/** @param {{models: object[] | null, tasks: Record<string, object> | null, socket: import("../wire/socket.js").MeshSocket}} props */
-export function Chat({ models, tasks, socket }) {
+/**
+ * @param {{models: object[] | null, tasks: Record<string, object> | null, locked: boolean,
+ *   socket: import("../wire/socket.js").MeshSocket, session: import("../wire/session.js").Session}} props
+ */
+export function Chat({ models, tasks, locked, socket, session }) {
   const [turns, dispatch] = useReducer(change, []);
+  useHangingUp(turns.at(-1)?.abort);
   const [model, setModel] = useState("");
   const chosen = models?.some((known) => known.model === model) ? model : (models?.[0]?.model ?? "");
   const answering = turns.at(-1)?.state === "open";
-  const send = (text) => converse(turns, text, chosen, dispatch);
+  const send = (text) => converse(turns, text, chosen, session.fetch, dispatch);
   return html`
-    <section class="chat" aria-labelledby="chat-title">
+    <section class="chat" aria-labelledby="chat-title" inert=${locked}>
       <div class="panel-head">
         <h2 id="chat-title">Chat</h2>
         <${ModelChoice} models=${models} chosen=${chosen} onChoose=${setModel} />
@@ -28,6 +32,13 @@ export function Chat({ models, tasks, socket }) {
       <//>
     </section>
   `;
+}
+
+/** What still answers when the chat goes, as when somebody signs out, is for nobody any more. */
+function useHangingUp(abort) {
+  const last = useRef(abort);
+  last.current = abort;
+  useEffect(() => () => last.current?.abort(), []);
 }
 
 function ModelChoice({ models, chosen, onChoose }) {
@@ -110,7 +121,7 @@ function Composer({ blocked, model, onSend, children }) {
   `;
 }
 
-async function converse(turns, text, model, dispatch) {
+async function converse(turns, text, model, send, dispatch) {
   const abort = new AbortController();
   const [question, answer] = begin(text, abort);
   dispatch({ type: "ask", question, answer });
@@ -125,6 +136,7 @@ async function converse(turns, text, model, dispatch) {
         lost: () => tell("lost"),
         restarted: () => tell("restarted"),
       },
+      send,
     );
     tell("done");
   } catch (error) {

@@ -44,3 +44,9 @@ export function plural(number, one, many = `${one}s`) {
 export function shortId(task) {
   return task.slice(-8);
 }
+
+/** A DID or the name of a key without its middle: `0x5aAe…eAed`. */
+export function shortName(name) {
+  const own = name.startsWith("did:") ? name.split(":").at(-1) : name;
+  return own.length > 18 ? `${own.slice(0, 8)}…${own.slice(-4)}` : own;
+}

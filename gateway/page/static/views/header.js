@@ -1,9 +1,12 @@
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
 import { html } from "./html.js";
+import { SignedIn } from "./signed-in.js";
+import { useSecondsUntil } from "./seconds.js";
 import { NAMES, nextTheme, theme } from "./theme.js";
 
-export function Header({ state }) {
+export function Header({ state, session }) {
+  const { phase, who } = state.session;
   const live = Object.values(state.nodes ?? {}).filter((node) => node.live).length;
   return html`
     <header class="top">
@@ -11,11 +14,12 @@ export function Header({ state }) {
         <img src="/page/icon.svg" alt="" width="24" height="24" />
         iG3 mesh
       </h1>
-      ${state.account && html`<span class="top-fact">account <b>${state.account}</b></span>`}
-      ${state.nodes && html`<span class="top-fact">${live} ${live === 1 ? "node" : "nodes"} live</span>`}
+      ${state.account && phase !== "out" && html`<span class="top-fact">account <b>${state.account}</b></span>`}
+      ${state.nodes && phase !== "out" && html`<span class="top-fact">${live} ${live === 1 ? "node" : "nodes"} live</span>`}
       ${!state.busConnected && html`<span class="notice" role="status">The gateway cannot reach the broker; it keeps trying</span>`}
       ${state.notice && html`<span class="notice" role="status">${state.notice}</span>`}
       <span class="spring"></span>
+      ${phase === "in" && html`<${SignedIn} who=${who} aheadMs=${state.aheadMs} session=${session} />`}
       <${ConnectionState} connection=${state.connection} />
       <${ThemeButton} />
     </header>
@@ -29,22 +33,13 @@ function ConnectionState({ connection }) {
     connecting: "Connecting",
     waiting: seconds > 0 ? `Reconnecting in ${seconds} s` : "Reconnecting",
     refused: "Refused",
+    out: "Not signed in",
   }[connection.phase];
   return html`
     <span class="connection" data-phase=${connection.phase} role="status" title=${connection.reason ?? ""}>
       <span class="dot" aria-hidden="true"></span>${text}
     </span>
   `;
-}
-
-function useSecondsUntil(atMs) {
-  const [nowMs, setNowMs] = useState(Date.now());
-  useEffect(() => {
-    if (!atMs) return undefined;
-    const timer = setInterval(() => setNowMs(Date.now()), 250);
-    return () => clearInterval(timer);
-  }, [atMs]);
-  return atMs ? Math.ceil((atMs - nowMs) / 1000) : 0;
 }
 
 function ThemeButton() {

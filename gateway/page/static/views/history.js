@@ -11,9 +11,9 @@ import { Mark, wordFor } from "./mark.js";
 
 /**
  * One task, event by event.
- * @param {{opened: object, known?: object, socket: import("../wire/socket.js").MeshSocket}} props
+ * @param {{opened: object, known?: object, locked: boolean, socket: import("../wire/socket.js").MeshSocket}} props
  */
-export function History({ opened, known, socket }) {
+export function History({ opened, known, locked, socket }) {
   const title = useRef(null);
   const task = { ...(known ?? {}), ...opened.view, model: known?.model ?? "", prompt: known?.prompt ?? "" };
   const state = isOver(task) ? task.outcome : isWaiting(task) ? "waiting" : "running";
@@ -23,7 +23,7 @@ export function History({ opened, known, socket }) {
   }, []);
   useEscape(closeTask);
   return html`
-    <section class="history" role="dialog" aria-labelledby="history-title" data-testid="history">
+    <section class="history" role="dialog" aria-labelledby="history-title" data-testid="history" inert=${locked}>
       <div class="history-head">
         <${Mark} state=${state} />
         <h2 id="history-title" ref=${title} tabindex="-1">${task.prompt || "Task"}</h2>

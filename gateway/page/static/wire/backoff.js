@@ -1,5 +1,6 @@
 // When to come back after a connection ended. The codes are documented in docs/websocket.md.
 
+export const NOT_AUTHENTICATED = 4401;
 const GATEWAY_STOPPING = 1012;
 const FRAME_TOO_BIG = 1009;
 const FIRST_MS = 400;

@@ -4,6 +4,7 @@
 import { restarts } from "../state/task.js";
 import { pauseMs } from "./backoff.js";
 import { serverSentEvents } from "./events.js";
+import { Refused, refusalOf } from "./refused.js";
 
 const NOTHING_MORE = 204;
 const RESTARTED = "answer_restarted";
@@ -12,9 +13,6 @@ const STOPPING = "gateway_stopping";
 /**
  * @typedef {{n: number, text: string, finish: string | null, usage: object | null}} Piece
  */
-
-/** A request that the gateway refused, with what it said. */
-export class Refused extends Error {}
 
 /** The answer begins again, which a stream of OpenAI's shape cannot say: the task's events go on with it. */
 class Restarted extends Error {
@@ -29,27 +27,28 @@ class Restarted extends Error {
  * After `restarted` all pieces so far are void.
  * @param {{model: string, messages: object[], signal: AbortSignal}} question
  * @param {{task: (id: string) => void, piece: (piece: Piece) => void, lost: () => void, restarted: () => void}} listener
+ * @param {typeof fetch} send how requests are made: in whose name
  */
-export async function ask(question, listener) {
+export async function ask(question, listener, send = (path, options) => fetch(path, options)) {
   const seen = { task: "", n: 0 };
   const taken = (piece) => {
     if (piece.n) seen.n = piece.n;
     listener.piece(piece);
   };
   try {
-    await readCompletion(question, (task) => listener.task((seen.task = task)), taken);
+    await readCompletion(question, send, (task) => listener.task((seen.task = task)), taken);
   } catch (error) {
     if (error instanceof Refused || question.signal.aborted || !seen.task) throw error;
     if (error instanceof Restarted) {
       seen.n = error.n;
       listener.restarted();
     }
-    await readOn(seen, question.signal, { ...listener, piece: taken });
+    await readOn(seen, send, question.signal, { ...listener, piece: taken });
   }
 }
 
-async function readCompletion({ model, messages, signal }, onTask, onPiece) {
-  const response = await fetch("/v1/chat/completions", {
+async function readCompletion({ model, messages, signal }, send, onTask, onPiece) {
+  const response = await send("/v1/chat/completions", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ model, messages, stream: true, stream_options: { include_usage: true } }),
@@ -57,7 +56,7 @@ async function readCompletion({ model, messages, signal }, onTask, onPiece) {
   });
   const task = response.headers.get("x-ig3-task");
   if (task) onTask(task);
-  if (!response.ok) throw new Refused(await reasonOf(response));
+  if (!response.ok) throw await refusalOf(response);
   for await (const event of serverSentEvents(response.body)) {
     if (event.data === "[DONE]") return;
     onPiece(readPiece(event));
@@ -65,14 +64,14 @@ async function readCompletion({ model, messages, signal }, onTask, onPiece) {
   throw new TypeError("The stream ended before the answer did.");
 }
 
-async function readOn(seen, signal, listener) {
+async function readOn(seen, send, signal, listener) {
   for (let failures = 0; ; failures++) {
     listener.lost();
     await pause(pauseMs(0, failures), signal);
     try {
-      const response = await fetch(`/v1/tasks/${seen.task}/events?after=${seen.n}`, { signal });
+      const response = await send(`/v1/tasks/${seen.task}/events?after=${seen.n}`, { signal });
       if (response.status === NOTHING_MORE) return;
-      if (!response.ok) throw new TypeError(await reasonOf(response));
+      if (!response.ok) throw new TypeError((await refusalOf(response)).message);
       for await (const event of serverSentEvents(response.body)) {
         failures = 0;
         if (takeEvent(JSON.parse(event.data), listener)) return;
@@ -113,12 +112,4 @@ function readPiece(event) {
     finish: choice?.finish_reason ?? null,
     usage: body.usage ?? null,
   };
-}
-
-async function reasonOf(response) {
-  try {
-    return (await response.json()).error.message;
-  } catch {
-    return `The gateway answered with status ${response.status}.`;
-  }
 }

@@ -1,0 +1,92 @@
+"""What this dispatcher thinks of each node: folded from DEVICES and ENDED, and asked at each placement."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from gateway.dispatcher.scheduler import Regard
+from mesh.errors import BusError
+from mesh.history.replay import replay
+from mesh.history.work_log import WorkLog
+from streams import reputation
+from streams.clock import now_ms
+from streams.reputation import WorkDone
+from streams.tokens import Token
+from streams.topology import ENDED
+
+if TYPE_CHECKING:
+    from mesh.bus.link import Link
+    from mesh.history.snapshots import SnapshotStore
+    from mesh.identity.device_log import DeviceLog
+    from streams.devices import Device
+
+log = logging.getLogger(__name__)
+
+_KEEP_S: Final = 5.0
+"""How long an opinion is used again: it changes slowly, and is asked for at each placement."""
+_RETRY_S: Final = 5.0
+
+
+class Regards:
+    """Follows ENDED in the background, so that no start waits for it; until it is read, nodes are well regarded."""
+
+    def __init__(self, core: Link, devices: DeviceLog, snapshots: SnapshotStore | None = None) -> None:
+        """Prepare; ``devices`` is started and stopped by whoever made it."""
+        self.work = WorkDone()
+        self._core = core
+        self._devices = devices
+        self._snapshots = snapshots
+        self._kept: dict[str, Regard] = {}
+        self._kept_since_s = 0.0
+        self._following: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._devices.on_change = self._on_device
+        self._following = asyncio.create_task(self._follow(), name="regards")
+
+    async def stop(self) -> None:
+        """Follow no more."""
+        self._devices.on_change = None
+        if self._following is not None:
+            self._following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._following
+
+    def of(self, node: str) -> Regard:
+        """What is thought of a node."""
+        now_s = time.monotonic()
+        if now_s - self._kept_since_s > _KEEP_S:
+            self._kept.clear()
+            self._kept_since_s = now_s
+        regard = self._kept.get(node)
+        if regard is None:
+            regard = self._kept[node] = self._judge(Token(node))
+        return regard
+
+    def _judge(self, node: Token) -> Regard:
+        device = self._devices.devices.device(node)
+        checks = reputation.NOTHING if device is None else device.checks
+        score = reputation.score(checks, self.work.of(node), now_ms=now_ms())
+        # One that is not known yet cannot have connected: the log of devices is a moment behind.
+        is_unfit = device is not None and device.verified_at_ms is not None and not device.signs_as_subject
+        objection = "its answers cannot be checked: it proved its DID by a key of its document" if is_unfit else None
+        return Regard(reputation=round(score, 4), objection=objection)
+
+    def _on_device(self, device: Device) -> None:
+        self._kept.pop(device.node, None)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                work = WorkDone()
+                async with await replay(self._core, ENDED, WorkLog(work), snapshots=self._snapshots) as running:
+                    self.work = work
+                    await running.follow()
+            except BusError as error:
+                log.warning("what nodes have done cannot be read now, trying again: %s", error)
+            await asyncio.sleep(_RETRY_S)

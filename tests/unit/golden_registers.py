@@ -1,0 +1,120 @@
+"""What golden files of MODELS, DEVICES, ACCESS and NONCES mean: a part of ``tests.unit.golden_events``."""
+
+from streams.events import (
+    AccountClosed,
+    AccountErased,
+    AccountOpened,
+    DeviceAdmitted,
+    DeviceChecked,
+    DeviceLost,
+    DeviceRegistered,
+    DeviceReturned,
+    DeviceRevoked,
+    DeviceSuspended,
+    DeviceVerified,
+    KeyIssued,
+    KeyRevoked,
+    MemberJoined,
+    MemberLeft,
+    ModelAnnounced,
+    ModelWithdrawn,
+    NonceSpent,
+)
+from streams.replica import Replica
+
+_AT_MS = 1_767_225_600_123
+_MODEL = "smollm2-135m-instruct"
+
+REGISTERS = {
+    "model.announced.v1": ModelAnnounced(
+        at_ms=_AT_MS,
+        node="node-a",
+        replica=Replica(
+            model=_MODEL,
+            engine="xllamacpp",
+            context_tokens=8192,
+            slots=4096,
+            quantisation="Q4_1",
+            parameters=134_515_008,
+            file_bytes=98_765_432,
+            memory_bytes=390_000_000,
+            tokens_per_s=95.5,
+            prompt_tokens_per_s=190.25,
+        ),
+    ),
+    "model.announced.v1.minimal": ModelAnnounced(
+        at_ms=_AT_MS, node="n", replica=Replica(model="m", engine="synthetic", context_tokens=1, slots=1)
+    ),
+    "model.announced.v1.restarts": ModelAnnounced(
+        at_ms=_AT_MS,
+        node="n",
+        replica=Replica(model="m", engine="litellm", context_tokens=1, slots=1, continues=False),
+    ),
+    "model.withdrawn.v1": ModelWithdrawn(at_ms=_AT_MS, node="node-a", model=_MODEL, reason="not announced again"),
+    "device.registered.v1": DeviceRegistered(at_ms=_AT_MS, node="node-a", software="ig3-edge-network/0.1.0"),
+    "device.verified.v1": DeviceVerified(
+        at_ms=_AT_MS, node="node-a", did="did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK", proved_by="subject"
+    ),
+    "device.admitted.v1": DeviceAdmitted(
+        at_ms=_AT_MS,
+        node="node-a",
+        by="operator",
+        reason="Ada's laptop",
+        did="did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK",
+    ),
+    "device.admitted.v1.minimal": DeviceAdmitted(at_ms=_AT_MS, node="node-a", by="policy open"),
+    "device.suspended.v1": DeviceSuspended(
+        at_ms=_AT_MS,
+        node="node-a",
+        by="dispatcher",
+        reason="claimed 9 tokens of 3",
+        task="019b7a3e00007abc8def012345678900",
+    ),
+    "device.suspended.v1.minimal": DeviceSuspended(at_ms=_AT_MS, node="node-a", by="operator", reason="looked odd"),
+    "device.revoked.v1": DeviceRevoked(at_ms=_AT_MS, node="node-a", by="operator", reason="the key was stolen"),
+    "device.checked.v1": DeviceChecked(
+        at_ms=_AT_MS, node="node-a", task="019b7a3e00007abc8def012345678900", other="node-b", agreed=True
+    ),
+    "device.checked.v1.differs": DeviceChecked(
+        at_ms=_AT_MS,
+        node="node-a",
+        task="019b7a3e00007abc8def012345678900",
+        other="node-b",
+        agreed=False,
+        detail="the texts differ at character 12 of 40",
+        undecided=True,
+    ),
+    "device.lost.v1": DeviceLost(at_ms=_AT_MS, node="node-a", reason="missed its reports"),
+    "device.returned.v1": DeviceReturned(at_ms=_AT_MS, node="node-a"),
+}
+
+_DID = "did:pkh:eip155:1:0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+
+ACCESS = {
+    "account.opened.v1": AccountOpened(at_ms=_AT_MS, by="operator", owner=_DID),
+    "account.opened.v1.minimal": AccountOpened(at_ms=_AT_MS, by="operator"),
+    "member.joined.v1": MemberJoined(at_ms=_AT_MS, did=_DID, role="owner", by="operator"),
+    "member.joined.v1.member": MemberJoined(at_ms=_AT_MS, did=_DID, role="member", by=_DID),
+    "member.joined.v1.viewer": MemberJoined(at_ms=_AT_MS, did=_DID, role="viewer", by=_DID),
+    "member.joined.v1.operator": MemberJoined(at_ms=_AT_MS, did=_DID, role="operator", by="operator"),
+    "member.left.v1": MemberLeft(at_ms=_AT_MS, did=_DID, by=_DID),
+    "key.issued.v1": KeyIssued(
+        at_ms=_AT_MS,
+        key_id="k7q2mzx4c5ta",
+        digest="ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        name="Grüße, 世界",
+        rights=("chat", "read", "admin"),
+        models=(_MODEL, "org/Modèle 7B:q4"),
+        expires_at_ms=_AT_MS + 86_400_000,
+        by=_DID,
+    ),
+    "key.issued.v1.minimal": KeyIssued(
+        at_ms=_AT_MS, key_id="k", digest="0" * 64, name="", rights=("chat",), by="operator"
+    ),
+    "key.revoked.v1": KeyRevoked(at_ms=_AT_MS, key_id="k7q2mzx4c5ta", by="operator", reason="it leaked"),
+    "account.closed.v1": AccountClosed(at_ms=_AT_MS, by="operator", reason="asked for by its owner"),
+    "account.erased.v1": AccountErased(at_ms=_AT_MS, by="operator", reason="asked for by its owner", messages=4096),
+    "account.erased.v1.minimal": AccountErased(at_ms=_AT_MS, by="operator", reason="asked for by its owner"),
+}
+
+NONCES = {"nonce.spent.v1": NonceSpent(at_ms=_AT_MS)}
