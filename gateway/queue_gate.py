@@ -21,6 +21,7 @@ from streams.clock import now_ms
 if TYPE_CHECKING:
     from gateway.backlog_feed import BacklogFeed
     from mesh.bus.service_bus import Bus
+    from streams.events import EndEvent
     from streams.subjects import ServiceClass, TaskKey
 
 _TOO_MANY_REQUESTS: Final = 429
@@ -150,7 +151,7 @@ class QueueGate:
         if age < len(self._fresh):
             self._fresh[age][ours.queue] -= 1
 
-    def _on_end(self, key: TaskKey) -> None:
+    def _on_end(self, key: TaskKey, _: EndEvent) -> None:
         self.dropped(key)
 
     def _on_report(self, dispatcher: str) -> None:

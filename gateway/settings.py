@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 
+from gateway.client_address import Network, parse_network
+from gateway.limits.rules import LimitRules
 from mesh.config.address import parse_address
 from mesh.tls.contexts import TlsFiles
+from streams.limits import MOST, Limit, Limits
 from streams.subjects import ServiceClass
 from streams.tokens import is_token
 
@@ -21,6 +24,9 @@ OnDisconnect = Literal["continue", "cancel"]
 
 Auth = Literal["local", "required"]
 """Whether whoever reaches the gateway is let in, or only who shows a key or a session."""
+
+LimitsStore = Literal["shared", "memory"]
+"""Whether limits hold across gateways."""
 
 SignUp = Literal["open", "closed"]
 """Whether somebody who belongs to no account gets one by signing in."""
@@ -95,6 +101,52 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         ),
     ] = 640
     open_limit_of: Annotated[tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER.")] = ()
+    requests_per_minute: Annotated[
+        Limit | None,
+        Meta(
+            description="Requests that an account may make per minute; more are refused (429). The account `local` is "
+            "limited only where it is named."
+        ),
+    ] = None
+    requests_per_minute_of: Annotated[
+        tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
+    ] = ()
+    tokens_per_minute: Annotated[
+        Limit | None,
+        Meta(description="Tokens that an account may use per minute, prompts and answers together."),
+    ] = None
+    tokens_per_minute_of: Annotated[
+        tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
+    ] = ()
+    concurrent_streams: Annotated[Limit | None, Meta(description="Streams that an account may have open at once.")] = (
+        None
+    )
+    concurrent_streams_of: Annotated[
+        tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
+    ] = ()
+    answer_tokens: Annotated[
+        Limit,
+        Meta(description="Tokens that a request whose max_tokens is not given counts for until its answer is whole."),
+    ] = 1024
+    limits_store: Annotated[
+        LimitsStore,
+        Meta(
+            description="Where gateways keep what is taken of limits: in Redis where redis_url is given, else on the "
+            "mesh (shared); or each counts for itself (memory)."
+        ),
+    ] = "shared"
+    redis_url: Annotated[
+        str | None,
+        Meta(
+            description="Redis, or what speaks its protocol, of which one database is this mesh's.",
+            examples=["redis://HOST:PORT/DATABASE"],
+            extra={"secret": True},
+        ),
+    ] = None
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses or networks of proxies whose X-Forwarded-For says who a client is."),
+    ] = ()
     waiting_limit: Annotated[
         int, Meta(ge=1, description="Tasks that may wait for one model in one class; more are refused (503).")
     ] = 512
@@ -114,7 +166,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         parse_address(self.http)
         if (self.http_tls_cert is None) != (self.http_tls_key is None):
             raise ValueError("http_tls_cert and http_tls_key are needed together")
-        _ = self.disconnects, self.open_limits
+        _ = self.disconnects, self.open_limits, self.limit_rules, self.proxies
         for domain in self.sign_in_domains:
             if "/" in domain or "@" in domain or not domain.strip():
                 raise ValueError(f"{domain!r} is not a domain: write HOST or HOST:PORT")
@@ -134,6 +186,29 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         """How many tasks accounts with a limit of their own may have open."""
         return {account: _count(text) for account, text in _by_account(self.open_limit_of)}
 
+    @property
+    def limit_rules(self) -> LimitRules:
+        """How much accounts may ask for per minute, and at once."""
+        return LimitRules(
+            usual=Limits(
+                requests_per_minute=self.requests_per_minute,
+                tokens_per_minute=self.tokens_per_minute,
+                concurrent_streams=self.concurrent_streams,
+            ),
+            requests_of=_limits_by_account(self.requests_per_minute_of),
+            tokens_of=_limits_by_account(self.tokens_per_minute_of),
+            streams_of=_limits_by_account(self.concurrent_streams_of),
+        )
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of proxies that are believed."""
+        return tuple(parse_network(text) for text in self.trusted_proxies)
+
+
+def _limits_by_account(entries: tuple[str, ...]) -> dict[str, int | None]:
+    return {account: None if text == "none" else _count(text, MOST) for account, text in _by_account(entries)}
+
 
 def _by_account(entries: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for entry in entries:
@@ -150,7 +225,7 @@ def _choice(text: str) -> OnDisconnect:
     raise ValueError(f"{text!r} is none of {', '.join(_CHOICES)}")
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_OPEN:
-        raise ValueError(f"{text!r} is not a whole number from 1 to {MOST_OPEN}")
+def _count(text: str, most: int = MOST_OPEN) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise ValueError(f"{text!r} is not a whole number from 1 to {most}")
     return int(text)

@@ -24,6 +24,7 @@ from streams.access_events import (
     Role,
 )
 from streams.codec import decode
+from streams.limits import NO_LIMITS, Limits
 from streams.tokens import Token
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     rights: tuple[Right, ...]
     models: tuple[str, ...]
     """The models that it may ask; none named: all."""
+    limits: Limits = NO_LIMITS
     issued_at_ms: int
     expires_at_ms: int | None
     by: str
@@ -240,6 +242,7 @@ class Access:
             name=event.name,
             rights=event.rights,
             models=event.models,
+            limits=event.limits or NO_LIMITS,
             issued_at_ms=event.at_ms,
             expires_at_ms=event.expires_at_ms,
             by=event.by,

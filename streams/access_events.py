@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from streams.event import Event
+from streams.limits import Limits
 
 Role = Literal["owner", "member", "viewer", "operator"]
 """What somebody is in an account. ``operator`` is a role of the account ``local`` only: that of who runs the mesh."""
@@ -60,6 +61,8 @@ class KeyIssued(Event, frozen=True, kw_only=True, tag="key.issued.v1"):
     rights: tuple[Right, ...]
     models: tuple[str, ...] = ()
     """The models that it may ask; none named: all."""
+    limits: Limits | None = None
+    """How much it may ask, besides what its account may."""
     expires_at_ms: int | None = None
     by: str
 

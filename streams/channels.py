@@ -70,6 +70,8 @@ PARAMETERS: Final[dict[str, str]] = {
     "digest": "SHA-256 of an idempotency key, or of the nonce of a sign-in, in hex.",
     "dispatcher": "The name of a dispatcher.",
     "server": "The name of a NATS server.",
+    "scope": "Whose limits: `account` or `key`.",
+    "limited": "The account, or the id of the API key.",
     "reply": "Chosen by the caller for each request.",
 }
 """What stands in braces in an address."""
@@ -81,6 +83,7 @@ _MODEL: Final = Token("some-model")
 _DIGEST: Final = Token("some-digest")
 _DISPATCHER: Final = Token("some-dispatcher")
 _SERVER: Final = Token("some-server")
+_LIMITED: Final = Token("some-limited")
 _KEY: Final = TaskKey(_ACCOUNT, Token("019b7a3e00007abc8def012345678900"))
 _VARIABLE: Final[dict[str, str]] = {
     "interactive": "class",
@@ -94,6 +97,7 @@ _VARIABLE: Final[dict[str, str]] = {
     _DIGEST: "digest",
     _DISPATCHER: "dispatcher",
     _SERVER: "server",
+    _LIMITED: "limited",
 }
 
 _MARKERS: Final[Kinds] = (
@@ -221,6 +225,21 @@ def _kept() -> tuple[Channel, ...]:
             senders=(Sender("service", (events.NonceSpent,)),),
             receivers=("service",),
             stream=topology.NONCES,
+        ),
+    )
+
+
+def _states() -> tuple[Channel, ...]:
+    """What is stored and is no event: only the newest counts."""
+    return (
+        Channel(
+            name="limits",
+            address=_address(subjects.limit_state("account", _LIMITED)).replace(".account.", ".{scope}.", 1),
+            account="CORE",
+            description=_doc(subjects.limit_state),
+            senders=(Sender("service", (messages.LimitState,)),),
+            receivers=("service",),
+            stream=topology.LIMITS,
         ),
     )
 
@@ -356,5 +375,5 @@ def _inboxes() -> tuple[Channel, ...]:
     )
 
 
-CHANNELS: Final[tuple[Channel, ...]] = (*_stored(), *_kept(), *_sent_on(), *_passing(), *_inboxes())
+CHANNELS: Final[tuple[Channel, ...]] = (*_stored(), *_kept(), *_states(), *_sent_on(), *_passing(), *_inboxes())
 """Every channel of the mesh."""

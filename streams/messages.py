@@ -1,6 +1,7 @@
 """Requests and reports that travel on core NATS and are not events of record: nothing is lost when one is.
 
-Each has one subject family (``streams.subjects``) and is tagged and versioned like an event.
+``LimitState`` alone is kept on a stream, the newest of each subject, for some minutes. Each has one subject family
+(``streams.subjects``) and is tagged and versioned like an event.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from msgspec import Meta, Raw, Struct
 
 from streams.chat import Count, Message, Sampling
 from streams.events import Attempt, ChunkSignature, Seam
+from streams.limits import RateState, StreamHolder
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
 
@@ -27,6 +29,7 @@ __all__ = [
     "EventsPage",
     "EventsRequest",
     "Finished",
+    "LimitState",
     "ModelBacklog",
     "NodeStatus",
     "Refusal",
@@ -285,6 +288,17 @@ class Backlog(Wire, frozen=True, kw_only=True, tag="dispatcher.backlog.v1"):
     leaves: bool = False
 
 
+# --- gateway -> gateways, in CORE, kept in LIMITS: limits.account.<account>, limits.key.<key> ---------------------
+
+
+class LimitState(Wire, frozen=True, kw_only=True, tag="limits.state.v1"):
+    """What is taken of the limits of one account or one key, by all gateways together."""
+
+    requests: RateState = RateState()
+    tokens: RateState = RateState()
+    holders: tuple[StreamHolder, ...] = ()
+
+
 # --- whoever verifies -> services, in CORE: projection.standing --------------------------------------------------
 
 
@@ -338,6 +352,7 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     StoreRequest,
     StoreStatus,
     Backlog,
+    LimitState,
     ProjectionRequest,
     Projections,
 )

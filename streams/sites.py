@@ -21,7 +21,7 @@ _COPIED: Final = (TASKS, _RESULTS, ENDED, DEAD)
 """What was asked, what happened, how it ended and what it used. Nodes and keys of a site are its own business."""
 
 MESH_SUBJECTS: Final = (
-    *("tasks.>", "results.>", "live.>", "ended.>", "settled.>", "dead.>", "keys.>", "unreadable.>"),
+    *("tasks.>", "results.>", "live.>", "ended.>", "settled.>", "dead.>", "keys.>", "unreadable.>", "limits.>"),
     *("access.>", "nonces.>"),
     *("models.>", "devices.>", "billing.>", "backlog.>", "store.>", "projection.>"),
     *("node.>", "status.>", "api.>", "site.>", "_INBOX.>"),

@@ -110,6 +110,15 @@ def request_key(account: Token, digest: Token) -> str:
     return f"keys.{account}.{digest}"
 
 
+LimitScope = Literal["account", "key"]
+"""Whose limits: those of a whole account, or those of one API key."""
+
+
+def limit_state(scope: LimitScope, name: Token) -> str:
+    """Where it stands what is taken of the limits of one account or one key, as the newest message."""
+    return f"limits.{scope}.{name}"
+
+
 def access(account: Token) -> str:
     """Where it stands who may speak for an account, as one fenced chain."""
     return f"access.{account}"

@@ -50,6 +50,8 @@ class StreamSpec(Struct, frozen=True, kw_only=True):
     max_age: timedelta | None = None
     one_per_subject: bool = False
     """The broker keeps the first message of a subject and refuses every other, whatever its headers say."""
+    newest_only: bool = False
+    """The broker keeps the newest message of a subject: what is here is a state, not what has happened."""
     is_erasable: bool = False
     """Whether single messages may be deleted: content of an account that asks for it (``ig3 account erase``)."""
     republish: Republish | None = None
@@ -88,6 +90,7 @@ DEAD: Final = "DEAD"
 KEYS: Final = "KEYS"
 NONCES: Final = "NONCES"
 UNREADABLE: Final = "UNREADABLE"
+LIMITS: Final = "LIMITS"
 MODELS: Final = "MODELS"
 DEVICES: Final = "DEVICES"
 BILLING: Final = "BILLING"
@@ -95,6 +98,9 @@ ACCESS: Final = "ACCESS"
 
 NONCES_KEPT: Final = timedelta(minutes=10)
 """Longer than a nonce is good for (``gateway.auth.challenge``) by more than clocks may differ."""
+
+LIMITS_KEPT: Final = timedelta(minutes=5)
+"""A limit per minute of which nothing was taken for so long is as good as new."""
 
 ACK_WAIT: Final = timedelta(seconds=6)
 """A dead dispatcher's tasks move on after this long; a live one says so every third of it."""
@@ -121,7 +127,7 @@ def stream_specs(
     kept = retention or Retention()
     edge = (_tasks(kept, replicas), *_results(results_streams, kept, replicas))
     core = (_ended(kept, replicas), _dead(kept, replicas), _keys(kept, replicas), _unreadable(kept, replicas))
-    return (*edge, *core, *_registers(replicas), _nonces(replicas))
+    return (*edge, *core, *_registers(replicas), _nonces(replicas), _limits(replicas))
 
 
 def consumer_name(service_class: ServiceClass) -> str:
@@ -237,6 +243,18 @@ def _unreadable(kept: Retention, replicas: int) -> StreamSpec:
         description="What was published and could not even be answered: kept for whoever looks for the fault.",
         is_erasable=True,
         max_age=kept.ends,
+        replicas=replicas,
+    )
+
+
+def _limits(replicas: int) -> StreamSpec:
+    return StreamSpec(
+        name=LIMITS,
+        account="CORE",
+        subjects=("limits.*.*",),
+        description="What gateways have taken of each account's and each key's limits: the newest state of each.",
+        max_age=LIMITS_KEPT,
+        newest_only=True,
         replicas=replicas,
     )
 

@@ -17,6 +17,7 @@ from gateway.http.leaving import Leaving
 from gateway.http.metrics_page import MetricsPage
 from gateway.http.server import HttpServer
 from gateway.http.site import SITE
+from gateway.limits.limiter import Limiter
 from gateway.queue_gate import QueueGate
 from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
@@ -60,6 +61,11 @@ class HttpGateway:
     def gate(self) -> QueueGate:
         """What decides whether tasks are taken."""
         return self.server._app[SITE].gate
+
+    @property
+    def limiter(self) -> Limiter:
+        """What keeps callers within their limits."""
+        return self.server._app[SITE].limiter
 
     @property
     def leaving(self) -> Leaving:

@@ -10,6 +10,7 @@ from mesh.access.session_keys import SessionKeys
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
+from mesh.identity.callout import HOST_PATIENCE
 from mesh.identity.credential import check_credential
 from mesh.identity.device_log import DeviceLog
 from mesh.identity.device_login import DeviceLogin
@@ -19,6 +20,7 @@ from mesh.identity.keys import SigningKey
 from mesh.identity.peaq.resolver import DidResolver, ResolverOptions
 from mesh.identity.people import BusPeople
 from mesh.identity.service import IdentityOptions, IdentityService
+from mesh.identity.slowdown import Patience
 from streams import subjects
 from streams.tokens import Token
 
@@ -60,6 +62,7 @@ async def identity_service(
     addresses: frozenset[str] | None = None,
     own: frozenset[str] = frozenset(),
     issuers: frozenset[str] = frozenset(),
+    patience: Patience = HOST_PATIENCE,
 ) -> AsyncIterator[IdentityService]:
     """Run the service for a broker whose streams are there; ``addresses`` None takes devices wherever they dialled."""
     resolver = DidResolver(ResolverOptions(attribute="did:peaq:{address}"))
@@ -76,7 +79,9 @@ async def identity_service(
         )
 
     sessions = SessionKeys.load_or_create(server.credentials.user.seed_path.parents[1])
-    options = IdentityOptions(servers=(server.url,), credentials=server.credentials.for_identity, sessions=sessions)
+    options = IdentityOptions(
+        servers=(server.url,), credentials=server.credentials.for_identity, sessions=sessions, patience=patience
+    )
     async with IdentityService(options, gatekeeper) as service:
         yield service
 

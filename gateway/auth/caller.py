@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from gateway.auth.failed_logins import FailedLogins
 from gateway.errors import GatewayError
 from mesh.access.caller import Caller, local_caller
 from mesh.access.credentials_check import is_credential
@@ -42,6 +43,7 @@ class Door:
     def __init__(self, check: CredentialsCheck, settings: GatewaySettings, account: Token) -> None:
         """Let in without a credential, where ``settings`` allow it, in the name of ``account``."""
         self._check = check
+        self.failures = FailedLogins(settings.proxies)
         self.local = local_caller(account) if settings.auth == "local" else None
 
     async def authenticate(self, request: web.BaseRequest) -> Caller:
@@ -49,6 +51,7 @@ class Door:
 
         Raises:
             CredentialRefused: if a credential opens nothing, or there is none and there must be.
+            TooManyFailures: if whoever asks has to wait.
             WrittenByNewer: if a newer version has written of the account.
             BusError: if it cannot be known now.
         """
@@ -67,27 +70,33 @@ class Door:
 
         Raises:
             CredentialRefused: if it opens nothing.
+            TooManyFailures: if whoever asks has to wait.
             WrittenByNewer: if a newer version has written of the account.
             BusError: if it cannot be known now.
         """
         text = _bearer(request)
         if text is None or (self.local is not None and not is_credential(text)):
             return None
-        return await self.credential_text(text, request.remote)
+        return await self.credential_text(text, self.failures.address_of(request))
 
-    async def credential_text(self, text: str, remote: str | None) -> Caller:
+    async def credential_text(self, text: str, address: str) -> Caller:
         """Return who shows a text.
 
         Raises:
             CredentialRefused: if it opens nothing.
+            TooManyFailures: if whoever asks has to wait.
             WrittenByNewer: if a newer version has written of the account.
             BusError: if it cannot be known now.
         """
+        self.failures.check(address, text)
         try:
-            return await self._check.authenticate_text(text)
+            caller = await self._check.authenticate_text(text)
         except CredentialRefused as refusal:
-            log.info("a credential from %s is refused: %s", remote, refusal.reason)
+            log.info("a credential from %s is refused: %s", address, refusal.reason)
+            self.failures.failed(address, text)
             raise
+        self.failures.proved(text)
+        return caller
 
     def still_holds(self, caller: Caller) -> bool:
         """Whether somebody who was let in would be let in now, as the same."""

@@ -67,6 +67,7 @@ class Bridge:
         Raises:
             web.HTTPException: if it is no websocket request, asks for another protocol, or there is no room.
             CredentialRefused: if it shows a credential that opens nothing.
+            TooManyFailures: if whoever asks has to wait.
             BusError: if it cannot be known now who that is.
         """
         wire = _wanted_format(request)
@@ -84,7 +85,7 @@ class Bridge:
         await response.prepare(request)
         transport = _limit_buffers(request)
         if transport is not None:
-            client = Client(response, transport, wire, request.remote)
+            client = Client(response, transport, wire, self._door.failures.address_of(request))
             await self._run(Session(client, self._topics, self._door, caller))
         return response
 

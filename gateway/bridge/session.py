@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from aiohttp import WSMsgType
 
 from gateway.auth.caller import NotAllowed, need
+from gateway.auth.failed_logins import TooManyFailures
 from gateway.bridge import close_codes
 from gateway.bridge.frames import (
     Authenticate,
@@ -59,7 +60,7 @@ class Client(NamedTuple):
     """Decodes no text: frames are bytes to us."""
     transport: asyncio.WriteTransport
     wire: Format
-    remote: str | None
+    address: str
 
 
 class Session:
@@ -185,7 +186,9 @@ class Session:
     async def _authenticate(self, frame: Authenticate) -> None:
         """Take somebody's word for who that is if it proves good; a stranger whose word does not is sent away."""
         try:
-            caller = await self._door.credential_text(frame.token, self._client.remote)
+            caller = await self._door.credential_text(frame.token, self._client.address)
+        except TooManyFailures as error:
+            raise RequestRefused("too_many_attempts", str(error)) from error
         except CredentialRefused as refusal:
             self._tell(_refusal(frame, "not_authenticated", refusal))
             if self._caller is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.http.errors import ApiError, not_taken, store_full
+from gateway.http.errors import ApiError, limit_reached, not_taken, store_full
 from gateway.http.following import LAG_S
 from gateway.http.wishes import IDEMPOTENCY_KEY, LAST_EVENT_ID, TASK, unknown_task
 from gateway.idempotency import body_digest, key_digest
+from gateway.limits.ticket import LimitReached
 from gateway.queue_gate import TaskNotTaken
 from streams.clock import now_ms
 from streams.events import RequestKeyed
@@ -16,8 +17,11 @@ from streams.subjects import TaskKey
 from streams.task_id import new_task_id, parse_task_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
+    from gateway.limits.ticket import Price, Ticket
     from streams.tokens import Token
 
 
@@ -31,6 +35,9 @@ class Asked(NamedTuple):
     wishes: Wishes
     goes_on: bool
     """Whether it wants the rest of a stream, not the whole."""
+    stream: bool
+    price: Callable[[], Price]
+    """Says what it may use, as far as anybody can before."""
 
 
 class Admitted(NamedTuple):
@@ -43,18 +50,20 @@ class Admitted(NamedTuple):
     """Whether it is known to be stored."""
 
 
-async def admit(site: Site, asked: Asked, idempotency_key: str | None) -> Admitted:
-    """Find out which task a request is about.
+async def admit(site: Site, asked: Asked, idempotency_key: str | None, ticket: Ticket) -> Admitted:
+    """Find out which task a request is about, and pay for it with ``ticket`` if it is new.
 
-    A task that is stored already is never refused for want of room: what was accepted is kept.
+    A task that is stored already is never refused for want of room: what was accepted is kept. Only too many streams
+    at once are too many, whatever they carry.
 
     Raises:
         ApiError: 409 if the key was used for another request, 404 if there is nothing to go on with, 429 or 503 with
-            ``Retry-After`` if the task is new and there is no room for it.
+            ``Retry-After`` if the task is new and there is no room for it, or its account has had its share.
+        LimitReached: if too many streams are open.
         BusError: if the streams cannot be read now.
     """
     if idempotency_key is not None:
-        key, may_exist = await _keyed(site, asked, idempotency_key), True
+        key, may_exist = await _keyed(site, asked, idempotency_key, ticket), True
     else:
         key, may_exist = TaskKey(asked.account, asked.wishes.task or new_task_id()), asked.wishes.task is not None
     if asked.goes_on:
@@ -62,16 +71,22 @@ async def admit(site: Site, asked: Asked, idempotency_key: str | None) -> Admitt
             raise _nothing_to_go_on_with()
         if not await site.submissions.exists(key):
             raise unknown_task(key.task)
-        return Admitted(key, may_exist, exists=True)
-    refusal = _refusal(site, asked)
+        return await _stored(key, asked, ticket)
+    refusal = await _refusal(site, asked, ticket)
     if refusal is None:
         return Admitted(key, may_exist)
     if may_exist and await site.submissions.exists(key):
-        return Admitted(key, may_exist, exists=True)
+        return await _stored(key, asked, ticket)
     raise refusal
 
 
-async def _keyed(site: Site, asked: Asked, idempotency_key: str) -> TaskKey:
+async def _stored(key: TaskKey, asked: Asked, ticket: Ticket) -> Admitted:
+    if asked.stream:
+        await ticket.open_stream()
+    return Admitted(key, may_exist=True, exists=True)
+
+
+async def _keyed(site: Site, asked: Asked, idempotency_key: str, ticket: Ticket) -> TaskKey:
     digest, wanted = key_digest(idempotency_key), asked.wishes.task
     of_body = body_digest(asked.path, asked.body)
     standing = await site.keys.find(asked.account, digest)
@@ -82,7 +97,7 @@ async def _keyed(site: Site, asked: Asked, idempotency_key: str) -> TaskKey:
     if standing is None and asked.goes_on:
         raise _nothing_to_go_on_with()
     if standing is None:
-        if (refusal := _refusal(site, asked)) is not None:
+        if (refusal := await _refusal(site, asked, ticket)) is not None:
             raise refusal
         first = RequestKeyed(at_ms=now_ms(), task=wanted or new_task_id(), body_digest=of_body)
         standing = await site.keys.claim(asked.account, digest, first)
@@ -93,13 +108,17 @@ async def _keyed(site: Site, asked: Asked, idempotency_key: str) -> TaskKey:
     return TaskKey(asked.account, parse_task_id(standing.task))
 
 
-def _refusal(site: Site, asked: Asked) -> ApiError | None:
+async def _refusal(site: Site, asked: Asked, ticket: Ticket) -> ApiError | None:
     if (shortage := site.bus.stores.shortage) is not None:
         return store_full(shortage)
     try:
         site.gate.check(asked.account, asked.model, asked.wishes.urgency)
+        # Last: what is refused for another reason costs nothing.
+        await ticket.pay(asked.price, stream=asked.stream)
     except TaskNotTaken as error:
         return not_taken(error)
+    except LimitReached as error:
+        return limit_reached(error)
     return None
 
 

@@ -22,6 +22,10 @@ from gateway.http.sign_ins import SignIns
 from gateway.http.site import SITE, Site
 from gateway.http.tasks import Tasks
 from gateway.http.wishes import Defaults
+from gateway.limits.limiter import Limiter
+from gateway.limits.memory_store import MemoryStore
+from gateway.limits.nats_store import NatsStore
+from gateway.limits.redis_store import RedisStore
 from gateway.page import routes as page_routes
 from gateway.queue_gate import Limits, QueueGate
 from mesh.access.credentials_check import CredentialsCheck
@@ -30,6 +34,7 @@ from streams.access import LOCAL
 
 if TYPE_CHECKING:
     from gateway.http.metrics_page import MetricsPage
+    from gateway.limits.store import LimitStore
     from gateway.roster_feed import RosterFeed
     from gateway.settings import GatewaySettings
     from mesh.access.feed import AccessFeed
@@ -64,6 +69,9 @@ def build_app(
         tasks: what the dispatchers go by too: the usual deadline, and models to wait for.
         telemetry: what to record; nothing, if not given.
         metrics: the page of what was counted, if it is shown.
+
+    Raises:
+        GatewayError: if the store of limits that the settings name cannot be used.
     """
     shared = tasks or DispatcherSettings()
     gate = QueueGate(bus, BacklogFeed(bus.core), _limits(settings))
@@ -83,6 +91,7 @@ def build_app(
         policy=OriginPolicy(settings),
         telemetry=telemetry or Telemetry.off(),
         gate=gate,
+        limiter=Limiter(_limit_store(bus, settings), settings.limit_rules),
     )
     # The limit of request.read() itself; a body that says its size is refused before it is read.
     app = web.Application(middlewares=[boundary(site)], client_max_size=settings.http_body_limit)
@@ -125,11 +134,21 @@ def _limits(settings: GatewaySettings) -> Limits:
     )
 
 
+def _limit_store(bus: Bus, settings: GatewaySettings) -> LimitStore:
+    if settings.limits_store == "memory":
+        return MemoryStore()
+    return NatsStore(bus.core) if settings.redis_url is None else RedisStore(settings.redis_url)
+
+
 async def _on_startup(app: web.Application) -> None:
-    await app[SITE].gate.start()
+    site = app[SITE]
+    site.bus.on_end(site.limiter.on_end)
+    await site.limiter.start()
+    await site.gate.start()
 
 
 async def _on_shutdown(app: web.Application) -> None:
     app[SITE].leaving.begin()
     await app[SITE].finish()
     await app[SITE].gate.stop()
+    await app[SITE].limiter.stop()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.auth.caller import caller_with, need_model
 from gateway.http.admission import Asked, admit
 from gateway.http.body import read_json_body
-from gateway.http.chat_request import read_chat_request
+from gateway.http.chat_request import price_of, read_chat_request
 from gateway.http.errors import ApiError
 from gateway.http.exchange import Exchange
 from gateway.http.following import Follower
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.http.chat_request import ChatRequest
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
+    from gateway.limits.ticket import Ticket
     from mesh.bus.live import Watch
 
 
@@ -45,23 +47,39 @@ class ChatCompletions:
             raise ApiError(404, message, code="model_not_found", param="model")
         wishes = read_wishes(request, asked.service_tier, site.defaults_of(caller.account))
         goes_on = bool(asked.stream and wishes.after)
-        question = Asked(caller.account, request.path, body, asked.model, wishes, goes_on)
-        admitted = await admit(site, question, idempotency_key(request))
-        request[TASK_KEY] = admitted.key.task
-        measure = Measure(site, request, task=admitted.key.task, model=asked.model)
-        exchange = Exchange(site, request, admitted.key, asked, wishes, measure)
-        try:
-            answer = await self._answer(exchange, admitted, asked, wishes, measure)
-        except BaseException:
-            measure.end(exchange.state, failed=True)
-            raise
-        measure.end(exchange.state)
-        return answer
+        question = Asked(
+            account=caller.account,
+            path=request.path,
+            body=body,
+            model=asked.model,
+            wishes=wishes,
+            goes_on=goes_on,
+            stream=bool(asked.stream),
+            price=partial(price_of, asked, answer_tokens=site.settings.answer_tokens),
+        )
+        with site.limiter.ticket(caller) as ticket:
+            admitted = await admit(site, question, idempotency_key(request), ticket)
+            request[TASK_KEY] = admitted.key.task
+            measure = Measure(site, request, task=admitted.key.task, model=asked.model)
+            exchange = Exchange(site, request, admitted.key, asked, wishes, measure, ticket)
+            try:
+                answer = await self._answer(exchange, admitted, asked, wishes, measure, ticket)
+            except BaseException:
+                measure.end(exchange.state, failed=True)
+                raise
+            measure.end(exchange.state)
+            return answer
 
     async def _answer(
-        self, exchange: Exchange, admitted: Admitted, asked: ChatRequest, wishes: Wishes, measure: Measure
+        self,
+        exchange: Exchange,
+        admitted: Admitted,
+        asked: ChatRequest,
+        wishes: Wishes,
+        measure: Measure,
+        ticket: Ticket,
     ) -> web.StreamResponse:
-        watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure)
+        watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket)
         site, after = self._site, wishes.after if asked.stream else 0
         with (
             Follower(site.bus.source, admitted.key, watch=watch, after=after, only_whole=not asked.stream) as follower,
@@ -69,11 +87,14 @@ class ChatCompletions:
         ):
             return await (exchange.stream(follower) if asked.stream else exchange.whole(follower))
 
-    async def _submit(self, admitted: Admitted, asked: ChatRequest, wishes: Wishes, measure: Measure) -> Watch | None:
+    async def _submit(
+        self, admitted: Admitted, asked: ChatRequest, wishes: Wishes, measure: Measure, ticket: Ticket
+    ) -> Watch | None:
         """Store the task; None means that it was stored before."""
         site, key = self._site, admitted.key
         # Counted first: whoever asks while this one is being stored finds it counted.
         site.gate.opened(key, asked.model, wishes.urgency, deadline_at_ms=wishes.deadline_at_ms)
+        site.limiter.keep(key, ticket, deadline_at_ms=wishes.deadline_at_ms)
         watch = None
         try:
             watch = await submit(
@@ -87,4 +108,5 @@ class ChatCompletions:
         finally:
             if watch is None:
                 site.gate.dropped(key)
+                site.limiter.drop(key, ticket)
         return watch

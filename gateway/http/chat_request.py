@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from gateway.http.errors import ApiError
 from gateway.http.invalid_body import explain
+from gateway.limits.ticket import Price
 from streams.chat import Message, Sampling
 from streams.events import TaskSubmitted
 
@@ -117,6 +118,10 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
         )
 
 
+_BYTES_PER_TOKEN: Final = 4
+_PER_MESSAGE: Final = 4
+"""What a chat template puts around each message, in tokens, more or less."""
+
 ALLOWED: Final = {"role": get_args(Role), "service_tier": get_args(ServiceTier)}
 """Choices to name when another was made."""
 
@@ -151,6 +156,22 @@ def read_chat_request(body: bytes) -> ChatRequest:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise ApiError(400, message, code="invalid_value", param="stream_options")
     return request
+
+
+def price_of(request: ChatRequest, *, answer_tokens: int) -> Price:
+    """What a request may use: its prompt, guessed from its length, and the longest answer that it allows.
+
+    Nobody here knows the model's tokens. Four bytes to a token fits English; what is wrong is settled at the end.
+    """
+    sizes = [_PER_MESSAGE + _bytes_of(message.content) // _BYTES_PER_TOKEN for message in request.messages]
+    wanted = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
+    return Price(prompt=sum(sizes), answer=answer_tokens if wanted is None else wanted)
+
+
+def _bytes_of(content: str | list[TextPart]) -> int:
+    if isinstance(content, str):
+        return len(content.encode("utf-8", "replace"))
+    return sum(len(part.text.encode("utf-8", "replace")) for part in content)
 
 
 def _message(message: ChatMessage) -> Message:

@@ -9,8 +9,10 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.auth.caller import NotAllowed
+from gateway.auth.failed_logins import TooManyFailures
 from gateway.auth.refusal import SignInRefused
 from gateway.errors import GatewayError
+from gateway.limits.ticket import LimitReached
 from gateway.queue_gate import TaskNotTaken
 from mesh.errors import BusError, CredentialRefused, StoreFull, WrittenByNewer
 from streams.errors import StreamsError
@@ -28,7 +30,8 @@ CANCELLED_STATUS: Final = 499
 
 _TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _REQUESTS: Final = "requests"
-"""OpenAI's type where there are too many requests, as against too many tokens."""
+_TOKENS: Final = "tokens"
+"""OpenAI's types where there are too many requests, or too many tokens."""
 _SERVER_ERROR: Final = 500
 _LAST_STATUS: Final = 599
 
@@ -118,8 +121,8 @@ def from_exception(error: Exception) -> ApiError | None:
             return _from_aiohttp(error)
         case CredentialRefused() | NotAllowed() | SignInRefused():
             return turned_away(error)
-        case TaskNotTaken():
-            return not_taken(error)
+        case TooManyFailures() | LimitReached() | TaskNotTaken():
+            return not_now(error)
         case StoreFull():
             return store_full(str(error))
         case WrittenByNewer():
@@ -141,6 +144,18 @@ def turned_away(error: CredentialRefused | NotAllowed | SignInRefused) -> ApiErr
             return ApiError(403, str(error), code=error.code)
         case SignInRefused():
             return ApiError(error.status, str(error), code=error.code)
+
+
+def not_now(error: TooManyFailures | LimitReached | TaskNotTaken) -> ApiError:
+    """Whoever asks is to come back later."""
+    match error:
+        case TooManyFailures():
+            headers = {"Retry-After": str(error.retry_after_s)}
+            return ApiError(429, str(error), code="too_many_attempts", headers=headers)
+        case LimitReached():
+            return limit_reached(error)
+        case TaskNotTaken():
+            return not_taken(error)
 
 
 def unavailable(message: str) -> ApiError:
@@ -168,6 +183,15 @@ def not_taken(error: TaskNotTaken) -> ApiError:
         headers={"Retry-After": str(error.retry_after_s)},
         kind=_REQUESTS if error.code == "rate_limit_exceeded" else None,
     )
+
+
+def limit_reached(error: LimitReached) -> ApiError:
+    """An account or a key has had what it may have for now."""
+    wait_s = error.retry_after_s
+    # What can never fit is not tried again by OpenAI's clients.
+    headers = {"x-should-retry": "false"} if wait_s is None else {"Retry-After": str(wait_s)}
+    kind = _TOKENS if error.shortage.kind == "tokens" else _REQUESTS
+    return ApiError(429, str(error), code="rate_limit_exceeded", headers=headers, kind=kind)
 
 
 def stopping(remedy: str) -> ApiError:

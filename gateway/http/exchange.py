@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.http.measuring import Measure
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
+    from gateway.limits.ticket import Ticket
     from mesh.bus.answer import Step
     from streams.subjects import TaskKey
 
@@ -37,7 +38,14 @@ class Exchange:
     """Answers one request. ``state`` is what its client has seen of the task."""
 
     def __init__(
-        self, site: Site, request: web.Request, key: TaskKey, asked: ChatRequest, wishes: Wishes, measure: Measure
+        self,
+        site: Site,
+        request: web.Request,
+        key: TaskKey,
+        asked: ChatRequest,
+        wishes: Wishes,
+        measure: Measure,
+        ticket: Ticket,
     ) -> None:
         """Prepare."""
         self._site = site
@@ -46,6 +54,7 @@ class Exchange:
         self._asked = asked
         self._wishes = wishes
         self._measure = measure
+        self._ticket = ticket
         self.state = TaskState()
 
     async def whole(self, follower: Follower) -> web.Response:
@@ -145,6 +154,7 @@ class Exchange:
         if state.is_over:
             # Before the client hears of it: its next request finds room.
             self._site.gate.dropped(self._key)
+            self._ticket.close_stream()
 
     async def _idle(self, stream: EventStream, frames: ChunkFrames) -> None:
         self._check_clock()

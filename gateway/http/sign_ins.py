@@ -9,6 +9,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.auth.proofs import ChallengeRequest, Reached, SignInProof
+from gateway.auth.refusal import UNAUTHORIZED, SignInRefused
 from gateway.http.body import read_json_body
 from gateway.http.invalid_body import explain
 from mesh.access.caller import How
@@ -53,8 +54,16 @@ class SignIns:
 
     async def login(self, request: web.Request) -> web.Response:
         """Answer with a session for whoever signed."""
+        failures = self._site.door.failures
+        address = failures.address_of(request)
+        failures.check(address)
         shown = await self._body(request, _proof)
-        return _answer(await self._site.sign_in.sign_in(shown, _reached(request)))
+        try:
+            return _answer(await self._site.sign_in.sign_in(shown, _reached(request)))
+        except SignInRefused as refusal:
+            if refusal.status == UNAUTHORIZED:
+                failures.failed(address)
+            raise
 
     async def me(self, request: web.Request) -> web.Response:
         """Answer with who asks."""

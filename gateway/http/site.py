@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.auth.sign_in import SignIn
     from gateway.http.origin import OriginPolicy
     from gateway.http.wishes import Defaults
+    from gateway.limits.limiter import Limiter
     from gateway.queue_gate import QueueGate
     from gateway.roster_feed import RosterFeed
     from gateway.settings import GatewaySettings
@@ -52,6 +53,7 @@ class Site:
         policy: OriginPolicy,
         telemetry: Telemetry,
         gate: QueueGate,
+        limiter: Limiter,
     ) -> None:
         """Gather; nothing starts here."""
         self.bus = bus
@@ -67,6 +69,7 @@ class Site:
         self.submissions = Submissions(bus.edge)
         self.keys = IdempotencyKeys(bus.core)
         self.gate = gate
+        self.limiter = limiter
         self.protection = protection(by_tls=settings.tls is not None)
         self.leaving = Leaving()
         self._known_models = frozenset(known_models)

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from gateway.auth.caller import caller_with
+from gateway.auth.caller import CALLER_KEY, caller_with
 from gateway.http.chat_answer import UsageObject, usage_object
 from gateway.http.errors import ApiError
 from gateway.http.event_stream import KEEP_ALIVE, EventStream
@@ -81,7 +81,12 @@ class Tasks:
         key = _key(request, "read")
         after = last_event_id(request)
         site = self._site
-        with Follower(site.bus.source, key, after=after) as follower, site.leaving.reading(follower):
+        with (
+            site.limiter.ticket(request[CALLER_KEY]) as ticket,
+            Follower(site.bus.source, key, after=after) as follower,
+            site.leaving.reading(follower),
+        ):
+            await ticket.open_stream()
             steps = await self._first(follower, key)
             if follower.is_over and not steps:
                 # A browser's EventSource comes back after every end; this status tells it that there is no more.

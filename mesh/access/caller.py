@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from streams.access import LOCAL, RIGHTS
 from streams.access_events import Right, Role
+from streams.limits import NO_LIMITS, Limits
 from streams.tokens import Token
 
 How = Literal["local", "key", "session"]
@@ -28,6 +29,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     """The models that may be asked; none named: all."""
     expires_at_ms: int | None = None
+    limits: Limits = NO_LIMITS
+    """Those of the key itself; its account has its own."""
 
     @property
     def is_operator(self) -> bool:

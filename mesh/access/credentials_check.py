@@ -92,6 +92,7 @@ class CredentialsCheck:
             rights=frozenset(key.rights),
             key_id=key.key_id,
             models=key.models,
+            limits=key.limits,
             expires_at_ms=key.expires_at_ms,
         )
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mesh.bus.link import Link
     from streams.access import Access, Account, ApiKey
     from streams.access_events import AccessEvent, Right, Role
+    from streams.limits import Limits
     from streams.tokens import Token
 
 OPERATOR: Final = "operator"
@@ -123,6 +124,7 @@ class AccessWriter:
         name: str,
         rights: tuple[Right, ...],
         models: tuple[str, ...] = (),
+        limits: Limits | None = None,
         expires_at_ms: int | None = None,
     ) -> IssuedKey:
         """Make an API key.
@@ -141,6 +143,7 @@ class AccessWriter:
             name=name,
             rights=rights,
             models=models,
+            limits=limits,
             expires_at_ms=expires_at_ms,
             by=self._by,
         )

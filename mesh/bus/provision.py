@@ -238,7 +238,7 @@ def _stream_config(spec: StreamSpec) -> dict[str, Any]:
         "max_age": _nanoseconds(spec.max_age),
         "allow_direct": True,
         "discard": "new" if spec.one_per_subject else "old",
-        "max_msgs_per_subject": 1 if spec.one_per_subject else -1,
+        "max_msgs_per_subject": 1 if spec.one_per_subject or spec.newest_only else -1,
         # Dedupe is per stream: a message id chosen by a stranger would swallow somebody else's message.
         "duplicate_window": SHORTEST_DEDUPE_NS,
         # What is stored is kept until its age, and facts for good; only content goes, if its account wants that.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mesh.bus.direct_client import Delivery
+    from streams.events import EndEvent
     from streams.subjects import TaskKey
     from streams.topology import Account
 
@@ -58,7 +59,7 @@ class Bus:
         self.feed = LiveFeed(edge)
         self.source = ServiceSource(self.feed, self.log)
         self.stores = StoreFeed(core)
-        self._on_end: list[Callable[[TaskKey], None]] = []
+        self._on_end: list[Callable[[TaskKey, EndEvent], None]] = []
 
     @classmethod
     async def connect(cls, options: BusOptions) -> Self:
@@ -86,17 +87,18 @@ class Bus:
     def _on_settled(self, delivery: Delivery) -> None:
         # The end is a fact before its marker is stored, which takes one more sync: readers need not wait for that.
         try:
-            marker = closing(decode_end_event(delivery.data))
+            end = decode_end_event(delivery.data)
+            marker = closing(end)
             key = subjects.parse_ended(delivery.subject)
         except StreamsError as error:
             log.warning("an end on %s is left to its marker: %s", delivery.subject, error)
             return
         self.feed.put(key, LiveEvent(sequence=0, writer=subjects.MESH, data=encode(marker)))
         for handler in self._on_end:
-            handler(key)
+            handler(key, end)
 
-    def on_end(self, handler: Callable[[TaskKey], None]) -> Callable[[], None]:
-        """Call ``handler`` with every task that ends, from the read loop; returns a function that ends it."""
+    def on_end(self, handler: Callable[[TaskKey, EndEvent], None]) -> Callable[[], None]:
+        """Call ``handler`` with every task that ends and how, from the read loop; returns a function that ends it."""
         self._on_end.append(handler)
         return lambda: self._on_end.remove(handler)
 

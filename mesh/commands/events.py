@@ -148,7 +148,9 @@ def _readings(mesh: MeshSettings, choice: Choice) -> list[_Reading]:
     unknown = [name for name in choice.streams if name not in specs]
     if unknown:
         raise SettingsError(f"there is no stream {unknown[0]}: there are {', '.join(specs)}")
-    wanted = [specs[name] for name in choice.streams] or list(specs.values())
+    # What is only a state is shown where it is asked for by name.
+    events = [spec for spec in specs.values() if not spec.newest_only]
+    wanted = [specs[name] for name in choice.streams] or events
     account = "*" if choice.account is None else token(choice.account)
     task = "*" if choice.task is None else parse_task_id(choice.task)
     if (account, task) == ("*", "*"):

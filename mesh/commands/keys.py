@@ -21,6 +21,7 @@ from mesh.processes.terminal import terminal
 from streams.access import LOCAL
 from streams.access_events import Right
 from streams.clock import now_ms
+from streams.limits import MOST, Limits
 from streams.tokens import token
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
 
 _PLACE: Final = only(MeshSettings, "nats", "data_dir")
 _LONGEST: Final = timedelta(days=36_500)
+_LIMIT: Final = click.IntRange(1, MOST)
 _STYLES: Final = {"good": "green", "over": "yellow", "revoked": "red", "account closed": "dim"}
 _EXAMPLES: Final = """\b
 Examples:
   ig3 keys issue --of acme --name laptop                  # may ask models, and see the account's tasks
   ig3 keys issue --of acme --name ci --right chat --model smollm2-135m-instruct --expires 30d
+  ig3 keys issue --of acme --name trial --requests-per-minute 20 --tokens-per-minute 10000
   ig3 keys list --of acme
   ig3 keys revoke k7q2mzx4c5tab --reason "it leaked"
 """
@@ -49,6 +52,7 @@ class KeyLine(Struct, frozen=True, kw_only=True):
     state: str
     rights: tuple[Right, ...]
     models: tuple[str, ...]
+    limits: Limits
     issued_at: datetime
     issued_by: str
     expires_at: datetime | None
@@ -79,6 +83,9 @@ def keys(ctx: click.Context) -> None:
 )
 @click.option("--model", "models", metavar="MODEL", multiple=True, help="A model that it may ask; none: all.")
 @click.option("--expires", metavar="DURATION", help="After how long it ends: 12h, 30d; not given: never.")
+@click.option("--requests-per-minute", type=_LIMIT, metavar="N", help="Requests that it may make, over all gateways.")
+@click.option("--tokens-per-minute", type=_LIMIT, metavar="N", help="Tokens that it may use.")
+@click.option("--concurrent-streams", type=_LIMIT, metavar="N", help="Streams that it may have open at once.")
 @settings_options(mesh=_PLACE)
 def issue(
     mesh: MeshSettings,
@@ -87,17 +94,27 @@ def issue(
     rights: tuple[Right, ...],
     models: tuple[str, ...],
     expires: str | None,
+    **limits: int | None,
 ) -> None:
     """Make an API key, and print it once.
 
-    Only its digest is kept: who loses it gets another one.
+    Only its digest is kept: who loses it gets another one. Limits of a key hold besides those of its account.
     """
+    limited = Limits(**limits)
     until = None if expires is None else now_ms() + _duration_ms(expires)
     issued: list[IssuedKey] = []
 
     async def work(bus: Bus) -> None:
         writer, unique = AccessWriter(bus.core), tuple(dict.fromkeys(rights))
-        issued.append(await writer.issue(token(account), name=name, rights=unique, models=models, expires_at_ms=until))
+        shown = await writer.issue(
+            token(account),
+            name=name,
+            rights=unique,
+            models=models,
+            limits=limited if limited.has_any else None,
+            expires_at_ms=until,
+        )
+        issued.append(shown)
 
     run_on_bus(mesh, "keys", work)
     click.echo(issued[0].shown.text)
@@ -179,6 +196,7 @@ def _line(access: Access, key: ApiKey) -> KeyLine:
         state=_state(access, key),
         rights=key.rights,
         models=key.models,
+        limits=key.limits,
         issued_at=_time(key.issued_at_ms),
         issued_by=key.by,
         expires_at=None if key.expires_at_ms is None else _time(key.expires_at_ms),

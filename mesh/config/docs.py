@@ -18,7 +18,8 @@ _HEAD: Final = """\
 
 Every setting can be given in four ways. The first of them that is there holds:
 
-1. a flag of the command: `ig3 gateway --http 127.0.0.1:9090`
+1. a flag of the command: `ig3 gateway --http 127.0.0.1:9090`. A setting that may hold a secret has none, since
+   everybody on a machine sees the arguments of its processes.
 2. a variable: `IG3_HTTP=127.0.0.1:9090`. An empty variable counts as not given.
 3. the settings file, TOML: `--config FILE`, or `IG3_CONFIG`, or `ig3.toml` in the current folder if it exists
 4. the default
@@ -61,7 +62,8 @@ def configuration_page(sections: Sections) -> str:
 def _row(field: SettingField) -> str:
     default = "required" if field.default is NODEFAULT else f"`{show_value(field, field.default)}`"
     flag = f"{field.flag} {field.metavar}".replace("|", "\\|") if field.kind is not bool else _switch(field)
-    return f"| `{field.key}` | `{flag}` | `{field.variable}` | {default} | {field.description} |\n"
+    shown = "none: it may be secret" if field.secret else f"`{flag}`"
+    return f"| `{field.key}` | {shown} | `{field.variable}` | {default} | {field.description} |\n"
 
 
 def _switch(field: SettingField) -> str:

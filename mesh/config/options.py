@@ -61,7 +61,8 @@ def settings_options(
             given = {given_as: _variables(flags)} if given_as else {}
             function(**arguments, **values, **given)
 
-        fields = [field for name, choice in chosen.items() for field in _shown(name, choice)]
+        # No flag for a secret: whoever is on the machine sees the arguments of its processes.
+        fields = [field for name, choice in chosen.items() for field in _shown(name, choice) if not field.secret]
         return _with_options(run, [(field, f"{_PREFIX}{field.section}__{field.key}") for field in fields])
 
     return decorate

@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from mesh.bus.headers import header
-from mesh.errors import InvalidCallout, NotAdmitted
+from mesh.errors import BusError, InvalidCallout, NotAdmitted, ResolverUnavailable
+from mesh.identity.slowdown import Patience, Slowdown, origin_of
 
 if TYPE_CHECKING:
     from mesh.bus.direct_client import Delivery
@@ -28,15 +29,21 @@ _MOST_AT_ONCE: Final = 512
 """Decisions under way; more wait, and the broker turns them away when their time is up."""
 _REFUSED: Final = "refused"
 
+HOST_PATIENCE: Final = Patience(free=500, forgiven_per_s=10, first_s=0.25, longest_s=10)
+"""Many devices may stand behind one address, and each of them tries again and again until it is admitted."""
+
 
 class Callout:
     """Serves on a connection in the account AUTH."""
 
-    def __init__(self, link: Link, keys: CalloutKeys, gatekeeper: Gatekeeper) -> None:
-        """Prepare; ``start`` begins to serve."""
+    def __init__(
+        self, link: Link, keys: CalloutKeys, gatekeeper: Gatekeeper, *, patience: Patience = HOST_PATIENCE
+    ) -> None:
+        """Prepare; ``start`` begins to serve. ``patience`` is that with one host whose connections are refused."""
         self._link = link
         self._keys = keys
         self._gatekeeper = gatekeeper
+        self._slowdown = Slowdown(patience)
         self._room = asyncio.Semaphore(_MOST_AT_ONCE)
         self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,8 +70,11 @@ class Callout:
         except (InvalidCallout, ValueError) as error:
             log.error("a question of the broker is left unanswered: %s", error)
             return
-        async with self._room:
-            verdict = await self._decide(question)
+        if self._has_to_wait(question):
+            verdict = _REFUSED
+        else:
+            async with self._room:
+                verdict = await self._decide(question)
         now_s = int(time.time())
         self._link.reply_to(delivery, self._keys.answer(question, verdict, server_key=server_key, now_s=now_s))
 
@@ -75,6 +85,8 @@ class Callout:
                 admission = await self._gatekeeper.decide(question)
         except NotAdmitted as error:
             log.warning("refused a connection from %s: %s", question.client.host, error)
+            if not isinstance(error.__cause__, BusError | ResolverUnavailable):
+                self._count_refusal(question.client.host)
             return _REFUSED
         except TimeoutError:
             log.error("refused a connection from %s: no decision within %s", question.client.host, _DECIDE_WITHIN)
@@ -84,3 +96,13 @@ class Callout:
             return _REFUSED
         log.info("let in %s from %s", admission.name, question.client.host)
         return admission
+
+    def _has_to_wait(self, question: Question) -> bool:
+        """Whether a host was refused too often to be looked at now; its devices that are admitted are, even so."""
+        wait_s = self._slowdown.wait_s(origin_of(question.client.host), time.monotonic())
+        return wait_s > 0 and not self._gatekeeper.claims_to_be_admitted(question)
+
+    def _count_refusal(self, host: str) -> None:
+        wait_s = self._slowdown.failed(origin_of(host), time.monotonic())
+        if wait_s:
+            log.warning("%s was refused too often: only its devices that are admitted get in for %.2f s", host, wait_s)

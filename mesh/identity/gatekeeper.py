@@ -111,6 +111,16 @@ class Gatekeeper:
             raise NotAdmitted(f"it cannot be decided now: {error}") from error
         raise NotAdmitted("it shows neither a DID nor a key" if not text else "what it shows is nothing known here")
 
+    def claims_to_be_admitted(self, question: Question) -> bool:
+        """Whether somebody says to be a device that is admitted. Costs little, and proves nothing."""
+        options = question.options
+        try:
+            shown = read_login(options.auth_token, options.sig, question.client.nonce).token
+            known = self._devices.of(token(shown.node), parse_did(shown.did).text)
+        except (IdentityError, DeviceError, InvalidToken):
+            return False
+        return known is not None and known.standing is Standing.ADMITTED
+
     async def _device(self, question: Question) -> Admission:
         shown = read_login(question.options.auth_token, question.options.sig, question.client.nonce)
         node, did = token(shown.token.node), parse_did(shown.token.did)

@@ -14,12 +14,13 @@ from mesh.access.session_keys import SessionKeys
 from mesh.broker.credentials import IdentityCredentials
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
-from mesh.identity.callout import Callout
+from mesh.identity.callout import HOST_PATIENCE, Callout
 from mesh.identity.connections import Connections
 from mesh.identity.device_log import DeviceLog
 from mesh.identity.gatekeeper import Gatekeeper, connection_name
 from mesh.identity.nats_jwt import CalloutKeys
 from mesh.identity.people import BusPeople
+from mesh.identity.slowdown import Patience
 from mesh.tls.contexts import ClientTls
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class IdentityOptions(Struct, frozen=True, kw_only=True):
     sessions: SessionKeys
     """By which sessions of people are verified."""
     tls: ClientTls = ClientTls()
+    patience: Patience = HOST_PATIENCE
+    """With one host whose connections are refused."""
 
 
 class IdentityService:
@@ -82,7 +85,8 @@ class IdentityService:
             if shut_out:
                 self._connections.cut_soon(frozenset(connection_name(device.node) for device in shut_out))
             gatekeeper = self._make_gatekeeper(devices, await self._people(stack, core))
-            callout = Callout(auth, CalloutKeys(credentials.issuer, credentials.sealed), gatekeeper)
+            keys = CalloutKeys(credentials.issuer, credentials.sealed)
+            callout = Callout(auth, keys, gatekeeper, patience=self._options.patience)
             await callout.start()
             stack.push_async_callback(callout.stop)
             self._stack = stack.pop_all()

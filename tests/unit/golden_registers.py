@@ -20,6 +20,7 @@ from streams.events import (
     ModelWithdrawn,
     NonceSpent,
 )
+from streams.limits import Limits
 from streams.replica import Replica
 
 _AT_MS = 1_767_225_600_123
@@ -110,6 +111,15 @@ ACCESS = {
     ),
     "key.issued.v1.minimal": KeyIssued(
         at_ms=_AT_MS, key_id="k", digest="0" * 64, name="", rights=("chat",), by="operator"
+    ),
+    "key.issued.v1.limited": KeyIssued(
+        at_ms=_AT_MS,
+        key_id="k7q2mzx4c5tb",
+        digest="ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        name="a key with limits",
+        rights=("chat",),
+        limits=Limits(requests_per_minute=60, tokens_per_minute=100_000, concurrent_streams=4),
+        by="operator",
     ),
     "key.revoked.v1": KeyRevoked(at_ms=_AT_MS, key_id="k7q2mzx4c5ta", by="operator", reason="it leaked"),
     "account.closed.v1": AccountClosed(at_ms=_AT_MS, by="operator", reason="asked for by its owner"),

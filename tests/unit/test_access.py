@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streams.access import LOCAL, RIGHTS, Access, Membership, may_have_role
 from streams.access_events import (
@@ -17,6 +18,7 @@ from streams.access_events import (
     Role,
 )
 from streams.errors import UndecodableEvent
+from streams.limits import NO_LIMITS, Limits
 from streams.tokens import Token
 
 ADA, BOB = "did:key:z6Ada", "did:key:z6Bob"
@@ -66,6 +68,13 @@ def issued(key_id: str = "k1", *, digest: str = "d", expires_at_ms: int | None =
 
 def joined(did: str = ADA, role: Role = "member", at_ms: int = 3) -> MemberJoined:
     return MemberJoined(at_ms=at_ms, did=did, role=role, by="operator")
+
+
+def test_a_key_has_the_limits_that_it_was_issued_with() -> None:
+    limits = Limits(requests_per_minute=5)
+    access = fold((ACME, OPENED), (ACME, replace(issued("k1"), limits=limits)), (ACME, issued("k2")))
+    found = access.key("k1"), access.key("k2")
+    assert [key and key.limits for key in found] == [limits, NO_LIMITS]
 
 
 def test_an_account_is_opened_with_its_first_owner() -> None:

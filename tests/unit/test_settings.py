@@ -277,11 +277,19 @@ def test_a_command_gets_its_sections_and_the_flags_that_were_given() -> None:
 
 
 def test_the_help_of_a_flag_says_its_variable_and_default() -> None:
-    @settings_options(oven=only(Oven, "rest", "pin"))
+    @settings_options(oven=only(Oven, "rest", "recipe"))
     def bake(oven: Oven) -> None:
         """Bake."""
 
     text = " ".join(run_command(bake, "--help").split())
     assert "--rest DURATION How long the dough rests. [IG3_REST; default 1h]" in text
-    assert "--pin TEXT The child lock. [IG3_PIN]" in text
+    assert "--recipe PATH What to bake. [IG3_RECIPE]" in text
     assert "--heat" not in text
+
+
+def test_a_secret_has_no_flag_that_everybody_on_the_machine_could_read() -> None:
+    @settings_options(oven=Oven)
+    def bake(oven: Oven) -> None:
+        click.echo(oven.pin)
+
+    assert "--pin" not in run_command(bake, "--help")

@@ -13,6 +13,7 @@ from streams.task_id import BUCKETS, new_task_id
 from streams.tokens import Token
 from streams.topology import (
     ACK_WAIT,
+    LIMITS_KEPT,
     NONCES_KEPT,
     Retention,
     StreamSpec,
@@ -86,6 +87,7 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         subjects.model(Token("node-a"), "any/model: 7B"): "MODELS",
         subjects.device(Token("node-a"), "lost"): "DEVICES",
         f"billing.{ACCOUNT}": "BILLING",
+        subjects.limit_state("account", ACCOUNT): "LIMITS",
         subjects.access(ACCOUNT): "ACCESS",
         subjects.nonce(Token("0a")): "NONCES",
     }
@@ -121,6 +123,7 @@ def test_facts_are_kept_apart_from_claims() -> None:
         "MODELS": "CORE",
         "DEVICES": "CORE",
         "BILLING": "CORE",
+        "LIMITS": "CORE",
         "ACCESS": "CORE",
         "NONCES": "CORE",
     }
@@ -128,6 +131,11 @@ def test_facts_are_kept_apart_from_claims() -> None:
 
 def test_only_submissions_ends_keys_and_nonces_are_one_per_subject() -> None:
     assert {spec.name for spec in stream_specs() if spec.one_per_subject} == {"TASKS", "ENDED", "KEYS", "NONCES"}
+
+
+def test_only_the_state_of_limits_is_no_history() -> None:
+    assert {spec.name for spec in stream_specs() if spec.newest_only} == {"LIMITS"}
+    assert not any(spec.newest_only and spec.one_per_subject for spec in stream_specs())
 
 
 def test_retention_and_replicas_reach_every_stream() -> None:
@@ -143,6 +151,7 @@ def test_retention_and_replicas_reach_every_stream() -> None:
         "MODELS": None,
         "DEVICES": None,
         "BILLING": None,
+        "LIMITS": LIMITS_KEPT,
         "ACCESS": None,
         "NONCES": NONCES_KEPT,
     }

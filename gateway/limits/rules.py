@@ -1,0 +1,30 @@
+"""Which limits an account has, as the operator has set them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from streams.access import LOCAL
+from streams.limits import NO_LIMITS, Limits
+
+
+class LimitRules(Struct, frozen=True, kw_only=True):
+    """Limits of all accounts, and what single ones have instead; None in it: as much as there is."""
+
+    usual: Limits = NO_LIMITS
+    requests_of: Mapping[str, int | None] = {}
+    tokens_of: Mapping[str, int | None] = {}
+    streams_of: Mapping[str, int | None] = {}
+
+    def of_account(self, account: str) -> Limits:
+        """The limits of one account. That of whoever runs the mesh has only those that name it."""
+        usual = NO_LIMITS if account == LOCAL else self.usual
+        return replace(
+            usual,
+            requests_per_minute=self.requests_of.get(account, usual.requests_per_minute),
+            tokens_per_minute=self.tokens_of.get(account, usual.tokens_per_minute),
+            concurrent_streams=self.streams_of.get(account, usual.concurrent_streams),
+        )

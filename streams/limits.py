@@ -1,0 +1,48 @@
+"""How much one account or key may ask of the mesh, and what of it is taken: values that gateways share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from streams.chat import Count
+
+MOST: int = 1_000_000_000
+"""More per minute than any mesh can serve; so large that all sums stay exact in every language's numbers."""
+
+Limit = Annotated[int, Meta(ge=1, le=MOST)]
+
+
+class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one account or one key may do; None: as much as there is."""
+
+    requests_per_minute: Limit | None = None
+    tokens_per_minute: Limit | None = None
+    concurrent_streams: Limit | None = None
+
+    @property
+    def has_any(self) -> bool:
+        """Whether anything is limited at all."""
+        return self != NO_LIMITS
+
+
+NO_LIMITS: Limits = Limits()
+
+
+class RateState(Struct, frozen=True, omit_defaults=True):
+    """What is taken of one limit per minute: a debt that time pays back, as it was at ``at_ms``.
+
+    ``debt`` counts in parts of which a request, or a token, has 60,000.
+    """
+
+    debt: Count = 0
+    at_ms: Count = 0
+
+
+class StreamHolder(Struct, frozen=True, omit_defaults=True):
+    """How many streams one gateway holds open, or ready to be opened; believed until ``until_ms``."""
+
+    name: str
+    streams: Count
+    until_ms: Count
