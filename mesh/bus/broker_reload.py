@@ -1,4 +1,4 @@
-"""Having a server of our own read its configuration again, for the sake of renewed certificates."""
+"""Having a server of our own read its configuration again: for renewed certificates, and for other edge sites."""
 
 from __future__ import annotations
 
@@ -69,12 +69,23 @@ class ServerControl:
         Raises:
             BusError: if it cannot be used; the server goes on with the one that it has.
         """
+        await self._order("RELOAD", {})
+
+    async def cut(self, connection: int) -> None:
+        """Break one connection or link, by the server's own number.
+
+        Raises:
+            BusError: if the server does not know it, or cannot be asked.
+        """
+        await self._order("KICK", {"cid": connection})
+
+    async def _order(self, what: str, body: dict[str, int]) -> None:
         if self._link is None:
             raise BusError("not connected: use it as `async with ServerControl(...)`")
-        answer = await self._link.request(f"$SYS.REQ.SERVER.{self._id}.RELOAD", b"{}")
+        answer = await self._link.request(f"$SYS.REQ.SERVER.{self._id}.{what}", msgspec.json.encode(body))
         error = msgspec.json.decode(answer.data, type=_Answer).error
         if error is not None:
-            raise BusError(f"the configuration is not taken: {error.description}")
+            raise BusError(f"the server refuses {what}: {error.description}")
 
 
 async def follow_certificates(server: EmbeddedServer, tls: ClientTls, *, every: timedelta = LOOK_EVERY) -> None:
