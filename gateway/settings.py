@@ -125,8 +125,12 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
     ] = ()
     answer_tokens: Annotated[
-        Limit,
-        Meta(description="Tokens that a request whose max_tokens is not given counts for until its answer is whole."),
+        int,
+        Meta(
+            ge=1,
+            le=MOST,
+            description="Tokens that a request whose max_tokens is not given counts for until its answer is whole.",
+        ),
     ] = 1024
     limits_store: Annotated[
         LimitsStore,
