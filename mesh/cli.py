@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from mesh.processes.terminal import Invocation
+from mesh.redaction import hide_secrets
 
 SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
     ("Run a mesh", (("up", "Run a whole mesh on this machine: broker, identity, dispatcher, gateway and nodes."),)),
@@ -51,6 +52,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("streams", "Compare the broker's streams with what they should be."),
             ("sites", "Add and join edge sites, and show how far the hub has got."),
             ("config", "Show the settings that hold and where each comes from."),
+            ("doctor", "Look whether this installation is safe, and say what to do."),
             ("docs", "Write the documents that are made from the code."),
         ),
     ),
@@ -133,7 +135,7 @@ def main() -> None:
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in _OUR_PACKAGES:
             raise
-        click.echo(f"ig3: {error}", err=True)
+        click.echo(f"ig3: {hide_secrets(str(error))}", err=True)
         sys.exit(1)
 
 

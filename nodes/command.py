@@ -28,7 +28,8 @@ Examples:
 
 @click.command(epilog=_EXAMPLES)
 @settings_options(
-    node=NodeSettings, mesh=only(MeshSettings, "nats", "data_dir", "otlp_endpoint", "log_level", "log_format")
+    node=NodeSettings,
+    mesh=only(MeshSettings, "nats", "nats_ca", "data_dir", "otlp_endpoint", "log_level", "log_format"),
 )
 def node(node: NodeSettings, mesh: MeshSettings) -> None:
     """Run a model on this machine and answer tasks.

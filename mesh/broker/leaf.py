@@ -34,6 +34,8 @@ class Hub(Struct, frozen=True, kw_only=True):
 
     listen: Address
     users: tuple[LeafUser, ...]
+    known_keys: tuple[str, ...]
+    """Keys that the broker never asks the identity service about: those of its sites, and of sites to come."""
     tls: TlsFiles | None = None
     """It shows ``cert``, and sites trust ``ca``; with ``ca`` here too, sites show theirs."""
 
@@ -59,7 +61,7 @@ def with_hub(conf: str, hub: Hub) -> str:
         users = [_user(user) for user in hub.users if user.account == account]
         conf = fill(conf, f"sites {account}", users)
     # The broker knows them by itself and does not ask the identity service.
-    conf = fill(conf, "sites AUTH", [json.dumps(user.public_key) for user in hub.users])
+    conf = fill(conf, "sites AUTH", [json.dumps(key) for key in hub.known_keys])
     block = [
         f"host: {json.dumps(hub.listen.host)}",
         # nats-server reads 0 as its default port, and -1 as any free one.

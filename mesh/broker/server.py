@@ -69,6 +69,7 @@ class EmbeddedServer:
         self.address = options.listen
         self.monitor = options.monitor
         self.restarts = 0
+        self._is_back = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -93,10 +94,26 @@ class EmbeddedServer:
         )
         return tuple(files for files in found if files is not None)
 
-    def reconfigure(self, options: BrokerOptions) -> None:
-        """Write the configuration for other edge sites; the server knows them when it reads it again."""
+    def reconfigure(self, options: BrokerOptions) -> bool:
+        """Write the configuration for other edge sites; False: they are those that the server has."""
+        if options.hub == self._options.hub:
+            return False
         self._options = msgspec.structs.replace(self._options, hub=options.hub)
         conf_for(self._options)
+        return True
+
+    async def start_again(self, reason: str) -> None:
+        """End the server and have it started with the configuration as it is now; clients come back by themselves.
+
+        Raises:
+            BrokerFailed: if it does not come up again.
+        """
+        self._is_back.clear()
+        await self._end_for_a_fresh_start(reason)
+        try:
+            await asyncio.wait_for(self._is_back.wait(), START_TIMEOUT.total_seconds())
+        except TimeoutError:
+            raise BrokerFailed(f"nats-server is not back after {START_TIMEOUT}; its log: {self._log_path}") from None
 
     async def __aenter__(self) -> Self:
         """Start the server and return once it takes clients and its streams are there.
@@ -206,6 +223,7 @@ class EmbeddedServer:
                 self._process.kill()
             return
         self.restarts += 1
+        self._is_back.set()
         log.info("nats-server runs again at %s (pid %s, restart %d)", self.address, self.pid, self.restarts)
 
     async def _end_for_a_fresh_start(self, reason: str) -> None:

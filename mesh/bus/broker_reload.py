@@ -1,8 +1,7 @@
-"""Having a server of our own read its configuration again, and breaking single connections of it."""
+"""Having a server of our own read its configuration again, for the sake of renewed certificates."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
@@ -70,23 +69,12 @@ class ServerControl:
         Raises:
             BusError: if it cannot be used; the server goes on with the one that it has.
         """
-        await self._ask("RELOAD", {})
-
-    async def kick(self, connection: int) -> None:
-        """Break one connection.
-
-        Raises:
-            BusError: if the server will not.
-        """
-        await self._ask("KICK", {"cid": connection})
-
-    async def _ask(self, order: str, body: dict[str, int]) -> None:
         if self._link is None:
             raise BusError("not connected: use it as `async with ServerControl(...)`")
-        answer = await self._link.request(f"$SYS.REQ.SERVER.{self._id}.{order}", json.dumps(body).encode())
+        answer = await self._link.request(f"$SYS.REQ.SERVER.{self._id}.RELOAD", b"{}")
         error = msgspec.json.decode(answer.data, type=_Answer).error
         if error is not None:
-            raise BusError(f"{order} was refused: {error.description}")
+            raise BusError(f"the configuration is not taken: {error.description}")
 
 
 async def follow_certificates(server: EmbeddedServer, tls: ClientTls, *, every: timedelta = LOOK_EVERY) -> None:

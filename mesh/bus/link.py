@@ -151,7 +151,13 @@ class Link:
             await self._client.change_server()
 
     async def listen(self, subject: str, handler: Handler, *, queue: str = "") -> Listener:
-        """Call ``handler`` for each message on ``subject``, in order, from the read loop."""
+        """Call ``handler`` for each message on ``subject``, in order, from the read loop.
+
+        Raises:
+            BusUnavailable: if the connection is closed for good.
+        """
+        if self._client.is_closed:
+            raise BusUnavailable(f"connection {self.name} is closed")
         sid = await self._client.listen(subject, handler, queue)
         return Listener(self._client, sid)
 

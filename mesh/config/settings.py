@@ -288,7 +288,7 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
             data_dir=self.data_dir,
             server_dir=self.server_dir,
             name=self.server_name,
-            cluster=self._cluster,
+            cluster=self.cluster,
             listen=self.listen,
             monitor=parse_address(self.monitor),
             durability=self.durability,
@@ -304,7 +304,8 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
         return TlsFiles(cert=self.nats_tls_cert, key=self.nats_tls_key, ca=self.nats_tls_ca)
 
     @property
-    def _cluster(self) -> ClusterMember | None:
+    def cluster(self) -> ClusterMember | None:
+        """The part of a broker of our own in its cluster; None: it is a server by itself."""
         routes = addresses(self.routes)
         if not routes:
             return None

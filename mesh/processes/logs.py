@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from mesh.redaction import hide_secrets
+
 if TYPE_CHECKING:
     from mesh.config.settings import MeshSettings
 
 _TEXT: Final = "%(asctime)s %(levelname)-7s {process}: %(message)s"
-_HIDDEN: Final = "****"
-
-_SECRETS: Final = re.compile(
-    r"\bS[UAONCX][A-Z2-7]{56}\b"  # nkey seeds
-    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"  # JSON web tokens
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # user:password in URLs
-    r"|(?i:(?<=bearer )[\w.~+/-]+=*)"
-)
 
 
 def configure_logging(process: str, settings: MeshSettings) -> None:
@@ -48,7 +41,7 @@ class _TextLines(logging.Formatter):
         super().__init__(_TEXT.format(process=process.replace("%", "%%")))
 
     def format(self, record: logging.LogRecord) -> str:
-        return _hide_secrets(super().format(record))
+        return hide_secrets(super().format(record))
 
 
 class _JsonLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -73,11 +66,7 @@ class _JsonLines(logging.Formatter):
             level=record.levelname.lower(),
             process=self._process,
             logger=record.name,
-            message=_hide_secrets(record.getMessage()),
-            error=_hide_secrets(self.formatException(record.exc_info)) if record.exc_info else "",
+            message=hide_secrets(record.getMessage()),
+            error=hide_secrets(self.formatException(record.exc_info)) if record.exc_info else "",
         )
         return msgspec.json.encode(line).decode()
-
-
-def _hide_secrets(text: str) -> str:
-    return _SECRETS.sub(_HIDDEN, text)

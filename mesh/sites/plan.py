@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from mesh.broker.leaf import Hub, LeafUser, Uplink
 from mesh.errors import SettingsError, SiteError
 from mesh.sites.records import joined, site_records
+from mesh.sites.spare_keys import known_keys, refill
 from streams.sites import domain_of, hub_streams, link_rights
 
 if TYPE_CHECKING:
@@ -73,7 +74,18 @@ def hub_of(data_dir: Path, site: SiteSettings) -> Hub | None:
     if site.listen is None:
         return None
     users = tuple(user for record in site_records(data_dir) for user in _users(record))
-    return Hub(listen=site.listen, users=users, tls=site.tls)
+    known = known_keys(data_dir, (user.public_key for user in users))
+    return Hub(listen=site.listen, users=users, known_keys=known, tls=site.tls)
+
+
+def prepare_for_sites(data_dir: Path) -> None:
+    """Make keys for sites to come. Call it before the broker of a hub starts.
+
+    Raises:
+        SiteError: if a record or the keys are damaged.
+        CredentialsError: if others can read the keys, or they cannot be written.
+    """
+    refill(data_dir, (key for record in site_records(data_dir) for key in (record.edge_key, record.core_key)))
 
 
 def _as_site(mesh: MeshSettings, site: SiteSettings, join: Join) -> BrokerOptions:

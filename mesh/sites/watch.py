@@ -1,4 +1,4 @@
-"""A hub that runs takes in sites as they are added and drops those that are removed, without a restart."""
+"""A hub that runs takes in sites as they are added and drops those that are removed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from mesh.broker.monitoring import leaf_links
-from mesh.bus.broker_reload import ServerControl
 from mesh.bus.provision import provision
-from mesh.errors import BusError, CredentialsError, SiteError
+from mesh.errors import BrokerError, BusError, CredentialsError, SiteError
 from mesh.sites.plan import broker_options, copies_of
 from mesh.sites.records import site_records
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from mesh.config.settings import MeshSettings
     from mesh.sites.records import SiteRecord
     from mesh.sites.settings import SiteSettings
-    from mesh.tls.contexts import ClientTls
 
 log = logging.getLogger(__name__)
 
@@ -39,28 +37,16 @@ async def follow_sites(mesh: MeshSettings, site: SiteSettings, server: EmbeddedS
         try:
             found = site_records(mesh.data_dir)
             if found != known:
-                server.reconfigure(broker_options(mesh, site))
-                await _reload(server, mesh.nats_tls, break_links=bool(set(known or ()) - set(found)))
+                if server.reconfigure(broker_options(mesh, site)):
+                    # nats-server 2.15 reads no other list of those anew whom it knows without asking (`auth_users`).
+                    await server.start_again("it has other edge sites")
                 await _await_links(server, _LINKS_PER_SITE * len(found))
                 await provision(bus.links, [spec for record in found for spec in copies_of(mesh, record)], ())
                 log.info("edge sites: %s", ", ".join(record.site for record in found) or "none")
                 known = found
-        except (SiteError, CredentialsError, BusError, OSError) as error:
+        except (SiteError, CredentialsError, BusError, BrokerError, OSError) as error:
             log.warning("the edge sites cannot be taken as they are now, trying again: %s", error)
         await asyncio.sleep(_LOOK_S)
-
-
-async def _reload(server: EmbeddedServer, tls: ClientTls, *, break_links: bool) -> None:
-    """Have the server read its configuration again.
-
-    It leaves the links that it has, whoever they belong to. Once they are broken, those of sites that are still welcome
-    come back at once, and no other does.
-    """
-    async with ServerControl(server, tls) as control:
-        held = await leaf_links(server.monitor)
-        await control.reload()
-        for number in held if break_links else ():
-            await control.kick(number)
 
 
 async def _await_links(server: EmbeddedServer, count: int) -> None:

@@ -62,10 +62,11 @@ def test_a_mesh_on_a_nats_server_of_ones_own(place: Place) -> None:
         assert "missing" in missing.stdout
         place.ok("streams", "provision")
         place.ok("streams", "check")
+        parts.start("identity")
         parts.start("dispatcher")
         parts.start("gateway", "--http", "127.0.0.1:0")
         parts.start("node", "--engine", "synthetic")
-        parts.ready("dispatcher", "gateway", "node")
+        parts.ready("identity", "dispatcher", "gateway", "node")
         assert len(place.ok("chat", "-m", SYNTHETIC, "--max-tokens", "7", "Hello").split()) == 7
     finally:
         parts.stop()

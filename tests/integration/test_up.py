@@ -93,7 +93,8 @@ def test_it_answers_when_it_says_it_is_ready(mesh: Up) -> None:
 
 
 def test_every_part_is_a_process_of_its_own(mesh: Up) -> None:
-    assert sorted(mesh.family().values()) == ["broker", "dispatcher", "gateway", "nats-server", "node", "node"]
+    parts = ["broker", "dispatcher", "gateway", "identity", "nats-server", "node", "node"]
+    assert sorted(mesh.family().values()) == parts
 
 
 def test_ours_share_one_process_group(mesh: Up) -> None:
@@ -120,7 +121,7 @@ def test_another_mesh_runs_beside_it_in_its_own_folder(mesh: Up, tmp_path: Path)
         assert mesh.ask()
 
 
-@pytest.mark.parametrize("name", ["gateway", "dispatcher", "node", "broker", "nats-server"])
+@pytest.mark.parametrize("name", ["gateway", "dispatcher", "identity", "node", "broker", "nats-server"])
 def test_a_part_that_is_killed_comes_back_where_it_was(mesh: Up, name: str) -> None:
     killed = mesh.pid_of(name)
     os.kill(killed, signal.SIGKILL)

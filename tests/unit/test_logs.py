@@ -5,11 +5,14 @@ import logging
 
 import pytest
 
-from mesh.broker.nkey import new_seed
+from mesh.access.api_keys import new_key
+from mesh.broker.nkey import KeyKind, new_seed
 from mesh.processes.logs import make_formatter
 
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 SEED = new_seed()
+KEY = new_key().text
+PEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n-----END PRIVATE KEY-----"
 
 
 def record(message: str, *arguments: object, error: BaseException | None = None) -> logging.LogRecord:
@@ -46,16 +49,30 @@ def test_a_json_line_has_the_traceback_of_an_error() -> None:
         (f"token={JWT}", JWT),
         ("Authorization: Bearer abc.def-123=", "abc.def-123="),
         ("connect to nats://me:hunter2@host:1", "hunter2"),
+        ("cannot use redis://:hunter2@host:1/0", "hunter2"),
+        (f"the key {KEY} is not good", KEY),
+        (f"the key {KEY} is not good", KEY[20:]),
+        (f"'Authorization': 'Bearer {KEY}'", KEY),
+        (f'"x-api-key": "{KEY}"', KEY),
+        *((f"{name} {new_seed(kind)}", "") for name, kind in (("issuer", KeyKind.ACCOUNT), ("curve", KeyKind.CURVE))),
+        ("opened with passphrase=correct-horse", "correct-horse"),
+        ('read {"passphrase": "correct horse", "n": 1}', "correct horse"),
+        ("IG3_BROKER_STORE_KEY=0123456789abcdef", "0123456789abcdef"),
+        ('{"edge_seed":"anything"}', "anything"),
+        (PEM, "MC4CAQAwBQYDK2VwBCIEIA"),
     ],
-    ids=["seed", "token", "bearer", "password"],
 )
 def test_secrets_are_hidden(form: str, text: str, secret: str) -> None:
     formatter = make_formatter("x", "json" if form == "json" else "text")
+    secret = secret or text.split()[1]
     assert secret not in formatter.format(record("%s", text))
     assert secret not in formatter.format(record("failed", error=ValueError(text)))
     assert "****" in formatter.format(record("%s", text))
 
 
 def test_what_only_looks_like_a_secret_is_left_alone() -> None:
-    text = "nats://127.0.0.1:4222 UAIZ3QZPBX6MNUQVP2B2RSNGDBMP3REMZUVB4MG5D3AUC22Y2X3B22HA SUMMARY"
+    text = (
+        "nats://127.0.0.1:4222 UAIZ3QZPBX6MNUQVP2B2RSNGDBMP3REMZUVB4MG5D3AUC22Y2X3B22HA SUMMARY ig3_gateway "
+        "see the passphrase file /etc/ig3/passphrase, key_id=k7q2mzx4c5ta, store.key, the secret, did:key:z6MkhaXgBZD"
+    )
     assert make_formatter("x", "text").format(record("%s", text)).endswith(text)

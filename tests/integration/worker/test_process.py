@@ -11,6 +11,7 @@ import pytest
 
 from mesh.config.settings import MeshSettings
 from mesh.errors import BusUnavailable, CredentialsError
+from mesh.identity.key_file import DEVICE_KEYS
 from mesh.processes.readiness import READY_FD_VARIABLE, Ready, read_announcement
 from nodes.process import NodeProcess
 from nodes.settings import NodeSettings
@@ -53,13 +54,16 @@ async def test_a_node_can_be_stopped_before_any_registry_heard_it(site: Site) ->
         await running
 
 
-async def test_a_node_without_a_broker_or_a_credential_says_so(site: Site, tmp_path: Path) -> None:
+async def test_a_node_without_a_broker_or_with_a_key_that_others_can_read_says_so(site: Site, tmp_path: Path) -> None:
     settings = NodeSettings(id=NODE, engine="synthetic")
     nowhere = MeshSettings(nats="127.0.0.1:1", data_dir=site.data_dir)
     with pytest.raises(BusUnavailable, match=r"127\.0\.0\.1:1"):
         await NodeProcess(settings, nowhere, lambda _: None).run(asyncio.Event())
-    with pytest.raises(CredentialsError, match=r"node\.nk"):
-        NodeProcess(settings, MeshSettings(data_dir=tmp_path / "elsewhere"), lambda _: None)
+    elsewhere = MeshSettings(data_dir=tmp_path / "elsewhere")
+    NodeProcess(settings, elsewhere, lambda _: None)
+    (elsewhere.data_dir / DEVICE_KEYS / f"{NODE}.key").chmod(0o644)
+    with pytest.raises(CredentialsError, match=r"node-1\.key is open to other users"):
+        NodeProcess(settings, elsewhere, lambda _: None)
 
 
 async def test_the_command_is_ready_once_announced_and_ends_cleanly_on_sigterm(site: Site) -> None:

@@ -1,0 +1,83 @@
+"""What the broker says, and what becomes of somebody who tries to connect with nothing."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct
+
+from mesh.bus.dialing import LinkOptions
+from mesh.bus.link import Link
+from mesh.bus.provision import Action, check
+from mesh.doctor.facts import BrokerFact, IdentityFact
+from mesh.errors import BusRefused, BusUnavailable, BusUndecided, MeshError
+from mesh.history.stream_facts import parse_time
+from mesh.inspection.operator_bus import open_bus
+from mesh.sites.plan import streams_here
+from streams.topology import MODELS, consumer_specs
+
+if TYPE_CHECKING:
+    from mesh.config.settings import MeshSettings
+
+_NAME: Final = "doctor"
+_NOBODY: Final = "ig3-doctor-shows-nothing"
+
+
+class _Info(Struct):
+    ts: str = ""
+
+
+class _Nobody:
+    """A login with nothing in it that anybody could take for good."""
+
+    lasts = timedelta(minutes=1)
+
+    def token(self, audience: str) -> str:
+        del audience
+        return _NOBODY
+
+    def sign(self, audience: str, nonce: str) -> bytes:
+        del audience, nonce
+        return b""
+
+
+async def ask_broker(mesh: MeshSettings) -> BrokerFact:
+    """Look at the streams and the clock, as a service."""
+    try:
+        async with await open_bus(mesh, _NAME) as bus:
+            findings = await check(bus.links, streams_here(mesh), consumer_specs())
+            before = time.time()
+            answer = await bus.core.request(f"$JS.API.STREAM.INFO.{MODELS}", b"")
+            middle = (before + time.time()) / 2
+            stamp = msgspec.json.decode(answer.data, type=_Info).ts
+    except (MeshError, msgspec.DecodeError) as error:
+        return BrokerFact(problem=str(error))
+    return BrokerFact(
+        wrong=tuple(finding.name for finding in findings if finding.action is not Action.SAME),
+        ahead_s=parse_time(stamp).timestamp() - middle if stamp else 0.0,
+    )
+
+
+async def ask_identity(mesh: MeshSettings) -> IdentityFact:
+    """Try to connect with nothing to show."""
+    options = LinkOptions(
+        servers=mesh.nats_urls,
+        tls=mesh.nats_tls,
+        name=_NAME,
+        inbox_prefix=f"_INBOX.{_NAME}",
+        login=_Nobody(),
+    )
+    began = time.monotonic()
+    try:
+        link = await Link.connect(options)
+    except BusRefused:
+        return IdentityFact(outcome="refused", took_s=time.monotonic() - began)
+    except BusUndecided:
+        return IdentityFact(outcome="undecided", took_s=time.monotonic() - began)
+    except (BusUnavailable, MeshError):
+        return IdentityFact(outcome="not asked")
+    await link.close()
+    return IdentityFact(outcome="admitted", took_s=time.monotonic() - began)
