@@ -59,7 +59,7 @@ class Limiter:
         self._meters: dict[Owner, Meter] = {}
         self._meters_of: dict[tuple[Token, str | None], tuple[Meter, ...]] = {}
         self._busy: set[Meter] = set()
-        self._running: dict[TaskKey, _Running] = {}
+        self._running: dict[TaskKey, list[_Running]] = {}
         self._sweep_at_ms = 0
         self._tending: asyncio.Task[None] | None = None
 
@@ -96,19 +96,24 @@ class Limiter:
         """A task is about to be stored: its end settles the ticket, whoever reads the answer."""
         if ticket.has_paid:
             ticket.keep()
-            self._running[key] = _Running(ticket, deadline_at_ms + _GRACE_MS)
+            self._running.setdefault(key, []).append(_Running(ticket, deadline_at_ms + _GRACE_MS))
 
     def drop(self, key: TaskKey, ticket: Ticket) -> None:
         """It was not stored after all, or somebody else had stored it."""
-        running = self._running.get(key)
-        if running is not None and running.ticket is ticket:
+        running = self._running.get(key, [])
+        others = [each for each in running if each.ticket is not ticket]
+        if len(others) == len(running):
+            return
+        ticket.drop()
+        if others:
+            # The same request came twice at once, and one of them was first.
+            self._running[key] = others
+        else:
             del self._running[key]
-            ticket.drop()
 
     def on_end(self, key: TaskKey, end: EndEvent) -> None:
         """Settle what a task has paid."""
-        running = self._running.pop(key, None)
-        if running is not None:
+        for running in self._running.pop(key, ()):
             running.ticket.settle_end(end)
 
     # --- meters ----------------------------------------------------------------------------------------------------
@@ -139,11 +144,17 @@ class Limiter:
     async def _tend(self) -> None:
         while True:
             await asyncio.sleep(TEND_S)
-            due = [meter for meter in self._busy if meter.is_due()]
-            for begin in range(0, len(due), _AT_ONCE):
-                await asyncio.gather(*(meter.tell() for meter in due[begin : begin + _AT_ONCE]))
-            self._busy = {meter for meter in self._busy if not meter.is_at_rest}
-            self._sweep()
+            try:
+                await self._tend_once()
+            except Exception:
+                log.exception("what is not used of limits could not be given back; trying again")
+
+    async def _tend_once(self) -> None:
+        due = [meter for meter in self._busy if meter.is_due()]
+        for begin in range(0, len(due), _AT_ONCE):
+            await asyncio.gather(*(meter.tell() for meter in due[begin : begin + _AT_ONCE]))
+        self._busy = {meter for meter in self._busy if not meter.is_at_rest}
+        self._sweep()
 
     def _sweep(self) -> None:
         """Forget tasks whose end we cannot have heard: what they reserved stays charged."""
@@ -151,5 +162,5 @@ class Limiter:
         if now < self._sweep_at_ms:
             return
         self._sweep_at_ms = now + _SWEEP_MS
-        for key in [key for key, running in self._running.items() if running.gone_at_ms < now]:
+        for key in [key for key, running in self._running.items() if running[0].gone_at_ms < now]:
             del self._running[key]

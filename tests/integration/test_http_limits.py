@@ -16,6 +16,7 @@ from mesh.access.api_keys import new_key
 from mesh.access.writer import AccessWriter
 from streams.clock import now_ms
 from streams.limits import Limits
+from streams.task_id import new_task_id
 from streams.tokens import Token
 from tests.bridge_server import Socket
 from tests.http_gateway import LIMIT_S, HttpGateway, read_sse, serve_http
@@ -220,6 +221,19 @@ def gateway_has(gateway: HttpGateway, tokens: int) -> bool:
     meter = next(iter(gateway.limiter._meters.values()))
     standing = meter.standing("tokens")
     return standing is not None and standing.remaining >= tokens
+
+
+async def test_a_request_that_comes_twice_at_once_is_charged_once(mesh: ScriptedMesh) -> None:
+    mesh.pause_after = 1
+    task = new_task_id()
+    async with still(mesh, tokens_per_minute_of=("local=60000",)) as gateway:
+        asking = [asyncio.create_task(gateway.ask({"max_tokens": 10_000}, x_ig3_task=task)) for _ in range(3)]
+        async with asyncio.timeout(LIMIT_S):
+            await mesh.paused.wait()
+        mesh.go.set()
+        assert [await status(each) for each in asking] == [200] * 3
+        assert await remaining_tokens(gateway) == 60_000 - 5
+    assert len(mesh.submitted) == 1
 
 
 async def test_what_can_never_fit_is_said_to_be_too_large(mesh: ScriptedMesh) -> None:

@@ -154,6 +154,8 @@ async def test_limits_are_an_accounts_own(mesh: InProcessMesh) -> None:
         assert (await gateway.ask({"model": "promised"}, Authorization=ours)).status == 429
         other = await gateway.ask({"model": "promised", "stream": True}, Authorization=theirs)
         assert (waiting.status, other.status) == (200, 200)
+        for stream in (waiting, other):
+            stream.close()
 
 
 async def test_no_secret_reaches_a_log_or_an_answer(guarded: Guarded, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,6 +17,7 @@ from mesh.errors import BusRefused, CredentialsError
 from streams import subjects
 from streams.access_events import Right
 from streams.clock import now_ms
+from streams.limits import Limits
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token
@@ -90,6 +91,7 @@ async def test_a_key_that_is_wrong_over_revoked_or_narrower_than_the_broker_can_
     assert await office.refuses("ig3_nonsense")
     assert await office.refuses(await office.key("chat", expires_at_ms=now_ms() - 1))
     assert await office.refuses(await office.key("chat", models=("small",)))
+    assert await office.refuses(await office.key("chat", limits=Limits(requests_per_minute=1)))
     assert not await office.refuses(good)
 
 
