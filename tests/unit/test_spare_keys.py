@@ -1,4 +1,4 @@
-"""Keys of edge sites that are still to come: each is given away once, and the broker knows all of them from its start."""
+"""Keys of edge sites that are still to come: each is given away once, and was known to the broker from its start."""
 
 from pathlib import Path
 
