@@ -41,7 +41,10 @@ INVALID_RESULT: Final = "invalid_result"
 
 _GOOD_ORDER: Final = frozenset({"node_stopping", "node_draining", "node_busy", "cannot_continue", "model_not_found"})
 """Codes of failures that say nothing of the node."""
+_GONE: Final = frozenset({"node_lost", "node_stalled", "node_unresponsive"})
+"""Codes of a node that was not there: that takes all its tasks with it, and says little of its answers."""
 _INVALID: Final = 10.0
+_LOST: Final = 0.05
 _FAILED: Final = 1.0
 
 
@@ -133,4 +136,6 @@ class WorkDone:
 def _weight(failure: AttemptFailure) -> float:
     if failure.code in _GOOD_ORDER:
         return 0.0
+    if failure.code in _GONE:
+        return _LOST
     return _INVALID if failure.code == INVALID_RESULT else _FAILED

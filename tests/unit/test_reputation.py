@@ -68,7 +68,12 @@ def test_a_result_that_was_not_believed_weighs_more_than_a_lost_node() -> None:
     def after(code: str) -> float:
         return scored(work(completed("b", codes=(("a", code),))), A)
 
-    assert after("invalid_result") < after("node_lost") < 1.0
+    assert after("invalid_result") < after("engine_error") < after("node_lost") < 1.0
+
+
+def test_a_power_cut_in_the_middle_of_many_tasks_costs_a_node_little() -> None:
+    cut = [completed("b", codes=(("a", "node_lost"),)) for _ in range(64)]
+    assert scored(work(*cut), A) > 0.8
 
 
 def test_a_task_that_died_counts_against_those_that_it_failed_on() -> None:
