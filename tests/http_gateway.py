@@ -56,6 +56,8 @@ class HttpGateway:
     access: AccessFeed
     server: HttpServer
     session: ClientSession
+    answers: list[ClientResponse] = field(default_factory=list[ClientResponse])
+    """All of them, until the end: one that is dropped before its body has come leaves a connection that nobody closes."""
 
     @property
     def gate(self) -> QueueGate:
@@ -75,7 +77,7 @@ class HttpGateway:
     async def post(self, path: str, body: object, **headers: str) -> ClientResponse:
         """Send JSON; ``x_ig3_task`` as a keyword is the header ``x-ig3-task``."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.session.post(f"{self.url}{path}", json=body, headers=named)
+        return self._kept(await self.session.post(f"{self.url}{path}", json=body, headers=named))
 
     async def ask(self, body: Mapping[str, object] | None = None, **headers: str) -> ClientResponse:
         """Ask for a chat completion; what ``body`` says comes on top of a request that works."""
@@ -93,7 +95,11 @@ class HttpGateway:
 
     async def get(self, path: str, **headers: str) -> ClientResponse:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.session.get(f"{self.url}{path}", headers=named)
+        return self._kept(await self.session.get(f"{self.url}{path}", headers=named))
+
+    def _kept(self, answer: ClientResponse) -> ClientResponse:
+        self.answers.append(answer)
+        return answer
 
 
 def data_dir_of(bus: Bus) -> Path:
@@ -178,7 +184,10 @@ async def serve_http(
     )
     try:
         async with HttpServer(app, chosen) as server, ClientSession() as session:
-            yield HttpGateway(url=server.url, bus=bus, feed=feed, access=access, server=server, session=session)
+            gateway = HttpGateway(url=server.url, bus=bus, feed=feed, access=access, server=server, session=session)
+            yield gateway
+            for answer in gateway.answers:
+                answer.close()
     finally:
         await access.stop()
         await feed.stop()

@@ -212,7 +212,7 @@ async def test_who_signs_out_leaves_nothing_behind(guarded: Guarded, wallet: Scr
         await is_answered(visit, "Is it forgotten?")
         await visit.page.get_by_role("button", name="how it went").click()
         await visit.page.keyboard.press("Escape")
-        await visit.page.get_by_role("button", name="Sign out").click()
+        await visit.page.get_by_role("button", name="Sign out").press("Enter")
         await expect(panel(visit)).to_contain_text("You are signed out.")
         assert await visit.page.evaluate("sessionStorage.length") == 0
         await try_key(visit, await guarded.key())
