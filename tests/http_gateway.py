@@ -57,7 +57,7 @@ class HttpGateway:
     server: HttpServer
     session: ClientSession
     answers: list[ClientResponse] = field(default_factory=list[ClientResponse])
-    """All of them, until the end: one that is dropped before its body has come leaves a connection that nobody closes."""
+    """All of them, until the end: one that is dropped before its body has come leaves a connection open."""
 
     @property
     def gate(self) -> QueueGate:

@@ -319,7 +319,7 @@ async def test_an_answer_whose_dispatchers_are_gone_ends_after_its_deadline(
     mesh.pause_after = 1
     async with serve_http(mesh.bus) as gateway:
         response = await gateway.ask(x_ig3_deadline_ms="1")
-    assert (response.status, (await response.json())["error"]["code"]) == (504, "deadline_exceeded")
+        assert (response.status, (await response.json())["error"]["code"]) == (504, "deadline_exceeded")
 
 
 async def test_the_clients_request_id_is_kept_if_it_is_sane(gateway: HttpGateway) -> None:
