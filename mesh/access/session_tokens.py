@@ -15,6 +15,7 @@ from msgspec import Struct
 from nacl.exceptions import CryptoError
 
 from mesh.access.session_keys import SESSION_S, SKEW_S, SessionKeys
+from mesh.base64url import write_base64url
 from mesh.errors import CredentialRefused
 from streams.access_events import Role
 
@@ -64,8 +65,11 @@ def issue_session(keys: SessionKeys, *, did: str, account: str, role: Role, now_
         jti=secrets.token_hex(_JTI_BYTES),
     )
     kid = keys.kid
-    signed = b"%b.%b" % (_base64(msgspec.json.encode(_Header(kid=kid))), _base64(msgspec.json.encode(session)))
-    return (b"%b.%b" % (signed, _base64(keys.sign(kid, signed)))).decode(), session
+    signed = b"%b.%b" % (
+        write_base64url(msgspec.json.encode(_Header(kid=kid))),
+        write_base64url(msgspec.json.encode(session)),
+    )
+    return (b"%b.%b" % (signed, write_base64url(keys.sign(kid, signed)))).decode(), session
 
 
 def looks_like_token(text: str) -> bool:
@@ -127,10 +131,6 @@ def _forged(reason: str) -> CredentialRefused:
     )
 
 
-def _base64(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
-
-
 def _unbase64(part: str) -> bytes:
     try:
         raw = part.encode("ascii")
@@ -138,6 +138,6 @@ def _unbase64(part: str) -> bytes:
     except (UnicodeEncodeError, binascii.Error, ValueError) as error:
         raise _forged("it is not written in base64url") from error
     # Of several texts for the same bytes only one is ours.
-    if _base64(data) != raw:
+    if write_base64url(data) != raw:
         raise _forged("it is not written as we write it")
     return data

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
+from mesh.base64url import write_base64url
 from mesh.errors import IdentityError, NotAdmitted
 from mesh.identity.did import parse_did
 from mesh.identity.keys import PublicKey, verify
@@ -47,8 +48,10 @@ def issue_credential(issuer: Did, key: SigningKey, device: Did, *, now_s: int, l
     """
     _issuer_key(issuer)
     claims = _Claims(iss=issuer.text, sub=device.text, iat=now_s, exp=now_s + int(lasts.total_seconds()))
-    text = b".".join(_pad(msgspec.json.encode(part)) for part in (_Header(alg=_ALGORITHM, typ=_TYPE), claims))
-    return (text + b"." + _pad(key.sign(text))).decode()
+    text = b".".join(
+        write_base64url(msgspec.json.encode(part)) for part in (_Header(alg=_ALGORITHM, typ=_TYPE), claims)
+    )
+    return (text + b"." + write_base64url(key.sign(text))).decode()
 
 
 def check_credential(text: str, device: Did, *, issuers: frozenset[str], now_s: float) -> str:
@@ -96,10 +99,6 @@ def _issuer_key(issuer: Did) -> PublicKey:
     if not isinstance(key, PublicKey) or key.algorithm != "ed25519":
         raise IdentityError(f"{issuer} cannot issue credentials: use a did:key of an Ed25519 key")
     return key
-
-
-def _pad(raw: bytes) -> bytes:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=")
 
 
 def _unpad(text: bytes) -> bytes:

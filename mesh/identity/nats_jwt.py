@@ -18,6 +18,7 @@ from nacl.exceptions import CryptoError
 from nacl.public import Box, PrivateKey, PublicKey
 from nacl.signing import SigningKey
 
+from mesh.base64url import write_base64url
 from mesh.broker.nkey import KeyKind, public_key_of, read_public, secret_of
 from mesh.errors import InvalidCallout
 from streams.rights import BusRights
@@ -130,8 +131,8 @@ class CalloutKeys:
     def _sign(self, claims: dict[str, Any]) -> bytes:
         body = {**claims, "iss": self._issuer_public}
         body["jti"] = base64.b32encode(hashlib.sha256(msgspec.json.encode(body)).digest()).decode().rstrip("=")
-        text = b".".join((_pad(msgspec.json.encode(_HEADER)), _pad(msgspec.json.encode(body))))
-        return text + b"." + _pad(self._issuer.sign(text).signature)
+        text = b".".join((write_base64url(msgspec.json.encode(_HEADER)), write_base64url(msgspec.json.encode(body))))
+        return text + b"." + write_base64url(self._issuer.sign(text).signature)
 
     def _unseal(self, data: bytes, server_key: str) -> bytes:
         if not data.startswith(_SEALED):
@@ -175,10 +176,6 @@ def _user_claims(user_key: str, admission: Admission, now_s: int) -> dict[str, A
         "exp": now_s + int(admission.lasts.total_seconds()),
         "nats": granted,
     }
-
-
-def _pad(raw: bytes) -> bytes:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=")
 
 
 def _unpad(text: bytes) -> bytes:
