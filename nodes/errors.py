@@ -39,3 +39,7 @@ class RequestRefused(EngineError):
         super().__init__(message)
         self.code: RefusalCode = code
         self.message = message
+
+
+class ShardLinkRefused(NodeError):
+    """The other end of a shard group's link is not who it should be, or does not answer."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
     from nodes.engines.conversation import Conversation
+    from nodes.engines.llama_model import Offload
     from nodes.model_file import ModelFile
     from streams.chat import Sampling
     from streams.replica import Replica
@@ -32,7 +33,7 @@ _SLOTS: Final = 1
 class LlamaCppPythonEngine:
     """One model in one llama.cpp context."""
 
-    def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
+    def __init__(self, spec: EngineSpec, on_loading: OnLoading, offload: Offload | None = None) -> None:
         if spec.slots not in (None, _SLOTS):
             raise EngineUnavailable(
                 f"engine llama-cpp-python answers one request at a time and cannot have {spec.slots} slots: leave"
@@ -40,6 +41,7 @@ class LlamaCppPythonEngine:
             )
         self._spec = spec
         self._on_loading = on_loading
+        self._offload = offload
         import_binding("llama_cpp")
         self._lanes = Lanes(_SLOTS)
         self._model: LlamaModel | None = None
@@ -48,8 +50,9 @@ class LlamaCppPythonEngine:
     async def start(self) -> Replica:
         """Load the model and measure it."""
         return await start_with_model(
-            self, "llama-cpp-python", self._spec, _SLOTS, self._load, self._on_loading, on_gpu=has_gpu()
-        )
+            self, "llama-cpp-python", self._spec, _SLOTS, self._load, self._on_loading,
+            on_gpu=self._offload is not None or has_gpu(),
+        )  # fmt: skip
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer; see `nodes.engine.Engine`."""
@@ -75,7 +78,7 @@ class LlamaCppPythonEngine:
 
     def _load(self, model: ModelFile, context_tokens: int) -> None:
         self._plain = PlainText(model.header.markers)
-        self._model = LlamaModel(model.path, context_tokens, self._spec.threads)
+        self._model = LlamaModel(model.path, context_tokens, self._spec.threads, self._offload)
 
     def _answer(self, conversation: Conversation, sampling: Sampling, sink: PieceSink) -> None:
         """Run one request in the lane's thread."""

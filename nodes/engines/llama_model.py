@@ -9,6 +9,8 @@ from collections import deque
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct
+
 from nodes.engines.answer_writer import AnswerWriter
 from nodes.engines.conversation import context_exceeded
 from nodes.engines.host import compute_threads
@@ -49,17 +51,29 @@ _CHATML: Final = (
 )
 
 
+class Offload(Struct, frozen=True, kw_only=True):
+    """Which layers leave the processor of this machine, and whether all weights are mapped into its memory."""
+
+    layers: int = -1
+    """So many of the last ones, the layer that makes words of the rest included; -1: all, where there is a GPU."""
+    shares: tuple[float, ...] | None = None
+    """How they spread over the devices, in their order; None: by the memory that each says to have free."""
+    maps_file: bool = True
+
+
 class LlamaModel:
     """A loaded model. Not thread-safe: one answer after the other."""
 
-    def __init__(self, path: Path, context_tokens: int, threads: int | None) -> None:
+    def __init__(self, path: Path, context_tokens: int, threads: int | None, offload: Offload | None = None) -> None:
         self._api = import_binding("llama_cpp")
         self._context_tokens = context_tokens
         complaints = _quieten(self._api)
         count = compute_threads(threads)
+        away = offload or Offload()
         try:
             self._llama = self._api.Llama(
-                model_path=str(path), n_gpu_layers=-1, n_ctx=context_tokens, n_batch=_BATCH_TOKENS,
+                model_path=str(path), n_gpu_layers=away.layers, tensor_split=away.shares and list(away.shares),
+                use_mmap=away.maps_file, n_ctx=context_tokens, n_batch=_BATCH_TOKENS,
                 n_ubatch=_BATCH_TOKENS, n_threads=count, n_threads_batch=count, flash_attn=_FLASH_ATTENTION,
                 verbose=False,
             )  # fmt: skip
