@@ -9,6 +9,7 @@ import click
 
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.groups.registry import GroupRegistry
 from gateway.projections import ProjectionDesk
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
@@ -75,7 +76,8 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
         feed = RosterFeed(bus, snapshots)
         dispatcher = Dispatcher(bus, feed, settings, retention=mesh.retention, telemetry=telemetry, snapshots=snapshots)
-        parts = (feed, Registry(bus, feed, departures), dispatcher, ProjectionDesk(bus, feed, dispatcher.lives))
+        registries = (Registry(bus, feed, departures), GroupRegistry(bus, feed))
+        parts = (feed, *registries, dispatcher, ProjectionDesk(bus, feed, dispatcher.lives))
         for part in parts:
             await part.start()
         announce_ready(f"{options.name} takes tasks")

@@ -45,8 +45,16 @@ class LoadedModels:
             EngineError: it cannot be loaded, does not fit beside the others, or another model here has its id.
             EngineStuck: an engine that was started in vain does not end.
         """
+        return await self.start(open_engine(spec, on_loading))
+
+    async def start(self, engine: Engine) -> Served:
+        """Start an engine that is open already, and count its model among those that are loaded.
+
+        Raises:
+            EngineError: as `load`.
+            EngineStuck: as `load`.
+        """
         async with self._loading:
-            engine = open_engine(spec, on_loading)
             # From here on ``stop`` knows it: the start may be given up at any moment.
             self._open.append(engine)
             try:

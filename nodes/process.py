@@ -24,6 +24,10 @@ from nodes.errors import EngineUnavailable
 from nodes.loaded_models import LoadedModels
 from nodes.node_id import node_id
 from nodes.pauses import jittered_s
+from nodes.serving import Serving
+from nodes.shards.link_self import link_self
+from nodes.shards.role import ShardRole, ShardSite
+from nodes.shards.settings import ShardSettings
 from nodes.status import StatusReporter
 from nodes.worker import Worker
 from streams import subjects
@@ -54,7 +58,13 @@ _STEPS: Final = {
 class NodeProcess:
     """One node. ``run`` serves until it is asked to stop."""
 
-    def __init__(self, settings: NodeSettings, mesh: MeshSettings, on_fraction: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        mesh: MeshSettings,
+        on_fraction: Callable[[float], None],
+        shards: ShardSettings | None = None,
+    ) -> None:
         """Prepare; ``on_fraction`` is told how much of the model is loaded, 0 to 1.
 
         Raises:
@@ -62,6 +72,7 @@ class NodeProcess:
             CredentialsError: if this device's key, or its credential, cannot be read or made.
         """
         self._settings = settings
+        self._shards = shards or ShardSettings()
         self._on_fraction = on_fraction
         self.node: Token = node_id(settings.id, mesh.data_dir, instance=settings.instance)
         self._telemetry = open_telemetry("ig3-node", otlp_endpoint=mesh.otlp_endpoint)
@@ -81,6 +92,7 @@ class NodeProcess:
             own = open_key(given, settings.device_passphrase_file)
         self._did = own.did
         self._sign = partial(sign_chunks, own.did, own.key)
+        self._link_self = partial(link_self, self.node, own.did, own.key)
         credential = None if settings.device_credential is None else read_credential(settings.device_credential)
         return DeviceLogin(own.did, own.key, self.node, credential=credential)
 
@@ -107,6 +119,8 @@ class NodeProcess:
         specs = self._settings.engine_specs
         for number, spec in enumerate(specs):
             await models.load(spec, partial(self._on_loading, number, len(specs)))
+        if not specs:
+            self._on_fraction(1.0)
         return True
 
     async def _connect(self) -> Link:
@@ -130,11 +144,14 @@ class NodeProcess:
 
     async def _serve(self, link: Link, models: LoadedModels, stop: asyncio.Event) -> None:
         worker = Worker(link, self.node, models.served, self._telemetry, sign=self._sign)
-        reporter = StatusReporter(link, self.node, worker, self._settings.heartbeat)
         announcer = Announcer(link, self.node, worker.replicas)
+        serving = Serving(models, worker, announcer, self._settings.drain)
+        shards = ShardRole(ShardSite(link, self.node, self._link_self, worker, serving), self._shards)
+        reporter = StatusReporter(link, self.node, worker, self._settings.heartbeat, lambda: shards.lends_bytes)
         await worker.listen()
         await announcer.listen()
         await reporter.start()
+        await shards.start(self._settings.engine_spec, reporter.changed)
         ready = asyncio.create_task(self._say_ready(announcer, worker.replicas))
         try:
             broken = await unless(stop, _until_broken(announcer, worker))
@@ -142,6 +159,7 @@ class NodeProcess:
             log.info("stopping; running answers have %s", drain)
             await worker.drain(drain)
             await announcer.withdraw()
+            await shards.stop()
         finally:
             ready.cancel()
             reporter.stop()
@@ -151,7 +169,8 @@ class NodeProcess:
     async def _say_ready(self, announcer: Announcer, replicas: tuple[Replica, ...]) -> None:
         await announcer.accepted()
         models = tuple(replica.model for replica in replicas)
-        announce_ready(f"as {self.node}: {'; '.join(map(_in_words, replicas))}", models=models)
+        served = "; ".join(map(_in_words, replicas)) or "no model of its own"
+        announce_ready(f"as {self.node}: {served}", models=models)
 
     def _on_loading(self, before: int, models: int, loading: Loading) -> None:
         fraction = (before + loading.fraction) / models

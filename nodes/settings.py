@@ -10,6 +10,9 @@ from msgspec import Meta, Struct
 
 from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, SyntheticKind
 
+NO_MODEL: Final = "none"
+"""What ``--model`` says where a node only lends memory, or serves by a shard group."""
+
 _LONGEST_HEARTBEAT: Final = timedelta(minutes=10)
 """What the status message takes."""
 
@@ -52,7 +55,7 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             min_length=1,
             max_length=64,
             description="A built-in model, or the path of a GGUF file; several, with commas or each with the flag, are"
-            " served side by side.",
+            " served side by side. none: no model of its own.",
             examples=["ID|FILE.gguf"],
         ),
     ] = (DEFAULT_MODEL,)
@@ -117,6 +120,8 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     @property
     def engine_specs(self) -> tuple[EngineSpec, ...]:
         """What each engine needs of this, in the order of the models."""
+        if self.model == (NO_MODEL,):
+            return ()
         names = self.model_id or (None,) * len(self.model)
         return tuple(self.engine_spec(model, name) for model, name in zip(self.model, names, strict=True))
 

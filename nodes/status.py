@@ -17,6 +17,7 @@ from streams.messages import NodeStatus
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable
 
     from mesh.bus.link import Link
     from nodes.worker import Worker
@@ -36,14 +37,17 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 class StatusReporter:
     """Sends ``NodeStatus`` soon after each change, once more when there is a rate, and at least each ``interval``."""
 
-    def __init__(self, link: Link, node: Token, worker: Worker, interval: timedelta) -> None:
-        """Report on ``worker``; ``start`` begins."""
+    def __init__(
+        self, link: Link, node: Token, worker: Worker, interval: timedelta, lends: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Report on ``worker``, and what the node ``lends`` to shard groups; ``start`` begins."""
         worker.watch(self.changed)
         self._link = link
         self._node = node
         self._subject = subjects.status(node)
         self._worker = worker
         self._interval_s = interval.total_seconds()
+        self._lends = lends
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.Handle | None = None
         self._due = float("inf")
@@ -93,6 +97,7 @@ class StatusReporter:
             memory_bytes=resident_bytes(),
             draining=self._worker.draining,
             process=self._process,
+            lends_bytes=self._lends(),
         )
         self._link.send(self._subject, encode(report))
 

@@ -9,54 +9,13 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from msgspec import Struct
-
 from streams import events, messages, subjects, topology
+from streams.channel import Channel, Kinds, Reply, Sender
 from streams.subjects import TaskKey
 from streams.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-Role = Literal["user", "node", "service", "broker"]
-"""Who takes part: clients of an account, devices, the mesh's own processes, and the broker, which sends on."""
-
-Kinds = tuple[type[Any], ...]
-
-
-class Sender(Struct, frozen=True):
-    """Who sends on a channel, and which of its messages."""
-
-    role: Role
-    kinds: Kinds
-
-
-class Reply(Struct, frozen=True):
-    """Where a request is answered, and by what."""
-
-    channel: str
-    kinds: Kinds
-
-
-class Channel(Struct, frozen=True, kw_only=True):
-    """One family of subjects. ``stream`` is what stores it; None where a message that nobody hears is gone."""
-
-    name: str
-    address: str
-    account: topology.Account
-    description: str
-    senders: tuple[Sender, ...]
-    receivers: tuple[Role, ...]
-    stream: str | None = None
-    reply: Reply | None = None
-    takes_json: bool = False
-    """Whether a body may be JSON, said by the header ``Content-Type: application/json``."""
-
-    @property
-    def kinds(self) -> Kinds:
-        """All that may be sent here."""
-        return tuple(kind for sender in self.senders for kind in sender.kinds)
-
 
 PARAMETERS: Final[dict[str, str]] = {
     "class": "Urgency; each class is served on its own.",
@@ -65,6 +24,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "task": "The task id: a UUIDv7 in 32 lower-case hex digits.",
     "writer": "A node id, or `mesh` for markers of services.",
     "node": "The id of a device.",
+    "group": "The id of a shard group.",
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
     "digest": "SHA-256 of an idempotency key, or of the nonce of a sign-in, in hex.",
@@ -80,6 +40,7 @@ _ACCOUNT: Final = Token("some-account")
 _NODE: Final = Token("some-node")
 _WRITER: Final = Token("some-writer")
 _MODEL: Final = Token("some-model")
+_GROUP: Final = Token("some-group")
 _DIGEST: Final = Token("some-digest")
 _DISPATCHER: Final = Token("some-dispatcher")
 _SERVER: Final = Token("some-server")
@@ -94,6 +55,7 @@ _VARIABLE: Final[dict[str, str]] = {
     _NODE: "node",
     _MODEL: "model",
     "lost": "kind",
+    _GROUP: "group",
     _DIGEST: "digest",
     _DISPATCHER: "dispatcher",
     _SERVER: "server",
@@ -115,6 +77,7 @@ _UNREADABLE: Final[Kinds] = (events.SubmissionUnreadable,)
 _MODEL_EVENTS: Final[Kinds] = (events.ModelAnnounced, events.ModelWithdrawn)
 _DEVICE_EVENTS: Final[Kinds] = get_args(events.DeviceEvent)
 _ACCESS_EVENTS: Final[Kinds] = get_args(events.AccessEvent)
+_GROUP_REQUESTS: Final[Kinds] = (messages.GroupWanted, messages.GroupIsReady, messages.GroupIsOver)
 
 
 def _address(subject: str) -> str:
@@ -207,6 +170,15 @@ def _kept() -> tuple[Channel, ...]:
             senders=(Sender("service", _DEVICE_EVENTS),),
             receivers=("service",),
             stream=topology.DEVICES,
+        ),
+        Channel(
+            name="groups",
+            address=_address(subjects.group(_GROUP)),
+            account="CORE",
+            description=_doc(subjects.group),
+            senders=(Sender("service", get_args(events.GroupEvent)),),
+            receivers=("service",),
+            stream=topology.GROUPS,
         ),
         Channel(
             name="access",
@@ -353,14 +325,47 @@ def _passing() -> tuple[Channel, ...]:
     )
 
 
+def _of_groups() -> tuple[Channel, ...]:
+    return (
+        Channel(
+            name="group_orders",
+            address=_address(subjects.node_inbox(_NODE, "group")),
+            account="EDGE",
+            description="Where a node is asked into a shard group, and told that it is over.",
+            senders=(Sender("service", (messages.GroupInvite, messages.GroupDismissed)),),
+            receivers=("node",),
+            reply=Reply("service_inbox", (messages.GroupJoins,)),
+        ),
+        Channel(
+            name="group",
+            address=_address(subjects.node_api(_NODE, "group")),
+            account="EDGE",
+            description="Where a node asks for a shard group, and says what becomes of one.",
+            senders=(Sender("node", _GROUP_REQUESTS),),
+            receivers=("service",),
+            reply=Reply("node_inbox", (messages.GroupAnswer, messages.Refusal)),
+        ),
+    )
+
+
 def _inboxes() -> tuple[Channel, ...]:
     return (
+        Channel(
+            name="service_inbox",
+            address="_INBOX.svc.{reply}",
+            account="EDGE",
+            description="Where services receive replies; a node is lent the right to answer there with each question.",
+            senders=(Sender("node", (messages.GroupJoins,)),),
+            receivers=("service",),
+        ),
         Channel(
             name="node_inbox",
             address=_address(f"{subjects.node_inbox_prefix(_NODE)}.{{reply}}"),
             account="EDGE",
             description=_doc(subjects.node_inbox_prefix),
-            senders=(Sender("service", (messages.Announced, messages.Standing, messages.Refusal)),),
+            senders=(
+                Sender("service", (messages.Announced, messages.Standing, messages.GroupAnswer, messages.Refusal)),
+            ),
             receivers=("node",),
         ),
         Channel(
@@ -375,5 +380,13 @@ def _inboxes() -> tuple[Channel, ...]:
     )
 
 
-CHANNELS: Final[tuple[Channel, ...]] = (*_stored(), *_kept(), *_states(), *_sent_on(), *_passing(), *_inboxes())
+CHANNELS: Final[tuple[Channel, ...]] = (
+    *_stored(),
+    *_kept(),
+    *_states(),
+    *_sent_on(),
+    *_passing(),
+    *_of_groups(),
+    *_inboxes(),
+)
 """Every channel of the mesh."""

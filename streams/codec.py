@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 import msgspec
 
 from streams.errors import NewerEvent, UndecodableEvent
-from streams.events import CATALOGUE, AccessEvent, DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
+from streams.events import CATALOGUE, AccessEvent, DeadEvent, DeviceEvent, EndEvent, GroupEvent, ModelEvent, TaskEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +118,9 @@ decode_model_event: Final[Callable[[bytes], ModelEvent]] = _union_decoder(ModelE
 
 decode_device_event: Final[Callable[[bytes], DeviceEvent]] = _union_decoder(DeviceEvent)
 """Read what DEVICES holds."""
+
+decode_group_event: Final[Callable[[bytes], GroupEvent]] = _union_decoder(GroupEvent)
+"""Read what GROUPS holds."""
 
 decode_dead_event: Final[Callable[[bytes], DeadEvent]] = _union_decoder(DeadEvent)
 """Read what DEAD holds."""

@@ -38,6 +38,7 @@ from streams.device_events import (
     DeviceVerified,
 )
 from streams.event import Event
+from streams.group_events import GroupDissolved, GroupEvent, GroupJoined, GroupProposed, GroupReady
 from streams.model_events import ModelAnnounced, ModelEvent, ModelWithdrawn
 
 Counter = Annotated[int, Meta(ge=1)]
@@ -351,6 +352,7 @@ AnyEvent = (
     | DeviceEvent
     | AccessEvent
     | NonceSpent
+    | GroupEvent
 )
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
@@ -389,5 +391,6 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountClosed,
     AccountErased,
     NonceSpent,
+    *(GroupProposed, GroupJoined, GroupReady, GroupDissolved),
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

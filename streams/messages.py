@@ -12,9 +12,19 @@ from msgspec import Meta, Raw, Struct
 
 from streams.chat import Count, Message, Sampling
 from streams.events import Attempt, ChunkSignature, Seam
+from streams.group_messages import (
+    GroupAnswer,
+    GroupDismissed,
+    GroupInvite,
+    GroupIsOver,
+    GroupIsReady,
+    GroupJoins,
+    GroupWanted,
+)
 from streams.limits import RateState, StreamHolder
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
+from streams.wire import Wire
 
 __all__ = [
     "ALL_MESSAGES",
@@ -42,12 +52,9 @@ __all__ = [
     "StoreRequest",
     "StoreStatus",
     "StoredEvent",
+    "Wire",
     "is_about",
 ]
-
-
-class Wire(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Root of all messages."""
 
 
 # --- dispatcher -> node: node.<node>.assign, node.<node>.stop ----------------------------------------------------
@@ -122,6 +129,8 @@ class NodeStatus(Wire, frozen=True, kw_only=True, tag="node.status.v1"):
     draining: bool = False
     process: str = ""
     """Another one after each start of the node: what it was given before is gone."""
+    lends_bytes: Count = 0
+    """Memory that a shard group may have of it; 0 while one has."""
 
 
 class Announce(Wire, frozen=True, kw_only=True, tag="node.announce.v1"):
@@ -355,5 +364,12 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     LimitState,
     ProjectionRequest,
     Projections,
+    GroupWanted,
+    GroupIsReady,
+    GroupIsOver,
+    GroupAnswer,
+    GroupInvite,
+    GroupJoins,
+    GroupDismissed,
 )
 """Every message there is, for the AsyncAPI document."""

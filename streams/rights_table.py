@@ -107,6 +107,7 @@ def _of_facts() -> Iterator[Row]:
         "dead tasks": subjects.dead(key),
         "models": subjects.model(NODE, "model"),
         "devices": subjects.device(NODE, "admitted"),
+        "shard groups": subjects.group(Token("0")),
         "money": f"billing.{ACCOUNT}",
         "idempotency keys": subjects.request_key(ACCOUNT, Token("0")),
     }

@@ -140,6 +140,14 @@ def device(node: Token, kind: DeviceKind) -> str:
     return f"devices.{node}.{kind}"
 
 
+def group(name: Token) -> str:
+    """Where events about a shard group stand."""
+    return f"groups.{name}"
+
+
+GROUPS_ALL: Final = "groups.*"
+
+
 # --- core NATS ---------------------------------------------------------------------------------------------------
 
 
@@ -151,7 +159,7 @@ def status(node: Token) -> str:
 STATUS_ALL: Final = "status.*"
 
 
-def node_inbox(node: Token, verb: Literal["assign", "stop", "registry", "report"]) -> str:
+def node_inbox(node: Token, verb: Literal["assign", "stop", "registry", "report", "group"]) -> str:
     """Where a node is told something."""
     return f"node.{node}.{verb}"
 
@@ -177,7 +185,7 @@ def node_inbox_all(node: Token) -> str:
     return f"node.{node}.>"
 
 
-NodeVerb = Literal["announce", "ask", "finished", "refused"]
+NodeVerb = Literal["announce", "ask", "finished", "refused", "group"]
 UserVerb = Literal["events", "cancel", "store"]
 NODE_VERBS: Final[tuple[NodeVerb, ...]] = get_args(NodeVerb)
 USER_VERBS: Final[tuple[UserVerb, ...]] = get_args(UserVerb)
@@ -308,6 +316,19 @@ def parse_access(subject: str) -> Token:
             return _part(subject, account)
         case _:
             raise InvalidSubject(f"{subject!r} is not access.<account>")
+
+
+def parse_group(subject: str) -> Token:
+    """Return the group that a ``groups.…`` subject names.
+
+    Raises:
+        InvalidSubject: if it is of another shape.
+    """
+    match subject.split("."):
+        case ["groups", name]:
+            return _part(subject, name)
+        case _:
+            raise InvalidSubject(f"{subject!r} is not groups.<group>")
 
 
 def parse_call(subject: str) -> NodeCall:

@@ -11,6 +11,7 @@ from typing import Self
 
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.groups.registry import GroupRegistry
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
 from gateway.user_api import UserApi
@@ -67,12 +68,14 @@ class RunningDispatcher:
     bus: Bus
     feed: RosterFeed
     registry: Registry
+    groups: GroupRegistry
     departures: Departures
     dispatcher: Dispatcher
 
     async def stop(self) -> None:
         """Stop in good order."""
         await self.dispatcher.stop()
+        await self.groups.stop()
         await self.registry.stop()
         await self.feed.stop()
         await self.departures.close()
@@ -158,12 +161,16 @@ class InProcessMesh:
         departures = await self._departures(name)
         registry = Registry(bus, feed, departures)
         await registry.start()
+        groups = GroupRegistry(bus, feed)
+        await groups.start()
         chosen = {"known_models": ("synthetic", "promised"), **settings}
         dispatcher = Dispatcher(
             bus, feed, DispatcherSettings(**chosen), retention=timedelta(days=1), telemetry=self.telemetry
         )
         await dispatcher.start()
-        running = RunningDispatcher(bus=bus, feed=feed, registry=registry, departures=departures, dispatcher=dispatcher)
+        running = RunningDispatcher(
+            bus=bus, feed=feed, registry=registry, groups=groups, departures=departures, dispatcher=dispatcher
+        )
         self.stack.push_async_callback(running.stop)
         return running
 

@@ -5,6 +5,8 @@ Only the subject's own key counts, as in ``mesh.identity.subject_proof``: who ch
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 from typing import TYPE_CHECKING, Final, get_args
 
@@ -32,10 +34,10 @@ def sign_link(did: Did, key: SigningKey, node: str, certificate: bytes) -> LinkI
     return LinkIdentity(
         node=node,
         did=did.text,
-        certificate=certificate,
+        certificate_base64=_text(certificate),
         algorithm=proof.algorithm,
-        signature=proof.signature,
-        public_key=proof.public_key,
+        signature_base64=_text(proof.signature),
+        public_key_base64=None if proof.public_key is None else _text(proof.public_key),
     )
 
 
@@ -44,12 +46,19 @@ def is_bound(identity: LinkIdentity) -> bool:
     algorithm = _ALGORITHMS.get(identity.algorithm)
     if algorithm is None:
         return False
-    proof = Proof(algorithm=algorithm, public_key=identity.public_key, signature=identity.signature)
+    stated = identity.public_key_base64
     try:
         subject = parse_did(identity.did)
-    except InvalidDid:
+        signature = base64.b64decode(identity.signature_base64, validate=True)
+        public_key = None if stated is None else base64.b64decode(stated, validate=True)
+    except (InvalidDid, binascii.Error, ValueError):
         return False
+    proof = Proof(algorithm=algorithm, public_key=public_key, signature=signature)
     return subject_signed(subject, proof, _message(identity.node, identity.certificate))
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
 
 
 def _message(node: str, certificate: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """The certificate that a node shows on the links of shard groups: made at its start, kept in memory alone.
 
 It signs itself, and no authority is asked: the other side is told byte by byte whom to expect, by the registry, and the
-device's own key has signed for those bytes (``nodes.shards.link_identity``). So all that X.509 has to carry is a key.
+device's own key has signed for those bytes (``mesh.identity.link_proof``). So all that X.509 has to carry is a key.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LinkCertificate(NamedTuple):
 
     def __repr__(self) -> str:
         """Name the certificate alone: values end up in logs."""
-        return f"LinkCertificate({fingerprint(self.der)})"
+        return f"LinkCertificate({hashlib.sha256(self.der).hexdigest()})"
 
 
 def make_certificate(name: str) -> LinkCertificate:
@@ -63,11 +63,6 @@ def make_certificate(name: str) -> LinkCertificate:
     signature = key.sign(body).signature
     der = _der(_SEQUENCE, body + _ED25519 + _der(_BIT_STRING, b"\0" + signature))
     return LinkCertificate(der, _PKCS8 + bytes(key))
-
-
-def fingerprint(der: bytes) -> str:
-    """Return the SHA-256 of a certificate, in hex: what events name it by."""
-    return hashlib.sha256(der).hexdigest()
 
 
 def member_context(own: LinkCertificate, leader: bytes) -> ssl.SSLContext:

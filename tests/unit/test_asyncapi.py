@@ -137,7 +137,7 @@ def test_addresses_are_those_of_the_builders() -> None:
     addresses = {channel.name: channel.address for channel in CHANNELS}
     key, node = TaskKey(Token("acme"), new_task_id()), Token("node-a")
     said = {"class": "batch", "bucket": key.task[-1], "task": key.task, "node": node, "writer": node, "kind": "lost"}
-    said |= {"account": key.account, "model": "m"}
+    said |= {"account": key.account, "model": "m", "group": "g1"}
     built = {
         "submitted": subjects.submitted("batch", key),
         "results": subjects.result(key, node),
@@ -146,6 +146,7 @@ def test_addresses_are_those_of_the_builders() -> None:
         "settled": subjects.settled(key),
         "models": subjects.model(node, "m"),
         "devices": subjects.device(node, "lost"),
+        "groups": subjects.group(Token("g1")),
         "assign": subjects.node_inbox(node, "assign"),
         "status": subjects.status(node),
         "ask": subjects.node_api(node, "ask"),

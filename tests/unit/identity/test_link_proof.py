@@ -18,10 +18,12 @@ def test_the_holder_of_the_did_signs_for_its_certificate(algorithm: Algorithm) -
     stranger = did_key(SigningKey.generate(algorithm).public).text
     for forged in (
         replace(identity, node="node-b"),
-        replace(identity, certificate=b"another"),
+        replace(identity, certificate_base64="AAAA"),
+        replace(identity, certificate_base64="no base64"),
         replace(identity, did=stranger),
         replace(identity, did="nonsense"),
         replace(identity, algorithm="none"),
-        replace(identity, signature=identity.signature[:-2]),
+        replace(identity, signature_base64=identity.signature_base64[:-4]),
+        replace(identity, signature_base64="no base64"),
     ):
         assert not is_bound(forged)
