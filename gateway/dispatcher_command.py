@@ -9,7 +9,7 @@ import click
 
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
-from gateway.projections import ProjectionDesk
+from gateway.projections import projection_desk
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
 from mesh.broker.credentials import Credentials
@@ -75,7 +75,8 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
         feed = RosterFeed(bus, snapshots)
         dispatcher = Dispatcher(bus, feed, settings, retention=mesh.retention, telemetry=telemetry, snapshots=snapshots)
-        parts = (feed, Registry(bus, feed, departures), dispatcher, ProjectionDesk(bus, feed, dispatcher.lives))
+        desk = projection_desk(bus, feed, dispatcher.lives, folds=(dispatcher.devices.told,))
+        parts = (feed, Registry(bus, feed, departures), dispatcher, desk)
         for part in parts:
             await part.start()
         announce_ready(f"{options.name} takes tasks")

@@ -86,10 +86,10 @@ class Dispatcher:
         self._feed = feed
         self._settings = settings
         self._retention = retention
-        self._devices = DeviceLog(bus.core, snapshots)
-        self._regards = Regards(bus.core, self._devices, snapshots)
-        spots = SpotChecks(bus, feed, self._devices, settings.spot_checks)
-        self._checks = Checks(ResultCheck(self._devices), spots)
+        self.devices = DeviceLog(bus.core, snapshots)
+        self._regards = Regards(bus.core, self.devices, snapshots)
+        spots = SpotChecks(bus, feed, self.devices, settings.spot_checks)
+        self._checks = Checks(ResultCheck(self.devices), spots)
         self._placer = Placer(feed, self._regards.of)
         self._reports = NodeReports(bus, self.lives, self.name)
         self._cancelling = Cancelling(bus, self.lives)
@@ -110,7 +110,7 @@ class Dispatcher:
         Raises:
             BusError: if the log of devices cannot be read.
         """
-        await self._devices.start()
+        await self.devices.start()
         self._regards.start()
         await self._reports.start()
         await self._cancelling.start()
@@ -138,7 +138,7 @@ class Dispatcher:
         self._placer.stop()
         await self._checks.spots.stop()
         await self._regards.stop()
-        await self._devices.stop()
+        await self.devices.stop()
 
     def _take(self, work: Work) -> None:
         try:
