@@ -9,12 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from gateway.dispatcher.entrance import Entrance
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.groups.registry import GroupRegistry
+from gateway.limits.open_limiter import open_limiter
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
+from gateway.settings import GatewaySettings
 from gateway.user_api import UserApi
+from mesh.access.feed import AccessFeed
+from mesh.access.session_keys import SessionKeys
 from mesh.broker.files import BrokerOptions
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.answer import Step, follow
@@ -67,6 +72,7 @@ class RunningDispatcher:
 
     bus: Bus
     feed: RosterFeed
+    access: AccessFeed
     registry: Registry
     groups: GroupRegistry
     departures: Departures
@@ -77,6 +83,7 @@ class RunningDispatcher:
         await self.dispatcher.stop()
         await self.groups.stop()
         await self.registry.stop()
+        await self.access.stop()
         await self.feed.stop()
         await self.departures.close()
         await self.bus.close()
@@ -153,8 +160,10 @@ class InProcessMesh:
         self.stack.push_async_callback(departures.close)
         return departures
 
-    async def add_dispatcher(self, name: str = "d1", **settings: object) -> RunningDispatcher:
-        """Start a dispatcher with a registry."""
+    async def add_dispatcher(
+        self, name: str = "d1", *, gateway: GatewaySettings | None = None, **settings: object
+    ) -> RunningDispatcher:
+        """Start a dispatcher with a registry; ``gateway`` says what is limited for tasks that come by themselves."""
         bus = await self.new_bus(name)
         feed = RosterFeed(bus)
         await feed.start()
@@ -164,12 +173,27 @@ class InProcessMesh:
         groups = GroupRegistry(bus, feed)
         await groups.start()
         chosen = {"known_models": ("synthetic", "promised"), **settings}
+        limits, access = gateway or GatewaySettings(), AccessFeed(bus.core)
+        await access.start()
+        sessions = SessionKeys.load_or_create(self.folder)
+        entrance = Entrance(access, open_limiter(bus.core, limits), sessions, answer_tokens=limits.answer_tokens)
         dispatcher = Dispatcher(
-            bus, feed, DispatcherSettings(**chosen), retention=timedelta(days=1), telemetry=self.telemetry
+            bus,
+            feed,
+            DispatcherSettings(**chosen),
+            entrance=entrance,
+            retention=timedelta(days=1),
+            telemetry=self.telemetry,
         )
         await dispatcher.start()
         running = RunningDispatcher(
-            bus=bus, feed=feed, registry=registry, groups=groups, departures=departures, dispatcher=dispatcher
+            bus=bus,
+            feed=feed,
+            access=access,
+            registry=registry,
+            groups=groups,
+            departures=departures,
+            dispatcher=dispatcher,
         )
         self.stack.push_async_callback(running.stop)
         return running

@@ -24,7 +24,9 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 TOKENS = 96
 PORT = 7300
-HUB, LEADER, A, B = "10.213.77.1", "10.213.77.2", "10.213.77.3", "10.213.77.4"
+NET = f"10.{200 + os.getpid() % 50}.{os.getpid() // 50 % 250}"
+"""Another one for each process that runs these tests at a time."""
+HUB, LEADER, A, B = (f"{NET}.{host}" for host in (1, 2, 3, 4))
 TAG = f"ig{os.getpid() % 100_000}"
 
 
