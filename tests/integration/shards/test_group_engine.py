@@ -12,6 +12,7 @@ import pytest_asyncio
 from mesh.config.address import Address
 from nodes.engine import Engine, EngineLoad, EngineSpec, Generate
 from nodes.engines import open_engine
+from nodes.engines.llama_model import Offload
 from nodes.errors import EngineUnavailable, RequestRefused
 from nodes.model_file import find_model
 from nodes.shards.certificate import make_certificate
@@ -117,6 +118,22 @@ async def test_a_request_that_no_engine_takes_is_refused_with_its_code(group: Gr
     with pytest.raises(RequestRefused) as refused:
         await answer(group.engine, endless)
     assert refused.value.code == "context_length_exceeded"
+
+
+async def test_a_member_gives_no_more_memory_than_it_lends_and_survives_being_asked_for_more() -> None:
+    async with AsyncExitStack() as stack:
+        server = await RpcServer.start(threads=1, lent_bytes=40 * MIB)
+        stack.push_async_callback(server.stop)
+        own, shown = make_certificate("leader"), make_certificate("member")
+        door = MemberLink(server, shown, own.der)
+        stack.push_async_callback(door.close)
+        link = LeaderLink(await door.open(Address("127.0.0.1", 0)), own, shown.der)
+        stack.push_async_callback(link.close)
+        greedy = GroupEngine(SPEC, Offload(layers=31, shares=(1.0,), maps_file=False), [link], lambda _: None)
+        stack.push_async_callback(greedy.stop)
+        with pytest.raises(EngineUnavailable, match="could not load"):
+            await greedy.start()
+        (await server.connect()).close()
 
 
 async def test_a_member_that_dies_ends_the_answers_and_the_engine_but_not_this_process(group: Group) -> None:
