@@ -63,6 +63,10 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         SignUp,
         Meta(description="Whether whoever signs in and belongs to no account gets one, or only members sign in."),
     ] = "closed"
+    session_limit: Annotated[
+        timedelta,
+        Meta(description="How long a sign-in may be renewed, a quarter of an hour at a time; then one signs in again."),
+    ] = timedelta(hours=12)
     sign_in_domains: Annotated[
         tuple[str, ...],
         Meta(description="Domains (HOST or HOST:PORT) for which wallets may sign in; none: the gateway's own names."),

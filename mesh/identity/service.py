@@ -20,6 +20,7 @@ from mesh.identity.device_log import DeviceLog
 from mesh.identity.gatekeeper import Gatekeeper, connection_name
 from mesh.identity.nats_jwt import CalloutKeys
 from mesh.identity.people import BusPeople
+from mesh.identity.people_watch import PeopleWatch
 from mesh.identity.slowdown import Patience
 from mesh.tls.contexts import ClientTls
 
@@ -84,7 +85,7 @@ class IdentityService:
             shut_out = [device for device in devices.devices.all() if device.is_shut_out]
             if shut_out:
                 self._connections.cut_soon(frozenset(connection_name(device.node) for device in shut_out))
-            gatekeeper = self._make_gatekeeper(devices, await self._people(stack, core))
+            gatekeeper = self._make_gatekeeper(devices, await self._people(stack, core, self._connections))
             keys = CalloutKeys(credentials.issuer, credentials.sealed)
             callout = Callout(auth, keys, gatekeeper, patience=self._options.patience)
             await callout.start()
@@ -96,17 +97,15 @@ class IdentityService:
         """Answer what is under way, and disconnect."""
         await self._stack.aclose()
 
-    async def _people(self, stack: AsyncExitStack, core: Link) -> BusPeople:
+    async def _people(self, stack: AsyncExitStack, core: Link, connections: Connections) -> BusPeople:
         access = AccessFeed(core, self._snapshots)
         await access.start()
         stack.push_async_callback(access.stop)
-        people = BusPeople(CredentialsCheck(access, self._options.sessions))
-
-        def on_access() -> None:
-            if self._connections is not None and (gone := people.no_longer_good()):
-                self._connections.cut_soon(gone)
-
-        stack.callback(access.subscribe(on_access))
+        people = BusPeople(CredentialsCheck(access, self._options.sessions), access.access)
+        watch = PeopleWatch(access, people, self._options.sessions, connections)
+        stack.callback(access.subscribe(watch.look))
+        stack.push_async_callback(watch.stop)
+        watch.start()
         return people
 
     def _on_device(self, device: Device) -> None:
