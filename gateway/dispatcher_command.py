@@ -11,7 +11,7 @@ from gateway.dispatcher.entrance import Entrance
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.limits.open_limiter import open_limiter
-from gateway.projections import ProjectionDesk
+from gateway.projections import projection_desk
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
@@ -94,7 +94,7 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, limits: Gatewa
             telemetry=telemetry,
             snapshots=snapshots,
         )
-        desk = ProjectionDesk(bus, feed, dispatcher.lives)
+        desk = projection_desk(bus, feed, dispatcher.lives, folds=(dispatcher.devices.told, access.told))
         parts = (feed, access, Registry(bus, feed, departures), dispatcher, desk)
         for part in parts:
             await part.start()

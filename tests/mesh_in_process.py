@@ -34,8 +34,9 @@ from mesh.telemetry.telemetry import Telemetry
 from nodes.announce import Announcer
 from nodes.engine import EngineSpec, SyntheticKind
 from nodes.engines import open_engine
+from nodes.loaded_models import Served
 from nodes.status import StatusReporter
-from nodes.worker import Served, Worker
+from nodes.worker import Worker
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.codec import encode

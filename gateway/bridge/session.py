@@ -30,6 +30,7 @@ from gateway.bridge.topics import RequestRefused, task_key
 from gateway.bridge.wire import Encoded, UnreadableFrame, read_frame
 from gateway.limits.ticket import LimitReached
 from mesh.errors import BusError, CredentialRefused, WrittenByNewer
+from mesh.redaction import hide_secrets
 from streams.clock import now_ms
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Session:
 
     def _on_bad_frame(self, error: UnreadableFrame) -> None:
         self._bad_frames += 1
-        self._tell(ErrorFrame(code="bad_frame", message=str(error)))
+        self._tell(ErrorFrame(code="bad_frame", message=hide_secrets(str(error))))
         if self._bad_frames > BAD_FRAMES_ALLOWED:
             self.end(close_codes.BAD_FRAMES)
 
@@ -257,7 +258,7 @@ class Session:
 def _refusal(frame: ClientFrame, code: str, error: Exception) -> ErrorFrame:
     return ErrorFrame(
         code=code,
-        message=str(error),
+        message=hide_secrets(str(error)),
         id=frame.id,
         topic=frame.topic if isinstance(frame, Subscribe | Unsubscribe) else None,
         task=None if isinstance(frame, Ping | Authenticate) else frame.task,

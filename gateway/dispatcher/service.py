@@ -89,10 +89,10 @@ class Dispatcher:
         self._settings = settings
         self._entrance = entrance
         self._retention = retention
-        self._devices = DeviceLog(bus.core, snapshots)
-        self._regards = Regards(bus.core, self._devices, snapshots)
-        spots = SpotChecks(bus, feed, self._devices, settings.spot_checks)
-        self._checks = Checks(ResultCheck(self._devices), spots)
+        self.devices = DeviceLog(bus.core, snapshots)
+        self._regards = Regards(bus.core, self.devices, snapshots)
+        spots = SpotChecks(bus, feed, self.devices, settings.spot_checks)
+        self._checks = Checks(ResultCheck(self.devices), spots)
         self._placer = Placer(feed, self._regards.of)
         self._reports = NodeReports(bus, self.lives, self.name)
         self._cancelling = Cancelling(bus, self.lives)
@@ -113,7 +113,7 @@ class Dispatcher:
         Raises:
             BusError: if the log of devices cannot be read.
         """
-        await self._devices.start()
+        await self.devices.start()
         await self._entrance.start()
         self._regards.start()
         await self._reports.start()
@@ -143,7 +143,7 @@ class Dispatcher:
         await self._checks.spots.stop()
         await self._regards.stop()
         await self._entrance.stop()
-        await self._devices.stop()
+        await self.devices.stop()
 
     def _take(self, work: Work) -> None:
         try:

@@ -10,6 +10,7 @@ from mesh.access.ended_sessions import SESSION_SUBJECTS, EndedSessions
 from mesh.access.log import ACCESS_SUBJECTS, AccessLog
 from mesh.errors import BusError
 from mesh.history.checkpoint import Checkpoint
+from mesh.history.projection_desk import fold_digest
 from mesh.history.stream_facts import stream_facts
 from mesh.history.tail import StreamTail
 from streams.access import Access
@@ -18,6 +19,7 @@ from streams.topology import ACCESS, SESSIONS
 if TYPE_CHECKING:
     from mesh.bus.link import Link
     from mesh.history.snapshots import SnapshotStore
+    from streams.messages import FoldDigest
 
 LOOK_EVERY_S: Final = 0.25
 """How often strangers may make this process look for news: a wrong key costs the broker no more than this."""
@@ -67,6 +69,10 @@ class AccessFeed:
     def losses(self) -> int:
         """How often somebody has lost something, or signed out, as far as this process has seen."""
         return self.access.losses + self.ended.count
+
+    def told(self) -> FoldDigest:
+        """Return what the log adds up to here, for whoever verifies it."""
+        return fold_digest(self._log, self._tail.position)
 
     async def reach(self, sequence: int) -> None:
         """Read on until the event at ``sequence`` is in the fold.
