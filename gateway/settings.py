@@ -85,6 +85,14 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     http_idle_timeout: Annotated[
         timedelta, Meta(description="After how long a connection without a whole request is closed.")
     ] = timedelta(seconds=75)
+    http_connections_per_address: Annotated[
+        int | None,
+        Meta(
+            ge=1,
+            description="Connections that one address may have open, and four times as many new ones a minute; more "
+            "are cut off. Not counted: those of this machine and of trusted_proxies.",
+        ),
+    ] = 1000
     sse_keep_alive: Annotated[
         timedelta, Meta(description="After how long without an event a stream carries a comment.")
     ] = timedelta(seconds=15)
