@@ -104,6 +104,10 @@ class Door:
         """Whether somebody who was let in would be let in now, as the same."""
         return caller.how == "local" or self._check.still_holds(caller)
 
+    def may_go_on(self, caller: Caller, right: Right) -> bool:
+        """Whether nobody has taken away what somebody needs to read on."""
+        return caller.how == "local" or self._check.may_go_on(caller, right)
+
 
 def caller_with(request: web.BaseRequest, right: Right) -> Caller:
     """Return who makes a request that needs a right.

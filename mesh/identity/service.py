@@ -21,6 +21,7 @@ from mesh.identity.device_log import DeviceLog
 from mesh.identity.gatekeeper import Gatekeeper, connection_name
 from mesh.identity.nats_jwt import CalloutKeys
 from mesh.identity.people import BusPeople
+from mesh.identity.people_watch import PeopleWatch
 from mesh.identity.slowdown import Patience
 from mesh.tls.contexts import ClientTls
 from streams.messages import Projections
@@ -89,7 +90,7 @@ class IdentityService:
             shut_out = [device for device in devices.devices.all() if device.is_shut_out]
             if shut_out:
                 self._connections.cut_soon(frozenset(connection_name(device.node) for device in shut_out))
-            gatekeeper = self._make_gatekeeper(devices, self._people(stack, access))
+            gatekeeper = self._make_gatekeeper(devices, self._people(stack, access, self._connections))
             keys = CalloutKeys(credentials.issuer, credentials.sealed)
             callout = Callout(auth, keys, gatekeeper, patience=self._options.patience)
             await callout.start()
@@ -105,14 +106,12 @@ class IdentityService:
         """What the logs add up to here, for `ig3 events verify`."""
         return Projections(service=self._name, folds=(devices.told(), access.told()))
 
-    def _people(self, stack: AsyncExitStack, access: AccessFeed) -> BusPeople:
-        people = BusPeople(CredentialsCheck(access, self._options.sessions))
-
-        def on_access() -> None:
-            if self._connections is not None and (gone := people.no_longer_good()):
-                self._connections.cut_soon(gone)
-
-        stack.callback(access.subscribe(on_access))
+    def _people(self, stack: AsyncExitStack, access: AccessFeed, connections: Connections) -> BusPeople:
+        people = BusPeople(CredentialsCheck(access, self._options.sessions), access.access)
+        watch = PeopleWatch(access, people, self._options.sessions, connections)
+        stack.callback(access.subscribe(watch.look))
+        stack.push_async_callback(watch.stop)
+        watch.start()
         return people
 
     def _on_device(self, device: Device) -> None:
