@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 from msgspec import Struct
@@ -23,6 +26,8 @@ from mesh.identity.nats_jwt import CalloutKeys
 from mesh.identity.people import BusPeople
 from mesh.identity.people_watch import PeopleWatch
 from mesh.identity.slowdown import Patience
+from mesh.identity.traffic import Allowance
+from mesh.identity.traffic_watch import LOOK_EVERY, TrafficWatch
 from mesh.tls.contexts import ClientTls
 from streams.messages import Projections
 
@@ -32,6 +37,9 @@ if TYPE_CHECKING:
 
     from mesh.history.snapshots import SnapshotStore
     from streams.devices import Device
+    from streams.tokens import Token
+
+log = logging.getLogger(__name__)
 
 SERVICE: Final = "identity"
 
@@ -46,6 +54,10 @@ class IdentityOptions(Struct, frozen=True, kw_only=True):
     tls: ClientTls = ClientTls()
     patience: Patience = HOST_PATIENCE
     """With one host whose connections are refused."""
+    allowance: Allowance = Allowance()
+    """What each device may send."""
+    look_every: timedelta = LOOK_EVERY
+    """How often it is looked how much that is."""
 
 
 class IdentityService:
@@ -86,6 +98,11 @@ class IdentityService:
             self._connections = Connections(system)
             stack.push_async_callback(self._connections.stop)
             devices.on_change = self._on_device
+            traffic = TrafficWatch(
+                system, self._connections, self._options.allowance, partial(_shut_out_for_flooding, devices)
+            )
+            await traffic.start(every=self._options.look_every)
+            stack.push_async_callback(traffic.stop)
             # Decisions that were made while nobody was here.
             shut_out = [device for device in devices.devices.all() if device.is_shut_out]
             if shut_out:
@@ -131,3 +148,11 @@ class IdentityService:
         )
         stack.push_async_callback(link.close)
         return link
+
+
+async def _shut_out_for_flooding(devices: DeviceLog, node: Token, excess: str) -> None:
+    known = devices.devices.device(node)
+    # Every identity service sees it: what one of them has written is enough.
+    if known is None or not known.is_shut_out:
+        log.warning("device %s is suspended: %s", node, excess)
+        await devices.suspend(node, by=SERVICE, reason=excess)
