@@ -35,6 +35,7 @@ from streams.device_events import (
     DeviceReturned,
     DeviceRevoked,
     DeviceSuspended,
+    DeviceUnconfirmed,
     DeviceVerified,
 )
 from streams.event import Event
@@ -378,6 +379,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     DeviceAdmitted,
     DeviceSuspended,
     DeviceRevoked,
+    DeviceUnconfirmed,
     DeviceChecked,
     DeviceLost,
     DeviceReturned,

@@ -17,6 +17,7 @@ from mesh.identity.device_login import DeviceLogin
 from mesh.identity.did import Did, did_key
 from mesh.identity.gatekeeper import AdmissionPolicy, Gatekeeper
 from mesh.identity.keys import SigningKey
+from mesh.identity.peaq.readings import ReadingStore
 from mesh.identity.peaq.resolver import DidResolver, ResolverOptions
 from mesh.identity.people import BusPeople
 from mesh.identity.service import IdentityOptions, IdentityService
@@ -25,6 +26,7 @@ from streams import subjects
 from streams.tokens import Token
 
 OPEN = AdmissionPolicy(rule="open")
+NO_CHAIN = DidResolver(ResolverOptions(attribute="did:peaq:{address}"))
 
 
 def device_key(name: str) -> SigningKey:
@@ -63,11 +65,12 @@ async def identity_service(
     own: frozenset[str] = frozenset(),
     issuers: frozenset[str] = frozenset(),
     patience: Patience = HOST_PATIENCE,
+    resolver: DidResolver = NO_CHAIN,
 ) -> AsyncIterator[IdentityService]:
     """Run the service for a broker whose streams are there; ``addresses`` None takes devices wherever they dialled."""
-    resolver = DidResolver(ResolverOptions(attribute="did:peaq:{address}"))
 
-    def gatekeeper(devices: DeviceLog, people: BusPeople) -> Gatekeeper:
+    def gatekeeper(devices: DeviceLog, people: BusPeople, readings: ReadingStore) -> Gatekeeper:
+        resolver.share(readings)
         return Gatekeeper(
             devices,
             resolver,

@@ -15,7 +15,7 @@ from mesh.identity.own_devices import own_device_dids
 from mesh.identity.peaq.resolver import did_resolver
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Iterable
     from pathlib import Path
 
     from mesh.config.address import Address
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from mesh.identity.device_log import DeviceLog
     from mesh.identity.device_settings import DeviceSettings
     from mesh.identity.did import Did
+    from mesh.identity.peaq.readings import ReadingStore
     from mesh.identity.people import BusPeople
+    from mesh.identity.service import MakeGatekeeper
     from mesh.identity.settings import IdentitySettings
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -32,7 +34,7 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 @asynccontextmanager
 async def gatekeeper_maker(
     mesh: MeshSettings, devices: DeviceSettings, identity: IdentitySettings
-) -> AsyncGenerator[Callable[[DeviceLog, BusPeople], Gatekeeper]]:
+) -> AsyncGenerator[MakeGatekeeper]:
     """Open what the gatekeeper needs, and close it afterwards.
 
     Raises:
@@ -45,7 +47,8 @@ async def gatekeeper_maker(
 
     async with did_resolver(identity) as resolver:
 
-        def gatekeeper(log: DeviceLog, people: BusPeople) -> Gatekeeper:
+        def gatekeeper(log: DeviceLog, people: BusPeople, readings: ReadingStore) -> Gatekeeper:
+            resolver.share(readings)
             return make(log, people=people)
 
         make = partial(

@@ -135,11 +135,13 @@ class Gatekeeper:
         if known is not None and known.is_shut_out:
             raise NotAdmitted(f"device {node} is {known.standing}: {known.reason}")
         proved = await self._resolver.authenticate(did, shown.proof, shown.message)
-        if proved.is_stale:
-            log.warning("device %s was let in by what the chain said %.0f s ago", node, proved.age_s)
         device = await self._admitted(node, did, shown, known, proved.key_id or proved.how)
         if device.standing is not Standing.ADMITTED:
             raise NotAdmitted(f"device {node} ({did}) is not admitted: `ig3 devices admit {node}` lets it in")
+        if proved.is_stale:
+            # Before it is let in: where that cannot be written, nobody gets in by an old reading.
+            log.warning("device %s is let in by what the chain said %.0f s ago", node, proved.age_s)
+            await self._devices.unconfirmed(node, did.text, read_at_ms=proved.read_at_ms, reason=proved.unconfirmed)
         return Admission(name=connection_name(node), rights=node_rights(node), lasts=self._lasts)
 
     @property
