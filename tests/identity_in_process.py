@@ -22,6 +22,7 @@ from mesh.identity.peaq.resolver import DidResolver, ResolverOptions
 from mesh.identity.people import BusPeople
 from mesh.identity.service import IdentityOptions, IdentityService
 from mesh.identity.slowdown import Patience
+from mesh.sites.admission import SiteLinks
 from streams import subjects
 from streams.tokens import Token
 
@@ -68,6 +69,7 @@ async def identity_service(
     resolver: DidResolver = NO_CHAIN,
 ) -> AsyncIterator[IdentityService]:
     """Run the service for a broker whose streams are there; ``addresses`` None takes devices wherever they dialled."""
+    data_dir = server.credentials.user.seed_path.parents[1]
 
     def gatekeeper(devices: DeviceLog, people: BusPeople, readings: ReadingStore) -> Gatekeeper:
         resolver.share(readings)
@@ -78,10 +80,11 @@ async def identity_service(
             people=people,
             is_own_address=lambda dialled: addresses is None or dialled in addresses,
             is_own_device=own.__contains__,
+            links=SiteLinks(data_dir),
             credential_of=lambda text, did: check_credential(text, did, issuers=issuers, now_s=time.time()),
         )
 
-    sessions = SessionKeys.load_or_create(server.credentials.user.seed_path.parents[1])
+    sessions = SessionKeys.load_or_create(data_dir)
     options = IdentityOptions(
         servers=(server.url,), credentials=server.credentials.for_identity, sessions=sessions, patience=patience
     )

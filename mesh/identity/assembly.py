@@ -13,6 +13,7 @@ from mesh.identity.credential import check_credential, check_issuers
 from mesh.identity.gatekeeper import AdmissionPolicy, Gatekeeper
 from mesh.identity.own_devices import own_device_dids
 from mesh.identity.peaq.resolver import did_resolver
+from mesh.sites.admission import SiteLinks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -60,6 +61,7 @@ async def gatekeeper_maker(
             is_own_address=OwnAddresses((*(url.partition("://")[2] for url in mesh.nats_urls), *devices.audiences)),
             is_own_device=partial(_is_own_device, mesh.data_dir),
             credential_of=credential_of,
+            links=SiteLinks(mesh.data_dir),
         )
         yield gatekeeper
 
