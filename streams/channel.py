@@ -1,4 +1,4 @@
-"""One family of subjects as a value: who sends what there, and who hears it."""
+"""What a family of subjects is, for the AsyncAPI document: who sends what, who hears it, what stores it."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from streams import events, messages, subjects, topology
 from streams.channel import Channel, Kinds, Reply, Sender
+from streams.group_channels import GROUP_CHANNELS
+from streams.group_messages import GroupAnswer
 from streams.subjects import TaskKey
 from streams.tokens import Token
 
@@ -28,9 +30,11 @@ PARAMETERS: Final[dict[str, str]] = {
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
     "digest": "SHA-256 of an idempotency key, or of the nonce of a sign-in, in hex.",
+    "session": "The random id of a sign-in, which all tokens of it name.",
     "dispatcher": "The name of a dispatcher.",
     "server": "The name of a NATS server.",
     "scope": "Whose limits: `account` or `key`.",
+    "did": "The fingerprint of a DID.",
     "limited": "The account, or the id of the API key.",
     "reply": "Chosen by the caller for each request.",
 }
@@ -40,13 +44,15 @@ _ACCOUNT: Final = Token("some-account")
 _NODE: Final = Token("some-node")
 _WRITER: Final = Token("some-writer")
 _MODEL: Final = Token("some-model")
-_GROUP: Final = Token("some-group")
 _DIGEST: Final = Token("some-digest")
+_SESSION: Final = Token("some-session")
 _DISPATCHER: Final = Token("some-dispatcher")
 _SERVER: Final = Token("some-server")
 _LIMITED: Final = Token("some-limited")
+_DID: Final = Token("some-did")
 _KEY: Final = TaskKey(_ACCOUNT, Token("019b7a3e00007abc8def012345678900"))
 _VARIABLE: Final[dict[str, str]] = {
+    _SESSION: "session",
     "interactive": "class",
     subjects.bucket_of(_KEY.task): "bucket",
     _ACCOUNT: "account",
@@ -55,11 +61,11 @@ _VARIABLE: Final[dict[str, str]] = {
     _NODE: "node",
     _MODEL: "model",
     "lost": "kind",
-    _GROUP: "group",
     _DIGEST: "digest",
     _DISPATCHER: "dispatcher",
     _SERVER: "server",
     _LIMITED: "limited",
+    _DID: "did",
 }
 
 _MARKERS: Final[Kinds] = (
@@ -77,7 +83,6 @@ _UNREADABLE: Final[Kinds] = (events.SubmissionUnreadable,)
 _MODEL_EVENTS: Final[Kinds] = (events.ModelAnnounced, events.ModelWithdrawn)
 _DEVICE_EVENTS: Final[Kinds] = get_args(events.DeviceEvent)
 _ACCESS_EVENTS: Final[Kinds] = get_args(events.AccessEvent)
-_GROUP_REQUESTS: Final[Kinds] = (messages.GroupWanted, messages.GroupIsReady, messages.GroupIsOver)
 
 
 def _address(subject: str) -> str:
@@ -172,15 +177,6 @@ def _kept() -> tuple[Channel, ...]:
             stream=topology.DEVICES,
         ),
         Channel(
-            name="groups",
-            address=_address(subjects.group(_GROUP)),
-            account="CORE",
-            description=_doc(subjects.group),
-            senders=(Sender("service", get_args(events.GroupEvent)),),
-            receivers=("service",),
-            stream=topology.GROUPS,
-        ),
-        Channel(
             name="access",
             address=_address(subjects.access(_ACCOUNT)),
             account="CORE",
@@ -198,6 +194,15 @@ def _kept() -> tuple[Channel, ...]:
             receivers=("service",),
             stream=topology.NONCES,
         ),
+        Channel(
+            name="sessions",
+            address=_address(subjects.session(_SESSION)),
+            account="CORE",
+            description=_doc(subjects.session),
+            senders=(Sender("service", (events.SessionEnded,)),),
+            receivers=("service",),
+            stream=topology.SESSIONS,
+        ),
     )
 
 
@@ -212,6 +217,15 @@ def _states() -> tuple[Channel, ...]:
             senders=(Sender("service", (messages.LimitState,)),),
             receivers=("service",),
             stream=topology.LIMITS,
+        ),
+        Channel(
+            name="chain",
+            address=_address(subjects.chain_reading(_DID)),
+            account="CORE",
+            description=_doc(subjects.chain_reading),
+            senders=(Sender("service", (messages.ChainReading,)),),
+            receivers=("service",),
+            stream=topology.CHAIN,
         ),
     )
 
@@ -325,47 +339,14 @@ def _passing() -> tuple[Channel, ...]:
     )
 
 
-def _of_groups() -> tuple[Channel, ...]:
-    return (
-        Channel(
-            name="group_orders",
-            address=_address(subjects.node_inbox(_NODE, "group")),
-            account="EDGE",
-            description="Where a node is asked into a shard group, and told that it is over.",
-            senders=(Sender("service", (messages.GroupInvite, messages.GroupDismissed)),),
-            receivers=("node",),
-            reply=Reply("service_inbox", (messages.GroupJoins,)),
-        ),
-        Channel(
-            name="group",
-            address=_address(subjects.node_api(_NODE, "group")),
-            account="EDGE",
-            description="Where a node asks for a shard group, and says what becomes of one.",
-            senders=(Sender("node", _GROUP_REQUESTS),),
-            receivers=("service",),
-            reply=Reply("node_inbox", (messages.GroupAnswer, messages.Refusal)),
-        ),
-    )
-
-
 def _inboxes() -> tuple[Channel, ...]:
     return (
-        Channel(
-            name="service_inbox",
-            address="_INBOX.svc.{reply}",
-            account="EDGE",
-            description="Where services receive replies; a node is lent the right to answer there with each question.",
-            senders=(Sender("node", (messages.GroupJoins,)),),
-            receivers=("service",),
-        ),
         Channel(
             name="node_inbox",
             address=_address(f"{subjects.node_inbox_prefix(_NODE)}.{{reply}}"),
             account="EDGE",
             description=_doc(subjects.node_inbox_prefix),
-            senders=(
-                Sender("service", (messages.Announced, messages.Standing, messages.GroupAnswer, messages.Refusal)),
-            ),
+            senders=(Sender("service", (messages.Announced, messages.Standing, GroupAnswer, messages.Refusal)),),
             receivers=("node",),
         ),
         Channel(
@@ -386,7 +367,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     *_states(),
     *_sent_on(),
     *_passing(),
-    *_of_groups(),
+    *GROUP_CHANNELS,
     *_inboxes(),
 )
 """Every channel of the mesh."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 import msgspec
 
 from streams.errors import NewerEvent, UndecodableEvent
-from streams.events import CATALOGUE, AccessEvent, DeadEvent, DeviceEvent, EndEvent, GroupEvent, ModelEvent, TaskEvent
+from streams.events import CATALOGUE, AccessEvent, DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
+from streams.group_events import GroupEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ Times are Unix milliseconds, as the writer's clock had them; order comes from th
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 
@@ -24,6 +24,7 @@ from streams.access_events import (
     MemberJoined,
     MemberLeft,
     NonceSpent,
+    SessionEnded,
 )
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.device_events import (
@@ -35,10 +36,11 @@ from streams.device_events import (
     DeviceReturned,
     DeviceRevoked,
     DeviceSuspended,
+    DeviceUnconfirmed,
     DeviceVerified,
 )
 from streams.event import Event
-from streams.group_events import GroupDissolved, GroupEvent, GroupJoined, GroupProposed, GroupReady
+from streams.group_events import GroupEvent
 from streams.model_events import ModelAnnounced, ModelEvent, ModelWithdrawn
 
 Counter = Annotated[int, Meta(ge=1)]
@@ -352,6 +354,7 @@ AnyEvent = (
     | DeviceEvent
     | AccessEvent
     | NonceSpent
+    | SessionEnded
     | GroupEvent
 )
 
@@ -380,6 +383,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     DeviceAdmitted,
     DeviceSuspended,
     DeviceRevoked,
+    DeviceUnconfirmed,
     DeviceChecked,
     DeviceLost,
     DeviceReturned,
@@ -391,6 +395,6 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountClosed,
     AccountErased,
     NonceSpent,
-    *(GroupProposed, GroupJoined, GroupReady, GroupDissolved),
+    *(SessionEnded, *get_args(GroupEvent)),
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

@@ -5,7 +5,7 @@ What came of them is an event on GROUPS (``streams.group_events``), written by t
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final, get_args
 
 from msgspec import Meta, Struct
 
@@ -93,3 +93,11 @@ class GroupDismissed(Wire, frozen=True, kw_only=True, tag="group.dismissed.v1"):
 
 
 GroupOrder = GroupInvite | GroupDismissed
+
+GROUP_MESSAGES: Final[tuple[type[Wire], ...]] = (
+    *get_args(GroupRequest),
+    GroupAnswer,
+    *get_args(GroupOrder),
+    GroupJoins,
+)
+"""All of them, for the AsyncAPI document."""

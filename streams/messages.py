@@ -12,15 +12,7 @@ from msgspec import Meta, Raw, Struct
 
 from streams.chat import Count, Message, Sampling
 from streams.events import Attempt, ChunkSignature, Seam
-from streams.group_messages import (
-    GroupAnswer,
-    GroupDismissed,
-    GroupInvite,
-    GroupIsOver,
-    GroupIsReady,
-    GroupJoins,
-    GroupWanted,
-)
+from streams.group_messages import GROUP_MESSAGES
 from streams.limits import RateState, StreamHolder
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
@@ -308,6 +300,27 @@ class LimitState(Wire, frozen=True, kw_only=True, tag="limits.state.v1"):
     holders: tuple[StreamHolder, ...] = ()
 
 
+# --- identity service -> identity services, in CORE, kept in CHAIN: chain.<fingerprint of a DID> ------------------
+
+
+class ChainEntry(Struct, frozen=True, kw_only=True):
+    """What stands on the chain under a name of an account; it holds to the block ``validity``."""
+
+    name: str
+    value_base64: str
+    validity: Count
+
+
+class ChainReading(Wire, frozen=True, kw_only=True, tag="chain.reading.v1"):
+    """What a finalised block said of a DID that somebody had proved, and when it was read; no entry: nothing."""
+
+    did: str
+    read_at_ms: Count
+    block: Count
+    block_at_ms: Count
+    entry: ChainEntry | None = None
+
+
 # --- whoever verifies -> services, in CORE: projection.standing --------------------------------------------------
 
 
@@ -372,14 +385,9 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     StoreStatus,
     Backlog,
     LimitState,
+    ChainReading,
     ProjectionRequest,
     Projections,
-    GroupWanted,
-    GroupIsReady,
-    GroupIsOver,
-    GroupAnswer,
-    GroupInvite,
-    GroupJoins,
-    GroupDismissed,
+    *GROUP_MESSAGES,
 )
 """Every message there is, for the AsyncAPI document."""

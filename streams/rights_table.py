@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from msgspec import Struct
 
-from streams import subjects
+from streams import group_subjects, subjects
 from streams.rights import BusRights, node_rights, user_rights, viewer_rights
 from streams.subjects import TaskKey
 from streams.tokens import Token
@@ -107,9 +107,14 @@ def _of_facts() -> Iterator[Row]:
         "dead tasks": subjects.dead(key),
         "models": subjects.model(NODE, "model"),
         "devices": subjects.device(NODE, "admitted"),
-        "shard groups": subjects.group(Token("0")),
+        "shard groups": group_subjects.group(Token("0")),
         "money": f"billing.{ACCOUNT}",
         "idempotency keys": subjects.request_key(ACCOUNT, Token("0")),
+        "accounts, members and keys": subjects.access(ACCOUNT),
+        "spent nonces": subjects.nonce(Token("0")),
+        "ended sessions": subjects.session(Token("0")),
+        "what is taken of limits": subjects.limit_state("account", ACCOUNT),
+        "submissions nobody could read": subjects.UNREADABLE_SUBMISSION,
     }
     for family, subject in facts.items():
         yield Row(family=f"{family} (CORE)", subject=subject)
@@ -118,7 +123,9 @@ def _of_facts() -> Iterator[Row]:
 def _of_the_broker() -> Iterator[Row]:
     for subject in (
         *("$JS.API.INFO", "$JS.API.STREAM.DELETE.TASKS", "$JS.API.STREAM.PURGE.TASKS", "$JS.API.STREAM.CREATE.X"),
+        *("$JS.API.STREAM.UPDATE.TASKS", "$JS.API.STREAM.MSG.DELETE.TASKS", "$JS.API.STREAM.INFO.TASKS"),
         *("$JS.API.CONSUMER.CREATE.TASKS", "$JS.API.CONSUMER.MSG.NEXT.TASKS.dispatch-standard"),
+        *("$JS.API.CONSUMER.DELETE.TASKS.dispatch-standard", "$JS.API.CONSUMER.DURABLE.CREATE.TASKS.x"),
         *("$JS.API.STREAM.MSG.GET.TASKS", "$JS.API.DIRECT.GET.TASKS", "$JS.ACK.TASKS.dispatch-standard.1.1.1.1.1"),
         *("$SYS.REQ.SERVER.PING", "$SYS.REQ.USER.AUTH", "$SRV.PING", "$O.store.C.x", "$KV.x.y"),
     ):

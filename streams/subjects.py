@@ -129,23 +129,36 @@ def nonce(digest: Token) -> str:
     return f"nonces.{digest}"
 
 
+def session(session_id: Token) -> str:
+    """Where it stands that a session was ended by its holder."""
+    return f"sessions.{session_id}"
+
+
 UNREADABLE_SUBMISSION: Final = "unreadable.submission"
 """Where submissions are kept that name no task."""
 
-DeviceKind = Literal["registered", "verified", "admitted", "suspended", "revoked", "checked", "lost", "returned"]
+
+def chain_reading(did: Token) -> str:
+    """Where it stands what the chain was last seen to say of a DID, named by its fingerprint, as the newest message."""
+    return f"chain.{did}"
+
+
+DeviceKind = Literal[
+    "registered",
+    "verified",
+    "admitted",
+    "suspended",
+    "revoked",
+    "unconfirmed",
+    "checked",
+    "lost",
+    "returned",
+]
 
 
 def device(node: Token, kind: DeviceKind) -> str:
     """Where events about a device stand."""
     return f"devices.{node}.{kind}"
-
-
-def group(name: Token) -> str:
-    """Where events about a shard group stand."""
-    return f"groups.{name}"
-
-
-GROUPS_ALL: Final = "groups.*"
 
 
 # --- core NATS ---------------------------------------------------------------------------------------------------
@@ -316,19 +329,6 @@ def parse_access(subject: str) -> Token:
             return _part(subject, account)
         case _:
             raise InvalidSubject(f"{subject!r} is not access.<account>")
-
-
-def parse_group(subject: str) -> Token:
-    """Return the group that a ``groups.…`` subject names.
-
-    Raises:
-        InvalidSubject: if it is of another shape.
-    """
-    match subject.split("."):
-        case ["groups", name]:
-            return _part(subject, name)
-        case _:
-            raise InvalidSubject(f"{subject!r} is not groups.<group>")
 
 
 def parse_call(subject: str) -> NodeCall:

@@ -14,7 +14,7 @@ from streams import subjects
 from streams.clock import now_ms
 from streams.codec import decode, encode
 from streams.errors import StreamsError
-from streams.events import GroupDissolved, GroupJoined, GroupProposed
+from streams.group_events import GroupDissolved, GroupJoined, GroupProposed
 from streams.group_messages import GroupAnswer, GroupInvite, GroupJoins
 from streams.tokens import Token
 

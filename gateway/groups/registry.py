@@ -17,7 +17,7 @@ from mesh.identity.device_log import DeviceLog
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
-from streams.events import GroupDissolved, GroupReady
+from streams.group_events import GroupDissolved, GroupReady
 from streams.group_messages import (
     GroupAnswer,
     GroupDismissed,

@@ -18,7 +18,7 @@ from mesh.inspection.operator_bus import run_on_bus
 from mesh.inspection.tables import Column, print_table, show_size, show_time
 from mesh.processes.terminal import terminal
 from streams.clock import now_ms
-from streams.events import GroupDissolved
+from streams.group_events import GroupDissolved
 from streams.groups import GroupState
 from streams.tokens import token
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mesh.history.stream_facts import stream_facts
 from mesh.history.tail import StreamTail
-from streams import subjects
+from streams import group_subjects
 from streams.codec import decode_group_event, encode
 from streams.errors import StreamsError
 from streams.groups import Groups
@@ -16,7 +16,7 @@ from streams.topology import GROUPS
 
 if TYPE_CHECKING:
     from mesh.bus.link import Link
-    from streams.events import GroupEvent
+    from streams.group_events import GroupEvent
     from streams.groups import Group
     from streams.tokens import Token
 
@@ -33,7 +33,7 @@ class GroupLog:
         self.groups = Groups()
         self.on_change: OnGroup | None = None
         self._core = core
-        self._tail = StreamTail(core, GROUPS, subjects.GROUPS_ALL, self._on_event)
+        self._tail = StreamTail(core, GROUPS, group_subjects.GROUPS_ALL, self._on_event)
 
     async def start(self) -> None:
         """Read all that is stored, and follow.
@@ -62,11 +62,11 @@ class GroupLog:
             BusError: if it cannot be written.
         """
         # No fence: if two services write at once, the fold takes the first and passes over what contradicts it.
-        await self._tail.reach(await self._core.append(subjects.group(group), encode(event)))
+        await self._tail.reach(await self._core.append(group_subjects.group(group), encode(event)))
 
     def _on_event(self, sequence: int, subject: str, data: bytes) -> None:
         try:
-            name = subjects.parse_group(subject)
+            name = group_subjects.parse_group(subject)
             self.groups.apply(name, decode_group_event(data))
         except StreamsError as error:
             log.error("event %d of GROUPS (%s) is left out: %s", sequence, subject, error)

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from mesh.cli import root
 from mesh.commands.docs import ASYNCAPI_FILE
-from streams import subjects
+from streams import group_subjects, subjects
 from streams.asyncapi import asyncapi_document, asyncapi_json, message_name
-from streams.channels import CHANNELS, PARAMETERS, Channel
+from streams.channel import Channel
+from streams.channels import CHANNELS, PARAMETERS
 from streams.codec import encode, encode_json
 from streams.events import CATALOGUE
 from streams.messages import ALL_MESSAGES
@@ -146,8 +147,10 @@ def test_addresses_are_those_of_the_builders() -> None:
         "settled": subjects.settled(key),
         "models": subjects.model(node, "m"),
         "devices": subjects.device(node, "lost"),
-        "groups": subjects.group(Token("g1")),
+        "groups": group_subjects.group(Token("g1")),
         "assign": subjects.node_inbox(node, "assign"),
+        "group_orders": subjects.node_inbox(node, "group"),
+        "group": subjects.node_api(node, "group"),
         "status": subjects.status(node),
         "ask": subjects.node_api(node, "ask"),
         "cancel": subjects.user_api(key.account, "cancel"),

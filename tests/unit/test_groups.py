@@ -1,6 +1,6 @@
 """The fold of GROUPS: how a group stands, whatever order and however often its events come."""
 
-from streams.events import GroupDissolved, GroupEvent, GroupJoined, GroupProposed, GroupReady
+from streams.group_events import GroupDissolved, GroupEvent, GroupJoined, GroupProposed, GroupReady
 from streams.group_part import GroupPart
 from streams.groups import Group, Groups, GroupState
 from streams.tokens import Token

@@ -16,9 +16,9 @@ from nodes.process import NodeProcess
 from nodes.settings import NO_MODEL, NodeSettings
 from nodes.shards.certificate import make_certificate
 from nodes.shards.settings import ShardSettings
-from streams import subjects
+from streams import group_subjects, subjects
 from streams.codec import decode, decode_group_event, encode
-from streams.events import GroupDissolved, GroupEvent, GroupJoined, GroupProposed, GroupReady
+from streams.group_events import GroupDissolved, GroupEvent, GroupJoined, GroupProposed, GroupReady
 from streams.group_messages import GroupAnswer, GroupIsOver, GroupIsReady, GroupWanted
 from streams.groups import Group
 from streams.tokens import Token
@@ -88,14 +88,14 @@ class Site:
         return [(view.node, replica.tier) for view in serving if (replica := view.replica_of(DEFAULT_MODEL))]
 
     def events(self, group: Group) -> list[GroupEvent]:
-        return [event for subject, event in self.stored if subject == subjects.group(group.group)]
+        return [event for subject, event in self.stored if subject == group_subjects.group(group.group)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     async with InProcessMesh(folder=tmp_path_factory.mktemp("mesh")) as mesh:
         site = Site(mesh, await mesh.add_dispatcher(known_models=(DEFAULT_MODEL,)))
-        tail = StreamTail(mesh.bus.core, GROUPS, subjects.GROUPS_ALL, site.on_stored)
+        tail = StreamTail(mesh.bus.core, GROUPS, group_subjects.GROUPS_ALL, site.on_stored)
         await tail.start()
         mesh.stack.push_async_callback(tail.stop)
         for name, lent in LENT.items():
