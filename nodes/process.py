@@ -24,6 +24,7 @@ from nodes.errors import EngineUnavailable
 from nodes.loaded_models import LoadedModels
 from nodes.node_id import node_id
 from nodes.pauses import jittered_s
+from nodes.serving import announce_changes
 from nodes.status import StatusReporter
 from nodes.worker import Worker
 from streams import subjects
@@ -136,6 +137,7 @@ class NodeProcess:
         await announcer.listen()
         await reporter.start()
         ready = asyncio.create_task(self._say_ready(announcer, worker.replicas))
+        changes = asyncio.create_task(announce_changes(worker, announcer), name="announce-changes")
         try:
             broken = await unless(stop, _until_broken(announcer, worker))
             drain = timedelta(0) if broken else self._settings.drain
@@ -144,6 +146,7 @@ class NodeProcess:
             await announcer.withdraw()
         finally:
             ready.cancel()
+            changes.cancel()
             reporter.stop()
         if broken:
             raise EngineUnavailable(broken)

@@ -23,6 +23,10 @@ def open_engine(spec: EngineSpec, on_loading: OnLoading | None = None) -> Engine
         from nodes.engines.llama_cpp_python import LlamaCppPythonEngine
 
         return LlamaCppPythonEngine(spec, report)
+    if spec.engine == "openai":
+        from nodes.engines.remote.openai import OpenAiEngine
+
+        return OpenAiEngine(spec, report)
     from nodes.engines.xllamacpp import XllamacppEngine
 
     return XllamacppEngine(spec, report)

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
-from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Generate, Loading, Piece
+from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Generate, Loading, Piece, RemoteSpec
 from nodes.engines import open_engine
 from nodes.errors import EngineUnavailable, RequestRefused
 from streams.chat import Message, Role, Sampling
 from tests.contract.waiting import eventually
-from tests.unit.gguf_files import tiny
+from tests.llama_http import LlamaHttpServer
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from streams.replica import Replica
 
@@ -35,14 +36,19 @@ class Case:
     spec: EngineSpec
     model: str
     has_model: bool = True
+    is_here: bool = True
+    """Whether the model is in this process; else a server has it."""
 
 
 CASES = [
     Case(EngineSpec(engine="synthetic", context_tokens=512, token_delay_ms=2), "synthetic", has_model=False),
     Case(EngineSpec(engine="xllamacpp", context_tokens=512, slots=2), DEFAULT_MODEL),
     Case(EngineSpec(engine="llama-cpp-python", context_tokens=512), DEFAULT_MODEL),
+    Case(EngineSpec(engine="openai"), DEFAULT_MODEL, is_here=False),
 ]
 WITH_MODEL = [case for case in CASES if case.has_model]
+WITH_FILE = [case for case in WITH_MODEL if case.is_here]
+SERVER: list[str] = []
 STORY = "Tell me a long story about the sea."
 LONG = 400
 """Tokens of an answer that a test never waits for."""
@@ -56,9 +62,19 @@ class Started:
     loading: list[Loading]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[None]:
+    """A real server for the engines that ask one."""
+    with LlamaHttpServer() as running:
+        SERVER.append(running.url)
+        yield
+        SERVER.clear()
+
+
 async def start(case: Case) -> Started:
     loading: list[Loading] = []
-    engine = open_engine(case.spec, loading.append)
+    spec = case.spec if case.is_here else replace(case.spec, remote=RemoteSpec(url=SERVER[0]))
+    engine = open_engine(spec, loading.append)
     return Started(case, engine, await engine.start(), loading)
 
 
@@ -112,10 +128,12 @@ async def test_start_says_what_the_replica_is(started: Started) -> None:
     assert replica.slots >= 1
     assert replica.tokens_per_s is not None
     if started.case.has_model:
-        assert (replica.quantisation, replica.parameters, replica.file_bytes) == ("Q4_1", 134_515_008, 98_362_432)
+        assert (replica.quantisation, replica.parameters) == ("Q4_1", 134_515_008)
+        assert replica.prompt_tokens_per_s is not None
+    if started.case in WITH_FILE:
+        assert replica.file_bytes == 98_362_432
         assert replica.memory_bytes is not None
         assert replica.memory_bytes >= 98_362_432
-        assert replica.prompt_tokens_per_s is not None
 
 
 async def test_loading_is_reported_in_order_up_to_ready(started: Started) -> None:
@@ -372,29 +390,9 @@ async def test_stopping_ends_every_answer_and_leaves_nothing_running(case: Case)
     await engine.stop()
 
 
-@pytest.mark.parametrize("case", WITH_MODEL, ids=lambda case: case.spec.engine)
+@pytest.mark.parametrize("case", WITH_FILE, ids=lambda case: case.spec.engine)
 async def test_loading_and_measuring_is_silent(case: Case, capfd: pytest.CaptureFixture[str]) -> None:
     running = await start(case)
     await running.engine.stop()
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
-
-
-@pytest.mark.parametrize("case", WITH_MODEL, ids=lambda case: case.spec.engine)
-async def test_a_file_that_is_no_model_is_refused_before_it_is_loaded(case: Case, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.gguf"
-    broken.write_bytes(b"GGUF" + bytes(100))
-    engine = open_engine(EngineSpec(engine=case.spec.engine, model=str(broken)))
-    with pytest.raises(EngineUnavailable, match=r"broken\.gguf is no usable GGUF model"):
-        await engine.start()
-
-
-@pytest.mark.parametrize("case", WITH_MODEL, ids=lambda case: case.spec.engine)
-async def test_a_sound_file_that_llama_cpp_cannot_load_makes_no_engine(case: Case, tmp_path: Path) -> None:
-    strange = tmp_path / "strange.gguf"
-    strange.write_bytes(tiny())
-    engine = open_engine(EngineSpec(engine=case.spec.engine, model=str(strange)))
-    with pytest.raises(EngineUnavailable, match=r"could not load .*strange\.gguf"):
-        await engine.start()
-    with pytest.raises(EngineUnavailable):
-        await pieces_of(engine, ask("hi"))
