@@ -16,7 +16,7 @@ from streams.chat import FinishReason, Message, Sampling, Usage
 if TYPE_CHECKING:
     from streams.replica import Replica
 
-EngineName = Literal["xllamacpp", "llama-cpp-python", "openai", "synthetic"]
+EngineName = Literal["xllamacpp", "llama-cpp-python", "openai", "litellm", "synthetic"]
 
 SyntheticKind = Literal["continues", "replays", "varies"]
 """How the synthetic engine joins a text that another node began.
@@ -56,6 +56,8 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     """Pause before each token of the synthetic engine."""
     synthetic: SyntheticKind = "continues"
     remote: RemoteSpec = RemoteSpec()
+    cloud_config: Path | None = None
+    """File with the models and providers of the engine litellm, in which ``model`` is looked up."""
     poison: str | None = None
     """A text that kills the process when the synthetic engine is asked it, as a prompt that an engine crashes on."""
 

@@ -20,6 +20,7 @@ from mesh.processes.process import unless
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.telemetry import open_telemetry
 from nodes.announce import Announcer
+from nodes.engines import every_model
 from nodes.errors import EngineUnavailable
 from nodes.loaded_models import LoadedModels
 from nodes.node_id import node_id
@@ -105,7 +106,7 @@ class NodeProcess:
                 await self._serve(link, models, stop)
 
     async def _load(self, models: LoadedModels) -> bool:
-        specs = self._settings.engine_specs
+        specs = tuple(each for spec in self._settings.engine_specs for each in every_model(spec))
         for number, spec in enumerate(specs):
             await models.load(spec, partial(self._on_loading, number, len(specs)))
         return True

@@ -61,6 +61,10 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     engine_patience: Annotated[
         timedelta, Meta(description="Longest silence of such a server, after which the answer is asked for elsewhere.")
     ] = timedelta(minutes=2)
+    cloud_config: Annotated[
+        Path | None,
+        Meta(description="File with the models and providers of the engine litellm.", examples=["cloud.yaml"]),
+    ] = None
     model: Annotated[
         tuple[str, ...],
         Meta(
@@ -154,5 +158,6 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
                 key_variable=self.engine_key_variable,
                 patience_s=self.engine_patience.total_seconds(),
             ),
+            cloud_config=self.cloud_config,
             poison=self.poison,
         )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final, Self
 
+from msgspec.structs import replace
+
 from mesh.processes.die_with_parent import guarded
+from nodes.engine import DEFAULT_MODEL, EngineSpec, RemoteSpec
 
 CONTEXT_TOKENS: Final = 512
 SLOTS: Final = 2
@@ -36,6 +42,7 @@ class LlamaHttpServer:
 
     def __init__(self, *, port: int = 0, key: str = "") -> None:
         self.url = ""
+        self._folder = Path(tempfile.mkdtemp(prefix="ig3-llama-"))
         self._arguments = (str(port), key)
         self._process: subprocess.Popen[str] | None = None
 
@@ -51,7 +58,18 @@ class LlamaHttpServer:
         assert self.url.startswith("http://127.0.0.1:"), "the server did not start"
         return self
 
+    def asked_by(self, spec: EngineSpec) -> EngineSpec:
+        """What an engine needs to ask this server."""
+        if spec.engine != "litellm":
+            return replace(spec, remote=RemoteSpec(url=self.url))
+        provider = {"model": "openai/smollm2", "url": f"{self.url}/v1"}
+        model = {"id": DEFAULT_MODEL, "context_tokens": CONTEXT_TOKENS, "slots": SLOTS, "providers": [provider]}
+        file = self._folder / "cloud.yaml"
+        file.write_text(json.dumps({"models": [model]}))  # JSON is YAML
+        return replace(spec, cloud_config=file)
+
     def __exit__(self, *_: object) -> None:
         assert self._process is not None
         self._process.kill()
         self._process.communicate()
+        shutil.rmtree(self._folder)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from msgspec.structs import replace
 
-from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Generate, Loading, Piece, RemoteSpec
+from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Generate, Loading, Piece
 from nodes.engines import open_engine
-from nodes.errors import EngineUnavailable, RequestRefused
+from nodes.errors import EngineUnavailable
 from streams.chat import Message, Role, Sampling
+from tests.contract.asking import ask, pieces_of, refusal_of, text_of
 from tests.contract.waiting import eventually
 from tests.llama_http import LlamaHttpServer
 
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
     from streams.replica import Replica
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(180),
+    # LiteLLM's own.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,11 @@ CASES = [
     Case(EngineSpec(engine="xllamacpp", context_tokens=512, slots=2), DEFAULT_MODEL),
     Case(EngineSpec(engine="llama-cpp-python", context_tokens=512), DEFAULT_MODEL),
     Case(EngineSpec(engine="openai"), DEFAULT_MODEL, is_here=False),
+    Case(EngineSpec(engine="litellm"), DEFAULT_MODEL, is_here=False),
 ]
 WITH_MODEL = [case for case in CASES if case.has_model]
 WITH_FILE = [case for case in WITH_MODEL if case.is_here]
-SERVER: list[str] = []
+SERVER: list[LlamaHttpServer] = []
 STORY = "Tell me a long story about the sea."
 LONG = 400
 """Tokens of an answer that a test never waits for."""
@@ -66,14 +72,14 @@ class Started:
 def server() -> Iterator[None]:
     """A real server for the engines that ask one."""
     with LlamaHttpServer() as running:
-        SERVER.append(running.url)
+        SERVER.append(running)
         yield
         SERVER.clear()
 
 
 async def start(case: Case) -> Started:
     loading: list[Loading] = []
-    spec = case.spec if case.is_here else replace(case.spec, remote=RemoteSpec(url=SERVER[0]))
+    spec = case.spec if case.is_here else SERVER[0].asked_by(case.spec)
     engine = open_engine(spec, loading.append)
     return Started(case, engine, await engine.start(), loading)
 
@@ -96,28 +102,6 @@ async def story(started: Started) -> list[Piece]:
     return await pieces_of(started.engine, ask(STORY, max_tokens=20))
 
 
-def ask(
-    question: str, *, prefix: str = "", temperature: float = 0, max_tokens: int | None = None, seed: int | None = None,
-    stop: tuple[str, ...] = (),
-) -> Generate:  # fmt: skip
-    sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed, stop=stop)
-    return Generate(messages=(Message(role="user", content=question),), sampling=sampling, prefix=prefix)
-
-
-async def pieces_of(engine: Engine, request: Generate) -> list[Piece]:
-    return [piece async for piece in engine.generate(request)]
-
-
-def text_of(pieces: list[Piece]) -> str:
-    return "".join(piece.text for piece in pieces)
-
-
-async def refusal_of(engine: Engine, request: Generate) -> RequestRefused:
-    with pytest.raises(RequestRefused) as refused:
-        await pieces_of(engine, request)
-    return refused.value
-
-
 # --- start -------------------------------------------------------------------------------------------------------
 
 
@@ -128,7 +112,8 @@ async def test_start_says_what_the_replica_is(started: Started) -> None:
     assert replica.slots >= 1
     assert replica.tokens_per_s is not None
     if started.case.has_model:
-        assert (replica.quantisation, replica.parameters) == ("Q4_1", 134_515_008)
+        facts = (None, None) if replica.engine == "litellm" else ("Q4_1", 134_515_008)
+        assert (replica.quantisation, replica.parameters) == facts
         assert replica.prompt_tokens_per_s is not None
     if started.case in WITH_FILE:
         assert replica.file_bytes == 98_362_432
@@ -216,11 +201,16 @@ async def test_a_stop_string_across_pieces_ends_the_answer_and_never_shows(engin
     assert sum(piece.tokens for piece in pieces) == pieces[-1].usage.completion_tokens
 
 
-async def test_what_only_began_like_a_stop_string_is_shown(engine: Engine, story: list[Piece]) -> None:
+async def test_what_only_began_like_a_stop_string_is_shown(started: Started, story: list[Piece]) -> None:
     text = text_of(story)
     stop = f"{text[-3:]}§"
-    pieces = await pieces_of(engine, ask(STORY, max_tokens=20, stop=(stop,)))
-    assert text_of(pieces) == text
+    pieces = await pieces_of(started.engine, ask(STORY, max_tokens=20, stop=(stop,)))
+    if started.replica.engine == "litellm":
+        # It hands stop strings on, and llama-server loses what it holds back when max_tokens comes meanwhile.
+        assert text.startswith(text_of(pieces))
+        assert text_of(pieces).startswith(text_of(story[:-3]))
+    else:
+        assert text_of(pieces) == text
     assert pieces[-1].finish_reason == "length"
 
 

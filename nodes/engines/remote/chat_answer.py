@@ -16,7 +16,7 @@ from nodes.errors import EngineBusy, EngineError, RequestRefused
 from streams.chat import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterable
 
     from aiohttp import ClientResponse
 
@@ -64,28 +64,17 @@ class ChatAnswer:
         """Whether the server has counted."""
         return self._counts is not None
 
-    async def pieces(self, response: ClientResponse) -> AsyncGenerator[Piece, None]:
-        """Yield them while they come, whether the server streams or not; the last one has the usage.
+    async def pieces(self, chunks: AsyncIterable[Chunk]) -> AsyncGenerator[Piece, None]:
+        """Yield them while chunks come; the last one has the usage.
 
         Raises:
             EngineError: the server says that it failed, or ends without a reason, or without the counts it promises.
         """
-        if response.content_type == "text/html":
-            raise EngineError("the server sent a web page where a stream of events was expected: the URL may be wrong")
-        if response.content_type == "application/json":
-            piece = self._take(_chunk_of(await whole_body(response)))
+        async for chunk in chunks:
+            piece = self._take(chunk)
             if piece is not None:
                 yield piece
                 if piece.finish_reason is not None:
-                    return
-        else:
-            async for data in data_lines(response.content):
-                if data == _DONE:
-                    break
-                piece = self._take(_chunk_of(data))
-                if piece is not None:
-                    yield piece
-                if piece is not None and piece.finish_reason is not None:
                     return
         yield self._end()
 
@@ -150,6 +139,23 @@ class ChatAnswer:
             # It has begun, so another one may well finish.
             return EngineError(str(translated))
         return translated if isinstance(translated, RequestRefused | EngineBusy) else EngineError(str(translated))
+
+
+async def chunks_of(response: ClientResponse) -> AsyncGenerator[Chunk, None]:
+    """Read an answer chunk by chunk, or in one where the server does not stream.
+
+    Raises:
+        EngineError: it is no answer.
+    """
+    if response.content_type == "text/html":
+        raise EngineError("the server sent a web page where a stream of events was expected: the URL may be wrong")
+    if response.content_type == "application/json":
+        yield _chunk_of(await whole_body(response))
+        return
+    async for data in data_lines(response.content):
+        if data == _DONE:
+            return
+        yield _chunk_of(data)
 
 
 def _chunk_of(data: bytes) -> Chunk:

@@ -176,3 +176,12 @@ class Chunk(Struct, frozen=True):
         if self.timings is not None:
             return self.timings.prompt_n, self.timings.predicted_n
         return None
+
+
+def chunk(*, text: str, finish_reason: str | None, tokens: tuple[int, int] | None, cached: int = 0) -> Chunk:
+    """Make one of what another library has read; ``tokens`` are those of the prompt and of the answer."""
+    usage = None
+    if tokens is not None:
+        details = _Details(cached_tokens=cached)
+        usage = WireUsage(prompt_tokens=tokens[0], completion_tokens=tokens[1], prompt_tokens_details=details)
+    return Chunk(choices=[_Choice(delta=_Said(content=text), finish_reason=finish_reason)], usage=usage)

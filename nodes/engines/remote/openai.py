@@ -15,7 +15,7 @@ from nodes.engines.conversation import conversation_of
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.probe import measure
 from nodes.engines.remote.api_key import ApiKey
-from nodes.engines.remote.chat_answer import ChatAnswer
+from nodes.engines.remote.chat_answer import ChatAnswer, chunks_of
 from nodes.engines.remote.chat_probe import ChatProbe
 from nodes.engines.remote.chat_wire import Dialect, chat_body
 from nodes.engines.remote.failures import NotServed
@@ -97,7 +97,7 @@ class OpenAiEngine:
         body = chat_body(self._model, conversation, sampling, self._dialect)
         try:
             async with self._server.post(f"{self._server.api}/chat/completions", body) as response:
-                async for piece in answer.pieces(response):
+                async for piece in answer.pieces(chunks_of(response)):
                     yield piece
         except RequestRefused:
             raise
