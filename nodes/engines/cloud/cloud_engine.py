@@ -19,6 +19,7 @@ from nodes.engines.remote.api_key import ApiKey
 from nodes.engines.remote.chat_answer import ChatAnswer
 from nodes.engines.remote.experiments import SHORT_TOKENS, cut_of, goes_on, listen, story
 from nodes.engines.remote.seats import Seats
+from nodes.engines.remote.steps import Steps
 from nodes.errors import EngineAway, EngineError, EngineUnavailable, RequestRefused
 from streams.replica import Replica
 
@@ -39,7 +40,7 @@ _IMPORTED: Final = 0.5
 class Provider:
     """One provider as it stands: its key, and whether it failed of late."""
 
-    def __init__(self, entry: ProviderEntry, library: LiteLlm, patience_s: float) -> None:
+    def __init__(self, entry: ProviderEntry, library: LiteLlm, steps: Steps, patience_s: float) -> None:
         """Read its key.
 
         Raises:
@@ -51,6 +52,7 @@ class Provider:
         """Why it could not be asked at all, when it was asked last."""
         self.rests_until_s = 0.0
         self._library = library
+        self._steps = steps
         self._patience_s = patience_s
 
     async def pieces(self, conversation: Conversation, sampling: Sampling) -> AsyncGenerator[Piece, None]:
@@ -60,7 +62,9 @@ class Provider:
             EngineError: the provider failed or refused.
         """
         answer = ChatAnswer(conversation, sampling, "final", self.key)
-        asked = self._library.ask(self.entry, self.key, conversation, sampling, patience_s=self._patience_s)
+        asked = self._library.ask(
+            self.entry, self.key, conversation, sampling, steps=self._steps, patience_s=self._patience_s
+        )
         try:
             async with asked as chunks, aclosing(answer.pieces(chunks)) as pieces:
                 async for piece in pieces:
@@ -90,7 +94,8 @@ class CloudEngine:
         self._entry: ModelEntry = read_cloud_file(spec.cloud_config).model(spec.model)
         self._library = LiteLlm()
         patience_s = spec.remote.patience_s
-        self._providers = [Provider(entry, self._library, patience_s) for entry in self._entry.providers]
+        self._steps = Steps()
+        self._providers = [Provider(entry, self._library, self._steps, patience_s) for entry in self._entry.providers]
         self._seats = Seats(spec.slots or self._entry.slots)
         self._continues = False
         self._started = False
@@ -139,8 +144,9 @@ class CloudEngine:
         return replace(self._seats.load(), away=reasons[0] if all_away else None)
 
     async def stop(self) -> None:
-        """Take no more; answers on their way end at their next piece."""
+        """End every answer."""
         self._seats.stopped = True
+        self._steps.stop()
         if self._started:
             self._started = False
             await self._library.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from nodes.engines.cloud.cloud_file import ProviderEntry
     from nodes.engines.conversation import Conversation
     from nodes.engines.remote.api_key import ApiKey
+    from nodes.engines.remote.steps import Steps
     from streams.chat import Sampling
 
 _LOCAL_PRICES: Final = "LITELLM_LOCAL_MODEL_COST_MAP"
@@ -35,6 +35,10 @@ _PER_MILLION: Final = 1_000_000
 _MICRO: Final = 1_000_000
 _SERVER_FAULT: Final = 500
 _STREAMS: Final = ("streaming_response", "async_response_iterator", "response_iterator")
+
+
+class _Ended(Exception):
+    """A stream has no more chunks."""
 
 
 class LiteLlm:
@@ -90,7 +94,14 @@ class LiteLlm:
 
     @asynccontextmanager
     async def ask(
-        self, provider: ProviderEntry, key: ApiKey, conversation: Conversation, sampling: Sampling, *, patience_s: float
+        self,
+        provider: ProviderEntry,
+        key: ApiKey,
+        conversation: Conversation,
+        sampling: Sampling,
+        *,
+        steps: Steps,
+        patience_s: float,
     ) -> AsyncGenerator[AsyncIterator[Chunk], None]:
         """Ask one provider; leaving closes the connection to it.
 
@@ -100,11 +111,10 @@ class LiteLlm:
         stream: Any = None
         inner: Any = None
         try:
-            stream = await asyncio.wait_for(
-                self._library.acompletion(**_call(provider, key, conversation, sampling)), patience_s
-            )
+            call = _call(provider, key, conversation, sampling)
+            stream = await steps.wait_for(self._library.acompletion(**call), patience_s)
             inner = stream.completion_stream
-            yield _chunks(stream, patience_s)
+            yield _chunks(stream, steps, patience_s)
         except EngineError:
             raise
         except TimeoutError as error:
@@ -170,14 +180,21 @@ def _call(provider: ProviderEntry, key: ApiKey, conversation: Conversation, samp
     }
 
 
-async def _chunks(stream: Any, patience_s: float) -> AsyncGenerator[Chunk, None]:
+async def _chunks(stream: Any, steps: Steps, patience_s: float) -> AsyncGenerator[Chunk, None]:
     """Turn the library's chunks into ours."""
     while True:
         try:
-            theirs = await asyncio.wait_for(anext(stream), patience_s)
-        except StopAsyncIteration:
+            theirs = await steps.wait_for(_next(stream), patience_s)
+        except _Ended:
             return
         yield _chunk_of(theirs)
+
+
+async def _next(stream: Any) -> Any:
+    try:
+        return await anext(stream)
+    except StopAsyncIteration:  # which no task may raise
+        raise _Ended from None
 
 
 def _chunk_of(theirs: Any) -> Chunk:

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 
 from nodes.engines.remote.failures import NotServed, error_of, failure_in
+from nodes.engines.remote.steps import Steps
 from nodes.errors import EngineAway, EngineError, EngineUnavailable, RequestRefused
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class HttpServer:
         self._key = key
         self._patience_s = patience_s
         self._session: aiohttp.ClientSession | None = None
+        self._steps = Steps()
+        self._responses: set[aiohttp.ClientResponse] = set()
         if key and urlsplit(url).scheme == "http" and urlsplit(url).hostname not in _LOCAL:
             log.warning("the API key for %s travels in plain text: use https", self.root)
 
@@ -70,7 +73,11 @@ class HttpServer:
         self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
     async def close(self) -> None:
-        """Cut every connection, whatever runs on it."""
+        """Cut every connection, whatever runs on it; who waits for an answer is told."""
+        self._steps.stop()
+        # The session alone would close connections under their readers and leave these waiting for ever.
+        for response in tuple(self._responses):
+            response.close()
         if self._session is not None:
             await self._session.close()
 
@@ -122,10 +129,10 @@ class HttpServer:
         if self._session is None or self._session.closed:
             raise EngineUnavailable("the engine was stopped or not started yet")
         headers = {**_HEADERS, **self._key.headers}
+        request = self._session.request(method, url, data=body, headers=headers, timeout=limit, allow_redirects=False)
         try:
-            response = await self._session.request(
-                method, url, data=body, headers=headers, timeout=limit, allow_redirects=False
-            )
+            response = await self._steps.wait_for(request)
+            self._responses.add(response)
             try:
                 if response.status != _OK:
                     said = await response.content.read(_LARGEST_FAILURE)
@@ -134,6 +141,7 @@ class HttpServer:
             finally:
                 # Not released: a server stops working on an answer only when its reader has gone.
                 response.close()
+                self._responses.discard(response)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             if self._session.closed:
                 raise EngineUnavailable("the engine was stopped") from error

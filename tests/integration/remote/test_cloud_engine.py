@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from contextlib import aclosing, asynccontextmanager
@@ -92,6 +93,18 @@ async def test_each_format_gives_an_answer_its_counts_and_an_end(name: str, tmp_
                 await anext(pieces_on_their_way)
                 assert server.writing == 1
             await eventually(lambda: server.writing == 0)
+            assert engine.load().running == 0
+
+
+async def test_stopping_ends_an_answer_that_is_waited_for(tmp_path: Path) -> None:
+    async with PlayedProviders(endless=True).running() as server:
+        file = written(tmp_path, {"id": "big", "providers": [entry(server, tmp_path, "openai")], "probe": False})
+        async with started(file) as (engine, _):
+            asking = asyncio.create_task(answer(engine))
+            await eventually(lambda: server.writing == 1)
+            await engine.stop()
+            with pytest.raises(EngineUnavailable, match="stopped"):
+                await asking
             assert engine.load().running == 0
 
 

@@ -216,6 +216,18 @@ async def test_closing_an_answer_closes_the_connection_to_the_server() -> None:
         await eventually(lambda: (server.writing, server.given_up) == (0, 1))
 
 
+@pytest.mark.parametrize("mode", ["fine", "hangs", "mute"])
+async def test_stopping_ends_an_answer_wherever_it_is(mode: Mode) -> None:
+    async with PlayedChatServer(mode=mode, token_delay_s=0.01).running() as server, started(server) as (engine, _):
+        asking = asyncio.create_task(answer(engine, tokens=10_000))
+        await eventually(lambda: bool(server.asked))
+        await engine.stop()
+        with pytest.raises(EngineUnavailable, match="stopped"):
+            async with asyncio.timeout(20):
+                await asking
+        assert engine.load().running == 0
+
+
 # --- away and back -----------------------------------------------------------------------------------------------
 
 
