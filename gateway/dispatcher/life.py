@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.dispatcher import ending, gate, retrying
 from gateway.dispatcher.placer import Ticket
 from gateway.dispatcher.posting import Posting
-from gateway.dispatcher.scheduler import POLICY, Wish
 from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
 from gateway.errors import GatewayError
+from gateway.scheduling.wish import Wish
 from mesh.bus.headers import TRACEPARENT, header
 from mesh.telemetry.names import (
     ATTRIBUTE_ATTEMPT,
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from gateway.dispatcher.placer import Placer
     from gateway.dispatcher.plausible import Fault
     from gateway.dispatcher.result_check import ResultCheck
-    from gateway.dispatcher.scheduler import Placement
     from gateway.dispatcher.settings import DispatcherSettings
     from gateway.dispatcher.spot_checks import SpotChecks
+    from gateway.scheduling.placement import Placement
     from mesh.bus.service_bus import Bus
     from mesh.bus.work import Work
     from mesh.telemetry.telemetry import Telemetry
@@ -252,8 +252,10 @@ class TaskLife:
                     at_ms=now_ms(),
                     attempt=record.state.attempt + 1,
                     node=node,
-                    policy=POLICY,
+                    policy=placement.policy,
                     candidates=placement.candidates,
+                    rejects=placement.rejects,
+                    serving=placement.serving,
                     offset=0 if seam == "restarted" else record.state.chars,
                     seam=seam,
                 )

@@ -8,7 +8,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from gateway.dispatcher.scheduler import Regard
+from gateway.scheduling.wish import Regard
 from mesh.errors import BusError
 from mesh.history.replay import replay
 from mesh.history.work_log import WorkLog

@@ -112,6 +112,7 @@ class Dispatcher:
         """
         await self._devices.start()
         self._regards.start()
+        self._placer.start()
         await self._reports.start()
         await self._cancelling.start()
         self._unsubscribe = self._feed.subscribe(self._on_node)

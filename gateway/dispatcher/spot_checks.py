@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
 
-from gateway.dispatcher.scheduler import runs_alike
+from gateway.scheduling.filters import runs_alike
 from mesh.errors import MeshError
 from streams import subjects
 from streams.clock import now_ms
