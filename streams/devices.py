@@ -57,6 +57,10 @@ class Device(Struct, frozen=True, kw_only=True):
     verified_at_ms: int | None = None
     proved_by: str = ""
     """Which key it proved its DID with."""
+    owner: str | None = None
+    """The account that it belongs to: what must not leave that account's own devices may run there."""
+    stake: int = 0
+    """What its owner has put at stake for it."""
     changed_at_ms: int = 0
     checks: Tally = NOTHING
     """What checks of its answers, and suspensions over them, have come to."""
@@ -81,7 +85,7 @@ class _Devices(Struct, frozen=True):
 class Devices:
     """The projection. It is fed from one place, in stream order."""
 
-    VERSION: Final = 2
+    VERSION: Final = 3
     """Raise it whenever the same events add up to something else: older snapshots are then not used."""
 
     def __init__(self) -> None:
@@ -140,6 +144,8 @@ class Devices:
             did=did,
             standing=Standing.ADMITTED if is_proven else Standing.UNPROVEN,
             is_expected=not is_proven,
+            owner=before.owner if event.owner is None else event.owner or None,
+            stake=before.stake if event.stake is None else event.stake,
             by=event.by,
             reason=event.reason,
             task=None,

@@ -39,7 +39,7 @@ from streams.device_events import (
 )
 from streams.event import Event
 from streams.model_events import ModelAnnounced, ModelEvent, ModelWithdrawn
-from streams.placing import Candidate, Rejects
+from streams.placing import Candidate, Rejects, Rules
 
 Counter = Annotated[int, Meta(ge=1)]
 """``n``: the one counter that markers and chunks of a task share, from 1, without holes."""
@@ -83,6 +83,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """The dead task that this one tries anew."""
     check_of: CheckOf | None = None
     """The answer that is asked for once more, to compare the two; only in tasks of the mesh itself."""
+    rules: Rules | None = None
+    """What its owner will not have otherwise: where it may run, and what it may cost."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------

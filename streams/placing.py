@@ -1,8 +1,10 @@
-"""What is kept of a placement in the ``assigned`` marker: the reasons for the choice of a node."""
+"""What is asked of a placement, and what is kept of it in the ``assigned`` marker: the reasons for the choice."""
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 
 class Part(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,3 +37,15 @@ class Rejects(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     reason: str
     count: int
+
+
+class Rules(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What whoever submits a task will not have otherwise; nothing set: all goes."""
+
+    policy: Annotated[str, Meta(max_length=32)] = ""
+    """Name of the policy to place it by; none: the mesh's own."""
+    region: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    """Only replicas that say this region."""
+    highest_price_micro: Annotated[int, Meta(ge=0, le=10**12)] | None = None
+    """Millionths of a currency's unit for a million tokens, of a prompt or an answer, that a replica may ask."""
+    lowest_reputation: Annotated[float, Meta(ge=0, le=1)] = 0.0

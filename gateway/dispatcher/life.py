@@ -7,12 +7,14 @@ import logging
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from gateway.dispatcher import ending, gate, retrying
 from gateway.dispatcher.placer import Ticket
 from gateway.dispatcher.posting import Posting
 from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
+from gateway.dispatcher.wishing import wish_of
 from gateway.errors import GatewayError
-from gateway.scheduling.wish import Wish
 from mesh.bus.headers import TRACEPARENT, header
 from mesh.telemetry.names import (
     ATTRIBUTE_ATTEMPT,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.dispatcher.settings import DispatcherSettings
     from gateway.dispatcher.spot_checks import SpotChecks
     from gateway.scheduling.placement import Placement
+    from gateway.scheduling.stint import Stint
     from mesh.bus.service_bus import Bus
     from mesh.bus.work import Work
     from mesh.telemetry.telemetry import Telemetry
@@ -86,6 +89,7 @@ class TaskLife:
         self.service_class: ServiceClass = submission.service_class
         self._asked = TaskSubmitted(model=gate.UNREADABLE, messages=())
         self.deadline_at_ms = 0
+        self._stint: Stint | None = None
 
     @property
     def model(self) -> str:
@@ -213,12 +217,12 @@ class TaskLife:
         key = self.record.key
         state = self.record.state
         avoid = frozenset(failure.node for failure in state.failures)
-        wish = Wish(
-            model=self._asked.model,
+        wish = replace(
+            wish_of(key, self._asked, self.service_class, left_s=self._left_s()),
+            prefix=self._placer.blocks_of(key.account, self._asked.messages),
             avoid=avoid,
             has_text=state.chars > 0,
             is_suspect=retrying.is_suspect(state.failures, self._settings),
-            check=self._asked.check_of,
         )
         ticket = Ticket(key, self.service_class, wish)
         placement = self._placer.ask(ticket)
@@ -230,6 +234,10 @@ class TaskLife:
             return await self._wait_turn(ticket)
         finally:
             self._placer.withdraw(ticket)
+
+    def _left_s(self) -> float | None:
+        """Seconds to a deadline that was asked for; the dispatcher's own is for what goes wrong, not for haste."""
+        return None if self._asked.deadline_at_ms is None else (self.deadline_at_ms - now_ms()) / 1000
 
     async def _wait_turn(self, ticket: Ticket) -> Placement | Verdict:
         verdict = self.record.verdict
@@ -262,7 +270,7 @@ class TaskLife:
             )
             return await self._watch(node)
         finally:
-            self._placer.release(node, self.model, record.key)
+            self._stint = self._placer.release(node, self.model, record.key)
 
     async def _adopt(self, node: str) -> Verdict:
         """Go on with an attempt that a dispatcher before us began."""
@@ -270,13 +278,17 @@ class TaskLife:
         try:
             return await self._watch(node)
         finally:
-            self._placer.release(node, self.model, self.record.key)
+            self._stint = self._placer.release(node, self.model, self.record.key)
 
     async def _watch(self, node: str) -> Verdict:
         self.posting.begin(node, self._placer.process_of(node))
         try:
             self.hand_over()
-            return await self.record.verdict
+            self._placer.sent(node, self.model, self.record.key)
+            verdict = await self.record.verdict
+            if verdict.kind == "failed" and retrying.says_of_the_node(_error_of(verdict)):
+                self._placer.failed(node)
+            return verdict
         finally:
             self.posting.end()
 
@@ -292,6 +304,7 @@ class TaskLife:
             return await self._retry(TaskError(code=INVALID_RESULT, message=message, status=502))
         if (fault := await self._checks.results.fault(record, self._asked)) is not None:
             return await self._reject(fault)
+        self._placer.learn(self._stint, end)
         return await ending.settle(self._bus, record.key, end)
 
     async def _reject(self, fault: Fault) -> EndEvent | None:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from gateway.dispatcher.fair_queue import FairQueue
+from gateway.scheduling.policies import EDGE_FIRST
+from gateway.scheduling.prefixes import blocks_of
 from gateway.scheduling.scheduler import Scheduler
 from streams.subjects import SERVICE_CLASSES
 from streams.tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.roster_feed import RosterFeed
     from gateway.scheduling.placement import Placement
+    from gateway.scheduling.policy import Policy
+    from gateway.scheduling.stint import Stint
     from gateway.scheduling.wish import Regard, Wish
+    from streams.chat import Message
+    from streams.events import TaskCompleted
     from streams.subjects import ServiceClass, TaskKey
+
+_SALT_BYTES: Final = 32
 
 
 class Ticket:
@@ -37,9 +46,10 @@ class Ticket:
 class Placer:
     """Grants slots: at once where one is free, else in fair order, urgent classes first."""
 
-    def __init__(self, feed: RosterFeed, regard: Callable[[str], Regard]) -> None:
+    def __init__(self, feed: RosterFeed, regard: Callable[[str], Regard], policy: Policy = EDGE_FIRST) -> None:
         """Watch the roster for slots that become free; ``regard`` says what is thought of a node."""
-        self.scheduler = Scheduler(regard_of=regard)
+        self.scheduler = Scheduler(policy=policy, regard_of=regard)
+        self._salt = os.urandom(_SALT_BYTES)
         self._feed = feed
         self._waiting: dict[str, dict[ServiceClass, FairQueue[Ticket]]] = {}
         self._suspects: dict[str, TaskKey] = {}
@@ -85,6 +95,23 @@ class Placer:
         """Count a slot as used by a task of ours; also for one that another dispatcher has placed."""
         self.scheduler.take(node, model, key, now_s=self._feed.now_s())
 
+    def sent(self, node: str, model: str, key: TaskKey) -> None:
+        """The node's order has gone out."""
+        self.scheduler.sent(node, model, key, now_s=self._feed.now_s())
+
+    def failed(self, node: str) -> None:
+        """A node has failed a task."""
+        self.scheduler.failed(node, now_s=self._feed.now_s())
+
+    def learn(self, stint: Stint | None, end: TaskCompleted) -> None:
+        """Learn from an answer that is believed, if one node has written all of it."""
+        if stint is not None and len(end.shares) == 1:
+            self.scheduler.completed(stint, end.usage)
+
+    def blocks_of(self, account: str, messages: Sequence[Message]) -> tuple[bytes, ...]:
+        """Cut a prompt into blocks, as nodes are remembered to have read them."""
+        return blocks_of(messages, account=account, salt=self._salt)
+
     def process_of(self, node: str) -> str | None:
         """The process that a node last reported from."""
         view = self._feed.roster.node(Token(node), now_s=self._feed.now_s())
@@ -95,12 +122,13 @@ class Placer:
         if ticket.wish.is_suspect:
             self._suspects[node] = ticket.key
 
-    def release(self, node: str, model: str, key: TaskKey) -> None:
-        """Count the slot as free again, and give it to who waits."""
-        self.scheduler.release(node, model, key, now_s=self._feed.now_s())
+    def release(self, node: str, model: str, key: TaskKey) -> Stint | None:
+        """Count the slot as free again, and give it to who waits; returns what there may be to ``learn`` from."""
+        stint = self.scheduler.release(node, model, key, now_s=self._feed.now_s())
         if self._suspects.get(node) == key:
             del self._suspects[node]
         self._grant(model)
+        return stint
 
     def _on_change(self, name: str) -> None:
         node = self._feed.roster.node(Token(name), now_s=self._feed.now_s())

@@ -24,6 +24,7 @@ from gateway.dispatcher.regards import Regards
 from gateway.dispatcher.result_check import ResultCheck
 from gateway.dispatcher.spot_checks import SpotChecks
 from gateway.dispatcher.task_run import Verdict, failed
+from gateway.scheduling.policies import POLICIES
 from mesh.bus.work import WorkQueue
 from mesh.errors import BusError, PublishRefused, WrittenByNewer
 from mesh.identity.device_log import DeviceLog
@@ -90,7 +91,7 @@ class Dispatcher:
         self._regards = Regards(bus.core, self._devices, snapshots)
         spots = SpotChecks(bus, feed, self._devices, settings.spot_checks)
         self._checks = Checks(ResultCheck(self._devices), spots)
-        self._placer = Placer(feed, self._regards.of)
+        self._placer = Placer(feed, self._regards.of, POLICIES[settings.policy])
         self._reports = NodeReports(bus, self.lives, self.name)
         self._cancelling = Cancelling(bus, self.lives)
         self._overflow = Overflow(settings.account_overflow)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from gateway.dispatcher.overflow import MOST_OF_A_CLASS
 from gateway.settings import MOST_OPEN
+
+PolicyName = Literal["edge-first", "latency", "cost", "private", "ig3"]
+"""Those in ``gateway.scheduling.policies``."""
 
 SMALL_MODEL = "smollm2-135m-instruct"
 """The model that `ig3 up` serves when nothing else was asked for."""
@@ -17,6 +20,9 @@ SMALL_MODEL = "smollm2-135m-instruct"
 class DispatcherSettings(Struct, frozen=True, kw_only=True):
     """How one dispatcher works."""
 
+    policy: Annotated[
+        PolicyName, Meta(description="How nodes are chosen for tasks that name no policy of their own.")
+    ] = "edge-first"
     window: Annotated[
         int, Meta(ge=1, le=10_000, description="Tasks of each class that this dispatcher holds, running or waiting.")
     ] = 1024

@@ -100,7 +100,7 @@ class ChatCompletions:
             watch = await submit(
                 site.bus,
                 key,
-                asked.submission(wishes.deadline_at_ms),
+                asked.submission(wishes.deadline_at_ms, wishes.rules),
                 wishes.urgency,
                 headers=measure.bus_headers,
                 may_exist=admitted.may_exist,

@@ -6,7 +6,7 @@ refuses every other by name, and a request that uses none of them pays nothing. 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -16,6 +16,9 @@ from gateway.http.invalid_body import explain
 from gateway.limits.ticket import Price
 from streams.chat import Message, Sampling
 from streams.events import TaskSubmitted
+
+if TYPE_CHECKING:
+    from streams.placing import Rules
 
 Role = Literal["system", "developer", "user", "assistant"]
 """Who may speak; ``tool`` waits for engines that call tools."""
@@ -96,13 +99,14 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
         """Whether the stream ends with a chunk that has the usage."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
-    def submission(self, deadline_at_ms: int) -> TaskSubmitted:
+    def submission(self, deadline_at_ms: int, rules: Rules | None = None) -> TaskSubmitted:
         """The task that this asks for."""
         return TaskSubmitted(
             model=self.model,
             messages=tuple([_message(message) for message in self.messages]),
             sampling=self._sampling(),
             deadline_at_ms=deadline_at_ms,
+            rules=rules,
         )
 
     def _sampling(self) -> Sampling:

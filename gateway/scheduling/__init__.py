@@ -9,8 +9,11 @@ The dispatcher and the simulator drive the same objects. In virtual time::
     placement = scheduler.place(wish, now_s=now_s) # changes nothing
     if placement.node is not None:                 # else: wait, and ask again when something is released or observed
         scheduler.take(placement.node, placement.model, key, wish, now_s=now_s)
+        scheduler.sent(placement.node, placement.model, key, now_s=now_s)
         ...                                        # the node answers, in whatever time the simulator's node takes
-        scheduler.release(placement.node, placement.model, key, now_s=later_s)
+        stint = scheduler.release(placement.node, placement.model, key, now_s=later_s)
+        if stint is not None: scheduler.completed(stint, usage)     # it went well: speeds are measured by it
+        # or, before the release, if the node failed: scheduler.failed(placement.node, now_s=later_s)
 
 ``now_s`` is any clock that only goes forward. A node is live until ``2.5 * status.interval_s`` after ``heard_at_s``:
 the simulator must observe it again by then, as reports do (one ``NodeView`` with a new ``heard_at_s``; or one long

@@ -99,7 +99,7 @@ def choose(case: Case, among: Sequence[Seats], policy: Policy, *, first: Iterabl
     else:
         _look_at_some(look, among, first, start)
     ranked = sorted(look.able, reverse=True)
-    chosen = _drawn(ranked, policy, chance) if ranked else None
+    chosen = _drawn(ranked, policy, chance, case.now_s) if ranked else None
     return Placement(
         node=None if chosen is None else chosen.node,
         model="" if chosen is None else chosen.model,
@@ -140,16 +140,28 @@ def _numbers(seed: str) -> tuple[int, float]:
     return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big") / 2**64
 
 
-def _drawn(ranked: Sequence[_Able], policy: Policy, chance: float) -> _Able:
-    """Draw one; those that have failed the task only where there is no other."""
+def _drawn(ranked: Sequence[_Able], policy: Policy, chance: float, now_s: float) -> _Able:
+    """Draw one; those that have failed the task only where there is no other.
+
+    Where the best one's report is overdue, the better of two that are drawn: all dispatchers that are as blind would
+    choose the same best one.
+    """
     equals = [each for each in ranked if each.has_not_failed == ranked[0].has_not_failed]
     match policy.draw:
+        case "best" if len(equals) > 1 and ranked[0].seat.is_overdue(now_s):
+            return _better_of_two(equals, chance)
         case "best":
             return ranked[0]
         case "uniform":
             return equals[int(chance * len(equals))]
         case "weighted":
             return _by_odds(equals[: policy.top], policy.halving_s, chance)
+
+
+def _better_of_two(ranked: Sequence[_Able], chance: float) -> _Able:
+    pair = int(chance * len(ranked) * (len(ranked) - 1))
+    one, other = divmod(pair, len(ranked) - 1)
+    return ranked[min(one, other + (other >= one))]
 
 
 def _by_odds(ranked: Sequence[_Able], halving_s: float, chance: float) -> _Able:

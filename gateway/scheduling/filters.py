@@ -56,3 +56,71 @@ def unsuspected(case: Case) -> str | None:
 def runs_alike(replica: Replica, check: CheckOf) -> bool:
     """Whether a replica may come to the very answer that is checked."""
     return (replica.engine, replica.quantisation) == (check.engine, check.quantisation)
+
+
+# --- what the task needs -----------------------------------------------------------------------------------------
+
+
+def fitting(case: Case) -> str | None:
+    """The replica is of the kind that is asked for, and can do what is needed."""
+    replica, wish = case.seat.replica, case.wish
+    if replica.kind != wish.kind:
+        return f"it serves {replica.kind}, not {wish.kind}"
+    if wish.needs and not wish.needs.issubset(replica.abilities):
+        return f"it lacks {', '.join(sorted(wish.needs.difference(replica.abilities)))}"
+    return None
+
+
+def roomy(case: Case) -> str | None:
+    """Prompt and answer fit, or no live replica has more room: then the engine says it better than an estimate."""
+    wish, context = case.wish, case.seat.replica.context_tokens
+    needed = wish.prompt_tokens + wish.most_answer_tokens
+    if needed <= context or context >= min(needed, case.widest_context()):
+        return None
+    return f"its context of {context} tokens is too short"
+
+
+# --- what its owner will not have otherwise ----------------------------------------------------------------------
+
+
+def inside(case: Case) -> str | None:
+    """It is in the region that the task must not leave."""
+    region = case.wish.rules.region
+    if region is None or case.seat.replica.region == region:
+        return None
+    return f"it is not in region {region}"
+
+
+def affordable(case: Case) -> str | None:
+    """It asks no more than the task may cost."""
+    highest, price = case.wish.rules.highest_price_micro, case.seat.replica.price
+    if highest is None or price is None or max(price.prompt_micro, price.completion_micro) <= highest:
+        return None
+    return "it costs too much"
+
+
+def reputable(case: Case) -> str | None:
+    """Its reputation is as good as asked for."""
+    return None if case.regard.reputation >= case.wish.rules.lowest_reputation else "its reputation is too low"
+
+
+def own(case: Case) -> str | None:
+    """It belongs to the account, as DEVICES says, and answers itself: a provider behind it would be somebody else."""
+    if case.wish.account == "" or case.regard.owner != case.wish.account:
+        return "it is not the account's own"
+    return "it asks a provider outside" if case.seat.replica.tier == "cloud" else None
+
+
+def worth_the_cloud(case: Case) -> str | None:
+    """What can wait (class batch) waits for the mesh's own devices, unless it is hard."""
+    if case.seat.replica.tier == "cloud" and case.wish.service_class == "batch" and case.wish.level != "hard":
+        return "the cloud is not for batch"
+    return None
+
+
+# --- how the node has fared --------------------------------------------------------------------------------------
+
+
+def sound(case: Case) -> str | None:
+    """It has not failed time after time, or is due for a trial."""
+    return None if case.seat.breaker.lets_through(case.now_s) else "it failed time after time, and is tried again later"

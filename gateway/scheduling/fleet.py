@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.scheduling.breaker import Breaker
 from gateway.scheduling.occupancy import Occupancy
 from gateway.scheduling.seat import Seat
 
@@ -59,6 +60,7 @@ class Fleet:
         """Begin without nodes."""
         self._models: dict[str, Seats] = {}
         self._of_node: dict[str, dict[str, Seat]] = {}
+        self._breakers: dict[str, Breaker] = {}
         self._occupancy = Occupancy()
 
     def observe(self, view: NodeView) -> tuple[Seat, ...]:
@@ -71,7 +73,7 @@ class Fleet:
         for replica in view.replicas:
             seat = before.get(replica.model)
             if seat is None:
-                seat = before[replica.model] = Seat(view.node, replica)
+                seat = before[replica.model] = Seat(view.node, replica, self.breaker(view.node))
                 self._seats(replica.model).all[view.node] = seat
                 self._seats(replica.model).version += 1
             elif seat.replica is not replica and seat.replica != replica:
@@ -84,8 +86,16 @@ class Fleet:
             self._recount(seat)
         return tuple(started_again)
 
+    def breaker(self, node: str) -> Breaker:
+        """What keeps tasks from a node that fails time after time."""
+        breaker = self._breakers.get(node)
+        if breaker is None:
+            breaker = self._breakers[node] = Breaker()
+        return breaker
+
     def forget(self, node: str) -> None:
         """Take a node out altogether."""
+        self._breakers.pop(node, None)
         for seat in self._of_node.pop(node, {}).values():
             self._withdraw(seat)
 

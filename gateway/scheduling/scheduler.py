@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from gateway.scheduling.case import Case
 from gateway.scheduling.choosing import choose
 from gateway.scheduling.fleet import Fleet
-from gateway.scheduling.policies import EDGE_FIRST, POLICIES
+from gateway.scheduling.policies import EDGE_FIRST, POLICIES, PRIVATE
 from gateway.scheduling.prefixes import PrefixMemory
+from gateway.scheduling.stint import SHORTEST_S, Order, Stint
+from streams.subjects import TaskKey
+from streams.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -19,8 +22,9 @@ if TYPE_CHECKING:
     from gateway.scheduling.prefixes import Place
     from gateway.scheduling.seat import Seat
     from gateway.scheduling.wish import Regard, Wish
+    from streams.chat import Usage
+    from streams.messages import NodeStatus
     from streams.roster import NodeView
-    from streams.subjects import TaskKey
 
 
 class Scheduler:
@@ -31,12 +35,16 @@ class Scheduler:
         self.fleet = Fleet()
         self.prefixes = PrefixMemory()
         self._policy = policy
+        self._orders: dict[TaskKey, Order] = {}
         self._regard_of = regard_of
 
     def observe(self, view: NodeView) -> None:
         """A node has announced, reported, been lost or come back: this is how it stands."""
         for seat in self.fleet.observe(view):
+            seat.breaker.close()
             self.prefixes.forget((seat.node, seat.model))
+        if view.status is not None and view.heard_at_s is not None and self._orders:
+            self._note_ways(view, view.status, view.heard_at_s)
 
     def place(self, wish: Wish, *, now_s: float, suspected: Container[str] = ()) -> Placement:
         """Choose a node for a wish. Nothing is changed by it: ``take`` does that.
@@ -56,7 +64,8 @@ class Scheduler:
             cached_tokens_at=read,
             widest_context=lambda: _widest(among, now_s),
         )
-        policy = POLICIES.get(wish.rules.policy, self._policy)
+        # What this version does not know may be stricter than all that it knows.
+        policy = POLICIES.get(wish.rules.policy, PRIVATE) if wish.rules.policy else self._policy
         return choose(case, among, policy, first=self._readers(read or {}, wish))
 
     def take(self, node: str, model: str, key: TaskKey, wish: Wish | None = None, *, now_s: float) -> None:
@@ -66,12 +75,38 @@ class Scheduler:
         if seat is None or wish is None:
             return
         seat.given_at_s = now_s
+        seat.breaker.taken()
         replica = seat.replica
         self.prefixes.note((node, model), wish.prefix, capacity_tokens=replica.context_tokens * replica.slots)
 
-    def release(self, node: str, model: str, key: TaskKey, *, now_s: float) -> None:
-        """A node has done with a task, however that went."""
+    def sent(self, node: str, model: str, key: TaskKey, *, now_s: float) -> None:
+        """The order goes out to the node now: its first report that lists the task says how long the way is."""
+        seat = self.fleet.seat(node, model)
+        if seat is not None:
+            self._orders[key] = Order(seat, now_s, seat.slots / max(seat.slots - seat.in_use + 1, 1))
+
+    def release(self, node: str, model: str, key: TaskKey, *, now_s: float) -> Stint | None:
+        """A node has done with a task, however that went; returns what ``completed`` is asked with, if it went well."""
+        order = self._orders.pop(key, None)
+        self.fleet.breaker(node).released()
         self.fleet.release(node, model, key, now_s=now_s)
+        return None if order is None else Stint(order, now_s - order.at_s)
+
+    def completed(self, stint: Stint, usage: Usage) -> None:
+        """A node has written a whole answer by itself, and it is believed."""
+        stint.learn(usage)
+
+    def failed(self, node: str, *, now_s: float) -> None:
+        """A node has failed a task, in a way that says something of the node; before the task is released."""
+        self.fleet.breaker(node).failed(now_s)
+
+    def _note_ways(self, view: NodeView, status: NodeStatus, heard_at_s: float) -> None:
+        for entry in status.running:
+            key = TaskKey(Token(entry.account), Token(entry.task))
+            order = self._orders.get(key)
+            if order is not None and not order.is_acknowledged and order.seat.node == view.node:
+                self._orders[key] = order._replace(is_acknowledged=True)
+                order.seat.measure_way(max(heard_at_s - order.at_s, SHORTEST_S))
 
     def _readers(self, read: Mapping[Place, int], wish: Wish) -> Iterator[Seat]:
         """Seats that have read the prompt before: a large mesh looks at them whatever it draws."""

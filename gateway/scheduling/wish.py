@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
 from streams.events import CheckOf
+from streams.placing import Rules
 from streams.replica import Ability
 from streams.subjects import ServiceClass
+
+Level = Literal["simple", "moderate", "hard"]
 
 USUAL_ANSWER_TOKENS: Final = 128
 """What an answer is taken to be long where nobody said; with ``max_tokens`` it is at most that."""
 
-
-class Rules(Struct, frozen=True, kw_only=True):
-    """What its owner will not have otherwise; nothing set: all goes."""
-
-    policy: str = ""
-    """Name of the policy; none: the scheduler's own."""
-    region: str | None = None
-    """Only replicas that say this region."""
-    highest_price_micro: int | None = None
-    """Millionths of a currency's unit for a million tokens, prompt or answer."""
-    lowest_reputation: float = 0.0
+NO_RULES: Final = Rules()
 
 
 class Wish(Struct, frozen=True, kw_only=True):
@@ -49,7 +42,9 @@ class Wish(Struct, frozen=True, kw_only=True):
     service_class: ServiceClass = "standard"
     left_s: float | None = None
     """Seconds to the deadline."""
-    rules: Rules = Rules()
+    level: Level = "moderate"
+    """How hard it is taken to be (``complexity``)."""
+    rules: Rules = NO_RULES
     prefix: tuple[bytes, ...] = ()
     """Its prompt in blocks (``prefixes.blocks_of``)."""
     avoid: frozenset[str] = frozenset()

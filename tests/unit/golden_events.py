@@ -34,7 +34,7 @@ from streams.events import (
     TaskRequeued,
     TaskSubmitted,
 )
-from streams.placing import Candidate, Part, Rejects
+from streams.placing import Candidate, Part, Rejects, Rules
 from tests.unit.golden_registers import ACCESS, NONCES, REGISTERS
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -93,6 +93,11 @@ SUBMITTED = {
             other="node-b",
             other_task="019b7a3e00007abc8def012345678901",
         ),
+    ),
+    "task.submitted.v1.ruled": TaskSubmitted(
+        model=_MODEL,
+        messages=(Message(role="user", content="hi"),),
+        rules=Rules(policy="private", region="eu", highest_price_micro=2_000_000, lowest_reputation=0.5),
     ),
     "task.submitted.v1.minimal": TaskSubmitted(model=_MODEL, messages=(Message(role="user", content="hi"),)),
 }

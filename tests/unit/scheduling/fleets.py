@@ -6,7 +6,7 @@ from gateway.scheduling.policies import EDGE_FIRST
 from gateway.scheduling.policy import Policy
 from gateway.scheduling.scheduler import Scheduler
 from gateway.scheduling.wish import Regard
-from streams.messages import NodeStatus
+from streams.messages import DeviceHints, NodeStatus, Running
 from streams.replica import Replica
 from streams.roster import NodeView
 from streams.subjects import TaskKey
@@ -27,6 +27,8 @@ def node(
     draining: bool = False,
     process: str = "1",
     heard_at_s: float = 0.0,
+    running: tuple[Running, ...] = (),
+    hints: DeviceHints | None = None,
     replicas: tuple[Replica, ...] | None = None,
     **said: object,
 ) -> NodeView:
@@ -34,7 +36,7 @@ def node(
     return NodeView(
         node=Token(name),
         replicas=(replica(**said),) if replicas is None else replicas,
-        status=NodeStatus(at_ms=1, interval_s=5, draining=draining, process=process),
+        status=NodeStatus(at_ms=1, interval_s=5, draining=draining, process=process, running=running, hints=hints),
         is_live=live,
         is_registered=True,
         is_lost=not live,

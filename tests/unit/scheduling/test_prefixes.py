@@ -42,7 +42,10 @@ def test_half_a_character_in_a_prompt_is_hashed_like_any_other():
 
 def test_a_node_that_has_read_the_beginning_is_preferred_by_what_it_saves():
     prefix = blocks(long("s", 4))
-    mesh = scheduler(node("far", prompt_tokens_per_s=50, context_tokens=4096), node("fresh", prompt_tokens_per_s=60))
+    mesh = scheduler(
+        node("far", prompt_tokens_per_s=50, context_tokens=4096),
+        node("fresh", prompt_tokens_per_s=60, context_tokens=4096),
+    )
     wish = Wish(model="m", prompt_tokens=4 * BLOCK_TOKENS, prefix=prefix)
     assert mesh.place(wish, now_s=1).node == "fresh"
 
