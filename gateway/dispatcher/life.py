@@ -93,7 +93,12 @@ class TaskLife:
 
     @property
     def model(self) -> str:
-        """The model that was asked for."""
+        """The model that answers, or was asked for where none does yet."""
+        return self.record.state.model or self._asked.model
+
+    @property
+    def asked_model(self) -> str:
+        """The model that was asked for, or an alias."""
         return self._asked.model
 
     async def run(self, asked: TaskSubmitted | TaskError, refused: TaskError | None) -> None:
@@ -119,11 +124,11 @@ class TaskLife:
         self._work.done()
         self._note_end(closing(end))
         if found is None:
-            self._checks.spots.note_end(self.record, self._asked, end)
+            self._checks.spots.note_end(self.record, replace(self._asked, model=self.model), end)
 
     def _note_end(self, end: TaskEnded) -> None:
         self._telemetry.add(TASKS_ENDED, 1, {ATTRIBUTE_OUTCOME: end.outcome})
-        self._span.note(ATTRIBUTE_MODEL, self._asked.model)
+        self._span.note(ATTRIBUTE_MODEL, self.model)
         self._span.note(ATTRIBUTE_OUTCOME, end.outcome)
         self._span.note(ATTRIBUTE_ATTEMPT, self.record.state.attempt)
         self._span.end(None if end.error is None else end.error.code)
@@ -214,14 +219,11 @@ class TaskLife:
         return self.record.verdict.result() if self.record.verdict.done() else None
 
     async def _place(self) -> Placement | Verdict:
-        key = self.record.key
-        state = self.record.state
-        avoid = frozenset(failure.node for failure in state.failures)
+        key, state, asked = self.record.key, self.record.state, self._asked
+        alias = self._placer.aliases.get(asked.model)
         wish = replace(
-            wish_of(key, self._asked, self.service_class, left_s=self._left_s()),
-            prefix=self._placer.blocks_of(key.account, self._asked.messages),
-            avoid=avoid,
-            has_text=state.chars > 0,
+            wish_of(key, asked, self.service_class, state, left_s=self._left_s(), alias=alias),
+            prefix=self._placer.blocks_of(key.account, asked.messages),
             is_suspect=retrying.is_suspect(state.failures, self._settings),
         )
         ticket = Ticket(key, self.service_class, wish)
@@ -244,8 +246,8 @@ class TaskLife:
         await asyncio.wait((ticket.granted, verdict), return_when=asyncio.FIRST_COMPLETED)
         if not verdict.done():
             return ticket.granted.result()
-        if ticket.granted.done() and (node := ticket.granted.result().node) is not None:
-            self._placer.release(node, self._asked.model, self.record.key)
+        if ticket.granted.done() and (node := (granted := ticket.granted.result()).node) is not None:
+            self._placer.release(node, granted.model, self.record.key)
         ticket.granted.cancel()
         return verdict.result()
 
@@ -264,13 +266,14 @@ class TaskLife:
                     candidates=placement.candidates,
                     rejects=placement.rejects,
                     serving=placement.serving,
+                    model=None if placement.model == self.asked_model else placement.model,
                     offset=0 if seam == "restarted" else record.state.chars,
                     seam=seam,
                 )
             )
             return await self._watch(node)
         finally:
-            self._stint = self._placer.release(node, self.model, record.key)
+            self._stint = self._placer.release(node, placement.model, record.key)
 
     async def _adopt(self, node: str) -> Verdict:
         """Go on with an attempt that a dispatcher before us began."""

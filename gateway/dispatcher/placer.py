@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from gateway.dispatcher.fair_queue import FairQueue
+from gateway.scheduling.aliases import aliases_of
 from gateway.scheduling.policies import EDGE_FIRST
 from gateway.scheduling.prefixes import blocks_of
 from gateway.scheduling.scheduler import Scheduler
@@ -16,9 +17,10 @@ from streams.subjects import SERVICE_CLASSES
 from streams.tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.roster_feed import RosterFeed
+    from gateway.scheduling.aliases import Alias
     from gateway.scheduling.placement import Placement
     from gateway.scheduling.policy import Policy
     from gateway.scheduling.stint import Stint
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from streams.subjects import ServiceClass, TaskKey
 
 _SALT_BYTES: Final = 32
+_MOST_LET_BY: Final = 32
+"""How many that cannot be placed now, for reasons of their own, are passed in a queue each time that a slot is free."""
+
+NO_ALIASES: Final[Mapping[str, Alias]] = {}
 
 
 class Ticket:
@@ -46,8 +52,17 @@ class Ticket:
 class Placer:
     """Grants slots: at once where one is free, else in fair order, urgent classes first."""
 
-    def __init__(self, feed: RosterFeed, regard: Callable[[str], Regard], policy: Policy = EDGE_FIRST) -> None:
+    def __init__(
+        self,
+        feed: RosterFeed,
+        regard: Callable[[str], Regard],
+        policy: Policy = EDGE_FIRST,
+        aliases: Mapping[str, Alias] = NO_ALIASES,
+    ) -> None:
         """Watch the roster for slots that become free; ``regard`` says what is thought of a node."""
+        self.aliases = aliases
+        self._names_of = aliases_of(aliases)
+        self._turn = 0
         self.scheduler = Scheduler(policy=policy, regard_of=regard)
         self._salt = os.urandom(_SALT_BYTES)
         self._feed = feed
@@ -74,9 +89,12 @@ class Placer:
             return placement
         if ticket.wish.is_suspect:
             self._suspects_waiting.append(ticket)
-        else:
-            self._queue_of(ticket).add(ticket.key.account, ticket)
-        return replace(placement, node=None)
+            return replace(placement, node=None)
+        self._queue_of(ticket).add(ticket.key.account, ticket)
+        if placement.node is not None:
+            # Those before it may wait for what this one does not need.
+            self._grant(placement.model)
+        return ticket.granted.result() if ticket.granted.done() else replace(placement, node=None)
 
     def position(self, ticket: Ticket) -> int:
         """How many tasks are before this one."""
@@ -141,26 +159,41 @@ class Placer:
 
     def _grant(self, model: str) -> None:
         self._grant_suspects(model)
+        names = (model, *self._names_of.get(model, ()))
+        # Those that wait for the model and those that wait for an alias of it come first by turns.
+        self._turn = (self._turn + 1) % len(names)
         for service_class in SERVICE_CLASSES:
-            queue = self._waiting.get(model, {}).get(service_class)
-            while queue is not None and (ticket := queue.first()) is not None:
+            for name in (*names[self._turn :], *names[: self._turn]):
+                self._grant_queue(self._waiting.get(name, {}).get(service_class))
+
+    def _grant_queue(self, queue: FairQueue[Ticket] | None) -> None:
+        """Give what is free to who waits, in order; who waits for something particular lets others by."""
+        let_by = 0
+        while queue is not None and let_by < _MOST_LET_BY:
+            for account, ticket in queue.in_order():
                 placement = self._place(ticket.wish)
-                if placement.node is None:
+                if placement.node is not None:
+                    queue.serve(account, ticket)
+                    self._give(placement, placement.node, ticket)
+                    break
+                let_by += 1
+                if placement.is_full or let_by == _MOST_LET_BY:
                     return
-                queue.take()
-                if not ticket.granted.done():
-                    self._take(placement, placement.node, ticket)
-                    ticket.granted.set_result(placement)
+            else:
+                return
+
+    def _give(self, placement: Placement, node: str, ticket: Ticket) -> None:
+        if not ticket.granted.done():
+            self._take(placement, node, ticket)
+            ticket.granted.set_result(placement)
 
     def _grant_suspects(self, model: str) -> None:
         # Before all others, since each node takes only one of them at a time; behind none, since they may wait long.
         for ticket in tuple(self._suspects_waiting):
-            placement = self._place(ticket.wish) if ticket.wish.model == model else None
+            placement = self._place(ticket.wish) if model in ticket.wish.able_models else None
             if placement is not None and placement.node is not None:
                 self._suspects_waiting.remove(ticket)
-                if not ticket.granted.done():
-                    self._take(placement, placement.node, ticket)
-                    ticket.granted.set_result(placement)
+                self._give(placement, placement.node, ticket)
 
     def _place(self, wish: Wish) -> Placement:
         return self.scheduler.place(wish, now_s=self._feed.now_s(), suspected=self._suspects)

@@ -91,7 +91,8 @@ class Dispatcher:
         self._regards = Regards(bus.core, self._devices, snapshots)
         spots = SpotChecks(bus, feed, self._devices, settings.spot_checks)
         self._checks = Checks(ResultCheck(self._devices), spots)
-        self._placer = Placer(feed, self._regards.of, POLICIES[settings.policy])
+        self._aliases = settings.alias_table
+        self._placer = Placer(feed, self._regards.of, POLICIES[settings.policy], self._aliases)
         self._reports = NodeReports(bus, self.lives, self.name)
         self._cancelling = Cancelling(bus, self.lives)
         self._overflow = Overflow(settings.account_overflow)
@@ -199,7 +200,7 @@ class Dispatcher:
                 if refused is None:
                     return
             await life.run(asked, refused)
-            self._backlog.note_end(life.model, life.service_class)
+            self._backlog.note_end(life.asked_model, life.service_class)
         except BusError as error:
             log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
             work.hand_back()
@@ -246,7 +247,7 @@ class Dispatcher:
         return timedelta(milliseconds=until_ms - now_ms())
 
     def _is_known(self, model: str) -> bool:
-        return self._feed.roster.knows(model) or model in self._settings.known_models
+        return self._feed.roster.knows(model) or model in self._settings.known_models or model in self._aliases
 
     async def _tick(self) -> None:
         while True:

@@ -88,6 +88,7 @@ def build_app(
             retention=retention,
         ),
         known_models=shared.known_models,
+        aliases=shared.alias_table,
         policy=OriginPolicy(settings),
         telemetry=telemetry or Telemetry.off(),
         gate=gate,

@@ -16,7 +16,7 @@ from gateway.idempotency import IdempotencyKeys
 from gateway.submissions import Submissions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine
+    from collections.abc import Collection, Coroutine, Mapping
 
     from gateway.auth.caller import Door
     from gateway.auth.sign_in import SignIn
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.limits.limiter import Limiter
     from gateway.queue_gate import QueueGate
     from gateway.roster_feed import RosterFeed
+    from gateway.scheduling.aliases import Alias
     from gateway.settings import GatewaySettings
     from mesh.bus.service_bus import Bus
     from mesh.telemetry.telemetry import Telemetry
@@ -50,6 +51,7 @@ class Site:
         sign_in: SignIn,
         defaults: Defaults,
         known_models: Collection[str],
+        aliases: Mapping[str, Alias],
         policy: OriginPolicy,
         telemetry: Telemetry,
         gate: QueueGate,
@@ -72,7 +74,8 @@ class Site:
         self.limiter = limiter
         self.protection = protection(by_tls=settings.tls is not None)
         self.leaving = Leaving()
-        self._known_models = frozenset(known_models)
+        self.aliases = aliases
+        self._known_models = frozenset(known_models) | frozenset(aliases)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def is_known(self, model: str) -> bool:

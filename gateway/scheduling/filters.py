@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.scheduling.case import Case
 
@@ -13,17 +13,23 @@ if TYPE_CHECKING:
 
 Filter = Callable[[Case], str | None]
 
-BUSY = "all slots busy"
+BUSY: Final = "all slots busy"
+_SILENT: Final = "not reporting"
+_LEAVING: Final = "draining"
+_UNSOUND: Final = "it failed time after time, and is tried again later"
+
+ANYBODYS: Final = frozenset({BUSY, _SILENT, _LEAVING, _UNSOUND})
+"""Reasons that hold for every task alike."""
 
 
 def reporting(case: Case) -> str | None:
     """It is heard, and the log does not say that it is lost."""
-    return None if case.now_s <= case.seat.live_until_s else "not reporting"
+    return None if case.now_s <= case.seat.live_until_s else _SILENT
 
 
 def staying(case: Case) -> str | None:
     """It is not about to leave."""
-    return "draining" if case.seat.draining else None
+    return _LEAVING if case.seat.draining else None
 
 
 def free(case: Case) -> str | None:
@@ -123,4 +129,4 @@ def worth_the_cloud(case: Case) -> str | None:
 
 def sound(case: Case) -> str | None:
     """It has not failed time after time, or is due for a trial."""
-    return None if case.seat.breaker.lets_through(case.now_s) else "it failed time after time, and is tried again later"
+    return None if case.seat.breaker.lets_through(case.now_s) else _UNSOUND

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from gateway.scheduling.filters import ANYBODYS
 from streams.placing import Candidate, Rejects
 
 
@@ -23,6 +24,11 @@ class Placement(Struct, frozen=True, kw_only=True):
     """How many replicas of the model there are, looked at or not."""
     continues: bool = True
     """Whether the chosen engine can go on from a text that another one began."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody at all could be given a slot: none is free where anybody is heard."""
+        return sum(each.count for each in self.rejects if each.reason in ANYBODYS) == self.serving
 
     @property
     def reason(self) -> str:

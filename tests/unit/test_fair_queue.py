@@ -38,6 +38,23 @@ def test_the_position_is_how_many_are_served_before(items: list[tuple[str, int]]
     assert [queue.take() for _ in range(position + 1)][-1] == asked
 
 
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 99)), unique=True), st.data())
+def test_the_order_that_is_shown_is_the_order_of_serving_and_one_may_be_let_by(
+    items: list[tuple[str, int]], data: st.DataObject
+):
+    queue, other = FairQueue[tuple[str, int]](), FairQueue[tuple[str, int]]()
+    for item in items:
+        queue.add(item[0], item)
+        other.add(item[0], item)
+
+    shown = [item for _, item in queue.in_order()]
+    assert shown == [queue.take() for _ in items]
+    if shown:
+        served = data.draw(st.sampled_from(shown))
+        other.serve(served[0], served)
+        assert sorted(item for _, item in other.in_order()) == sorted(item for item in items if item != served)
+
+
 def test_an_item_that_is_withdrawn_is_never_served():
     queue: FairQueue[str] = FairQueue()
     queue.add("a", "one")

@@ -56,3 +56,13 @@ async def test_a_conversation_goes_back_to_the_node_that_has_read_it(mesh: InPro
     assert isinstance(second, TaskAssigned)
     assert second.node == first
     assert "cached" in {part.name for part in second.candidates[0].parts}
+
+
+async def test_a_task_that_waits_for_something_particular_lets_others_by(mesh: InProcessMesh):
+    await mesh.add_dispatcher()
+    await mesh.add_node()
+    private = await mesh.submit(rules=PRIVATE)
+    await mesh.reached(private, 1)
+
+    for _ in range(3):
+        assert (await mesh.steps(await mesh.submit()))[-1].state.outcome == "completed"
