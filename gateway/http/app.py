@@ -81,12 +81,7 @@ def build_app(
         settings,
         door=Door(CredentialsCheck(access, sessions), settings, account),
         sign_in=SignIn(bus.core, access, sessions, settings),
-        defaults=Defaults(
-            urgency=settings.urgency,
-            on_disconnect=settings.on_disconnect,
-            deadline=shared.deadline,
-            retention=retention,
-        ),
+        defaults=_defaults(settings, shared, retention),
         known_models=shared.known_models,
         aliases=shared.alias_table,
         policy=OriginPolicy(settings),
@@ -124,6 +119,15 @@ def _add_routes(app: web.Application, site: Site) -> None:
     app.router.add_get("/v1/auth/me", sign_ins.me)
     app.router.add_get("/healthz", health.alive)
     app.router.add_get("/readyz", health.ready)
+
+
+def _defaults(settings: GatewaySettings, shared: DispatcherSettings, retention: timedelta) -> Defaults:
+    return Defaults(
+        urgency=settings.urgency,
+        on_disconnect=settings.on_disconnect,
+        deadline=shared.deadline,
+        retention=retention,
+    )
 
 
 def _limits(settings: GatewaySettings) -> Limits:
