@@ -42,6 +42,7 @@ from streams import subjects
 from streams.chat import Message, Sampling
 from streams.codec import encode
 from streams.events import CheckOf, TaskChunk, TaskSubmitted
+from streams.placing import Rules
 from streams.subjects import ServiceClass, TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token, token
@@ -215,12 +216,14 @@ class InProcessMesh:
         delay_ms: float = 0,
         interval_s: float = 0.4,
         synthetic: SyntheticKind = "continues",
+        spec: EngineSpec | None = None,
     ) -> RunningNode:
         """Start a node and wait until the registry has accepted it."""
         node = token(name)
         stack = AsyncExitStack()
         self.stack.push_async_callback(stack.aclose)
-        engine = open_engine(EngineSpec(engine="synthetic", slots=slots, token_delay_ms=delay_ms, synthetic=synthetic))
+        usual = EngineSpec(engine="synthetic", slots=slots, token_delay_ms=delay_ms, synthetic=synthetic)
+        engine = open_engine(spec or usual)
         replica = await engine.start()
         stack.push_async_callback(engine.stop)
         link = await connect_device(self.server, node, lasts=self.session)
@@ -254,6 +257,7 @@ class InProcessMesh:
         text: str = "hello",
         temperature: float | None = None,
         check_of: CheckOf | None = None,
+        rules: Rules | None = None,
     ) -> TaskKey:
         """Ask for an answer of ``tokens`` tokens."""
         key = key or self.key()
@@ -263,6 +267,7 @@ class InProcessMesh:
             sampling=Sampling(max_tokens=tokens, temperature=temperature),
             deadline_at_ms=deadline_at_ms,
             check_of=check_of,
+            rules=rules,
         )
         await self.bus.edge.append(subjects.submitted(service_class, key), encode(asked))
         return key
