@@ -15,7 +15,14 @@ from msgspec.structs import replace
 
 from streams import reputation
 from streams.codec import decode
-from streams.device_events import DeviceAdmitted, DeviceChecked, DeviceRevoked, DeviceSuspended, DeviceVerified
+from streams.device_events import (
+    DeviceAdmitted,
+    DeviceChecked,
+    DeviceRevoked,
+    DeviceSuspended,
+    DeviceUnconfirmed,
+    DeviceVerified,
+)
 from streams.reputation import NOTHING, Tally
 from streams.tokens import Token
 
@@ -61,6 +68,8 @@ class Device(Struct, frozen=True, kw_only=True):
     """The account that it belongs to: what must not leave that account's own devices may run there."""
     stake: int = 0
     """What its owner has put at stake for it."""
+    stale_read_at_ms: int | None = None
+    """If it was let in while the chain could not be asked: when the chain had said what it was let in by."""
     changed_at_ms: int = 0
     checks: Tally = NOTHING
     """What checks of its answers, and suspensions over them, have come to."""
@@ -85,7 +94,7 @@ class _Devices(Struct, frozen=True):
 class Devices:
     """The projection. It is fed from one place, in stream order."""
 
-    VERSION: Final = 3
+    VERSION: Final = 4
     """Raise it whenever the same events add up to something else: older snapshots are then not used."""
 
     def __init__(self) -> None:
@@ -107,6 +116,8 @@ class Devices:
                 after = _decided(before, event, Standing.SUSPENDED)
             case DeviceRevoked():
                 after = _decided(before, event, Standing.REVOKED)
+            case DeviceUnconfirmed():
+                after = replace(before, stale_read_at_ms=event.read_at_ms) if event.did == before.did else before
             case DeviceChecked():
                 after = replace(before, checks=reputation.checked(before.checks, event))
             case _:

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Raw, Struct
 
 from streams.chat import Count, Message, Sampling
+from streams.device_hints import DeviceHints
 from streams.events import Attempt, ChunkSignature, Seam
 from streams.limits import RateState, StreamHolder
 from streams.replica import Replica
@@ -26,7 +27,6 @@ __all__ = [
     "Backlog",
     "Cancel",
     "CancelOutcome",
-    "DeviceHints",
     "EventsPage",
     "EventsRequest",
     "Finished",
@@ -109,17 +109,6 @@ class ReplicaLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
     slots: int
     busy: Count
     tokens_per_s: float = 0.0
-
-
-class DeviceHints(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a device says of itself that speaks against giving it work now, as far as it can tell."""
-
-    on_battery: bool = False
-    battery_percent: Annotated[int, Meta(ge=0, le=100)] | None = None
-    metered: bool = False
-    """Whether its owner pays for what goes over its link."""
-    temperature_c: Annotated[float, Meta(ge=-100, le=300)] | None = None
-    """Of its hottest part."""
 
 
 class NodeStatus(Wire, frozen=True, kw_only=True, tag="node.status.v1"):
@@ -313,6 +302,27 @@ class LimitState(Wire, frozen=True, kw_only=True, tag="limits.state.v1"):
     holders: tuple[StreamHolder, ...] = ()
 
 
+# --- identity service -> identity services, in CORE, kept in CHAIN: chain.<fingerprint of a DID> ------------------
+
+
+class ChainEntry(Struct, frozen=True, kw_only=True):
+    """What stands on the chain under a name of an account; it holds to the block ``validity``."""
+
+    name: str
+    value_base64: str
+    validity: Count
+
+
+class ChainReading(Wire, frozen=True, kw_only=True, tag="chain.reading.v1"):
+    """What a finalised block said of a DID that somebody had proved, and when it was read; no entry: nothing."""
+
+    did: str
+    read_at_ms: Count
+    block: Count
+    block_at_ms: Count
+    entry: ChainEntry | None = None
+
+
 # --- whoever verifies -> services, in CORE: projection.standing --------------------------------------------------
 
 
@@ -329,6 +339,15 @@ class RosterDigest(Struct, frozen=True, kw_only=True):
     devices: str
 
 
+class FoldDigest(Struct, frozen=True, kw_only=True):
+    """A service's fold of one stream at one moment: how far it has read, and a digest of what that adds up to."""
+
+    projection: str
+    """Its name: ``devices`` or ``access``."""
+    sequence: Count
+    state: str
+
+
 class TaskDigest(Struct, frozen=True, kw_only=True):
     """What a dispatcher has made of one task's log, up to a sequence of its stream."""
 
@@ -340,12 +359,13 @@ class TaskDigest(Struct, frozen=True, kw_only=True):
 
 
 class Projections(Wire, frozen=True, kw_only=True, tag="projection.standing.v1"):
-    """The answer of one service, in as many messages as it takes: ``more`` follow. A gateway holds no tasks."""
+    """The answer of one service, in as many messages as it takes: ``more`` follow. Each has what it holds itself."""
 
     service: str
-    roster: RosterDigest
+    roster: RosterDigest | None = None
     tasks: tuple[TaskDigest, ...] = ()
     more: bool = False
+    folds: tuple[FoldDigest, ...] = ()
 
 
 ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
@@ -367,6 +387,7 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     StoreStatus,
     Backlog,
     LimitState,
+    ChainReading,
     ProjectionRequest,
     Projections,
 )

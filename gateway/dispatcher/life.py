@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from gateway.dispatcher import ending, gate, retrying
+from gateway.dispatcher.assignment import assignment
 from gateway.dispatcher.placer import Ticket
 from gateway.dispatcher.posting import Posting
 from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
@@ -26,11 +27,12 @@ from mesh.telemetry.names import (
     TASKS_ENDED,
 )
 from streams.clock import now_ms
-from streams.events import TaskAssigned, TaskError, TaskHalted, TaskQueued, TaskRequeued, TaskSubmitted
+from streams.events import TaskError, TaskHalted, TaskQueued, TaskRequeued, TaskSubmitted
 from streams.reputation import INVALID_RESULT
 from streams.task import Phase, closing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
 
     from gateway.dispatcher.placer import Placer
@@ -101,8 +103,16 @@ class TaskLife:
         """The model that was asked for, or an alias."""
         return self._asked.model
 
-    async def run(self, asked: TaskSubmitted | TaskError, refused: TaskError | None) -> None:
+    async def run(
+        self,
+        asked: TaskSubmitted | TaskError,
+        refused: TaskError | None,
+        *,
+        on_end: Callable[[EndEvent], None] | None = None,
+    ) -> None:
         """Live through it, with what was submitted (or what is wrong with it) and what the gate says.
+
+        ``on_end`` hears how it ended, if that was here, before anybody else does.
 
         Raises:
             BusError: if the bus fails for so long that the task must go to another dispatcher.
@@ -115,6 +125,8 @@ class TaskLife:
         try:
             found = await self._taken_over()
             end = found or await self._live(refused)
+            if found is None and on_end is not None:
+                on_end(end)
             await ending.close(self._bus, self.record, end)
         except Superseded as error:
             log.info("%s", error)
@@ -222,7 +234,7 @@ class TaskLife:
         key, state, asked = self.record.key, self.record.state, self._asked
         alias = self._placer.aliases.get(asked.model)
         wish = replace(
-            wish_of(key, asked, self.service_class, state, left_s=self._left_s(), alias=alias),
+            wish_of(key, asked, self.service_class, state, at_ms=now_ms(), alias=alias),
             prefix=self._placer.blocks_of(key.account, asked.messages),
             is_suspect=retrying.is_suspect(state.failures, self._settings),
         )
@@ -236,10 +248,6 @@ class TaskLife:
             return await self._wait_turn(ticket)
         finally:
             self._placer.withdraw(ticket)
-
-    def _left_s(self) -> float | None:
-        """Seconds to a deadline that was asked for; the dispatcher's own is for what goes wrong, not for haste."""
-        return None if self._asked.deadline_at_ms is None else (self.deadline_at_ms - now_ms()) / 1000
 
     async def _wait_turn(self, ticket: Ticket) -> Placement | Verdict:
         verdict = self.record.verdict
@@ -257,19 +265,7 @@ class TaskLife:
         seam = retrying.seam(record.state, continues=placement.continues, is_trusted=is_trusted)
         try:
             await record.write(
-                lambda n: TaskAssigned(
-                    n=n,
-                    at_ms=now_ms(),
-                    attempt=record.state.attempt + 1,
-                    node=node,
-                    policy=placement.policy,
-                    candidates=placement.candidates,
-                    rejects=placement.rejects,
-                    serving=placement.serving,
-                    model=None if placement.model == self.asked_model else placement.model,
-                    offset=0 if seam == "restarted" else record.state.chars,
-                    seam=seam,
-                )
+                lambda n: assignment(n, placement, record.state, asked_model=self.asked_model, seam=seam)
             )
             return await self._watch(node)
         finally:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gateway.http.leaving import Leaving
 from gateway.http.measuring import OpenAnswers
 from gateway.http.protection import protection
+from gateway.http.readers import Readers
 from gateway.idempotency import IdempotencyKeys
 from gateway.submissions import Submissions
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.roster_feed import RosterFeed
     from gateway.scheduling.aliases import Alias
     from gateway.settings import GatewaySettings
+    from mesh.access.session_keys import SessionKeys
     from mesh.bus.service_bus import Bus
     from mesh.telemetry.telemetry import Telemetry
     from streams.tokens import Token
@@ -49,6 +51,7 @@ class Site:
         *,
         door: Door,
         sign_in: SignIn,
+        sessions: SessionKeys,
         defaults: Defaults,
         known_models: Collection[str],
         aliases: Mapping[str, Alias],
@@ -63,6 +66,7 @@ class Site:
         self.settings = settings
         self.door = door
         self.sign_in = sign_in
+        self.sessions = sessions
         self._defaults = defaults
         self._disconnects = settings.disconnects
         self.policy = policy
@@ -74,6 +78,7 @@ class Site:
         self.limiter = limiter
         self.protection = protection(by_tls=settings.tls is not None)
         self.leaving = Leaving()
+        self.readers = Readers(door)
         self.aliases = aliases
         self._known_models = frozenset(known_models) | frozenset(aliases)
         self._tasks: set[asyncio.Task[None]] = set()

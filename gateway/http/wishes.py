@@ -14,6 +14,7 @@ from msgspec import Struct
 from gateway.http.errors import ApiError
 from gateway.http.placing_rules import read_rules
 from gateway.settings import OnDisconnect
+from mesh.redaction import holds_secret
 from streams.errors import InvalidTaskId
 from streams.placing import Rules
 from streams.subjects import SERVICE_CLASSES, ServiceClass
@@ -97,9 +98,9 @@ def idempotency_key(request: web.Request) -> str | None:
 
 
 def request_id(request: web.BaseRequest) -> str:
-    """The client's own id of the request if it is one that fits in a log line, else a fresh one."""
+    """The client's own id of the request if it is one that may stand in a log line, else a fresh one."""
     given = request.headers.get(REQUEST_ID)
-    if given is not None and _SANE_ID.fullmatch(given):
+    if given is not None and _SANE_ID.fullmatch(given) and not holds_secret(given):
         return given
     return f"req_{_PROCESS}{next(_NUMBERS):012x}"
 
