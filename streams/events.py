@@ -36,6 +36,7 @@ from streams.device_events import (
     DeviceReturned,
     DeviceRevoked,
     DeviceSuspended,
+    DeviceUnconfirmed,
     DeviceVerified,
 )
 from streams.event import Event
@@ -380,6 +381,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     DeviceAdmitted,
     DeviceSuspended,
     DeviceRevoked,
+    DeviceUnconfirmed,
     DeviceChecked,
     DeviceLost,
     DeviceReturned,

@@ -299,6 +299,27 @@ class LimitState(Wire, frozen=True, kw_only=True, tag="limits.state.v1"):
     holders: tuple[StreamHolder, ...] = ()
 
 
+# --- identity service -> identity services, in CORE, kept in CHAIN: chain.<fingerprint of a DID> ------------------
+
+
+class ChainEntry(Struct, frozen=True, kw_only=True):
+    """What stands on the chain under a name of an account; it holds to the block ``validity``."""
+
+    name: str
+    value_base64: str
+    validity: Count
+
+
+class ChainReading(Wire, frozen=True, kw_only=True, tag="chain.reading.v1"):
+    """What a finalised block said of a DID that somebody had proved, and when it was read; no entry: nothing."""
+
+    did: str
+    read_at_ms: Count
+    block: Count
+    block_at_ms: Count
+    entry: ChainEntry | None = None
+
+
 # --- whoever verifies -> services, in CORE: projection.standing --------------------------------------------------
 
 
@@ -363,6 +384,7 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     StoreStatus,
     Backlog,
     LimitState,
+    ChainReading,
     ProjectionRequest,
     Projections,
 )

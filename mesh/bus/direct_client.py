@@ -78,6 +78,13 @@ class DirectClient(Client):
         finally:
             # nats-py does nothing where it counts as closed already, as in the midst of a refused handshake.
             self._abort()
+        except asyncio.CancelledError:
+            self._abort()
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled us: nats-py cancels its own wait for the end of a connection that was just lost, and with
+            # it everybody's who waits for that.
 
     async def change_server(self) -> None:
         """Drop the connection and open one to another server; ``on_drop`` and ``on_return`` tell."""

@@ -1,4 +1,4 @@
-"""Cutting the connections of somebody who may no longer have one, on whichever server of the broker they are."""
+"""The connections of those whom the identity service let in, on whichever server of the broker: counted, and cut."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from mesh.errors import BusError
+from mesh.identity.traffic import Counted, Sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,8 @@ class _Server(Struct, frozen=True):
 class _Connection(Struct, frozen=True):
     cid: int
     authorized_user: str = ""
+    in_msgs: int = 0
+    in_bytes: int = 0
 
 
 class _Page(Struct, frozen=True):
@@ -114,21 +117,40 @@ class Connections:
         is_asked, _ = self._again.is_set(), self._again.clear()
         return is_asked
 
-    async def _kick(self, listed: list[tuple[str, _Connection]], has_to_go: Callable[[str], bool]) -> int:
-        found = [pair for pair in listed if has_to_go(pair[1].authorized_user)]
+    async def _kick(self, listed: list[_Listed], has_to_go: Callable[[str], bool]) -> int:
+        found = [
+            (page.server.id, each)
+            for page in listed
+            for each in page.data.connections
+            if has_to_go(each.authorized_user)
+        ]
         for server, connection in found:
             body = json.dumps({"cid": connection.cid}).encode()
             await self._system.request(f"$SYS.REQ.SERVER.{server}.KICK", body, timeout=_TIMEOUT)
             log.info("cut a connection of %s", connection.authorized_user)
         return len(found)
 
-    async def _list(self, names: frozenset[str]) -> list[tuple[str, _Connection]]:
+    async def counted(self) -> dict[str, list[Counted]]:
+        """Return what was sent through every connection that there is now, by the server that has it.
+
+        Raises:
+            BusError: if the broker cannot be asked.
+        """
+        found: dict[str, list[Counted]] = {}
+        for page in await self._list(frozenset()):
+            found.setdefault(page.server.id, []).extend(
+                Counted(each.cid, each.authorized_user, Sent(each.in_msgs, each.in_bytes))
+                for each in page.data.connections
+            )
+        return found
+
+    async def _list(self, names: frozenset[str]) -> list[_Listed]:
         """Ask every server for the connections of one user, or for all of them, a page at a time."""
         only = {"user": next(iter(names))} if len(names) == 1 else {}
-        found: list[tuple[str, _Connection]] = []
+        found: list[_Listed] = []
         for offset in itertools.count(0, _PAGE):
             pages = await self._ask({"auth": True, "acc": "EDGE", "limit": _PAGE, "offset": offset, **only})
-            found += [(page.server.id, each) for page in pages for each in page.data.connections]
+            found += pages
             if all(page.data.total <= offset + _PAGE for page in pages):
                 break
         return found

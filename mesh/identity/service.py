@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 from msgspec import Struct
@@ -20,18 +24,24 @@ from mesh.identity.connections import Connections
 from mesh.identity.device_log import DeviceLog
 from mesh.identity.gatekeeper import Gatekeeper, connection_name
 from mesh.identity.nats_jwt import CalloutKeys
+from mesh.identity.peaq.stored_readings import StoredReadings
 from mesh.identity.people import BusPeople
 from mesh.identity.people_watch import PeopleWatch
 from mesh.identity.slowdown import Patience
+from mesh.identity.traffic import Allowance
+from mesh.identity.traffic_watch import LOOK_EVERY, TrafficWatch
 from mesh.tls.contexts import ClientTls
 from streams.messages import Projections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from mesh.history.snapshots import SnapshotStore
+    from mesh.identity.peaq.readings import ReadingStore
     from streams.devices import Device
+    from streams.tokens import Token
+
+log = logging.getLogger(__name__)
 
 SERVICE: Final = "identity"
 
@@ -46,6 +56,14 @@ class IdentityOptions(Struct, frozen=True, kw_only=True):
     tls: ClientTls = ClientTls()
     patience: Patience = HOST_PATIENCE
     """With one host whose connections are refused."""
+    allowance: Allowance = Allowance()
+    """What each device may send."""
+    look_every: timedelta = LOOK_EVERY
+    """How often it is looked how much that is."""
+
+
+MakeGatekeeper = Callable[["DeviceLog", "BusPeople", "ReadingStore"], "Gatekeeper"]
+"""Called with the log of devices, the accounts, and where readings of the chain are remembered."""
 
 
 class IdentityService:
@@ -54,10 +72,10 @@ class IdentityService:
     def __init__(
         self,
         options: IdentityOptions,
-        make_gatekeeper: Callable[[DeviceLog, BusPeople], Gatekeeper],
+        make_gatekeeper: MakeGatekeeper,
         snapshots: SnapshotStore | None = None,
     ) -> None:
-        """Prepare; ``make_gatekeeper`` gets the log of devices and the accounts, which are read before it is asked."""
+        """Prepare; what ``make_gatekeeper`` gets is read before it is asked."""
         self._options = options
         self._make_gatekeeper = make_gatekeeper
         self._snapshots = snapshots
@@ -86,11 +104,17 @@ class IdentityService:
             self._connections = Connections(system)
             stack.push_async_callback(self._connections.stop)
             devices.on_change = self._on_device
+            traffic = TrafficWatch(
+                system, self._connections, self._options.allowance, partial(_shut_out_for_flooding, devices)
+            )
+            await traffic.start(every=self._options.look_every)
+            stack.push_async_callback(traffic.stop)
             # Decisions that were made while nobody was here.
             shut_out = [device for device in devices.devices.all() if device.is_shut_out]
             if shut_out:
                 self._connections.cut_soon(frozenset(connection_name(device.node) for device in shut_out))
-            gatekeeper = self._make_gatekeeper(devices, self._people(stack, access, self._connections))
+            people = self._people(stack, access, self._connections)
+            gatekeeper = self._make_gatekeeper(devices, people, StoredReadings(core))
             keys = CalloutKeys(credentials.issuer, credentials.sealed)
             callout = Callout(auth, keys, gatekeeper, patience=self._options.patience)
             await callout.start()
@@ -131,3 +155,11 @@ class IdentityService:
         )
         stack.push_async_callback(link.close)
         return link
+
+
+async def _shut_out_for_flooding(devices: DeviceLog, node: Token, excess: str) -> None:
+    known = devices.devices.device(node)
+    # Every identity service sees it: what one of them has written is enough.
+    if known is None or not known.is_shut_out:
+        log.warning("device %s is suspended: %s", node, excess)
+        await devices.suspend(node, by=SERVICE, reason=excess)
