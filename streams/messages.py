@@ -26,6 +26,7 @@ __all__ = [
     "Backlog",
     "Cancel",
     "CancelOutcome",
+    "DeviceHints",
     "EventsPage",
     "EventsRequest",
     "Finished",
@@ -110,6 +111,17 @@ class ReplicaLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tokens_per_s: float = 0.0
 
 
+class DeviceHints(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a device says of itself that speaks against giving it work now, as far as it can tell."""
+
+    on_battery: bool = False
+    battery_percent: Annotated[int, Meta(ge=0, le=100)] | None = None
+    metered: bool = False
+    """Whether its owner pays for what goes over its link."""
+    temperature_c: Annotated[float, Meta(ge=-100, le=300)] | None = None
+    """Of its hottest part."""
+
+
 class NodeStatus(Wire, frozen=True, kw_only=True, tag="node.status.v1"):
     """A node's load, sent on change and as a heartbeat."""
 
@@ -122,6 +134,8 @@ class NodeStatus(Wire, frozen=True, kw_only=True, tag="node.status.v1"):
     draining: bool = False
     process: str = ""
     """Another one after each start of the node: what it was given before is gone."""
+    hints: DeviceHints | None = None
+    """None: nothing speaks against giving it work, or nothing is known."""
 
 
 class Announce(Wire, frozen=True, kw_only=True, tag="node.announce.v1"):
