@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dispatcher.fair_queue import FairQueue
-from gateway.dispatcher.scheduler import Wish, place
+from gateway.dispatcher.scheduler import Regard, Wish, place
 from streams.messages import NodeStatus
 from streams.replica import Replica
 from streams.roster import NodeView
@@ -45,6 +45,19 @@ def test_a_full_mesh_says_why():
     assert placement.node is None
     assert placement.reason == "2 node(s) serve this model: all slots busy, not reporting"
     assert place(Wish(model="m"), [], {}).reason == "no node serves this model"
+
+
+def test_a_node_of_little_reputation_counts_for_less_and_one_that_is_objected_to_for_nothing():
+    nodes = [node("fast", speed=20), node("slow", speed=15)]
+    doubted = {"fast": Regard(reputation=0.5)}
+
+    placement = place(Wish(model="m"), nodes, {}, regards=doubted)
+
+    assert placement.node == "slow"
+    assert {c.node: c.score for c in placement.candidates} == {"fast": 10.0, "slow": 15.0}
+    assert place(Wish(model="m"), nodes, {"slow": 4}, regards=doubted).node == "fast"
+    refused = place(Wish(model="m"), nodes, {"slow": 4}, regards={"fast": Regard(objection="unfit")})
+    assert (refused.node, refused.reason) == (None, "2 node(s) serve this model: all slots busy, unfit")
 
 
 def test_a_suspect_shares_no_node_with_another_and_keeps_nobody_else_away():
