@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gateway.auth.failed_logins import FailedLogins
 from gateway.errors import GatewayError
+from gateway.limits.reads import Reads
 from mesh.access.caller import Caller, local_caller
 from mesh.access.credentials_check import is_credential
 from mesh.config.address import is_loopback, parse_address
@@ -43,6 +44,7 @@ class Door:
         """Let in without a credential, where ``settings`` allow it, in the name of ``account``."""
         self._check = check
         self.failures = FailedLogins(settings.proxies)
+        self.reads = Reads(settings.reads_per_minute, settings.read_limits)
         self.local = local_caller(account) if settings.auth == "local" else None
 
     async def authenticate(self, request: web.BaseRequest) -> Caller:
@@ -100,6 +102,10 @@ class Door:
     def still_holds(self, caller: Caller) -> bool:
         """Whether somebody who was let in would be let in now, as the same."""
         return caller.how == "local" or self._check.still_holds(caller)
+
+    def may_go_on(self, caller: Caller, right: Right) -> bool:
+        """Whether nobody has taken away what somebody needs to read on."""
+        return caller.how == "local" or self._check.may_go_on(caller, right)
 
 
 def caller_with(request: web.BaseRequest, right: Right) -> Caller:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -17,6 +18,8 @@ from mesh.errors import BusError
 from mesh.identity.traffic import Counted, Sent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Link
 
@@ -59,10 +62,21 @@ class Connections:
         """Ask on ``system``, a connection in the account SYS."""
         self._system = system
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeping: asyncio.Task[None] | None = None
+        self._again = asyncio.Event()
 
     def cut_soon(self, names: frozenset[str]) -> None:
         """Cut all connections that the identity service let in under these names, now and in the next seconds."""
         task = asyncio.create_task(self._cut(names))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def sweep_soon(self, may_stay: Callable[[str], bool]) -> None:
+        """Cut all connections whose names may not stay, now and in the next seconds; what runs already begins anew."""
+        if self._sweeping is not None and not self._sweeping.done():
+            self._again.set()
+            return
+        self._sweeping = task = asyncio.create_task(self._sweep(may_stay))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -86,11 +100,29 @@ class Connections:
         Raises:
             BusError: if the broker cannot be asked.
         """
+        return await self._kick(await self._list(names), names.__contains__)
+
+    async def _sweep(self, may_stay: Callable[[str], bool]) -> None:
+        look = 0
+        while look < len(_LOOKS_S):
+            look = 1 if await self._is_asked_again(_LOOKS_S[look]) else look + 1
+            try:
+                await self._kick(await self._list(frozenset()), lambda name: not may_stay(name))
+            except BusError as error:
+                log.warning("connections cannot be looked at now, trying again: %s", error)
+
+    async def _is_asked_again(self, pause_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._again.wait(), pause_s)
+        is_asked, _ = self._again.is_set(), self._again.clear()
+        return is_asked
+
+    async def _kick(self, listed: list[_Listed], has_to_go: Callable[[str], bool]) -> int:
         found = [
             (page.server.id, each)
-            for page in await self._list(names)
+            for page in listed
             for each in page.data.connections
-            if each.authorized_user in names
+            if has_to_go(each.authorized_user)
         ]
         for server, connection in found:
             body = json.dumps({"cid": connection.cid}).encode()

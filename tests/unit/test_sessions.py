@@ -67,7 +67,7 @@ def test_a_token_is_a_jwt_for_everybody_else_too(keys: SessionKeys) -> None:
     token = token_of(keys)
     header, body = parts_of(token)
     assert header == {"alg": "EdDSA", "kid": keys.kid, "typ": "JWT"}
-    assert set(body) == {"iss", "aud", "sub", "account", "role", "iat", "exp", "jti"}
+    assert set(body) == {"iss", "aud", "sub", "account", "role", "iat", "exp", "jti", "sid", "auth_time"}
     key = keys.verifying(header["kid"])
     assert key is not None
     text, _, signature = token.rpartition(".")
@@ -120,7 +120,7 @@ def test_claims_that_are_not_those_of_a_session_are_refused(keys: SessionKeys, c
     refused(keys, signed(keys, header, body | change))
 
 
-@pytest.mark.parametrize("claim", ["iss", "aud", "sub", "account", "role", "iat", "exp", "jti"])
+@pytest.mark.parametrize("claim", ["iss", "aud", "sub", "account", "role", "iat", "exp", "jti", "sid", "auth_time"])
 def test_a_claim_that_is_missing_is_not_made_up(keys: SessionKeys, claim: str) -> None:
     header, body = parts_of(token_of(keys))
     del body[claim]

@@ -283,6 +283,17 @@ def test_a_command_gets_its_sections_and_the_flags_that_were_given() -> None:
     assert output == "99 False h:1 [('IG3_HEAT', '99'), ('IG3_LIGHT', 'false'), ('IG3_NATS', 'h:1')]\n"
 
 
+def test_a_flag_of_a_list_may_be_given_several_times_or_once_with_commas() -> None:
+    @settings_options("given", oven=only(Oven, "toppings"))
+    def bake(oven: Oven, given: dict[str, str]) -> None:
+        click.echo(f"{oven.toppings} {given}")
+
+    command = click.command()(bake)
+    ways = ("--toppings", "a", "--toppings", "b"), ("--toppings", "a,b"), ()
+    outputs = [CliRunner().invoke(command, way, catch_exceptions=False).output for way in ways]
+    assert outputs == ["('a', 'b') {'IG3_TOPPINGS': 'a,b'}\n"] * 2 + ["() {}\n"]
+
+
 def test_the_help_of_a_flag_says_its_variable_and_default() -> None:
     @settings_options(oven=only(Oven, "rest", "recipe"))
     def bake(oven: Oven) -> None:
