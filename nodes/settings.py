@@ -15,7 +15,7 @@ _LONGEST_HEARTBEAT: Final = timedelta(minutes=10)
 
 
 class NodeSettings(Struct, frozen=True, kw_only=True):
-    """One node: who it is, and the one model it serves."""
+    """One node: who it is, and the models it serves."""
 
     id: Annotated[
         str | None,
@@ -47,11 +47,22 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         Meta(description="What runs the model; synthetic generates fixed words, for benchmarks and fault tests."),
     ] = "xllamacpp"
     model: Annotated[
-        str, Meta(description="A built-in model, or the path of a GGUF file.", examples=["ID|FILE.gguf"])
-    ] = DEFAULT_MODEL
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            max_length=64,
+            description="A built-in model, or the path of a GGUF file; several, with commas or each with the flag, are"
+            " served side by side.",
+            examples=["ID|FILE.gguf"],
+        ),
+    ] = (DEFAULT_MODEL,)
     model_id: Annotated[
-        str | None, Meta(description="What users call the model; none: made from the file's name.", examples=["ID"])
-    ] = None
+        tuple[str, ...],
+        Meta(
+            description="What users call the model, or each of several in order; none: made from the file's name.",
+            examples=["ID"],
+        ),
+    ] = ()
     slots: Annotated[
         Annotated[int, Meta(ge=1, le=256)] | None,
         Meta(
@@ -100,14 +111,21 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             raise ValueError("heartbeat must be more than nothing and at most 10 minutes")
         if self.drain < timedelta(0):
             raise ValueError("drain cannot be less than nothing")
+        if self.model_id and len(self.model_id) != len(self.model):
+            raise ValueError("model_id must name every model, or none")
 
     @property
-    def engine_spec(self) -> EngineSpec:
-        """What the engine needs of this."""
+    def engine_specs(self) -> tuple[EngineSpec, ...]:
+        """What each engine needs of this, in the order of the models."""
+        names = self.model_id or (None,) * len(self.model)
+        return tuple(self.engine_spec(model, name) for model, name in zip(self.model, names, strict=True))
+
+    def engine_spec(self, model: str, model_id: str | None = None) -> EngineSpec:
+        """What the engine of one model needs of this."""
         return EngineSpec(
             engine=self.engine,
-            model=self.model,
-            model_id=self.model_id,
+            model=model,
+            model_id=model_id,
             slots=self.slots,
             context_tokens=self.context,
             threads=self.threads,

@@ -24,6 +24,7 @@ from streams.access_events import (
     MemberJoined,
     MemberLeft,
     NonceSpent,
+    SessionEnded,
 )
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.device_events import (
@@ -352,6 +353,7 @@ AnyEvent = (
     | DeviceEvent
     | AccessEvent
     | NonceSpent
+    | SessionEnded
 )
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
@@ -391,5 +393,6 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountClosed,
     AccountErased,
     NonceSpent,
+    SessionEnded,
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

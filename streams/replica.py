@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+
+Tier = Literal["edge", "group", "cloud"]
+"""Where a replica runs: on one device of the mesh, on several that share its model, or at a provider outside."""
+
+Ability = Literal["tools", "schema", "vision", "logprobs"]
+"""What an engine can do beyond plain text: tool calls, output under a JSON schema, images in, logprobs out."""
+
+_Name = Annotated[str, Meta(min_length=1, max_length=64)]
+_Price = Annotated[int, Meta(ge=0, le=10**12)]
+
+
+class Price(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a million tokens cost, in millionths of the currency's unit."""
+
+    currency: Annotated[str, Meta(min_length=3, max_length=8)] = "USD"
+    prompt_micro: _Price = 0
+    completion_micro: _Price = 0
+    cached_prompt_micro: _Price | None = None
+    """``None``: as much as any other token of a prompt."""
 
 
 class Replica(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -24,3 +43,14 @@ class Replica(Struct, frozen=True, kw_only=True, omit_defaults=True):
     prompt_tokens_per_s: float | None = None
     continues: bool = True
     """Whether the engine can go on from a text that another one began; else it must write the answer anew."""
+    kind: Literal["chat", "embedding"] = "chat"
+    dimensions: Annotated[int, Meta(ge=1, le=65536)] | None = None
+    """Numbers in a vector; embedding models only."""
+    abilities: Annotated[tuple[Ability, ...], Meta(max_length=8)] = ()
+    tier: Tier = "edge"
+    region: _Name | None = None
+    """Where data goes, for rules of residency: a name that the operator chose, such as ``eu``."""
+    site: _Name | None = None
+    """Which house or data centre it is in: nodes of one site are near each other."""
+    price: Price | None = None
+    """What its owner asks; ``None``: the mesh's own price."""

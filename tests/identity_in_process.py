@@ -24,11 +24,14 @@ from mesh.identity.peaq.resolver import DidResolver, ResolverOptions
 from mesh.identity.people import BusPeople
 from mesh.identity.service import IdentityOptions, IdentityService
 from mesh.identity.slowdown import Patience
+from mesh.identity.traffic import Allowance
 from mesh.sites.admission import SiteLinks
 from streams import subjects
 from streams.tokens import Token
 
 OPEN = AdmissionPolicy(rule="open")
+UNLIMITED = Allowance()
+SOON = timedelta(milliseconds=100)
 NO_CHAIN = DidResolver(ResolverOptions(attribute="did:peaq:{address}"))
 
 
@@ -82,6 +85,7 @@ async def identity_service(
     own: frozenset[str] = frozenset(),
     issuers: frozenset[str] = frozenset(),
     patience: Patience = HOST_PATIENCE,
+    allowance: Allowance = UNLIMITED,
     resolver: DidResolver = NO_CHAIN,
 ) -> AsyncIterator[IdentityService]:
     """Run the service for a broker whose streams are there; ``addresses`` None takes devices wherever they dialled."""
@@ -102,7 +106,12 @@ async def identity_service(
 
     sessions = SessionKeys.load_or_create(data_dir)
     options = IdentityOptions(
-        servers=(server.url,), credentials=server.credentials.for_identity, sessions=sessions, patience=patience
+        servers=(server.url,),
+        credentials=server.credentials.for_identity,
+        sessions=sessions,
+        patience=patience,
+        allowance=allowance,
+        look_every=SOON,
     )
     async with IdentityService(options, gatekeeper) as service:
         yield service

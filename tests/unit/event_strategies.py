@@ -45,7 +45,8 @@ def _scalar(kind: mi.Type) -> st.SearchStrategy[Any]:
             exclude_min = kind.gt is not None
             return st.floats(lowest, kind.le, exclude_min=exclude_min, allow_nan=False, allow_infinity=False)
         case mi.StrType():
-            return st.text(TEXT, min_size=kind.min_length or 0, max_size=_LONGEST_TEXT)
+            longest = _LONGEST_TEXT if kind.max_length is None else min(kind.max_length, _LONGEST_TEXT)
+            return st.text(TEXT, min_size=kind.min_length or 0, max_size=longest)
         case mi.LiteralType():
             return st.sampled_from(kind.values)
         case mi.BoolType():

@@ -1,4 +1,4 @@
-"""What golden files of MODELS, DEVICES, ACCESS and NONCES mean: a part of ``tests.unit.golden_events``."""
+"""What golden files of MODELS, DEVICES, ACCESS, NONCES and SESSIONS mean: a part of ``tests.unit.golden_events``."""
 
 from streams.events import (
     AccountClosed,
@@ -20,9 +20,10 @@ from streams.events import (
     ModelAnnounced,
     ModelWithdrawn,
     NonceSpent,
+    SessionEnded,
 )
 from streams.limits import Limits
-from streams.replica import Replica
+from streams.replica import Price, Replica
 
 _AT_MS = 1_767_225_600_123
 _MODEL = "smollm2-135m-instruct"
@@ -51,6 +52,33 @@ REGISTERS = {
         at_ms=_AT_MS,
         node="n",
         replica=Replica(model="m", engine="litellm", context_tokens=1, slots=1, continues=False),
+    ),
+    "model.announced.v1.cloud": ModelAnnounced(
+        at_ms=_AT_MS,
+        node="cloud-1",
+        replica=Replica(
+            model="large",
+            engine="litellm",
+            context_tokens=131_072,
+            slots=64,
+            abilities=("tools", "schema", "vision", "logprobs"),
+            tier="cloud",
+            region="eu",
+            site="frankfurt",
+            price=Price(currency="EUR", prompt_micro=150_000, completion_micro=600_000, cached_prompt_micro=75_000),
+        ),
+    ),
+    "model.announced.v1.group": ModelAnnounced(
+        at_ms=_AT_MS,
+        node="group-1",
+        replica=Replica(model="big", engine="xllamacpp", context_tokens=4096, slots=1, tier="group", price=Price()),
+    ),
+    "model.announced.v1.embedding": ModelAnnounced(
+        at_ms=_AT_MS,
+        node="node-a",
+        replica=Replica(
+            model="all-minilm-l6-v2", engine="minilm", context_tokens=256, slots=8, kind="embedding", dimensions=384
+        ),
     ),
     "model.withdrawn.v1": ModelWithdrawn(at_ms=_AT_MS, node="node-a", model=_MODEL, reason="not announced again"),
     "device.registered.v1": DeviceRegistered(at_ms=_AT_MS, node="node-a", software="ig3-edge-network/0.1.0"),
@@ -135,4 +163,7 @@ ACCESS = {
     "account.erased.v1.minimal": AccountErased(at_ms=_AT_MS, by="operator", reason="asked for by its owner"),
 }
 
-NONCES = {"nonce.spent.v1": NonceSpent(at_ms=_AT_MS)}
+NONCES = {
+    "nonce.spent.v1": NonceSpent(at_ms=_AT_MS),
+    "session.ended.v1": SessionEnded(at_ms=_AT_MS, did="did:pkh:eip155:1:0x9858EfFD232B4033E47d90003D41EC34EcaEda94"),
+}

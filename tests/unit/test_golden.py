@@ -60,12 +60,15 @@ def decode_as_its_stream_does(name: str) -> Event:
 
 
 def described(kind: mi.Type, path: str = "") -> Iterator[str]:
-    """Every field and every word of a closed list that a type knows, with the way to it."""
+    """Every field and every word of a closed list that a type may write, with the way to it."""
     match kind:
         case mi.StructType():
             for field in kind.fields:
                 yield f"{path}.{field.name}"
-                yield from described(field.type, f"{path}.{field.name}")
+                left_out = (
+                    {f"{path}.{field.name}={field.default}"} if kind.cls.__struct_config__.omit_defaults else set()
+                )
+                yield from (way for way in described(field.type, f"{path}.{field.name}") if way not in left_out)
         case mi.UnionType():
             for option in kind.types:
                 yield from described(option, path)
