@@ -20,10 +20,12 @@ from mesh.processes.process import unless
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.telemetry import open_telemetry
 from nodes.announce import Announcer
+from nodes.engines import every_model
 from nodes.errors import EngineUnavailable
 from nodes.loaded_models import LoadedModels
 from nodes.node_id import node_id
 from nodes.pauses import jittered_s
+from nodes.serving import announce_changes
 from nodes.status import StatusReporter
 from nodes.worker import Worker
 from streams import subjects
@@ -104,7 +106,7 @@ class NodeProcess:
                 await self._serve(link, models, stop)
 
     async def _load(self, models: LoadedModels) -> bool:
-        specs = self._settings.engine_specs
+        specs = tuple(each for spec in self._settings.engine_specs for each in every_model(spec))
         for number, spec in enumerate(specs):
             await models.load(spec, partial(self._on_loading, number, len(specs)))
         return True
@@ -136,6 +138,7 @@ class NodeProcess:
         await announcer.listen()
         await reporter.start()
         ready = asyncio.create_task(self._say_ready(announcer, worker.replicas))
+        changes = asyncio.create_task(announce_changes(worker, announcer), name="announce-changes")
         try:
             broken = await unless(stop, _until_broken(announcer, worker))
             drain = timedelta(0) if broken else self._settings.drain
@@ -144,6 +147,7 @@ class NodeProcess:
             await announcer.withdraw()
         finally:
             ready.cancel()
+            changes.cancel()
             reporter.stop()
         if broken:
             raise EngineUnavailable(broken)
