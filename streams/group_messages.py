@@ -9,7 +9,7 @@ from typing import Annotated, Final, get_args
 
 from msgspec import Meta, Struct
 
-from streams.group_part import GroupPart  # noqa: TC001 - msgspec reads it from the module
+from streams.group_part import GroupPart
 from streams.link_identity import LinkIdentity
 from streams.wire import Wire
 

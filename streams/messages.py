@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Raw, Struct
 
 from streams.chat import Count, Message, Sampling
+from streams.device_hints import DeviceHints
 from streams.events import Attempt, ChunkSignature, Seam
 from streams.group_messages import GROUP_MESSAGES
 from streams.limits import RateState, StreamHolder
@@ -28,7 +29,6 @@ __all__ = [
     "Backlog",
     "Cancel",
     "CancelOutcome",
-    "DeviceHints",
     "EventsPage",
     "EventsRequest",
     "Finished",
@@ -108,17 +108,6 @@ class ReplicaLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
     slots: int
     busy: Count
     tokens_per_s: float = 0.0
-
-
-class DeviceHints(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a device says of itself that speaks against giving it work now, as far as it can tell."""
-
-    on_battery: bool = False
-    battery_percent: Annotated[int, Meta(ge=0, le=100)] | None = None
-    metered: bool = False
-    """Whether its owner pays for what goes over its link."""
-    temperature_c: Annotated[float, Meta(ge=-100, le=300)] | None = None
-    """Of its hottest part."""
 
 
 class NodeStatus(Wire, frozen=True, kw_only=True, tag="node.status.v1"):

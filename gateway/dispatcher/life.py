@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from gateway.dispatcher import ending, gate, retrying
+from gateway.dispatcher.assignment import assignment
 from gateway.dispatcher.placer import Ticket
 from gateway.dispatcher.posting import Posting
 from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
@@ -26,7 +27,7 @@ from mesh.telemetry.names import (
     TASKS_ENDED,
 )
 from streams.clock import now_ms
-from streams.events import TaskAssigned, TaskError, TaskHalted, TaskQueued, TaskRequeued, TaskSubmitted
+from streams.events import TaskError, TaskHalted, TaskQueued, TaskRequeued, TaskSubmitted
 from streams.reputation import INVALID_RESULT
 from streams.task import Phase, closing
 
@@ -233,7 +234,7 @@ class TaskLife:
         key, state, asked = self.record.key, self.record.state, self._asked
         alias = self._placer.aliases.get(asked.model)
         wish = replace(
-            wish_of(key, asked, self.service_class, state, left_s=self._left_s(), alias=alias),
+            wish_of(key, asked, self.service_class, state, at_ms=now_ms(), alias=alias),
             prefix=self._placer.blocks_of(key.account, asked.messages),
             is_suspect=retrying.is_suspect(state.failures, self._settings),
         )
@@ -247,10 +248,6 @@ class TaskLife:
             return await self._wait_turn(ticket)
         finally:
             self._placer.withdraw(ticket)
-
-    def _left_s(self) -> float | None:
-        """Seconds to a deadline that was asked for; the dispatcher's own is for what goes wrong, not for haste."""
-        return None if self._asked.deadline_at_ms is None else (self.deadline_at_ms - now_ms()) / 1000
 
     async def _wait_turn(self, ticket: Ticket) -> Placement | Verdict:
         verdict = self.record.verdict
@@ -268,19 +265,7 @@ class TaskLife:
         seam = retrying.seam(record.state, continues=placement.continues, is_trusted=is_trusted)
         try:
             await record.write(
-                lambda n: TaskAssigned(
-                    n=n,
-                    at_ms=now_ms(),
-                    attempt=record.state.attempt + 1,
-                    node=node,
-                    policy=placement.policy,
-                    candidates=placement.candidates,
-                    rejects=placement.rejects,
-                    serving=placement.serving,
-                    model=None if placement.model == self.asked_model else placement.model,
-                    offset=0 if seam == "restarted" else record.state.chars,
-                    seam=seam,
-                )
+                lambda n: assignment(n, placement, record.state, asked_model=self.asked_model, seam=seam)
             )
             return await self._watch(node)
         finally:

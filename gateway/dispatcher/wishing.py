@@ -30,7 +30,7 @@ def wish_of(
     service_class: ServiceClass,
     state: TaskState,
     *,
-    left_s: float | None,
+    at_ms: int,
     alias: Alias | None = None,
 ) -> Wish:
     """What an attempt at a task needs, but for what nodes may have read of it before.
@@ -40,7 +40,7 @@ def wish_of(
         asked: what was submitted.
         service_class: how urgent it is.
         state: what earlier attempts came to.
-        left_s: seconds to its deadline; None: as good as none.
+        at_ms: now, in Unix milliseconds.
         alias: what was asked for, where that is no model.
     """
     level = level_of(asked.messages)
@@ -58,7 +58,8 @@ def wish_of(
         most_answer_tokens=most or 0,
         service_class=service_class,
         level=level,
-        left_s=left_s,
+        # The dispatcher's own deadline is for what goes wrong, not for haste.
+        left_s=None if asked.deadline_at_ms is None else (asked.deadline_at_ms - at_ms) / 1000,
         rules=asked.rules or NO_RULES,
         avoid=frozenset([failure.node for failure in state.failures]),
         has_text=state.chars > 0,

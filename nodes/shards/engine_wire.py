@@ -21,10 +21,35 @@ class _Said(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Load(_Said, frozen=True, kw_only=True):
-    """Load a model over the servers behind the first ``servers`` ports."""
+    """Load a model over the servers; of the node's settings it has what the engine needs of them, and no more."""
 
-    spec: EngineSpec
+    model: str
+    model_id: str | None
+    context_tokens: int
+    threads: int | None
     offload: Offload
+
+    @staticmethod
+    def of(spec: EngineSpec, offload: Offload) -> Load:
+        """Take from ``spec`` what the engine needs."""
+        return Load(
+            model=spec.model,
+            model_id=spec.model_id,
+            context_tokens=spec.context_tokens,
+            threads=spec.threads,
+            offload=offload,
+        )
+
+    @property
+    def spec(self) -> EngineSpec:
+        """The same as the engine is told it."""
+        return EngineSpec(
+            engine="llama-cpp-python",
+            model=self.model,
+            model_id=self.model_id,
+            context_tokens=self.context_tokens,
+            threads=self.threads,
+        )
 
 
 class Answer(_Said, frozen=True, kw_only=True):

@@ -66,7 +66,7 @@ class GroupEngine:
             link.serve(listening)
         reader, self._writer = await asyncio.open_connection(sock=child.channel)
         self._tasks.append(asyncio.create_task(self._read(reader), name="group-engine"))
-        self._writer.write(frame(Load(spec=self._spec, offload=self._offload)))
+        self._writer.write(frame(Load.of(self._spec, self._offload)))
         await asyncio.wait((self._loaded, self._broken), return_when=asyncio.FIRST_COMPLETED)
         if not self._loaded.done():
             raise self._gone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from nodes.shards.settings import ShardSettings
     from nodes.worker import Worker
     from streams.tokens import Token
+
+
+log = logging.getLogger(__name__)
 
 
 class ShardSite(NamedTuple):
@@ -84,6 +88,10 @@ class ShardRole:
             await leading.run()
         except EngineError as error:
             self._site.worker.break_down(str(error))
+        except Exception as error:
+            # A node that was started to lead must not go on as if it did.
+            log.exception("leading has failed")
+            self._site.worker.break_down(f"leading a shard group has failed: {error}")
 
 
 def _given(wanted: int | None) -> int:

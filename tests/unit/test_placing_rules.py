@@ -89,17 +89,16 @@ def test_the_settings_know_every_policy():
 
 
 def test_a_wish_tells_sizes_and_rules():
-    wish = wish_of(
-        KEY, asked(sampling=Sampling(max_tokens=2000), rules=Rules(region="eu")), "batch", TaskState(), left_s=3.0
-    )
+    long = asked(sampling=Sampling(max_tokens=2000), rules=Rules(region="eu"), deadline_at_ms=5_000)
+    wish = wish_of(KEY, long, "batch", TaskState(), at_ms=2_000)
     assert (wish.seed, wish.account, wish.service_class, wish.left_s) == ("0199", "lab", "batch", 3.0)
     assert (wish.prompt_tokens, wish.answer_tokens, wish.most_answer_tokens) == (104, 512, 2000)
     assert wish.rules.region == "eu"
-    assert wish_of(KEY, asked(), "standard", TaskState(), left_s=None).answer_tokens == 128
+    assert wish_of(KEY, asked(), "standard", TaskState(), at_ms=0).answer_tokens == 128
     assert tokens_in(()) == 0
 
 
 def test_a_check_of_an_answer_belongs_to_the_account_whose_answer_it_is():
     check = CheckOf(account="lab", task="t", node="n", engine="e")
-    wish = wish_of(TaskKey(CHECKS, Token("1")), asked(check_of=check), "batch", TaskState(), left_s=None)
+    wish = wish_of(TaskKey(CHECKS, Token("1")), asked(check_of=check), "batch", TaskState(), at_ms=0)
     assert (wish.account, wish.check) == ("lab", check)

@@ -6,7 +6,8 @@ from gateway.scheduling.policies import EDGE_FIRST
 from gateway.scheduling.policy import Policy
 from gateway.scheduling.scheduler import Scheduler
 from gateway.scheduling.wish import Regard
-from streams.messages import DeviceHints, NodeStatus, Running
+from streams.device_hints import DeviceHints
+from streams.messages import NodeStatus, Running
 from streams.replica import Replica
 from streams.roster import NodeView
 from streams.subjects import TaskKey

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.scheduling.policies import EDGE_FIRST, IG3, POLICIES
 from gateway.scheduling.wish import Regard, Wish
-from streams.messages import DeviceHints
+from streams.device_hints import DeviceHints
 from streams.placing import Candidate, Rules
 from streams.replica import Price
 from streams.roster import NodeView
