@@ -6,9 +6,11 @@ import os
 from typing import TYPE_CHECKING, Final
 
 import click
+from msgspec import structs
 
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.model_desk import ModelDesk
 from gateway.projections import ProjectionDesk
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
@@ -71,11 +73,20 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
         results_streams=mesh.results_streams,
     )
     telemetry = open_telemetry("ig3-dispatcher", otlp_endpoint=mesh.otlp_endpoint)
-    async with await Bus.connect(options) as bus, await Departures.connect(_system(options, system)) as departures:
+    # Chunks of models are long: on a connection of their own they delay nobody's answer.
+    for_models = structs.replace(options, name=f"{options.name}-models")
+    async with (
+        await Bus.connect(options) as bus,
+        await Bus.connect(for_models) as models_bus,
+        await Departures.connect(_system(options, system)) as departures,
+    ):
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
         feed = RosterFeed(bus, snapshots)
         dispatcher = Dispatcher(bus, feed, settings, retention=mesh.retention, telemetry=telemetry, snapshots=snapshots)
-        parts = (feed, Registry(bus, feed, departures), dispatcher, ProjectionDesk(bus, feed, dispatcher.lives))
+        parts = (
+            *(feed, Registry(bus, feed, departures), ModelDesk(models_bus)),
+            *(dispatcher, ProjectionDesk(bus, feed, dispatcher.lives)),
+        )
         for part in parts:
             await part.start()
         announce_ready(f"{options.name} takes tasks")

@@ -64,6 +64,8 @@ class GgufHeader(Struct, frozen=True, kw_only=True):
 
     architecture: str
     name: str | None
+    licence: str | None = None
+    """As the file calls it, such as ``apache-2.0``."""
     quantisation: str | None
     context_tokens: int | None
     """The longest context the model was made for."""
@@ -181,6 +183,7 @@ def _header(reader: _Reader) -> GgufHeader:
     return GgufHeader(
         architecture=architecture,
         name=_text(values.get("general.name")),
+        licence=_text(values.get("general.license")) or _text(values.get("general.license.name")),
         quantisation=_QUANTISATIONS.get(_whole(values.get("general.file_type"), -1)),
         context_tokens=_whole(values.get(f"{architecture}.context_length"), 0) or None,
         parameters=weights if _whole(values.get("split.count"), 1) <= 1 else None,

@@ -22,6 +22,8 @@ from mesh.telemetry.telemetry import open_telemetry
 from nodes.announce import Announcer
 from nodes.errors import EngineUnavailable
 from nodes.loaded_models import LoadedModels
+from nodes.model_cache import MODELS_FOLDER, ModelCache
+from nodes.model_pull import ModelPuller
 from nodes.node_id import node_id
 from nodes.pauses import jittered_s
 from nodes.status import StatusReporter
@@ -44,6 +46,7 @@ _LONGEST_WAIT_S: Final = 15
 """Between two tries of a device that is not admitted."""
 
 _STEPS: Final = {
+    "fetching": "fetching the model from the store",
     "reading": "reading the model",
     "loading": "loading the model",
     "measuring": "measuring the model",
@@ -63,6 +66,7 @@ class NodeProcess:
         """
         self._settings = settings
         self._on_fraction = on_fraction
+        self._data_dir = mesh.data_dir
         self.node: Token = node_id(settings.id, mesh.data_dir, instance=settings.instance)
         self._telemetry = open_telemetry("ig3-node", otlp_endpoint=mesh.otlp_endpoint)
         self._options = LinkOptions(
@@ -98,7 +102,8 @@ class NodeProcess:
             if link is None:
                 return
             stack.push_async_callback(link.close)
-            models = LoadedModels()
+            cache = ModelCache(self._data_dir / MODELS_FOLDER, self._settings.model_disk)
+            models = LoadedModels(ModelPuller(link, self.node, cache))
             stack.push_async_callback(models.stop)
             if await unless(stop, self._load(models)):
                 await self._serve(link, models, stop)

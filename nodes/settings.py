@@ -51,8 +51,8 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         Meta(
             min_length=1,
             max_length=64,
-            description="A built-in model, or the path of a GGUF file; several, with commas or each with the flag, are"
-            " served side by side.",
+            description="A built-in model, the path of a GGUF file, or store:NAME of the model store; several, with"
+            " commas or each with the flag, are served side by side.",
             examples=["ID|FILE.gguf"],
         ),
     ] = (DEFAULT_MODEL,)
@@ -63,6 +63,14 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             examples=["ID"],
         ),
     ] = ()
+    model_disk: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Most that models fetched from the store may take on this disk; the least used go first.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 20 * 10**9
     slots: Annotated[
         Annotated[int, Meta(ge=1, le=256)] | None,
         Meta(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from msgspec import Struct
 
-from streams import events, messages, subjects, topology
+from streams import events, messages, model_store, subjects, topology
 from streams.subjects import TaskKey
 from streams.tokens import Token
 
@@ -110,6 +110,13 @@ _MARKERS: Final[Kinds] = (
 )
 _ENDS: Final[Kinds] = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled, events.TaskDead)
 _ANSWERS_TO_USERS: Final[Kinds] = (messages.EventsPage, messages.CancelOutcome, messages.StoreStatus)
+_ANSWERS_TO_NODES: Final[Kinds] = (
+    messages.Announced,
+    messages.Standing,
+    model_store.ModelOffer,
+    model_store.ModelChunk,
+    messages.Refusal,
+)
 _DEAD: Final[Kinds] = (events.DeadKept, events.DeadRedriven, events.DeadDropped)
 _UNREADABLE: Final[Kinds] = (events.SubmissionUnreadable,)
 _MODEL_EVENTS: Final[Kinds] = (events.ModelAnnounced, events.ModelWithdrawn)
@@ -322,6 +329,8 @@ def _passing() -> tuple[Channel, ...]:
         _from_node("ask", messages.Ask, messages.Standing),
         _from_node("finished", messages.Finished),
         _from_node("refused", messages.Refused),
+        _from_node("model", model_store.ModelQuestion, model_store.ModelOffer),
+        _from_node("chunk", model_store.ChunkRequest, model_store.ModelChunk),
         _from_user("events", messages.EventsRequest, messages.EventsPage),
         _from_user("cancel", messages.Cancel, messages.CancelOutcome),
         _from_user("store", messages.StoreRequest, messages.StoreStatus),
@@ -360,7 +369,7 @@ def _inboxes() -> tuple[Channel, ...]:
             address=_address(f"{subjects.node_inbox_prefix(_NODE)}.{{reply}}"),
             account="EDGE",
             description=_doc(subjects.node_inbox_prefix),
-            senders=(Sender("service", (messages.Announced, messages.Standing, messages.Refusal)),),
+            senders=(Sender("service", _ANSWERS_TO_NODES),),
             receivers=("node",),
         ),
         Channel(

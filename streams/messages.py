@@ -13,8 +13,10 @@ from msgspec import Meta, Raw, Struct
 from streams.chat import Count, Message, Sampling
 from streams.events import Attempt, ChunkSignature, Seam
 from streams.limits import RateState, StreamHolder
+from streams.model_store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
+from streams.wire import Wire
 
 __all__ = [
     "ALL_MESSAGES",
@@ -42,12 +44,9 @@ __all__ = [
     "StoreRequest",
     "StoreStatus",
     "StoredEvent",
+    "Wire",
     "is_about",
 ]
-
-
-class Wire(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Root of all messages."""
 
 
 # --- dispatcher -> node: node.<node>.assign, node.<node>.stop ----------------------------------------------------
@@ -355,5 +354,9 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     LimitState,
     ProjectionRequest,
     Projections,
+    ModelQuestion,
+    ModelOffer,
+    ChunkRequest,
+    ModelChunk,
 )
 """Every message there is, for the AsyncAPI document."""

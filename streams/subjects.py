@@ -177,7 +177,7 @@ def node_inbox_all(node: Token) -> str:
     return f"node.{node}.>"
 
 
-NodeVerb = Literal["announce", "ask", "finished", "refused"]
+NodeVerb = Literal["announce", "ask", "finished", "refused", "model", "chunk"]
 UserVerb = Literal["events", "cancel", "store"]
 NODE_VERBS: Final[tuple[NodeVerb, ...]] = get_args(NodeVerb)
 USER_VERBS: Final[tuple[UserVerb, ...]] = get_args(UserVerb)
