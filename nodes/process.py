@@ -26,7 +26,8 @@ from nodes.model_cache import MODELS_FOLDER, ModelCache
 from nodes.model_pull import ModelPuller
 from nodes.node_id import node_id
 from nodes.pauses import jittered_s
-from nodes.status import StatusReporter
+from nodes.probe_answers import ProbeAnswers
+from nodes.status import StatusReporter, new_process_name
 from nodes.worker import Worker
 from streams import subjects
 
@@ -93,7 +94,8 @@ class NodeProcess:
 
         Raises:
             BusUnavailable: if the broker cannot be reached at the start.
-            EngineError: if the model cannot be loaded.
+            EngineError: if a model cannot be loaded.
+            NodeIdTaken: if another process serves under this node's id.
         """
         async with AsyncExitStack() as stack:
             stack.callback(self._telemetry.close)
@@ -135,12 +137,13 @@ class NodeProcess:
 
     async def _serve(self, link: Link, models: LoadedModels, stop: asyncio.Event) -> None:
         worker = Worker(link, self.node, models.served, self._telemetry, sign=self._sign)
-        reporter = StatusReporter(link, self.node, worker, self._settings.heartbeat)
-        announcer = Announcer(link, self.node, worker.replicas)
-        await worker.listen()
+        process = new_process_name()
+        reporter = StatusReporter(link, self.node, worker, self._settings.heartbeat, process=process)
+        announcer = Announcer(link, self.node, worker.replicas, process=process)
+        await worker.listen(begins=False)
+        await ProbeAnswers(link, self.node, worker).listen()
         await announcer.listen()
-        await reporter.start()
-        ready = asyncio.create_task(self._say_ready(announcer, worker.replicas))
+        ready = asyncio.create_task(self._enter(announcer, worker, reporter))
         try:
             broken = await unless(stop, _until_broken(announcer, worker))
             drain = timedelta(0) if broken else self._settings.drain
@@ -153,8 +156,12 @@ class NodeProcess:
         if broken:
             raise EngineUnavailable(broken)
 
-    async def _say_ready(self, announcer: Announcer, replicas: tuple[Replica, ...]) -> None:
+    async def _enter(self, announcer: Announcer, worker: Worker, reporter: StatusReporter) -> None:
+        """Take work once the registry knows us: before that another process may have it, under the same id."""
         await announcer.accepted()
+        worker.begin()
+        await reporter.start()
+        replicas = worker.replicas
         models = tuple(replica.model for replica in replicas)
         announce_ready(f"as {self.node}: {'; '.join(map(_in_words, replicas))}", models=models)
 

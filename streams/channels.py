@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from msgspec import Struct
 
-from streams import events, messages, model_store, subjects, topology
+from streams import events, messages, model_store, node_probe, subjects, topology
 from streams.subjects import TaskKey
 from streams.tokens import Token
 
@@ -119,7 +119,7 @@ _ANSWERS_TO_NODES: Final[Kinds] = (
 )
 _DEAD: Final[Kinds] = (events.DeadKept, events.DeadRedriven, events.DeadDropped)
 _UNREADABLE: Final[Kinds] = (events.SubmissionUnreadable,)
-_MODEL_EVENTS: Final[Kinds] = (events.ModelAnnounced, events.ModelWithdrawn)
+_MODEL_EVENTS: Final[Kinds] = get_args(events.ModelEvent)
 _DEVICE_EVENTS: Final[Kinds] = get_args(events.DeviceEvent)
 _ACCESS_EVENTS: Final[Kinds] = get_args(events.AccessEvent)
 
@@ -324,6 +324,15 @@ def _passing() -> tuple[Channel, ...]:
         _to_node("assign", grant, messages.Assign),
         _to_node("stop", "Where a node is told to give up an attempt.", messages.Stop),
         _to_node("registry", "An empty message: announce again, the registry has started anew."),
+        Channel(
+            name="probe",
+            address=_address(subjects.node_inbox(_NODE, "probe")),
+            account="EDGE",
+            description="Where a node is asked for one token of a model that it has announced; it answers in the"
+            " asker's inbox.",
+            senders=(Sender("service", (node_probe.Probe,)), Sender("node", (node_probe.Probed,))),
+            receivers=("node",),
+        ),
         status,
         _from_node("announce", messages.Announce, messages.Announced),
         _from_node("ask", messages.Ask, messages.Standing),

@@ -38,7 +38,7 @@ from streams.device_events import (
     DeviceVerified,
 )
 from streams.event import Event
-from streams.model_events import ModelAnnounced, ModelEvent, ModelWithdrawn
+from streams.model_events import ModelAnnounced, ModelEvent, ModelRefused, ModelWithdrawn
 
 Counter = Annotated[int, Meta(ge=1)]
 """``n``: the one counter that markers and chunks of a task share, from 1, without holes."""
@@ -373,6 +373,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     SubmissionUnreadable,
     ModelAnnounced,
     ModelWithdrawn,
+    ModelRefused,
     DeviceRegistered,
     DeviceVerified,
     DeviceAdmitted,

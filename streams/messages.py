@@ -14,6 +14,7 @@ from streams.chat import Count, Message, Sampling
 from streams.events import Attempt, ChunkSignature, Seam
 from streams.limits import RateState, StreamHolder
 from streams.model_store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
+from streams.node_probe import Probe, Probed
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
 from streams.wire import Wire
@@ -128,6 +129,8 @@ class Announce(Wire, frozen=True, kw_only=True, tag="node.announce.v1"):
 
     software: str
     replicas: Annotated[tuple[Replica, ...], Meta(max_length=64)]
+    process: str = ""
+    """The same as in its status reports: tells two processes of one id from one that was started again."""
 
 
 class Announced(Wire, frozen=True, kw_only=True, tag="node.announced.v1"):
@@ -135,6 +138,10 @@ class Announced(Wire, frozen=True, kw_only=True, tag="node.announced.v1"):
 
     accepted: bool
     reason: str = ""
+    refused: tuple[str, ...] = ()
+    """Of an announcement that was accepted: each model that was not, and why."""
+    taken: bool = False
+    """Whether another process serves under this id: asking again is of no use while it does."""
 
 
 class Finished(Wire, frozen=True, kw_only=True, tag="node.finished.v1"):
@@ -358,5 +365,7 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     ModelOffer,
     ChunkRequest,
     ModelChunk,
+    Probe,
+    Probed,
 )
 """Every message there is, for the AsyncAPI document."""

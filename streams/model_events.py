@@ -23,5 +23,14 @@ class ModelWithdrawn(Event, frozen=True, kw_only=True, tag="model.withdrawn.v1")
     reason: str
 
 
-ModelEvent = ModelAnnounced | ModelWithdrawn
+class ModelRefused(Event, frozen=True, kw_only=True, tag="model.refused.v1"):
+    """A node announced a model and could not serve it when the registry tried: nothing is placed there."""
+
+    at_ms: int
+    node: str
+    model: str
+    reason: str
+
+
+ModelEvent = ModelAnnounced | ModelWithdrawn | ModelRefused
 """All that MODELS may hold."""

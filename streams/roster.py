@@ -6,7 +6,7 @@ while its reports come in time, whatever the log says, so a ghost never lingers 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
 from msgspec import Struct
@@ -22,7 +22,7 @@ from streams.events import (
     ModelAnnounced,
 )
 from streams.messages import NodeStatus
-from streams.replica import Replica
+from streams.replica import Replica, Tier
 from streams.tokens import Token
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 MISSED_REPORTS: Final = 2.5
 """How many report intervals of silence make a node not live."""
+
+
+_NEAREST_FIRST: Final[tuple[Tier, ...]] = get_args(Tier)
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -66,6 +69,11 @@ class ModelView(Struct, frozen=True, kw_only=True):
     context_tokens: int
     engine: str
     quantisation: str | None
+    kind: str = "chat"
+    tiers: tuple[Tier, ...] = ("edge",)
+    """Where its replicas run, the nearest first."""
+    slots: int = 0
+    """Answers at once, on all of them together."""
 
 
 class _Report(Struct, frozen=True):
@@ -188,6 +196,9 @@ class Roster:
             context_tokens=widest.context_tokens,
             engine=widest.engine,
             quantisation=widest.quantisation,
+            kind=widest.kind,
+            tiers=tuple(sorted({replica.tier for _, replica in replicas}, key=_NEAREST_FIRST.index)),
+            slots=sum(replica.slots for _, replica in replicas),
         )
 
     def models(self, *, now_s: float) -> tuple[ModelView, ...]:

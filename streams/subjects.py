@@ -151,7 +151,7 @@ def status(node: Token) -> str:
 STATUS_ALL: Final = "status.*"
 
 
-def node_inbox(node: Token, verb: Literal["assign", "stop", "registry", "report"]) -> str:
+def node_inbox(node: Token, verb: Literal["assign", "stop", "registry", "report", "probe"]) -> str:
     """Where a node is told something."""
     return f"node.{node}.{verb}"
 

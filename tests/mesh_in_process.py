@@ -30,6 +30,7 @@ from nodes.announce import Announcer
 from nodes.engine import EngineSpec, SyntheticKind
 from nodes.engines import open_engine
 from nodes.loaded_models import Served
+from nodes.probe_answers import ProbeAnswers
 from nodes.status import StatusReporter
 from nodes.worker import Worker
 from streams import subjects
@@ -188,6 +189,7 @@ class InProcessMesh:
         worker = Worker(link, node, [Served(engine, replica)], self.telemetry, sign=sign)
         status = StatusReporter(link, node, worker, timedelta(seconds=interval_s))
         await worker.listen()
+        await ProbeAnswers(link, node, worker).listen()
         announcer = Announcer(link, node, worker.replicas)
         await announcer.listen()
         running = asyncio.create_task(announcer.run())

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gateway.auth.caller import CALLER_KEY, need_model
 from gateway.http.errors import ApiError
+from streams.replica import Tier
 
 if TYPE_CHECKING:
     from gateway.http.site import Site
@@ -30,6 +31,14 @@ class ModelObject(Struct, frozen=True, kw_only=True):
     quantisation: str | None
     nodes: int
     """How many nodes serve it now."""
+    replicas: int
+    """The same: a node has at most one replica of a model."""
+    slots: int
+    """Answers at once, on all of them together."""
+    kind: str
+    """``chat`` or ``embedding``."""
+    tiers: tuple[Tier, ...]
+    """Where its replicas run, the nearest first: ``edge``, ``group`` of devices, ``cloud``."""
 
 
 class ModelList(Struct, frozen=True, kw_only=True):
@@ -71,4 +80,8 @@ def _model_object(view: ModelView) -> ModelObject:
         engine=view.engine,
         quantisation=view.quantisation,
         nodes=len(view.nodes),
+        replicas=len(view.nodes),
+        slots=view.slots,
+        kind=view.kind,
+        tiers=view.tiers,
     )

@@ -17,6 +17,7 @@ from streams.events import (
     MemberJoined,
     MemberLeft,
     ModelAnnounced,
+    ModelRefused,
     ModelWithdrawn,
     NonceSpent,
 )
@@ -79,6 +80,7 @@ REGISTERS = {
         ),
     ),
     "model.withdrawn.v1": ModelWithdrawn(at_ms=_AT_MS, node="node-a", model=_MODEL, reason="not announced again"),
+    "model.refused.v1": ModelRefused(at_ms=_AT_MS, node="node-a", model=_MODEL, reason="it did not answer in 30 s"),
     "device.registered.v1": DeviceRegistered(at_ms=_AT_MS, node="node-a", software="ig3-edge-network/0.1.0"),
     "device.verified.v1": DeviceVerified(
         at_ms=_AT_MS, node="node-a", did="did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK", proved_by="subject"
