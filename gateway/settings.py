@@ -124,6 +124,16 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     concurrent_streams_of: Annotated[
         tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
     ] = ()
+    reads_per_minute: Annotated[
+        Limit | None,
+        Meta(
+            description="Requests that ask no model (tasks, events, models, the websocket and its frames) that an "
+            "account may make per minute at this gateway; more are refused (429).",
+        ),
+    ] = 6000
+    reads_per_minute_of: Annotated[
+        tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
+    ] = ()
     answer_tokens: Annotated[
         int,
         Meta(
@@ -170,7 +180,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         parse_address(self.http)
         if (self.http_tls_cert is None) != (self.http_tls_key is None):
             raise ValueError("http_tls_cert and http_tls_key are needed together")
-        _ = self.disconnects, self.open_limits, self.limit_rules, self.proxies
+        _ = self.disconnects, self.open_limits, self.limit_rules, self.read_limits, self.proxies
         for domain in self.sign_in_domains:
             if "/" in domain or "@" in domain or not domain.strip():
                 raise ValueError(f"{domain!r} is not a domain: write HOST or HOST:PORT")
@@ -203,6 +213,11 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
             tokens_of=_limits_by_account(self.tokens_per_minute_of),
             streams_of=_limits_by_account(self.concurrent_streams_of),
         )
+
+    @property
+    def read_limits(self) -> dict[str, int | None]:
+        """How often accounts with a limit of their own may ask for what no model answers, per minute."""
+        return _limits_by_account(self.reads_per_minute_of)
 
     @property
     def proxies(self) -> tuple[Network, ...]:

@@ -321,6 +321,15 @@ class RosterDigest(Struct, frozen=True, kw_only=True):
     devices: str
 
 
+class FoldDigest(Struct, frozen=True, kw_only=True):
+    """A service's fold of one stream at one moment: how far it has read, and a digest of what that adds up to."""
+
+    projection: str
+    """Its name: ``devices`` or ``access``."""
+    sequence: Count
+    state: str
+
+
 class TaskDigest(Struct, frozen=True, kw_only=True):
     """What a dispatcher has made of one task's log, up to a sequence of its stream."""
 
@@ -332,12 +341,13 @@ class TaskDigest(Struct, frozen=True, kw_only=True):
 
 
 class Projections(Wire, frozen=True, kw_only=True, tag="projection.standing.v1"):
-    """The answer of one service, in as many messages as it takes: ``more`` follow. A gateway holds no tasks."""
+    """The answer of one service, in as many messages as it takes: ``more`` follow. Each has what it holds itself."""
 
     service: str
-    roster: RosterDigest
+    roster: RosterDigest | None = None
     tasks: tuple[TaskDigest, ...] = ()
     more: bool = False
+    folds: tuple[FoldDigest, ...] = ()
 
 
 ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (

@@ -9,11 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from gateway.dispatcher.entrance import Entrance
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.limits.open_limiter import open_limiter
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
+from gateway.settings import GatewaySettings
 from gateway.user_api import UserApi
+from mesh.access.feed import AccessFeed
+from mesh.access.session_keys import SessionKeys
 from mesh.broker.files import BrokerOptions
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.answer import Step, follow
@@ -37,6 +42,7 @@ from streams import subjects
 from streams.chat import Message, Sampling
 from streams.codec import encode
 from streams.events import CheckOf, TaskChunk, TaskSubmitted
+from streams.node_probe import Probed
 from streams.subjects import ServiceClass, TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token, token
@@ -44,6 +50,8 @@ from streams.topology import TASKS, consumer_name, consumer_specs, stream_specs
 from tests.identity_in_process import connect_device, device_did, device_key, identity_service
 
 LIMIT_S = 30.0
+_STANDS_STILL_MS = 10_000
+"""A node of such a delay does nothing more: it lies when it is asked whether it works."""
 
 
 @dataclass(kw_only=True)
@@ -67,6 +75,7 @@ class RunningDispatcher:
 
     bus: Bus
     feed: RosterFeed
+    access: AccessFeed
     registry: Registry
     departures: Departures
     dispatcher: Dispatcher
@@ -75,6 +84,7 @@ class RunningDispatcher:
         """Stop in good order."""
         await self.dispatcher.stop()
         await self.registry.stop()
+        await self.access.stop()
         await self.feed.stop()
         await self.departures.close()
         await self.bus.close()
@@ -151,8 +161,10 @@ class InProcessMesh:
         self.stack.push_async_callback(departures.close)
         return departures
 
-    async def add_dispatcher(self, name: str = "d1", **settings: object) -> RunningDispatcher:
-        """Start a dispatcher with a registry."""
+    async def add_dispatcher(
+        self, name: str = "d1", *, gateway: GatewaySettings | None = None, **settings: object
+    ) -> RunningDispatcher:
+        """Start a dispatcher with a registry; ``gateway`` says what is limited for tasks that come by themselves."""
         bus = await self.new_bus(name)
         feed = RosterFeed(bus)
         await feed.start()
@@ -160,11 +172,22 @@ class InProcessMesh:
         registry = Registry(bus, feed, departures)
         await registry.start()
         chosen = {"known_models": ("synthetic", "promised"), **settings}
+        limits, access = gateway or GatewaySettings(), AccessFeed(bus.core)
+        await access.start()
+        sessions = SessionKeys.load_or_create(self.folder)
+        entrance = Entrance(access, open_limiter(bus.core, limits), sessions, answer_tokens=limits.answer_tokens)
         dispatcher = Dispatcher(
-            bus, feed, DispatcherSettings(**chosen), retention=timedelta(days=1), telemetry=self.telemetry
+            bus,
+            feed,
+            DispatcherSettings(**chosen),
+            entrance=entrance,
+            retention=timedelta(days=1),
+            telemetry=self.telemetry,
         )
         await dispatcher.start()
-        running = RunningDispatcher(bus=bus, feed=feed, registry=registry, departures=departures, dispatcher=dispatcher)
+        running = RunningDispatcher(
+            bus=bus, feed=feed, access=access, registry=registry, departures=departures, dispatcher=dispatcher
+        )
         self.stack.push_async_callback(running.stop)
         return running
 
@@ -189,7 +212,11 @@ class InProcessMesh:
         worker = Worker(link, node, [Served(engine, replica)], self.telemetry, sign=sign)
         status = StatusReporter(link, node, worker, timedelta(seconds=interval_s))
         await worker.listen()
-        await ProbeAnswers(link, node, worker).listen()
+        if delay_ms < _STANDS_STILL_MS:
+            await ProbeAnswers(link, node, worker).listen()
+        else:
+            works = encode(Probed(works=True))
+            await link.listen(subjects.node_inbox(node, "probe"), lambda asked: link.reply_to(asked, works))
         announcer = Announcer(link, node, worker.replicas)
         await announcer.listen()
         running = asyncio.create_task(announcer.run())

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.auth.failed_logins import FailedLogins
 from gateway.errors import GatewayError
+from gateway.limits.reads import Reads
 from mesh.access.caller import Caller, local_caller
 from mesh.access.credentials_check import is_credential
 from mesh.config.address import parse_address
@@ -44,6 +45,7 @@ class Door:
         """Let in without a credential, where ``settings`` allow it, in the name of ``account``."""
         self._check = check
         self.failures = FailedLogins(settings.proxies)
+        self.reads = Reads(settings.reads_per_minute, settings.read_limits)
         self.local = local_caller(account) if settings.auth == "local" else None
 
     async def authenticate(self, request: web.BaseRequest) -> Caller:

@@ -67,7 +67,9 @@ class SignIns:
 
     async def me(self, request: web.Request) -> web.Response:
         """Answer with who asks."""
-        return _answer(_caller_object(await self._site.door.authenticate(request)))
+        caller = await self._site.door.authenticate(request)
+        self._site.door.reads.count(caller.account)
+        return _answer(_caller_object(caller))
 
     async def _body(self, request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
         body = await read_json_body(request, self._site.settings)

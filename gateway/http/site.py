@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.queue_gate import QueueGate
     from gateway.roster_feed import RosterFeed
     from gateway.settings import GatewaySettings
+    from mesh.access.session_keys import SessionKeys
     from mesh.bus.service_bus import Bus
     from mesh.telemetry.telemetry import Telemetry
     from streams.tokens import Token
@@ -48,6 +49,7 @@ class Site:
         *,
         door: Door,
         sign_in: SignIn,
+        sessions: SessionKeys,
         defaults: Defaults,
         known_models: Collection[str],
         policy: OriginPolicy,
@@ -61,6 +63,7 @@ class Site:
         self.settings = settings
         self.door = door
         self.sign_in = sign_in
+        self.sessions = sessions
         self._defaults = defaults
         self._disconnects = settings.disconnects
         self.policy = policy

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mesh.access.log import ACCESS_SUBJECTS, AccessLog
 from mesh.history.checkpoint import Checkpoint
+from mesh.history.projection_desk import fold_digest
 from mesh.history.stream_facts import stream_facts
 from mesh.history.tail import StreamTail
 from streams.access import Access
@@ -16,6 +17,7 @@ from streams.topology import ACCESS
 if TYPE_CHECKING:
     from mesh.bus.link import Link
     from mesh.history.snapshots import SnapshotStore
+    from streams.messages import FoldDigest
 
 LOOK_EVERY_S: Final = 0.25
 """How often strangers may make this process look for news: a wrong key costs the broker no more than this."""
@@ -56,6 +58,10 @@ class AccessFeed:
     def position(self) -> int:
         """The stream sequence up to which the fold has come."""
         return self._tail.position
+
+    def told(self) -> FoldDigest:
+        """Return what the log adds up to here, for whoever verifies it."""
+        return fold_digest(self._log, self._tail.position)
 
     async def reach(self, sequence: int) -> None:
         """Read on until the event at ``sequence`` is in the fold.

@@ -129,11 +129,7 @@ def show(mesh: MeshSettings, node: str, as_json: bool) -> None:
 def admit(mesh: MeshSettings, node: str, did: str | None, reason: str) -> None:
     """Let a device take part: one that waits, one that was suspended, or one that is still to come."""
     wanted = None if did is None else parse_did(did).text
-
-    async def decide(log: DeviceLog, name: Token) -> Device:
-        return await log.admit(name, by=_operator(), reason=reason, did=wanted)
-
-    _decide(mesh, node, decide)
+    _decide(mesh, node, lambda log, name: log.admit(name, by=_operator(), reason=reason, did=wanted))
 
 
 @devices.command(epilog=_EXAMPLES)
@@ -142,11 +138,7 @@ def admit(mesh: MeshSettings, node: str, did: str | None, reason: str) -> None:
 @settings_options(mesh=_PLACE)
 def suspend(mesh: MeshSettings, node: str, reason: str) -> None:
     """Shut a device out until it is admitted again; its connection is cut."""
-
-    async def decide(log: DeviceLog, name: Token) -> Device:
-        return await log.suspend(name, by=_operator(), reason=reason)
-
-    _decide(mesh, node, decide)
+    _decide(mesh, node, lambda log, name: log.suspend(name, by=_operator(), reason=reason))
 
 
 @devices.command(epilog=_EXAMPLES)
@@ -155,11 +147,7 @@ def suspend(mesh: MeshSettings, node: str, reason: str) -> None:
 @settings_options(mesh=_PLACE)
 def revoke(mesh: MeshSettings, node: str, reason: str) -> None:
     """Shut a device out for good; its connection is cut, and neither its key nor its name can be used again."""
-
-    async def decide(log: DeviceLog, name: Token) -> Device:
-        return await log.revoke(name, by=_operator(), reason=reason)
-
-    _decide(mesh, node, decide)
+    _decide(mesh, node, lambda log, name: log.revoke(name, by=_operator(), reason=reason))
 
 
 @devices.command(epilog=_EXAMPLES)

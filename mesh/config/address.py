@@ -52,7 +52,9 @@ def parse_address(text: str, *, default_host: str = "127.0.0.1") -> Address:
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
     bare_ipv6 = ":" in host and not text.strip().startswith("[")
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT or bare_ipv6 or "/" in host:
-        raise SettingsError(f"{text!r} is not an address: write HOST:PORT, for example 127.0.0.1:4222")
+        # What stands before an @ in an address was meant as a password.
+        shown = text if "@" not in text else f"****@{text.rpartition('@')[2]}"
+        raise SettingsError(f"{shown!r} is not an address: write HOST:PORT, for example 127.0.0.1:4222")
     return Address(host or default_host, int(port))
 
 

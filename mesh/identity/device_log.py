@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mesh.errors import DeviceError
 from mesh.history.checkpoint import Checkpoint
+from mesh.history.projection_desk import fold_digest
 from mesh.history.roster_log import DEVICE_SUBJECTS, node_of
 from mesh.history.stream_facts import stream_facts
 from mesh.history.tail import StreamTail
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mesh.history.snapshots import SnapshotStore
     from streams.devices import Device
     from streams.events import DeviceChecked, DeviceEvent
+    from streams.messages import FoldDigest
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)
@@ -89,6 +91,10 @@ class DeviceLog:
             BusError: if the stream cannot be read.
         """
         await self._tail.reach((await stream_facts(self._core, DEVICES)).last_sequence)
+
+    def told(self) -> FoldDigest:
+        """Return what the log adds up to here, for whoever verifies it."""
+        return fold_digest(self._projection, self._tail.position)
 
     async def verified(self, node: Token, did: str, *, proved_by: str) -> Device:
         """Note that a device has proved its DID, and return what it is now.

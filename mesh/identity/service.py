@@ -14,6 +14,7 @@ from mesh.access.session_keys import SessionKeys
 from mesh.broker.credentials import IdentityCredentials
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
+from mesh.history.projection_desk import ProjectionDesk
 from mesh.identity.callout import HOST_PATIENCE, Callout
 from mesh.identity.connections import Connections
 from mesh.identity.device_log import DeviceLog
@@ -22,6 +23,7 @@ from mesh.identity.nats_jwt import CalloutKeys
 from mesh.identity.people import BusPeople
 from mesh.identity.slowdown import Patience
 from mesh.tls.contexts import ClientTls
+from streams.messages import Projections
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,9 +76,12 @@ class IdentityService:
             core = await self._connect(stack, credentials.core_service.seed_path, may_ask_streams=True)
             system = await self._connect(stack, credentials.system.seed_path)
             auth = await self._connect(stack, credentials.identity.seed_path)
-            devices = DeviceLog(core, self._snapshots)
-            await devices.start()
-            stack.push_async_callback(devices.stop)
+            devices, access = DeviceLog(core, self._snapshots), AccessFeed(core, self._snapshots)
+            # First: once the logs are read over the same connection, the broker knows of it.
+            desk = ProjectionDesk(core, lambda: (self._told(devices, access),))
+            for part in (desk, devices, access):
+                await part.start()
+                stack.push_async_callback(part.stop)
             self._connections = Connections(system)
             stack.push_async_callback(self._connections.stop)
             devices.on_change = self._on_device
@@ -84,7 +89,7 @@ class IdentityService:
             shut_out = [device for device in devices.devices.all() if device.is_shut_out]
             if shut_out:
                 self._connections.cut_soon(frozenset(connection_name(device.node) for device in shut_out))
-            gatekeeper = self._make_gatekeeper(devices, await self._people(stack, core))
+            gatekeeper = self._make_gatekeeper(devices, self._people(stack, access))
             keys = CalloutKeys(credentials.issuer, credentials.sealed)
             callout = Callout(auth, keys, gatekeeper, patience=self._options.patience)
             await callout.start()
@@ -96,10 +101,11 @@ class IdentityService:
         """Answer what is under way, and disconnect."""
         await self._stack.aclose()
 
-    async def _people(self, stack: AsyncExitStack, core: Link) -> BusPeople:
-        access = AccessFeed(core, self._snapshots)
-        await access.start()
-        stack.push_async_callback(access.stop)
+    def _told(self, devices: DeviceLog, access: AccessFeed) -> Projections:
+        """What the logs add up to here, for `ig3 events verify`."""
+        return Projections(service=self._name, folds=(devices.told(), access.told()))
+
+    def _people(self, stack: AsyncExitStack, access: AccessFeed) -> BusPeople:
         people = BusPeople(CredentialsCheck(access, self._options.sessions))
 
         def on_access() -> None:

@@ -37,6 +37,8 @@ class IdentitySettings(Struct, frozen=True, kw_only=True):
         Meta(
             description="Nodes of the chain, tried in this order: two or more, so that one may fail.",
             examples=["wss://HOST,..."],
+            # Providers put keys into paths.
+            extra={"secret": True},
         ),
     ] = ()
     peaq_genesis: Annotated[

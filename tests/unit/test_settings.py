@@ -200,6 +200,13 @@ def test_an_address_that_is_none_is_refused(nats: str) -> None:
         MeshSettings(nats=nats)
 
 
+@pytest.mark.parametrize("setting", ["nats", "otlp_endpoint"])
+def test_a_password_in_a_url_that_everybody_may_see_is_refused_and_not_shown(setting: str) -> None:
+    with pytest.raises(SettingsError, match=r"OTLP_HEADERS|is not an address") as refused:
+        resolve(MeshSettings, "mesh", flags={setting: "nats://me:hunter2@host:1"}, sources=Sources.read(env={}))
+    assert "hunter2" not in str(refused.value)
+
+
 def test_several_servers_can_be_connected_to_but_not_listened_on() -> None:
     settings = MeshSettings(nats="a:1, b:2,nats://[::1]:3")
     assert settings.nats_urls == ("nats://a:1", "nats://b:2", "nats://[::1]:3")
