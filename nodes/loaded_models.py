@@ -62,19 +62,30 @@ class LoadedModels:
             pulled = await self._pull(spec, on_loading)
             if pulled is not None:
                 spec = structs.replace(spec, model=str(pulled.path), model_id=spec.model_id or pulled.model.name)
-            engine = open_engine(spec, on_loading)
-            # From here on ``stop`` knows it: the start may be given up at any moment.
-            self._open.append(engine)
             try:
-                served = Served(engine, await engine.start())
-                self._refuse_twins(served.replica.model)
-            except EngineError:
-                await self._close(engine)
+                served = await self._start(open_engine(spec, on_loading))
+            except BaseException:
+                self._let_go(pulled)
                 raise
             self._served[served.replica.model] = served
             if pulled is not None:
                 self._pulled[served.replica.model] = pulled
             return served
+
+    async def _start(self, engine: Engine) -> Served:
+        # From here on ``stop`` knows it, whatever becomes of the start.
+        self._open.append(engine)
+        try:
+            served = Served(engine, await engine.start())
+            self._refuse_twins(served.replica.model)
+        except (EngineError, asyncio.CancelledError):
+            await self._close(engine)
+            raise
+        return served
+
+    def _let_go(self, pulled: Pulled | None) -> None:
+        if pulled is not None and self._puller is not None:
+            self._puller.let_go(pulled.model)
 
     async def _pull(self, spec: EngineSpec, on_loading: OnLoading | None) -> Pulled | None:
         if not spec.model.startswith(STORED):
@@ -96,9 +107,7 @@ class LoadedModels:
         served = self._served.pop(model, None)
         if served is not None:
             await self._close(served.engine)
-        pulled = self._pulled.pop(model, None)
-        if pulled is not None and self._puller is not None:
-            self._puller.let_go(pulled.model)
+        self._let_go(self._pulled.pop(model, None))
 
     async def stop(self) -> None:
         """Unload all models, side by side; engines that hang are left behind.

@@ -14,10 +14,12 @@ from mesh.inspection.operator_bus import run_on_bus
 from mesh.inspection.tables import Column, print_table, show_size
 from mesh.models.push import Push, sha256_of
 from mesh.models.store import ModelStore
+from mesh.models.wishes import read_wishes
 from mesh.processes.terminal import terminal
 from nodes.errors import EngineUnavailable
 from nodes.gguf import read_header
 from nodes.model_file import model_id_of
+from nodes.placing_commands import evict, place, scale
 from streams.clock import now_ms
 from streams.model_store import StoredModel
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from mesh.bus.service_bus import Bus
     from mesh.processes.terminal import Terminal
     from nodes.gguf import GgufHeader
+    from streams.roster import Wish
 
 _PLACE: Final = only(MeshSettings, "nats", "data_dir", "replicas")
 _LONGEST_TEXT: Final = 128
@@ -36,6 +39,9 @@ Examples:
   ig3 models push ~/models/qwen2.5-0.5b-instruct-q4_k_m.gguf
   ig3 models list
   ig3 node --model store:qwen2.5-0.5b-instruct    # a node that fetches it
+  ig3 models place qwen2.5-0.5b-instruct --replicas 2          # on two nodes
+  ig3 models scale qwen2.5-0.5b-instruct --min 0 --max 3       # as many as are asked for
+  ig3 models evict qwen2.5-0.5b-instruct
   ig3 models remove qwen2.5-0.5b-instruct
 """
 
@@ -80,25 +86,36 @@ def push(file: Path, name: str | None, mesh: MeshSettings) -> None:
 @models.command(name="list")
 @settings_options(mesh=_PLACE)
 def list_models(mesh: MeshSettings) -> None:
-    """List the models of the store."""
+    """List the models of the store, and how many replicas of each are wanted."""
     found: list[StoredModel] = []
+    wanted: dict[str, str] = {}
 
     async def work(bus: Bus) -> None:
         found.extend(stored.model for stored in await ModelStore(bus.core).list_all())
+        wanted.update({wish.model: _in_words(wish) for wish in await read_wishes(bus.core)})
 
     run_on_bus(mesh, "models", work)
     columns = (
         *(Column("MODEL"), Column("SIZE", right=True), Column("ARCHITECTURE"), Column("QUANTISATION")),
-        *(Column("CONTEXT", right=True), Column("LICENCE"), Column("SHA-256")),
+        *(Column("CONTEXT", right=True), Column("LICENCE"), Column("WANTED"), Column("SHA-256")),
     )
     rows = [
         (
             *(model.name, show_size(model.size_bytes), model.architecture, model.quantisation or ""),
-            *(f"{model.context_tokens or 0:,}", model.licence or "not stated", model.sha256[:12]),
+            *(
+                f"{model.context_tokens or 0:,}",
+                model.licence or "not stated",
+                wanted.get(model.name, ""),
+                model.sha256[:12],
+            ),
         )
         for model in found
     ]
     print_table(terminal(), columns, rows)
+
+
+for _command in (place, scale, evict):
+    models.add_command(_command)
 
 
 @models.command()
@@ -124,6 +141,12 @@ def remove(name: str, mesh: MeshSettings) -> None:
         await ModelStore(bus.core).remove(name)
 
     run_on_bus(mesh, "models", work)
+
+
+def _in_words(wish: Wish) -> str:
+    if not wish.most:
+        return ""
+    return str(wish.wanted) if wish.most == wish.least else f"{wish.wanted} of {wish.least} to {wish.most}"
 
 
 def _described(file: Path, name: str, header: GgufHeader, screen: Terminal) -> StoredModel:

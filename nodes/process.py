@@ -25,8 +25,10 @@ from nodes.loaded_models import LoadedModels
 from nodes.model_cache import MODELS_FOLDER, ModelCache
 from nodes.model_pull import ModelPuller
 from nodes.node_id import node_id
+from nodes.orders import ModelOrders
 from nodes.pauses import jittered_s
 from nodes.probe_answers import ProbeAnswers
+from nodes.serving import Serving
 from nodes.status import StatusReporter, new_process_name
 from nodes.worker import Worker
 from streams import subjects
@@ -142,6 +144,10 @@ class NodeProcess:
         announcer = Announcer(link, self.node, worker.replicas, process=process)
         await worker.listen(begins=False)
         await ProbeAnswers(link, self.node, worker).listen()
+        serving = Serving(models, worker, announcer, self._settings.drain)
+        orders = ModelOrders(link, self.node, serving, worker, self._settings, reporter.changed)
+        reporter.room = orders.room
+        await orders.listen()
         await announcer.listen()
         ready = asyncio.create_task(self._enter(announcer, worker, reporter))
         try:
@@ -152,6 +158,7 @@ class NodeProcess:
             await announcer.withdraw()
         finally:
             ready.cancel()
+            await orders.stop()
             reporter.stop()
         if broken:
             raise EngineUnavailable(broken)

@@ -63,6 +63,13 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             examples=["ID"],
         ),
     ] = ()
+    takes_models: Annotated[
+        bool,
+        Meta(
+            description="Whether the mesh may have this node load models of its store beside its own, and give those up"
+            " again."
+        ),
+    ] = True
     model_disk: Annotated[
         int,
         Meta(

@@ -17,9 +17,11 @@ from streams.messages import NodeStatus
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable
 
     from mesh.bus.link import Link
     from nodes.worker import Worker
+    from streams.model_orders import NodeRoom
     from streams.tokens import Token
 
 SHORTEST_GAP: Final = timedelta(milliseconds=200)
@@ -40,6 +42,7 @@ class StatusReporter:
         self, link: Link, node: Token, worker: Worker, interval: timedelta, *, process: str | None = None
     ) -> None:
         """Report on ``worker``; ``start`` begins. ``process`` tells this process from others; None: a new name."""
+        self.room: Callable[[], NodeRoom | None] = _no_room
         worker.watch(self.changed)
         self._link = link
         self._node = node
@@ -95,9 +98,14 @@ class StatusReporter:
             running=running,
             memory_bytes=resident_bytes(),
             draining=self._worker.draining,
+            room=self.room(),
             process=self.process,
         )
         self._link.send(self._subject, encode(report))
+
+
+def _no_room() -> None:
+    """Nobody may have this node load models."""
 
 
 def new_process_name() -> str:

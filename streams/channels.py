@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from msgspec import Struct
 
-from streams import events, messages, model_store, node_probe, subjects, topology
+from streams import events, messages, model_orders, model_store, node_probe, subjects, topology
 from streams.subjects import TaskKey
 from streams.tokens import Token
 
@@ -117,6 +117,8 @@ _ANSWERS_TO_NODES: Final[Kinds] = (
     model_store.ModelChunk,
     messages.Refusal,
 )
+_ORDERS: Final[Kinds] = (model_orders.ModelOrder, model_orders.ModelOrdered)
+_BACK: Final = " It answers in the asker's inbox."
 _DEAD: Final[Kinds] = (events.DeadKept, events.DeadRedriven, events.DeadDropped)
 _UNREADABLE: Final[Kinds] = (events.SubmissionUnreadable,)
 _MODEL_EVENTS: Final[Kinds] = get_args(events.ModelEvent)
@@ -273,13 +275,13 @@ def _sent_on() -> tuple[Channel, ...]:
     )
 
 
-def _to_node(verb: Literal["assign", "stop", "registry"], description: str, *kinds: type[Any]) -> Channel:
+def _to_node(verb: subjects.NodeOrder, description: str, *kinds: type[Any], answers: Kinds = ()) -> Channel:
     return Channel(
         name=verb,
         address=_address(subjects.node_inbox(_NODE, verb)),
         account="EDGE",
         description=description,
-        senders=(Sender("service", kinds),),
+        senders=(Sender("service", kinds), *((Sender("node", answers),) if answers else ())),
         receivers=("node",),
         reply=Reply("results", (events.TaskChunk,)) if verb == "assign" else None,
     )
@@ -324,15 +326,8 @@ def _passing() -> tuple[Channel, ...]:
         _to_node("assign", grant, messages.Assign),
         _to_node("stop", "Where a node is told to give up an attempt.", messages.Stop),
         _to_node("registry", "An empty message: announce again, the registry has started anew."),
-        Channel(
-            name="probe",
-            address=_address(subjects.node_inbox(_NODE, "probe")),
-            account="EDGE",
-            description="Where a node is asked for one token of a model that it has announced; it answers in the"
-            " asker's inbox.",
-            senders=(Sender("service", (node_probe.Probe,)), Sender("node", (node_probe.Probed,))),
-            receivers=("node",),
-        ),
+        _to_node("probe", f"{_doc(node_probe.Probe)}{_BACK}", node_probe.Probe, answers=(node_probe.Probed,)),
+        _to_node("orders", f"{_doc(model_orders.ModelOrder)}{_BACK}", *_ORDERS[:1], answers=_ORDERS[1:]),
         status,
         _from_node("announce", messages.Announce, messages.Announced),
         _from_node("ask", messages.Ask, messages.Standing),

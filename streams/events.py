@@ -38,7 +38,7 @@ from streams.device_events import (
     DeviceVerified,
 )
 from streams.event import Event
-from streams.model_events import ModelAnnounced, ModelEvent, ModelRefused, ModelWithdrawn
+from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 
 Counter = Annotated[int, Meta(ge=1)]
 """``n``: the one counter that markers and chunks of a task share, from 1, without holes."""
@@ -374,6 +374,8 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     ModelAnnounced,
     ModelWithdrawn,
     ModelRefused,
+    ModelDesired,
+    ModelScaled,
     DeviceRegistered,
     DeviceVerified,
     DeviceAdmitted,

@@ -13,6 +13,7 @@ from msgspec import Meta, Raw, Struct
 from streams.chat import Count, Message, Sampling
 from streams.events import Attempt, ChunkSignature, Seam
 from streams.limits import RateState, StreamHolder
+from streams.model_orders import ModelOrder, ModelOrdered, NodeRoom
 from streams.model_store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
 from streams.node_probe import Probe, Probed
 from streams.replica import Replica
@@ -120,6 +121,8 @@ class NodeStatus(Wire, frozen=True, kw_only=True, tag="node.status.v1"):
     running: tuple[Running, ...] = ()
     memory_bytes: int | None = None
     draining: bool = False
+    room: NodeRoom | None = None
+    """None: it takes up no models when it is told to."""
     process: str = ""
     """Another one after each start of the node: what it was given before is gone."""
 
@@ -375,6 +378,8 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     ModelOffer,
     ChunkRequest,
     ModelChunk,
+    ModelOrder,
+    ModelOrdered,
     Probe,
     Probed,
 )

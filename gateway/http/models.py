@@ -14,7 +14,7 @@ from streams.replica import Tier
 
 if TYPE_CHECKING:
     from gateway.http.site import Site
-    from streams.roster import ModelView
+    from streams.roster import ModelView, Wish
 
 _JSON: Final = {"Content-Type": "application/json"}
 
@@ -27,7 +27,8 @@ class ModelObject(Struct, frozen=True, kw_only=True):
     created: int
     owned_by: str = "ig3"
     context_tokens: int
-    engine: str
+    engine: str | None
+    """None: nothing is loaded that could say."""
     quantisation: str | None
     nodes: int
     """How many nodes serve it now."""
@@ -39,6 +40,8 @@ class ModelObject(Struct, frozen=True, kw_only=True):
     """``chat`` or ``embedding``."""
     tiers: tuple[Tier, ...]
     """Where its replicas run, the nearest first: ``edge``, ``group`` of devices, ``cloud``."""
+    status: Literal["ready", "stored"] = "ready"
+    """``stored``: no node serves it, and the first task for it has one fetch it from the store and load it."""
 
 
 class ModelList(Struct, frozen=True, kw_only=True):
@@ -56,9 +59,13 @@ class Models:
         self._feed = site.roster_feed
 
     async def list_all(self, request: web.Request) -> web.Response:
-        """Answer with every model that a live node serves and that the caller may ask."""
-        caller, views = request[CALLER_KEY], self._feed.roster.models(now_s=self._feed.now_s())
-        body = ModelList(data=tuple(_model_object(view) for view in views if caller.may_ask(view.model)))
+        """Answer with every model that a live node serves, or that can be brought, and that the caller may ask."""
+        caller, roster = request[CALLER_KEY], self._feed.roster
+        views = roster.models(now_s=self._feed.now_s())
+        served = {view.model for view in views}
+        stored = (wish for wish in roster.wishes() if wish.most and wish.model not in served)
+        found = sorted((*map(_model_object, views), *map(_stored_object, stored)), key=lambda one: one.id)
+        body = ModelList(data=tuple(one for one in found if caller.may_ask(one.id)))
         return web.Response(body=msgspec.json.encode(body), headers=_JSON)
 
     async def show(self, request: web.Request) -> web.Response:
@@ -66,10 +73,30 @@ class Models:
         name = request.match_info["model"]
         need_model(request[CALLER_KEY], name)
         view = self._feed.roster.model(name, now_s=self._feed.now_s())
+        wish = self._feed.roster.could_bring(name)
+        if view is None and wish is not None:
+            return web.Response(body=msgspec.json.encode(_stored_object(wish)), headers=_JSON)
         if view is None:
             reason = "is served by no node now" if self._feed.roster.knows(name) else "does not exist"
             raise ApiError(404, f"The model `{name[:256]}` {reason}.", code="model_not_found", param="model")
         return web.Response(body=msgspec.json.encode(_model_object(view)), headers=_JSON)
+
+
+def _stored_object(wish: Wish) -> ModelObject:
+    file = wish.desired.file
+    return ModelObject(
+        id=file.name,
+        created=wish.desired.at_ms // 1000,
+        context_tokens=file.context_tokens or 0,
+        engine=None,
+        quantisation=file.quantisation,
+        nodes=0,
+        replicas=0,
+        slots=0,
+        kind="chat",
+        tiers=(),
+        status="stored",
+    )
 
 
 def _model_object(view: ModelView) -> ModelObject:

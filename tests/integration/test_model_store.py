@@ -292,7 +292,7 @@ async def test_the_command_shows_what_a_file_is_and_refuses_what_is_none(
 
     assert await asyncio.to_thread(ig3, "list") == (
         0,
-        "MODEL  SIZE  ARCHITECTURE  QUANTISATION  CONTEXT  LICENCE  SHA-256\n",
+        "MODEL  SIZE  ARCHITECTURE  QUANTISATION  CONTEXT  LICENCE  WANTED  SHA-256\n",
     )
     code, output = await asyncio.to_thread(ig3, "push", str(file))
     assert code == 0
