@@ -63,6 +63,10 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         SignUp,
         Meta(description="Whether whoever signs in and belongs to no account gets one, or only members sign in."),
     ] = "closed"
+    session_limit: Annotated[
+        timedelta,
+        Meta(description="How long a sign-in may be renewed, a quarter of an hour at a time; then one signs in again."),
+    ] = timedelta(hours=12)
     sign_in_domains: Annotated[
         tuple[str, ...],
         Meta(description="Domains (HOST or HOST:PORT) for which wallets may sign in; none: the gateway's own names."),
@@ -81,6 +85,14 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     http_idle_timeout: Annotated[
         timedelta, Meta(description="After how long a connection without a whole request is closed.")
     ] = timedelta(seconds=75)
+    http_connections_per_address: Annotated[
+        int | None,
+        Meta(
+            ge=1,
+            description="Connections that one address may have open, and four times as many new ones a minute; more "
+            "are cut off. Not counted: those of this machine and of trusted_proxies.",
+        ),
+    ] = 1000
     sse_keep_alive: Annotated[
         timedelta, Meta(description="After how long without an event a stream carries a comment.")
     ] = timedelta(seconds=15)

@@ -68,6 +68,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
     "digest": "SHA-256 of an idempotency key, or of the nonce of a sign-in, in hex.",
+    "session": "The random id of a sign-in, which all tokens of it name.",
     "dispatcher": "The name of a dispatcher.",
     "server": "The name of a NATS server.",
     "scope": "Whose limits: `account` or `key`.",
@@ -81,11 +82,13 @@ _NODE: Final = Token("some-node")
 _WRITER: Final = Token("some-writer")
 _MODEL: Final = Token("some-model")
 _DIGEST: Final = Token("some-digest")
+_SESSION: Final = Token("some-session")
 _DISPATCHER: Final = Token("some-dispatcher")
 _SERVER: Final = Token("some-server")
 _LIMITED: Final = Token("some-limited")
 _KEY: Final = TaskKey(_ACCOUNT, Token("019b7a3e00007abc8def012345678900"))
 _VARIABLE: Final[dict[str, str]] = {
+    _SESSION: "session",
     "interactive": "class",
     subjects.bucket_of(_KEY.task): "bucket",
     _ACCOUNT: "account",
@@ -234,6 +237,15 @@ def _kept() -> tuple[Channel, ...]:
             senders=(Sender("service", (events.NonceSpent,)),),
             receivers=("service",),
             stream=topology.NONCES,
+        ),
+        Channel(
+            name="sessions",
+            address=_address(subjects.session(_SESSION)),
+            account="CORE",
+            description=_doc(subjects.session),
+            senders=(Sender("service", (events.SessionEnded,)),),
+            receivers=("service",),
+            stream=topology.SESSIONS,
         ),
     )
 

@@ -24,6 +24,7 @@ from streams.access_events import (
     MemberJoined,
     MemberLeft,
     NonceSpent,
+    SessionEnded,
 )
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.device_events import (
@@ -351,6 +352,7 @@ AnyEvent = (
     | DeviceEvent
     | AccessEvent
     | NonceSpent
+    | SessionEnded
 )
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
@@ -392,5 +394,6 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountClosed,
     AccountErased,
     NonceSpent,
+    SessionEnded,
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

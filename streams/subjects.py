@@ -133,6 +133,11 @@ def nonce(digest: Token) -> str:
     return f"nonces.{digest}"
 
 
+def session(session_id: Token) -> str:
+    """Where it stands that a session was ended by its holder."""
+    return f"sessions.{session_id}"
+
+
 UNREADABLE_SUBMISSION: Final = "unreadable.submission"
 """Where submissions are kept that name no task."""
 

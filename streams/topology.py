@@ -89,6 +89,7 @@ ENDED: Final = "ENDED"
 DEAD: Final = "DEAD"
 KEYS: Final = "KEYS"
 NONCES: Final = "NONCES"
+SESSIONS: Final = "SESSIONS"
 UNREADABLE: Final = "UNREADABLE"
 LIMITS: Final = "LIMITS"
 MODELS: Final = "MODELS"
@@ -98,6 +99,9 @@ ACCESS: Final = "ACCESS"
 
 NONCES_KEPT: Final = timedelta(minutes=10)
 """Longer than a nonce is good for (``gateway.auth.challenge``) by more than clocks may differ."""
+
+SESSIONS_KEPT: Final = timedelta(minutes=30)
+"""Longer than any token of a session is good for (``mesh.access.session_keys``): behind its end none is made."""
 
 LIMITS_KEPT: Final = timedelta(minutes=5)
 """A limit per minute of which nothing was taken for so long is as good as new."""
@@ -127,7 +131,7 @@ def stream_specs(
     kept = retention or Retention()
     edge = (_tasks(kept, replicas), *_results(results_streams, kept, replicas))
     core = (_ended(kept, replicas), _dead(kept, replicas), _keys(kept, replicas), _unreadable(kept, replicas))
-    return (*edge, *core, *_registers(replicas), _nonces(replicas), _limits(replicas))
+    return (*edge, *core, *_registers(replicas), _nonces(replicas), _sessions(replicas), _limits(replicas))
 
 
 def consumer_name(service_class: ServiceClass) -> str:
@@ -230,6 +234,18 @@ def _nonces(replicas: int) -> StreamSpec:
         subjects=("nonces.*",),
         description="Nonces of sign-ins that were spent: each can be only once, whichever gateway is asked.",
         max_age=NONCES_KEPT,
+        one_per_subject=True,
+        replicas=replicas,
+    )
+
+
+def _sessions(replicas: int) -> StreamSpec:
+    return StreamSpec(
+        name=SESSIONS,
+        account="CORE",
+        subjects=("sessions.*",),
+        description="Sessions that their holders have ended, for as long as a token of one could be shown.",
+        max_age=SESSIONS_KEPT,
         one_per_subject=True,
         replicas=replicas,
     )

@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import ClientResponse, ClientSession
 
 from gateway.auth.caller import Door
+from gateway.auth.sign_in import SignIn
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.http.app import build_app
 from gateway.http.leaving import Leaving
@@ -74,6 +75,11 @@ class HttpGateway:
     def door(self) -> Door:
         """What lets callers in."""
         return self.server._app[SITE].door
+
+    @property
+    def sign_in(self) -> SignIn:
+        """What signs callers in."""
+        return self.server._app[SITE].sign_in
 
     @property
     def leaving(self) -> Leaving:

@@ -21,10 +21,13 @@ from mesh.identity.peaq.resolver import DidResolver, ResolverOptions
 from mesh.identity.people import BusPeople
 from mesh.identity.service import IdentityOptions, IdentityService
 from mesh.identity.slowdown import Patience
+from mesh.identity.traffic import Allowance
 from streams import subjects
 from streams.tokens import Token
 
 OPEN = AdmissionPolicy(rule="open")
+UNLIMITED = Allowance()
+SOON = timedelta(milliseconds=100)
 
 
 def device_key(name: str) -> SigningKey:
@@ -63,6 +66,7 @@ async def identity_service(
     own: frozenset[str] = frozenset(),
     issuers: frozenset[str] = frozenset(),
     patience: Patience = HOST_PATIENCE,
+    allowance: Allowance = UNLIMITED,
 ) -> AsyncIterator[IdentityService]:
     """Run the service for a broker whose streams are there; ``addresses`` None takes devices wherever they dialled."""
     resolver = DidResolver(ResolverOptions(attribute="did:peaq:{address}"))
@@ -80,7 +84,12 @@ async def identity_service(
 
     sessions = SessionKeys.load_or_create(server.credentials.user.seed_path.parents[1])
     options = IdentityOptions(
-        servers=(server.url,), credentials=server.credentials.for_identity, sessions=sessions, patience=patience
+        servers=(server.url,),
+        credentials=server.credentials.for_identity,
+        sessions=sessions,
+        patience=patience,
+        allowance=allowance,
+        look_every=SOON,
     )
     async with IdentityService(options, gatekeeper) as service:
         yield service

@@ -101,6 +101,7 @@ class InProcessMesh:
 
     folder: Path
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    identity: AsyncExitStack = field(default_factory=AsyncExitStack)
     telemetry: Telemetry = field(default_factory=Telemetry.off)
     session: timedelta = timedelta(minutes=15)
     """How long a node is let in for before it must prove anew who it is."""
@@ -111,9 +112,8 @@ class InProcessMesh:
         self.server = await self.stack.enter_async_context(EmbeddedServer(options))
         self.bus = await self.new_bus("test")
         await provision(self.bus.links, stream_specs(), consumer_specs())
-        await self.stack.enter_async_context(
-            identity_service(self.server, AdmissionPolicy(rule="open", lasts=self.session))
-        )
+        await self.start_identity()
+        self.stack.push_async_callback(self.stop_identity)
         await self.bus.follow()
         self.user_api = UserApi(self.bus)
         await self.user_api.start()
@@ -122,6 +122,15 @@ class InProcessMesh:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stack.aclose()
+
+    async def start_identity(self) -> None:
+        """Have somebody decide who may connect."""
+        policy = AdmissionPolicy(rule="open", lasts=self.session)
+        await self.identity.enter_async_context(identity_service(self.server, policy))
+
+    async def stop_identity(self) -> None:
+        """Have nobody decide, until `start_identity`."""
+        await self.identity.aclose()
 
     async def new_bus(self, name: str) -> Bus:
         """Connect as a service."""

@@ -88,6 +88,7 @@ def build_app(
     # The limit of request.read() itself; a body that says its size is refused before it is read.
     app = web.Application(middlewares=[boundary(site)], client_max_size=settings.http_body_limit)
     app[SITE] = site
+    access.subscribe(site.readers.look)
     app.on_response_prepare.append(sign)
     app.on_startup.append(_on_startup)
     app.on_shutdown.append(_on_shutdown)
@@ -112,6 +113,8 @@ def _add_routes(app: web.Application, site: Site) -> None:
     app.router.add_post("/v1/tasks/{task}/cancel", tasks.cancel)
     app.router.add_post("/v1/auth/challenge", sign_ins.challenge)
     app.router.add_post("/v1/auth/login", sign_ins.login)
+    app.router.add_post("/v1/auth/renew", sign_ins.renew)
+    app.router.add_post("/v1/auth/sign-out", sign_ins.sign_out)
     app.router.add_get("/v1/auth/me", sign_ins.me)
     app.router.add_get("/healthz", health.alive)
     app.router.add_get("/readyz", health.ready)

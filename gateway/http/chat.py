@@ -87,6 +87,7 @@ class ChatCompletions:
         with (
             Follower(site.bus.source, admitted.key, watch=watch, after=after, only_whole=not asked.stream) as follower,
             site.leaving.reading(follower),
+            site.readers.reading(exchange.caller, "chat", follower),
         ):
             return await (exchange.stream(follower) if asked.stream else exchange.whole(follower))
 

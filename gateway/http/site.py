@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gateway.http.leaving import Leaving
 from gateway.http.measuring import OpenAnswers
 from gateway.http.protection import protection
+from gateway.http.readers import Readers
 from gateway.idempotency import IdempotencyKeys
 from gateway.submissions import Submissions
 
@@ -75,6 +76,7 @@ class Site:
         self.limiter = limiter
         self.protection = protection(by_tls=settings.tls is not None)
         self.leaving = Leaving()
+        self.readers = Readers(door)
         self._known_models = frozenset(known_models)
         self._tasks: set[asyncio.Task[None]] = set()
 

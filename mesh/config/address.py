@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Final, NamedTuple
 
 from mesh.errors import SettingsError
@@ -40,6 +41,23 @@ class Address(NamedTuple):
     def https_url(self) -> str:
         """The same as a URL for HTTP clients that trust no plain text."""
         return f"https://{self}"
+
+
+LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
+"""Names that every system gives to itself: nobody elsewhere can be meant by them."""
+
+DIALLED_AS_THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+"""How somebody writes a server on the own machine: three spellings of one place. Other addresses of loopback are places
+of their own, where another program may listen, so what was signed for one of them is not for this."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine gets to a host: by its name, or any address of loopback."""
+    name = host.lower().rstrip(".")
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name in LOOPBACK_NAMES
 
 
 def parse_address(text: str, *, default_host: str = "127.0.0.1") -> Address:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from mesh.config.address import parse_address
+from mesh.config.address import DIALLED_AS_THIS_MACHINE, parse_address
 from mesh.errors import SettingsError
 from mesh.identity.credential import check_credential, check_issuers
 from mesh.identity.gatekeeper import AdmissionPolicy, Gatekeeper
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from mesh.identity.did import Did
     from mesh.identity.people import BusPeople
     from mesh.identity.settings import IdentitySettings
-
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @asynccontextmanager
@@ -78,7 +76,7 @@ class OwnAddresses:
 
 def _in_one_way(address: Address) -> Address:
     host = address.host.lower().rstrip(".")
-    return address._replace(host="127.0.0.1" if host in _LOOPBACK else host)
+    return address._replace(host="127.0.0.1" if host in DIALLED_AS_THIS_MACHINE else host)
 
 
 def _is_own_device(data_dir: Path, did: str) -> bool:

@@ -158,7 +158,8 @@ def _user_claims(user_key: str, admission: Admission, now_s: int) -> dict[str, A
         "version": _VERSION,
         "pub": {"allow": rights.publish},
         "sub": {"allow": rights.subscribe},
-        # nats-server 2.15 does not apply limits that come this way: those of nats.conf hold for everybody.
+        # nats-server 2.15 does not apply limits that come this way: those of nats.conf hold for everybody, and what a
+        # device sends is counted (mesh.identity.traffic).
         "subs": _UNLIMITED,
         "payload": _UNLIMITED,
         "data": _UNLIMITED,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 from msgspec import Struct
@@ -21,7 +24,10 @@ from mesh.identity.device_log import DeviceLog
 from mesh.identity.gatekeeper import Gatekeeper, connection_name
 from mesh.identity.nats_jwt import CalloutKeys
 from mesh.identity.people import BusPeople
+from mesh.identity.people_watch import PeopleWatch
 from mesh.identity.slowdown import Patience
+from mesh.identity.traffic import Allowance
+from mesh.identity.traffic_watch import LOOK_EVERY, TrafficWatch
 from mesh.tls.contexts import ClientTls
 from streams.messages import Projections
 
@@ -31,6 +37,9 @@ if TYPE_CHECKING:
 
     from mesh.history.snapshots import SnapshotStore
     from streams.devices import Device
+    from streams.tokens import Token
+
+log = logging.getLogger(__name__)
 
 SERVICE: Final = "identity"
 
@@ -45,6 +54,10 @@ class IdentityOptions(Struct, frozen=True, kw_only=True):
     tls: ClientTls = ClientTls()
     patience: Patience = HOST_PATIENCE
     """With one host whose connections are refused."""
+    allowance: Allowance = Allowance()
+    """What each device may send."""
+    look_every: timedelta = LOOK_EVERY
+    """How often it is looked how much that is."""
 
 
 class IdentityService:
@@ -85,11 +98,16 @@ class IdentityService:
             self._connections = Connections(system)
             stack.push_async_callback(self._connections.stop)
             devices.on_change = self._on_device
+            traffic = TrafficWatch(
+                system, self._connections, self._options.allowance, partial(_shut_out_for_flooding, devices)
+            )
+            await traffic.start(every=self._options.look_every)
+            stack.push_async_callback(traffic.stop)
             # Decisions that were made while nobody was here.
             shut_out = [device for device in devices.devices.all() if device.is_shut_out]
             if shut_out:
                 self._connections.cut_soon(frozenset(connection_name(device.node) for device in shut_out))
-            gatekeeper = self._make_gatekeeper(devices, self._people(stack, access))
+            gatekeeper = self._make_gatekeeper(devices, self._people(stack, access, self._connections))
             keys = CalloutKeys(credentials.issuer, credentials.sealed)
             callout = Callout(auth, keys, gatekeeper, patience=self._options.patience)
             await callout.start()
@@ -105,14 +123,12 @@ class IdentityService:
         """What the logs add up to here, for `ig3 events verify`."""
         return Projections(service=self._name, folds=(devices.told(), access.told()))
 
-    def _people(self, stack: AsyncExitStack, access: AccessFeed) -> BusPeople:
-        people = BusPeople(CredentialsCheck(access, self._options.sessions))
-
-        def on_access() -> None:
-            if self._connections is not None and (gone := people.no_longer_good()):
-                self._connections.cut_soon(gone)
-
-        stack.callback(access.subscribe(on_access))
+    def _people(self, stack: AsyncExitStack, access: AccessFeed, connections: Connections) -> BusPeople:
+        people = BusPeople(CredentialsCheck(access, self._options.sessions), access.access)
+        watch = PeopleWatch(access, people, self._options.sessions, connections)
+        stack.callback(access.subscribe(watch.look))
+        stack.push_async_callback(watch.stop)
+        watch.start()
         return people
 
     def _on_device(self, device: Device) -> None:
@@ -132,3 +148,11 @@ class IdentityService:
         )
         stack.push_async_callback(link.close)
         return link
+
+
+async def _shut_out_for_flooding(devices: DeviceLog, node: Token, excess: str) -> None:
+    known = devices.devices.device(node)
+    # Every identity service sees it: what one of them has written is enough.
+    if known is None or not known.is_shut_out:
+        log.warning("device %s is suspended: %s", node, excess)
+        await devices.suspend(node, by=SERVICE, reason=excess)

@@ -121,6 +121,18 @@ def key(mesh: RunningMesh, settings: dict[str, str]) -> str:
     return mesh.place.ok("keys", "issue", "--name", "test", **settings).strip()
 
 
+def test_what_it_printed_can_be_pasted(mesh: RunningMesh, ours: Authority) -> None:
+    hints = mesh.up.output.partition("The mesh is ready")[2]
+    key, curl = (
+        re.search(rf"^  {name}  (.*?{end})$", hints, re.MULTILINE) for name, end in (("key", ""), ("curl", r"\n.*?"))
+    )
+    assert key is not None
+    assert curl is not None
+    answer = mesh.place.run("bash", "-c", f"{key[1]}\n{curl[1]}", variables={"CURL_CA_BUNDLE": str(ours.ca)})
+    assert answer.stdout.startswith("ig3_")
+    assert answer.stdout.rstrip().endswith("data: [DONE]")
+
+
 @asynccontextmanager
 async def asking(mesh: RunningMesh, ours: Authority, credential: str) -> AsyncIterator[ClientResponse]:
     body = {"model": SYNTHETIC, "messages": [{"role": "user", "content": MARKER}], "max_tokens": 5, "stream": True}

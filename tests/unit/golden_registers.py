@@ -1,4 +1,4 @@
-"""What golden files of MODELS, DEVICES, ACCESS and NONCES mean: a part of ``tests.unit.golden_events``."""
+"""What golden files of MODELS, DEVICES, ACCESS, NONCES and SESSIONS mean: a part of ``tests.unit.golden_events``."""
 
 from streams.events import (
     AccountClosed,
@@ -22,6 +22,7 @@ from streams.events import (
     ModelScaled,
     ModelWithdrawn,
     NonceSpent,
+    SessionEnded,
 )
 from streams.limits import Limits
 from streams.model_store import StoredModel
@@ -181,4 +182,7 @@ ACCESS = {
     "account.erased.v1.minimal": AccountErased(at_ms=_AT_MS, by="operator", reason="asked for by its owner"),
 }
 
-NONCES = {"nonce.spent.v1": NonceSpent(at_ms=_AT_MS)}
+NONCES = {
+    "nonce.spent.v1": NonceSpent(at_ms=_AT_MS),
+    "session.ended.v1": SessionEnded(at_ms=_AT_MS, did="did:pkh:eip155:1:0x9858EfFD232B4033E47d90003D41EC34EcaEda94"),
+}
