@@ -11,7 +11,8 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from streams.channels import CHANNELS, PARAMETERS, Channel, Reply
+from streams.channel import Channel, Reply
+from streams.channels import CHANNELS, PARAMETERS
 from streams.codec import JSON_CONTENT_TYPE
 from streams.events import CATALOGUE
 from streams.messages import ALL_MESSAGES

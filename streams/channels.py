@@ -7,56 +7,15 @@ twice.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from streams import events, messages, model_orders, model_store, node_probe, subjects, topology
+from streams.channel import Channel, Kinds, Reply, Sender
 from streams.subjects import TaskKey
 from streams.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-Role = Literal["user", "node", "service", "broker"]
-"""Who takes part: clients of an account, devices, the mesh's own processes, and the broker, which sends on."""
-
-Kinds = tuple[type[Any], ...]
-
-
-class Sender(Struct, frozen=True):
-    """Who sends on a channel, and which of its messages."""
-
-    role: Role
-    kinds: Kinds
-
-
-class Reply(Struct, frozen=True):
-    """Where a request is answered, and by what."""
-
-    channel: str
-    kinds: Kinds
-
-
-class Channel(Struct, frozen=True, kw_only=True):
-    """One family of subjects. ``stream`` is what stores it; None where a message that nobody hears is gone."""
-
-    name: str
-    address: str
-    account: topology.Account
-    description: str
-    senders: tuple[Sender, ...]
-    receivers: tuple[Role, ...]
-    stream: str | None = None
-    reply: Reply | None = None
-    takes_json: bool = False
-    """Whether a body may be JSON, said by the header ``Content-Type: application/json``."""
-
-    @property
-    def kinds(self) -> Kinds:
-        """All that may be sent here."""
-        return tuple(kind for sender in self.senders for kind in sender.kinds)
-
 
 PARAMETERS: Final[dict[str, str]] = {
     "class": "Urgency; each class is served on its own.",
