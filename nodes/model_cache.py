@@ -48,6 +48,9 @@ class ModelCache:
         except OSError:
             return None
         fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if not _is_at(path, descriptor):  # it was deleted between opening and locking it
+            os.close(descriptor)
+            return None
         self.let_go(sha256)
         self._held[sha256] = descriptor
         with contextlib.suppress(OSError):  # the order of use is all that is lost
@@ -73,6 +76,9 @@ class ModelCache:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if not _is_at(path, descriptor):  # it was finished or deleted between opening and locking it
             os.close(descriptor)
             return None
         return Part(path, descriptor, self._path(sha256, _WHOLE))
@@ -178,6 +184,14 @@ def hash_of(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether a name still means the file that was opened by it."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _delete_unused(file: Path) -> bool:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LOADS_FILES: Final = frozenset({"xllamacpp", "llama-cpp-python", "synthetic"})
+"""Engines that can be given a file of the store; the last one only says that it has it."""
+
 MOST_MODELS: Final = 64
 """As many as an announcement may hold."""
 
@@ -49,6 +52,7 @@ class ModelOrders:
         self._serving = serving
         self._worker = worker
         self._settings = settings
+        self._takes_models = settings.takes_models and settings.engine in _LOADS_FILES
         self._on_change = on_change
         self._placed: set[str] = set()
         self._loading: dict[str, asyncio.Task[None]] = {}
@@ -57,7 +61,7 @@ class ModelOrders:
 
     async def listen(self) -> None:
         """Begin to hear orders, if the settings let others decide what runs here."""
-        if self._settings.takes_models:
+        if self._takes_models:
             await self._link.listen(subjects.node_inbox(self._node, "orders"), self._on_order)
 
     async def stop(self) -> None:
@@ -69,7 +73,7 @@ class ModelOrders:
 
     def room(self) -> NodeRoom | None:
         """Say what there is room for, and what has become of orders."""
-        if not self._settings.takes_models:
+        if not self._takes_models:
             return None
         available = available_bytes()
         return NodeRoom(

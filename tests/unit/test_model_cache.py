@@ -106,3 +106,25 @@ def test_a_fetch_goes_on_behind_the_whole_chunks_that_are_there(folder: Path, le
     assert path.read_bytes() == content
     cache.discard(name("a"))
     assert cache.hold(name("a")) is None
+
+
+def test_a_file_that_is_finished_while_another_opens_it_is_not_written_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, other = ModelCache(folder, 100), ModelCache(folder, 100)
+    part = cache.open_part(name("a"))
+    assert part is not None
+    part.add(b"whole")
+    lock = model_cache.fcntl.flock
+
+    def finish_first(descriptor: int, how: int) -> None:
+        monkeypatch.undo()
+        part.finish()
+        part.close()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(model_cache.fcntl, "flock", finish_first)
+    assert other.open_part(name("a")) is None
+    path = other.hold(name("a"))
+    assert path is not None
+    assert path.read_bytes() == b"whole"
