@@ -86,9 +86,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         timedelta, Meta(description="After how long a connection without a whole request is closed.")
     ] = timedelta(seconds=75)
     http_connections_per_address: Annotated[
-        int | None,
+        Annotated[int, Meta(ge=1)] | None,
         Meta(
-            ge=1,
             description="Connections that one address may have open, and four times as many new ones a minute; more "
             "are cut off. Not counted: those of this machine and of trusted_proxies.",
         ),

@@ -20,6 +20,7 @@ from mesh.processes.process import unless
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.telemetry import open_telemetry
 from nodes.announce import Announcer
+from nodes.engines import every_model
 from nodes.errors import EngineUnavailable
 from nodes.loaded_models import LoadedModels
 from nodes.model_cache import MODELS_FOLDER, ModelCache
@@ -28,7 +29,7 @@ from nodes.node_id import node_id
 from nodes.orders import ModelOrders
 from nodes.pauses import jittered_s
 from nodes.probe_answers import ProbeAnswers
-from nodes.serving import Serving
+from nodes.serving import Serving, announce_changes
 from nodes.status import StatusReporter, new_process_name
 from nodes.worker import Worker
 from streams import subjects
@@ -113,7 +114,7 @@ class NodeProcess:
                 await self._serve(link, models, stop)
 
     async def _load(self, models: LoadedModels) -> bool:
-        specs = self._settings.engine_specs
+        specs = tuple(each for spec in self._settings.engine_specs for each in every_model(spec))
         for number, spec in enumerate(specs):
             await models.load(spec, partial(self._on_loading, number, len(specs)))
         return True
@@ -150,6 +151,7 @@ class NodeProcess:
         await orders.listen()
         await announcer.listen()
         ready = asyncio.create_task(self._enter(announcer, worker, reporter))
+        changes = asyncio.create_task(announce_changes(worker, announcer), name="announce-changes")
         try:
             broken = await unless(stop, _until_broken(announcer, worker))
             drain = timedelta(0) if broken else self._settings.drain
@@ -158,6 +160,7 @@ class NodeProcess:
             await announcer.withdraw()
         finally:
             ready.cancel()
+            changes.cancel()
             await orders.stop()
             reporter.stop()
         if broken:

@@ -103,8 +103,12 @@ class Worker:
 
     @property
     def replicas(self) -> tuple[Replica, ...]:
-        """What this node serves; not what it is about to unload."""
-        return tuple(entry.replica for model, entry in self._served.items() if model not in self._leaving)
+        """What this node can serve now: not what it is about to unload, nor what is away."""
+        return tuple(
+            entry.replica
+            for model, entry in self._served.items()
+            if model not in self._leaving and entry.engine.load().away is None
+        )
 
     def engine_of(self, model: str) -> Engine | None:
         """The engine of a model, or None if this node does not serve it."""
@@ -310,6 +314,7 @@ class Worker:
                 busy=self._busy[model] - (model == leaving),
                 is_suspect=self._health[model].is_suspect,
                 is_leaving=model in self._leaving,
+                away=entry.engine.load().away,
             )
             for model, entry in self._served.items()
         }

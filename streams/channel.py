@@ -1,4 +1,4 @@
-"""What a family of subjects is: who sends what there, who hears it, and what keeps it."""
+"""What a family of subjects is, for the AsyncAPI document: who sends what, who hears it, what stores it."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "dispatcher": "The name of a dispatcher.",
     "server": "The name of a NATS server.",
     "scope": "Whose limits: `account` or `key`.",
+    "did": "The fingerprint of a DID.",
     "limited": "The account, or the id of the API key.",
     "reply": "Chosen by the caller for each request.",
 }
@@ -45,6 +46,7 @@ _SESSION: Final = Token("some-session")
 _DISPATCHER: Final = Token("some-dispatcher")
 _SERVER: Final = Token("some-server")
 _LIMITED: Final = Token("some-limited")
+_DID: Final = Token("some-did")
 _KEY: Final = TaskKey(_ACCOUNT, Token("019b7a3e00007abc8def012345678900"))
 _VARIABLE: Final[dict[str, str]] = {
     _SESSION: "session",
@@ -60,6 +62,7 @@ _VARIABLE: Final[dict[str, str]] = {
     _DISPATCHER: "dispatcher",
     _SERVER: "server",
     _LIMITED: "limited",
+    _DID: "did",
 }
 
 _MARKERS: Final[Kinds] = (
@@ -220,6 +223,15 @@ def _states() -> tuple[Channel, ...]:
             senders=(Sender("service", (messages.LimitState,)),),
             receivers=("service",),
             stream=topology.LIMITS,
+        ),
+        Channel(
+            name="chain",
+            address=_address(subjects.chain_reading(_DID)),
+            account="CORE",
+            description=_doc(subjects.chain_reading),
+            senders=(Sender("service", (messages.ChainReading,)),),
+            receivers=("service",),
+            stream=topology.CHAIN,
         ),
     )
 

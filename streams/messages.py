@@ -16,6 +16,7 @@ from streams.limits import RateState, StreamHolder
 from streams.model_orders import ModelOrder, ModelOrdered, NodeRoom
 from streams.model_store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
 from streams.node_probe import Probe, Probed
+from streams.projection_messages import FoldDigest, ProjectionRequest, Projections, RosterDigest, TaskDigest
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
 from streams.wire import Wire
@@ -33,19 +34,24 @@ __all__ = [
     "EventsPage",
     "EventsRequest",
     "Finished",
+    "FoldDigest",
     "LimitState",
     "ModelBacklog",
     "NodeStatus",
+    "ProjectionRequest",
+    "Projections",
     "Refusal",
     "Refused",
     "Replica",
     "ReplicaLoad",
+    "RosterDigest",
     "Running",
     "Standing",
     "Stop",
     "StoreRequest",
     "StoreStatus",
     "StoredEvent",
+    "TaskDigest",
     "Wire",
     "is_about",
 ]
@@ -308,49 +314,25 @@ class LimitState(Wire, frozen=True, kw_only=True, tag="limits.state.v1"):
     holders: tuple[StreamHolder, ...] = ()
 
 
-# --- whoever verifies -> services, in CORE: projection.standing --------------------------------------------------
+# --- identity service -> identity services, in CORE, kept in CHAIN: chain.<fingerprint of a DID> ------------------
 
 
-class ProjectionRequest(Wire, frozen=True, kw_only=True, tag="projection.request.v1"):
-    """What have your projections of the log come to?"""
+class ChainEntry(Struct, frozen=True, kw_only=True):
+    """What stands on the chain under a name of an account; it holds to the block ``validity``."""
+
+    name: str
+    value_base64: str
+    validity: Count
 
 
-class RosterDigest(Struct, frozen=True, kw_only=True):
-    """A service's roster at one moment: how far it has read each log, and a digest of what that adds up to."""
+class ChainReading(Wire, frozen=True, kw_only=True, tag="chain.reading.v1"):
+    """What a finalised block said of a DID that somebody had proved, and when it was read; no entry: nothing."""
 
-    models_sequence: Count
-    models: str
-    devices_sequence: Count
-    devices: str
-
-
-class FoldDigest(Struct, frozen=True, kw_only=True):
-    """A service's fold of one stream at one moment: how far it has read, and a digest of what that adds up to."""
-
-    projection: str
-    """Its name: ``devices`` or ``access``."""
-    sequence: Count
-    state: str
-
-
-class TaskDigest(Struct, frozen=True, kw_only=True):
-    """What a dispatcher has made of one task's log, up to a sequence of its stream."""
-
-    account: str
-    task: str
-    sequence: Count
-    n: Count
-    state: str
-
-
-class Projections(Wire, frozen=True, kw_only=True, tag="projection.standing.v1"):
-    """The answer of one service, in as many messages as it takes: ``more`` follow. Each has what it holds itself."""
-
-    service: str
-    roster: RosterDigest | None = None
-    tasks: tuple[TaskDigest, ...] = ()
-    more: bool = False
-    folds: tuple[FoldDigest, ...] = ()
+    did: str
+    read_at_ms: Count
+    block: Count
+    block_at_ms: Count
+    entry: ChainEntry | None = None
 
 
 ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
@@ -372,6 +354,7 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     StoreStatus,
     Backlog,
     LimitState,
+    ChainReading,
     ProjectionRequest,
     Projections,
     ModelQuestion,

@@ -75,6 +75,12 @@ class DirectClient(Client):
         except (TimeoutError, ConnectionError):
             # A server that hangs, or has cut us off in this moment, takes nothing: what is queued for it is lost.
             log.debug("left without a goodbye")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled us: nats-py cancels its own wait for the end of a connection that was just lost, and with
+            # it everybody's who waits for that.
         finally:
             # nats-py does nothing where it counts as closed already, as in the midst of a refused handshake.
             self._abort()

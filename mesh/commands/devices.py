@@ -64,6 +64,8 @@ class DeviceLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reputation: float | None = None
     """0 to 1, by checks of its answers alone; a dispatcher also weighs in what it has done and where it failed."""
     changed_at: datetime | None = None
+    stale_reading_of: datetime | None = None
+    """If it was let in while the chain could not be asked: when the chain had said what it was let in by."""
 
 
 @click.group(invoke_without_command=True, epilog=_EXAMPLES)
@@ -118,7 +120,7 @@ def show(mesh: MeshSettings, node: str, as_json: bool) -> None:
         return
     for name in line.__struct_fields__:
         if value := getattr(line, name):
-            click.echo(f"{name.replace('_', ' '):<11} {value}")
+            click.echo(f"{name.replace('_', ' '):<16} {value}")
 
 
 @devices.command(epilog=_EXAMPLES)
@@ -195,8 +197,13 @@ def _line(device: Device) -> DeviceLine:
         task=device.task or "",
         proved_by=device.proved_by,
         reputation=round(score(device.checks, NOTHING, now_ms=now_ms()), 3),
-        changed_at=datetime.fromtimestamp(at_ms / 1000, UTC) if at_ms else None,
+        changed_at=_moment(at_ms) if at_ms else None,
+        stale_reading_of=None if device.stale_read_at_ms is None else _moment(device.stale_read_at_ms),
     )
+
+
+def _moment(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
 def _print_devices(found: list[Device]) -> None:

@@ -13,9 +13,10 @@ from mesh.identity.credential import check_credential, check_issuers
 from mesh.identity.gatekeeper import AdmissionPolicy, Gatekeeper
 from mesh.identity.own_devices import own_device_dids
 from mesh.identity.peaq.resolver import did_resolver
+from mesh.sites.admission import SiteLinks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Iterable
     from pathlib import Path
 
     from mesh.config.address import Address
@@ -23,14 +24,16 @@ if TYPE_CHECKING:
     from mesh.identity.device_log import DeviceLog
     from mesh.identity.device_settings import DeviceSettings
     from mesh.identity.did import Did
+    from mesh.identity.peaq.readings import ReadingStore
     from mesh.identity.people import BusPeople
+    from mesh.identity.service import MakeGatekeeper
     from mesh.identity.settings import IdentitySettings
 
 
 @asynccontextmanager
 async def gatekeeper_maker(
     mesh: MeshSettings, devices: DeviceSettings, identity: IdentitySettings
-) -> AsyncGenerator[Callable[[DeviceLog, BusPeople], Gatekeeper]]:
+) -> AsyncGenerator[MakeGatekeeper]:
     """Open what the gatekeeper needs, and close it afterwards.
 
     Raises:
@@ -43,7 +46,8 @@ async def gatekeeper_maker(
 
     async with did_resolver(identity) as resolver:
 
-        def gatekeeper(log: DeviceLog, people: BusPeople) -> Gatekeeper:
+        def gatekeeper(log: DeviceLog, people: BusPeople, readings: ReadingStore) -> Gatekeeper:
+            resolver.share(readings)
             return make(log, people=people)
 
         make = partial(
@@ -55,6 +59,7 @@ async def gatekeeper_maker(
             is_own_address=OwnAddresses((*(url.partition("://")[2] for url in mesh.nats_urls), *devices.audiences)),
             is_own_device=partial(_is_own_device, mesh.data_dir),
             credential_of=credential_of,
+            links=SiteLinks(mesh.data_dir),
         )
         yield gatekeeper
 

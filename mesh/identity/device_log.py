@@ -17,7 +17,7 @@ from streams.clock import now_ms
 from streams.codec import decode_device_event, encode
 from streams.devices import Devices, Standing
 from streams.errors import StreamsError
-from streams.events import DeviceAdmitted, DeviceRevoked, DeviceSuspended, DeviceVerified
+from streams.events import DeviceAdmitted, DeviceRevoked, DeviceSuspended, DeviceUnconfirmed, DeviceVerified
 from streams.tokens import token
 from streams.topology import DEVICES
 
@@ -162,6 +162,17 @@ class DeviceLog:
         self._known(node)
         await self._append(node, "revoked", DeviceRevoked(at_ms=now_ms(), node=node, by=by, reason=reason))
         return self._known(node)
+
+    async def unconfirmed(self, node: Token, did: str, *, read_at_ms: int, reason: str) -> None:
+        """Note that a device is let in by what the chain said at ``read_at_ms``; once for each reading.
+
+        Raises:
+            BusError: if it cannot be written.
+        """
+        known = self.devices.device(node)
+        if known is None or known.stale_read_at_ms != read_at_ms:
+            event = DeviceUnconfirmed(at_ms=now_ms(), node=node, did=did, read_at_ms=read_at_ms, reason=reason)
+            await self._append(node, "unconfirmed", event)
 
     async def checked(self, event: DeviceChecked) -> None:
         """Note how a device's answer compared with another one's.

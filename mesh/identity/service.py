@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -23,6 +24,7 @@ from mesh.identity.connections import Connections
 from mesh.identity.device_log import DeviceLog
 from mesh.identity.gatekeeper import Gatekeeper, connection_name
 from mesh.identity.nats_jwt import CalloutKeys
+from mesh.identity.peaq.stored_readings import StoredReadings
 from mesh.identity.people import BusPeople
 from mesh.identity.people_watch import PeopleWatch
 from mesh.identity.slowdown import Patience
@@ -32,10 +34,10 @@ from mesh.tls.contexts import ClientTls
 from streams.messages import Projections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from mesh.history.snapshots import SnapshotStore
+    from mesh.identity.peaq.readings import ReadingStore
     from streams.devices import Device
     from streams.tokens import Token
 
@@ -60,16 +62,20 @@ class IdentityOptions(Struct, frozen=True, kw_only=True):
     """How often it is looked how much that is."""
 
 
+MakeGatekeeper = Callable[["DeviceLog", "BusPeople", "ReadingStore"], "Gatekeeper"]
+"""Called with the log of devices, the accounts, and where readings of the chain are remembered."""
+
+
 class IdentityService:
     """An async context: inside it, the broker's questions are answered and decisions of operators take effect."""
 
     def __init__(
         self,
         options: IdentityOptions,
-        make_gatekeeper: Callable[[DeviceLog, BusPeople], Gatekeeper],
+        make_gatekeeper: MakeGatekeeper,
         snapshots: SnapshotStore | None = None,
     ) -> None:
-        """Prepare; ``make_gatekeeper`` gets the log of devices and the accounts, which are read before it is asked."""
+        """Prepare; what ``make_gatekeeper`` gets is read before it is asked."""
         self._options = options
         self._make_gatekeeper = make_gatekeeper
         self._snapshots = snapshots
@@ -107,7 +113,8 @@ class IdentityService:
             shut_out = [device for device in devices.devices.all() if device.is_shut_out]
             if shut_out:
                 self._connections.cut_soon(frozenset(connection_name(device.node) for device in shut_out))
-            gatekeeper = self._make_gatekeeper(devices, self._people(stack, access, self._connections))
+            people = self._people(stack, access, self._connections)
+            gatekeeper = self._make_gatekeeper(devices, people, StoredReadings(core))
             keys = CalloutKeys(credentials.issuer, credentials.sealed)
             callout = Callout(auth, keys, gatekeeper, patience=self._options.patience)
             await callout.start()

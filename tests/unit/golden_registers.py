@@ -11,6 +11,7 @@ from streams.events import (
     DeviceReturned,
     DeviceRevoked,
     DeviceSuspended,
+    DeviceUnconfirmed,
     DeviceVerified,
     KeyIssued,
     KeyRevoked,
@@ -128,6 +129,13 @@ REGISTERS = {
     ),
     "device.suspended.v1.minimal": DeviceSuspended(at_ms=_AT_MS, node="node-a", by="operator", reason="looked odd"),
     "device.revoked.v1": DeviceRevoked(at_ms=_AT_MS, node="node-a", by="operator", reason="the key was stolen"),
+    "device.unconfirmed.v1": DeviceUnconfirmed(
+        at_ms=_AT_MS,
+        node="node-a",
+        did="did:peaq:5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY",
+        read_at_ms=_AT_MS - 1_800_000,
+        reason="no endpoint of the chain can be used (wss://one.example: it does not answer as a node does: timed out)",
+    ),
     "device.checked.v1": DeviceChecked(
         at_ms=_AT_MS, node="node-a", task="019b7a3e00007abc8def012345678900", other="node-b", agreed=True
     ),
