@@ -14,6 +14,8 @@ SOURCES := streams mesh nodes gateway
 CODE := $(SOURCES) tests $(wildcard benchmarks)
 BENCH ?= benchmarks.gateway
 EXTRAS ?= cache,rag
+# Processes that share the tests, whole files each: most tests wait for other processes more than they compute.
+JOBS ?= auto
 
 # uv shows on a terminal what it fetches and installs; a log, or a make inside another, gets one line per step.
 QUIET := $(shell [ -t 2 ] && [ "$(MAKELEVEL)" = 0 ] || echo --quiet)
@@ -50,7 +52,7 @@ test: dev browser ## every check and every test, from nothing (as root, or with 
 	@scripts/system-package c++ g++,libc6-dev "the tests compile llama-cpp-python once"
 	@$(MAKE) -j2 --output-sync=target llamacpp lint types imports
 	@[ "$$(id -u)" -ne 0 ] || scripts/system-package mkfs.ext4 e2fsprogs "the tests cut the power of a disk of their own, and fill it"
-	@exec $(BIN)/pytest $(ARGS)
+	@exec $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 lint: dev ## ruff: rules and formatting
 	@$(BIN)/ruff check $(CODE)
@@ -67,7 +69,7 @@ imports: dev ## the one-way rule between the packages
 	@$(BIN)/lint-imports --no-cache --no-logo
 
 unit: dev ## the tests that need no compiler and no browser, quickly
-	@exec $(BIN)/pytest tests/unit
+	@exec $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile tests/unit
 
 acceptance: dev browser ## the tests that use the mesh as its users do
 	@exec $(BIN)/pytest tests/acceptance
@@ -87,7 +89,7 @@ lock: $(UV) ## resolve again and rewrite the hash-pinned locks
 	cd requirements && rm -f edge.lock dev.lock bootstrap.lock
 	$(COMPILE) $(EVERYWHERE) pyproject.toml requirements/bootstrap.in $(TOGETHER) -o requirements/full.lock
 	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge -o requirements/edge.lock
-	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge --extra llamacpp --extra cache --extra chain --extra dev \
+	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge --extra llamacpp --extra cache --extra chain --extra cloud --extra dev \
 	    --no-emit-package llama-cpp-python -o requirements/dev.lock
 	$(COMPILE) $(EVERYWHERE) -c requirements/full.lock requirements/bootstrap.in -o requirements/bootstrap.lock
 	$(COMPILE) $(EVERYWHERE) --no-deps requirements/model.in -o requirements/model.lock

@@ -39,7 +39,7 @@ def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Networ
         forwarded: the values of all ``X-Forwarded-For`` headers, in their order.
         trusted: the proxies that are believed.
     """
-    if not trusted or not forwarded or not _is_trusted(peer, trusted):
+    if not trusted or not forwarded or not is_trusted(peer, trusted):
         return peer
     hops = [hop.strip() for value in forwarded for hop in value.split(",")]
     client = peer
@@ -49,12 +49,13 @@ def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Networ
             # What a trusted proxy has not written itself means nothing.
             return client
         client = str(address)
-        if not _is_trusted(client, trusted):
+        if not is_trusted(client, trusted):
             return client
     return client
 
 
-def _is_trusted(text: str, trusted: Sequence[Network]) -> bool:
+def is_trusted(text: str, trusted: Sequence[Network]) -> bool:
+    """Whether an address is that of a trusted proxy."""
     address = _parse(text)
     return address is not None and any(address in network for network in trusted)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gateway.dispatcher.settings import DispatcherSettings
-from gateway.projections import ProjectionDesk
+from gateway.projections import projection_desk
 from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
 from gateway.user_api import UserApi
@@ -79,7 +79,7 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
         feed, access, user_api = RosterFeed(bus, snapshots), AccessFeed(bus.core, snapshots), UserApi(bus)
         await bus.follow()
-        for part in (feed, access, user_api, ProjectionDesk(bus, feed)):
+        for part in (feed, access, user_api, projection_desk(bus, feed, folds=(access.told,))):
             await part.start()
             stack.push_async_callback(part.stop)
         metrics = _metrics_page(mesh)
@@ -102,7 +102,7 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
         # What is loaded now stays: a collector that never walks it again pauses streams for less long.
         gc.collect()
         gc.freeze()
-        announce_ready(server.url, url=server.url)
+        announce_ready(server.url, url=server.url, needs_key=settings.auth == "required")
         await stop.wait()
 
 

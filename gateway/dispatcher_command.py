@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from gateway.dispatcher.entrance import Entrance
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
-from gateway.projections import ProjectionDesk
+from gateway.limits.open_limiter import open_limiter
+from gateway.projections import projection_desk
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
+from gateway.settings import GatewaySettings
+from mesh.access.feed import AccessFeed
+from mesh.access.session_keys import SessionKeys
 from mesh.broker.credentials import Credentials
 from mesh.bus.departures import Departures
 from mesh.bus.dialing import LinkOptions
@@ -41,24 +46,30 @@ Examples:
         MeshSettings, "nats", "data_dir", "results_streams", "retention", "otlp_endpoint", "log_level", "log_format"
     ),
     dispatcher=DispatcherSettings,
+    gateway=only(
+        GatewaySettings,
+        *("requests_per_minute", "requests_per_minute_of", "tokens_per_minute", "tokens_per_minute_of"),
+        *("concurrent_streams", "concurrent_streams_of", "answer_tokens", "limits_store", "redis_url"),
+    ),
 )
-def dispatcher(mesh: MeshSettings, dispatcher: DispatcherSettings) -> None:
+def dispatcher(mesh: MeshSettings, dispatcher: DispatcherSettings, gateway: GatewaySettings) -> None:
     """Place tasks on nodes and see each of them to its one end.
 
     Any number of dispatchers share the work; when one dies, its tasks move to another within seconds.
     """
 
     async def main(stop: asyncio.Event) -> None:
-        await serve(mesh, dispatcher, stop)
+        await serve(mesh, dispatcher, gateway, stop)
 
     run_process("dispatcher", mesh, main)
 
 
-async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.Event) -> None:
-    """Run a dispatcher and a registry until ``stop`` is set.
+async def serve(mesh: MeshSettings, settings: DispatcherSettings, limits: GatewaySettings, stop: asyncio.Event) -> None:
+    """Run a dispatcher and a registry until ``stop`` is set; ``limits`` are those of the gateways.
 
     Raises:
         MeshError: if the bus cannot be reached or is not provisioned.
+        GatewayError: if the store of limits cannot be used.
     """
     announce_progress("connecting to the bus")
     edge, core, system = Credentials.load_some(mesh.data_dir, "edge-service", "core-service", "system")
@@ -73,9 +84,18 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
     telemetry = open_telemetry("ig3-dispatcher", otlp_endpoint=mesh.otlp_endpoint)
     async with await Bus.connect(options) as bus, await Departures.connect(_system(options, system)) as departures:
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
-        feed = RosterFeed(bus, snapshots)
-        dispatcher = Dispatcher(bus, feed, settings, retention=mesh.retention, telemetry=telemetry, snapshots=snapshots)
-        parts = (feed, Registry(bus, feed, departures), dispatcher, ProjectionDesk(bus, feed, dispatcher.lives))
+        feed, access = RosterFeed(bus, snapshots), AccessFeed(bus.core, snapshots)
+        dispatcher = Dispatcher(
+            bus,
+            feed,
+            settings,
+            entrance=_entrance(mesh, bus, access, limits),
+            retention=mesh.retention,
+            telemetry=telemetry,
+            snapshots=snapshots,
+        )
+        desk = projection_desk(bus, feed, dispatcher.lives, folds=(dispatcher.devices.told, access.told))
+        parts = (feed, access, Registry(bus, feed, departures), dispatcher, desk)
         for part in parts:
             await part.start()
         announce_ready(f"{options.name} takes tasks")
@@ -83,6 +103,11 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, stop: asyncio.
         for part in reversed(parts):
             await part.stop()
     telemetry.close()
+
+
+def _entrance(mesh: MeshSettings, bus: Bus, access: AccessFeed, limits: GatewaySettings) -> Entrance:
+    sessions = SessionKeys.load_or_create(mesh.data_dir)
+    return Entrance(access, open_limiter(bus.core, limits), sessions, answer_tokens=limits.answer_tokens)
 
 
 def _system(options: BusOptions, system: Credential) -> LinkOptions:

@@ -63,6 +63,10 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         SignUp,
         Meta(description="Whether whoever signs in and belongs to no account gets one, or only members sign in."),
     ] = "closed"
+    session_limit: Annotated[
+        timedelta,
+        Meta(description="How long a sign-in may be renewed, a quarter of an hour at a time; then one signs in again."),
+    ] = timedelta(hours=12)
     sign_in_domains: Annotated[
         tuple[str, ...],
         Meta(description="Domains (HOST or HOST:PORT) for which wallets may sign in; none: the gateway's own names."),
@@ -81,6 +85,13 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     http_idle_timeout: Annotated[
         timedelta, Meta(description="After how long a connection without a whole request is closed.")
     ] = timedelta(seconds=75)
+    http_connections_per_address: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="Connections that one address may have open, and four times as many new ones a minute; more "
+            "are cut off. Not counted: those of this machine and of trusted_proxies.",
+        ),
+    ] = 1000
     sse_keep_alive: Annotated[
         timedelta, Meta(description="After how long without an event a stream carries a comment.")
     ] = timedelta(seconds=15)
@@ -122,6 +133,16 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         None
     )
     concurrent_streams_of: Annotated[
+        tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
+    ] = ()
+    reads_per_minute: Annotated[
+        Limit | None,
+        Meta(
+            description="Requests that ask no model (tasks, events, models, the websocket and its frames) that an "
+            "account may make per minute at this gateway; more are refused (429).",
+        ),
+    ] = 6000
+    reads_per_minute_of: Annotated[
         tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
     ] = ()
     answer_tokens: Annotated[
@@ -170,7 +191,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         parse_address(self.http)
         if (self.http_tls_cert is None) != (self.http_tls_key is None):
             raise ValueError("http_tls_cert and http_tls_key are needed together")
-        _ = self.disconnects, self.open_limits, self.limit_rules, self.proxies
+        _ = self.disconnects, self.open_limits, self.limit_rules, self.read_limits, self.proxies
         for domain in self.sign_in_domains:
             if "/" in domain or "@" in domain or not domain.strip():
                 raise ValueError(f"{domain!r} is not a domain: write HOST or HOST:PORT")
@@ -203,6 +224,11 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
             tokens_of=_limits_by_account(self.tokens_per_minute_of),
             streams_of=_limits_by_account(self.concurrent_streams_of),
         )
+
+    @property
+    def read_limits(self) -> dict[str, int | None]:
+        """How often accounts with a limit of their own may ask for what no model answers, per minute."""
+        return _limits_by_account(self.reads_per_minute_of)
 
     @property
     def proxies(self) -> tuple[Network, ...]:

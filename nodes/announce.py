@@ -42,6 +42,11 @@ class Announcer:
         self._accepted = asyncio.Event()
         self._listener: Listener | None = None
 
+    def announce(self, replicas: tuple[Replica, ...]) -> None:
+        """Announce this instead from now on, soon."""
+        self._replicas = replicas
+        self._due.set()
+
     async def listen(self) -> None:
         """Begin to hear a registry that asks for an announcement."""
         self._listener = await self._link.listen(subjects.node_inbox(self._node, "registry"), self._on_registry)

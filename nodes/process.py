@@ -20,12 +20,14 @@ from mesh.processes.process import unless
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.telemetry import open_telemetry
 from nodes.announce import Announcer
-from nodes.engines import open_engine
-from nodes.errors import EngineStuck, EngineUnavailable
+from nodes.engines import every_model
+from nodes.errors import EngineUnavailable
+from nodes.loaded_models import LoadedModels
 from nodes.node_id import node_id
 from nodes.pauses import jittered_s
+from nodes.serving import announce_changes
 from nodes.status import StatusReporter
-from nodes.worker import Served, Worker
+from nodes.worker import Worker
 from streams import subjects
 
 if TYPE_CHECKING:
@@ -33,15 +35,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mesh.config.settings import MeshSettings
-    from nodes.engine import Engine, Loading
+    from nodes.engine import Loading
     from nodes.settings import NodeSettings
     from streams.replica import Replica
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)
-
-ENGINE_STOP: Final = timedelta(seconds=10)
-"""How long an engine may take to end what it is doing."""
 
 _LONGEST_WAIT_S: Final = 15
 """Between two tries of a device that is not admitted."""
@@ -101,11 +100,16 @@ class NodeProcess:
             if link is None:
                 return
             stack.push_async_callback(link.close)
-            engine = open_engine(self._settings.engine_spec, self._on_loading)
-            stack.push_async_callback(_stop_engine, engine)
-            replica = await unless(stop, engine.start())
-            if replica is not None:
-                await self._serve(link, Served(engine, replica), stop)
+            models = LoadedModels()
+            stack.push_async_callback(models.stop)
+            if await unless(stop, self._load(models)):
+                await self._serve(link, models, stop)
+
+    async def _load(self, models: LoadedModels) -> bool:
+        specs = tuple(each for spec in self._settings.engine_specs for each in every_model(spec))
+        for number, spec in enumerate(specs):
+            await models.load(spec, partial(self._on_loading, number, len(specs)))
+        return True
 
     async def _connect(self) -> Link:
         """Connect; a device that nobody has admitted yet waits for that."""
@@ -126,14 +130,15 @@ class NodeProcess:
     def _remedy(self) -> str:
         return f"ig3 devices admit {self.node} --did {self._did}"
 
-    async def _serve(self, link: Link, served: Served, stop: asyncio.Event) -> None:
-        worker = Worker(link, self.node, (served,), self._telemetry, sign=self._sign)
+    async def _serve(self, link: Link, models: LoadedModels, stop: asyncio.Event) -> None:
+        worker = Worker(link, self.node, models.served, self._telemetry, sign=self._sign)
         reporter = StatusReporter(link, self.node, worker, self._settings.heartbeat)
         announcer = Announcer(link, self.node, worker.replicas)
         await worker.listen()
         await announcer.listen()
         await reporter.start()
-        ready = asyncio.create_task(self._say_ready(announcer, served.replica))
+        ready = asyncio.create_task(self._say_ready(announcer, worker.replicas))
+        changes = asyncio.create_task(announce_changes(worker, announcer), name="announce-changes")
         try:
             broken = await unless(stop, _until_broken(announcer, worker))
             drain = timedelta(0) if broken else self._settings.drain
@@ -142,19 +147,27 @@ class NodeProcess:
             await announcer.withdraw()
         finally:
             ready.cancel()
+            changes.cancel()
             reporter.stop()
         if broken:
             raise EngineUnavailable(broken)
 
-    async def _say_ready(self, announcer: Announcer, replica: Replica) -> None:
+    async def _say_ready(self, announcer: Announcer, replicas: tuple[Replica, ...]) -> None:
         await announcer.accepted()
-        speed = f", {replica.tokens_per_s:.0f} tokens/s" if replica.tokens_per_s else ""
-        slots = f"{replica.slots} at once, {replica.context_tokens} tokens of context"
-        announce_ready(f"{replica.model} on {replica.engine} as {self.node}: {slots}{speed}", models=(replica.model,))
+        models = tuple(replica.model for replica in replicas)
+        announce_ready(f"as {self.node}: {'; '.join(map(_in_words, replicas))}", models=models)
 
-    def _on_loading(self, loading: Loading) -> None:
-        announce_progress(_STEPS[loading.stage], loading.fraction)
-        self._on_fraction(loading.fraction)
+    def _on_loading(self, before: int, models: int, loading: Loading) -> None:
+        fraction = (before + loading.fraction) / models
+        follows = loading.stage == "ready" and before + 1 < models
+        announce_progress(_STEPS["reading" if follows else loading.stage], fraction)
+        self._on_fraction(fraction)
+
+
+def _in_words(replica: Replica) -> str:
+    speed = f", {replica.tokens_per_s:.0f} tokens/s" if replica.tokens_per_s else ""
+    slots = f"{replica.slots} at once, {replica.context_tokens} tokens of context"
+    return f"{replica.model} on {replica.engine}: {slots}{speed}"
 
 
 def read_credential(path: Path) -> str:
@@ -180,12 +193,3 @@ async def _until_broken(announcer: Announcer, worker: Worker) -> str | None:
         announcing.cancel()
         failing.cancel()
         await asyncio.wait((announcing, failing))
-
-
-async def _stop_engine(engine: Engine) -> None:
-    """Unload the model; an engine that hangs is left behind."""
-    stopping = asyncio.create_task(engine.stop(), name="engine-stop")
-    await asyncio.wait((stopping,), timeout=ENGINE_STOP.total_seconds())
-    if not stopping.done():
-        raise EngineStuck("the engine does not end its work: its process ends without waiting for it")
-    stopping.result()

@@ -8,14 +8,14 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, SyntheticKind
+from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, RemoteSpec, SyntheticKind
 
 _LONGEST_HEARTBEAT: Final = timedelta(minutes=10)
 """What the status message takes."""
 
 
 class NodeSettings(Struct, frozen=True, kw_only=True):
-    """One node: who it is, and the one model it serves."""
+    """One node: who it is, and the models it serves."""
 
     id: Annotated[
         str | None,
@@ -46,12 +46,42 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         EngineName,
         Meta(description="What runs the model; synthetic generates fixed words, for benchmarks and fault tests."),
     ] = "xllamacpp"
-    model: Annotated[
-        str, Meta(description="A built-in model, or the path of a GGUF file.", examples=["ID|FILE.gguf"])
-    ] = DEFAULT_MODEL
-    model_id: Annotated[
-        str | None, Meta(description="What users call the model; none: made from the file's name.", examples=["ID"])
+    url: Annotated[
+        str,
+        Meta(description="The server that the engine openai asks, with or without /v1.", examples=["http://HOST:PORT"]),
+    ] = ""
+    engine_key_file: Annotated[
+        Path | None,
+        Meta(description="File whose first line is that server's API key; none: it wants none.", examples=["FILE"]),
     ] = None
+    engine_key_variable: Annotated[
+        str | None,
+        Meta(description="Variable of the environment that holds the key instead, such as OPENAI_API_KEY."),
+    ] = None
+    engine_patience: Annotated[
+        timedelta, Meta(description="Longest silence of such a server, after which the answer is asked for elsewhere.")
+    ] = timedelta(minutes=2)
+    cloud_config: Annotated[
+        Path | None,
+        Meta(description="File with the models and providers of the engine litellm.", examples=["cloud.yaml"]),
+    ] = None
+    model: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            max_length=64,
+            description="A built-in model, the path of a GGUF file, or a server's name for a model; several, with"
+            " commas or each with the flag, are served side by side.",
+            examples=["ID|FILE.gguf"],
+        ),
+    ] = (DEFAULT_MODEL,)
+    model_id: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="What users call the model, or each of several in order; none: made from the file's name.",
+            examples=["ID"],
+        ),
+    ] = ()
     slots: Annotated[
         Annotated[int, Meta(ge=1, le=256)] | None,
         Meta(
@@ -100,18 +130,34 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             raise ValueError("heartbeat must be more than nothing and at most 10 minutes")
         if self.drain < timedelta(0):
             raise ValueError("drain cannot be less than nothing")
+        if self.engine_patience <= timedelta(0):
+            raise ValueError("engine_patience must be more than nothing")
+        if self.model_id and len(self.model_id) != len(self.model):
+            raise ValueError("model_id must name every model, or none")
 
     @property
-    def engine_spec(self) -> EngineSpec:
-        """What the engine needs of this."""
+    def engine_specs(self) -> tuple[EngineSpec, ...]:
+        """What each engine needs of this, in the order of the models."""
+        names = self.model_id or (None,) * len(self.model)
+        return tuple(self.engine_spec(model, name) for model, name in zip(self.model, names, strict=True))
+
+    def engine_spec(self, model: str, model_id: str | None = None) -> EngineSpec:
+        """What the engine of one model needs of this."""
         return EngineSpec(
             engine=self.engine,
-            model=self.model,
-            model_id=self.model_id,
+            model=model,
+            model_id=model_id,
             slots=self.slots,
             context_tokens=self.context,
             threads=self.threads,
             token_delay_ms=self.token_delay_ms,
             synthetic=self.synthetic,
+            remote=RemoteSpec(
+                url=self.url,
+                key_file=self.engine_key_file,
+                key_variable=self.engine_key_variable,
+                patience_s=self.engine_patience.total_seconds(),
+            ),
+            cloud_config=self.cloud_config,
             poison=self.poison,
         )

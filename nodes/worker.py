@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mesh.telemetry.telemetry import Span
     from nodes.attempt import Report
     from nodes.chunk_writer import Sign
-    from nodes.engine import Engine
+    from nodes.loaded_models import Served
     from streams.messages import Replica
     from streams.tokens import Token
 
@@ -49,13 +49,6 @@ log = logging.getLogger(__name__)
 
 HAND_OVER: Final = timedelta(seconds=3)
 """How long a node that stops tries to store what it has generated, and waits for an engine to let go."""
-
-
-class Served(NamedTuple):
-    """A model that this node serves: the engine that runs it, and what was announced of it."""
-
-    engine: Engine
-    replica: Replica
 
 
 class _Run(NamedTuple):
@@ -80,16 +73,26 @@ class Worker:
         self._telemetry = telemetry or Telemetry.off()
         self._link = link
         self._node = node
-        self._served = {entry.replica.model: entry for entry in served}
-        self._health = {model: EngineHealth(entry.engine, self._on_broken) for model, entry in self._served.items()}
+        self._served: dict[str, Served] = {}
+        self._leaving: set[str] = set()
+        self._health: dict[str, EngineHealth] = {}
         self._broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._watchers: list[Callable[[], None]] = []
         self._runs: dict[TaskKey, _Run] = {}
-        self._open: set[asyncio.Task[Report | None]] = set()
+        self._open: dict[asyncio.Task[Report | None], str] = {}
         self._busy: Counter[str] = Counter()
         self._past_tokens: Counter[str] = Counter()
         self._reports = Reports(link, node)
         self._draining = False
+        for entry in served:
+            self.serve(entry)
+
+    def serve(self, entry: Served) -> None:
+        """Take assignments for one more model from now on."""
+        model = entry.replica.model
+        self._served[model] = entry
+        self._health[model] = EngineHealth(entry.engine, self.break_down)
+        self._changed()
 
     @property
     def draining(self) -> bool:
@@ -98,8 +101,12 @@ class Worker:
 
     @property
     def replicas(self) -> tuple[Replica, ...]:
-        """What this node serves."""
-        return tuple(entry.replica for entry in self._served.values())
+        """What this node can serve now: not what it is about to unload, nor what is away."""
+        return tuple(
+            entry.replica
+            for model, entry in self._served.items()
+            if model not in self._leaving and entry.engine.load().away is None
+        )
 
     def watch(self, on_change: Callable[[], None]) -> None:
         """Call ``on_change`` from now on whenever the load changes."""
@@ -122,19 +129,40 @@ class Worker:
         """
         self._draining = True
         self._changed()
-        await self._all_ended(limit)
-        for run in self._runs.values():
+        await self._finish(limit, None)
+
+    def retire(self, model: str) -> None:
+        """Take nothing new for a model, and leave it out of ``replicas``; ``release`` follows."""
+        self._leaving.add(model)
+        self._changed()
+
+    async def release(self, model: str, limit: timedelta) -> None:
+        """Do for one model what ``drain`` does for all, and serve it no more: its engine may then be stopped."""
+        self.retire(model)
+        await self._finish(limit, model)
+        self._leaving.discard(model)
+        self._served.pop(model, None)
+        self._health.pop(model, None)
+        self._changed()
+
+    async def _finish(self, limit: timedelta, model: str | None) -> None:
+        await self._all_ended(limit, model)
+        for run in self._runs_of(model):
             run.attempt.hand_over()
-        await self._all_ended(HAND_OVER)
-        unfinished = [run for run in self._runs.values() if run.doing.cancel()]
-        await self._all_ended(HAND_OVER)
+        await self._all_ended(HAND_OVER, model)
+        unfinished = [run for run in self._runs_of(model) if run.doing.cancel()]
+        await self._all_ended(HAND_OVER, model)
         for attempt in (run.attempt for run in unfinished):
             report = attempt.refused("node_stopping", "the node was shut down before the end", 503)
             self._reports.ended(attempt.key, attempt.number, report)
 
-    async def _all_ended(self, limit: timedelta) -> None:
-        if self._open:
-            await asyncio.wait(tuple(self._open), timeout=limit.total_seconds())
+    def _runs_of(self, model: str | None) -> tuple[_Run, ...]:
+        return tuple(run for run in self._runs.values() if model in {None, run.attempt.model})
+
+    async def _all_ended(self, limit: timedelta, model: str | None) -> None:
+        running = [doing for doing, its in self._open.items() if model in {None, its}]
+        if running:
+            await asyncio.wait(running, timeout=limit.total_seconds())
 
     def running(self) -> tuple[Running, ...]:
         """What runs now, with a counter each that shows whether it still moves."""
@@ -205,7 +233,7 @@ class Worker:
         run = attempt.run() if superseded is None else _run_after(superseded.doing, attempt)
         doing = asyncio.create_task(run, name=f"attempt-{key.task}-{assign.attempt}")
         self._runs[key] = _Run(attempt, doing)
-        self._open.add(doing)
+        self._open[doing] = attempt.model
         self._busy[attempt.model] += 1
         doing.add_done_callback(lambda done: self._on_end(attempt, done))
         self._changed()
@@ -223,14 +251,15 @@ class Worker:
         )
 
     def _on_end(self, attempt: Attempt, done: asyncio.Task[Report | None]) -> None:
-        self._open.discard(done)
+        self._open.pop(done, None)
         self._busy[attempt.model] -= 1
         self._past_tokens[attempt.model] += attempt.tokens
         run = self._runs.get(attempt.key)
         if run is not None and run.doing is done:
             del self._runs[attempt.key]
         report = None if done.cancelled() else done.result()
-        self._health[attempt.model].note(report)
+        if attempt.model in self._health:
+            self._health[attempt.model].note(report)
         self._reports.ended(attempt.key, attempt.number, report)
         self._changed()
 
@@ -250,10 +279,11 @@ class Worker:
         asyncio.get_running_loop().call_later(STUCK_S, self._look_whether_stuck, run)
 
     def _look_whether_stuck(self, run: _Run) -> None:
-        if not run.doing.done():
+        if not run.doing.done() and run.attempt.model in self._health:
             self._health[run.attempt.model].suspect("it does not let go of an answer that was cancelled")
 
-    def _on_broken(self, reason: str) -> None:
+    def break_down(self, reason: str) -> None:
+        """Have ``broken`` return: an engine is of no use any more."""
         log.error("%s", reason)
         if not self._broken.done():
             self._broken.set_result(reason)
@@ -269,6 +299,8 @@ class Worker:
                 slots=entry.replica.slots,
                 busy=self._busy[model] - (model == leaving),
                 is_suspect=self._health[model].is_suspect,
+                is_leaving=model in self._leaving,
+                away=entry.engine.load().away,
             )
             for model, entry in self._served.items()
         }

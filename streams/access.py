@@ -127,6 +127,8 @@ class Access:
         self._keys: dict[str, ApiKey] = {}
         self._unreadable: dict[Token, str] = {}
         self._roles: dict[str, dict[Token, Role]] = {}
+        self.losses = 0
+        """How often this process has seen somebody lose something: then whoever was let in is looked at again."""
 
     def apply(self, account: Token, event: AccessEvent) -> None:
         """Fold one event."""
@@ -143,6 +145,7 @@ class Access:
     def apply_unreadable(self, account: Token, reason: str) -> None:
         """Take note that a newer version wrote an event of this account, which may take a right away."""
         self._unreadable.setdefault(account, reason)
+        self.losses += 1
 
     # --- as a projection -------------------------------------------------------------------------------------------
 
@@ -222,12 +225,14 @@ class Access:
         if not may_have_role(account.account, role):
             return
         before = account.member(did)
+        self.losses += before is not None
         joined = Member(did=did, role=role, since_ms=at_ms if before is None else before.since_ms)
         others = tuple(member for member in account.members if member.did != did)
         self._accounts[account.account] = replace(account, members=(*others, joined))
         self._roles.setdefault(did, {})[account.account] = role
 
     def _leave(self, account: Account, did: str) -> None:
+        self.losses += 1
         rest = tuple(member for member in account.members if member.did != did)
         self._accounts[account.account] = replace(account, members=rest)
         self._forget(account.account, did)
@@ -252,11 +257,13 @@ class Access:
         key = self._keys.get(event.key_id)
         if key is None or key.account != account.account or key.revoked_at_ms is not None:
             return
+        self.losses += 1
         self._keys[event.key_id] = replace(key, revoked_at_ms=event.at_ms, revoked_because=event.reason)
 
     def _close(self, account: Account, event: AccountClosed) -> None:
         if account.account == LOCAL:
             return
+        self.losses += 1
         closed = replace(account, closed_at_ms=event.at_ms, closed_because=event.reason)
         self._accounts[account.account] = closed
         for member in account.members:

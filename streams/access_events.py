@@ -1,4 +1,4 @@
-"""The events of ACCESS and NONCES: accounts, who belongs to them, their API keys, and spent nonces of sign-ins.
+"""The events of ACCESS, NONCES and SESSIONS: accounts, their members and API keys, spent nonces, ended sessions.
 
 Part of the catalogue in ``streams.events``. The account stands in the subject; no secret stands anywhere.
 """
@@ -98,6 +98,13 @@ class NonceSpent(Event, frozen=True, kw_only=True, tag="nonce.spent.v1"):
     """Somebody has tried to sign in with this nonce, so nobody can again."""
 
     at_ms: int
+
+
+class SessionEnded(Event, frozen=True, kw_only=True, tag="session.ended.v1"):
+    """Somebody has signed out: no token of this session is worth anything from now on, and none is made of it."""
+
+    at_ms: int
+    did: DidText
 
 
 AccessEvent = AccountOpened | MemberJoined | MemberLeft | KeyIssued | KeyRevoked | AccountClosed | AccountErased

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
 
-from streams.channels import CHANNELS, PARAMETERS, Channel, Reply
+from streams.channels import CHANNELS, PARAMETERS
 from streams.codec import JSON_CONTENT_TYPE
 from streams.events import CATALOGUE
 from streams.messages import ALL_MESSAGES
 from streams.subjects import SERVICE_CLASSES, DeviceKind
 from streams.task_id import BUCKETS
+
+if TYPE_CHECKING:
+    from streams.channel import Channel, Reply
 
 Json = dict[str, Any]
 

@@ -9,54 +9,13 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from msgspec import Struct
-
 from streams import events, messages, subjects, topology
+from streams.channel import Channel, Kinds, Reply, Sender
 from streams.subjects import TaskKey
 from streams.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-Role = Literal["user", "node", "service", "broker"]
-"""Who takes part: clients of an account, devices, the mesh's own processes, and the broker, which sends on."""
-
-Kinds = tuple[type[Any], ...]
-
-
-class Sender(Struct, frozen=True):
-    """Who sends on a channel, and which of its messages."""
-
-    role: Role
-    kinds: Kinds
-
-
-class Reply(Struct, frozen=True):
-    """Where a request is answered, and by what."""
-
-    channel: str
-    kinds: Kinds
-
-
-class Channel(Struct, frozen=True, kw_only=True):
-    """One family of subjects. ``stream`` is what stores it; None where a message that nobody hears is gone."""
-
-    name: str
-    address: str
-    account: topology.Account
-    description: str
-    senders: tuple[Sender, ...]
-    receivers: tuple[Role, ...]
-    stream: str | None = None
-    reply: Reply | None = None
-    takes_json: bool = False
-    """Whether a body may be JSON, said by the header ``Content-Type: application/json``."""
-
-    @property
-    def kinds(self) -> Kinds:
-        """All that may be sent here."""
-        return tuple(kind for sender in self.senders for kind in sender.kinds)
-
 
 PARAMETERS: Final[dict[str, str]] = {
     "class": "Urgency; each class is served on its own.",
@@ -68,9 +27,11 @@ PARAMETERS: Final[dict[str, str]] = {
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
     "digest": "SHA-256 of an idempotency key, or of the nonce of a sign-in, in hex.",
+    "session": "The random id of a sign-in, which all tokens of it name.",
     "dispatcher": "The name of a dispatcher.",
     "server": "The name of a NATS server.",
     "scope": "Whose limits: `account` or `key`.",
+    "did": "The fingerprint of a DID.",
     "limited": "The account, or the id of the API key.",
     "reply": "Chosen by the caller for each request.",
 }
@@ -81,11 +42,14 @@ _NODE: Final = Token("some-node")
 _WRITER: Final = Token("some-writer")
 _MODEL: Final = Token("some-model")
 _DIGEST: Final = Token("some-digest")
+_SESSION: Final = Token("some-session")
 _DISPATCHER: Final = Token("some-dispatcher")
 _SERVER: Final = Token("some-server")
 _LIMITED: Final = Token("some-limited")
+_DID: Final = Token("some-did")
 _KEY: Final = TaskKey(_ACCOUNT, Token("019b7a3e00007abc8def012345678900"))
 _VARIABLE: Final[dict[str, str]] = {
+    _SESSION: "session",
     "interactive": "class",
     subjects.bucket_of(_KEY.task): "bucket",
     _ACCOUNT: "account",
@@ -98,6 +62,7 @@ _VARIABLE: Final[dict[str, str]] = {
     _DISPATCHER: "dispatcher",
     _SERVER: "server",
     _LIMITED: "limited",
+    _DID: "did",
 }
 
 _MARKERS: Final[Kinds] = (
@@ -226,6 +191,15 @@ def _kept() -> tuple[Channel, ...]:
             receivers=("service",),
             stream=topology.NONCES,
         ),
+        Channel(
+            name="sessions",
+            address=_address(subjects.session(_SESSION)),
+            account="CORE",
+            description=_doc(subjects.session),
+            senders=(Sender("service", (events.SessionEnded,)),),
+            receivers=("service",),
+            stream=topology.SESSIONS,
+        ),
     )
 
 
@@ -240,6 +214,15 @@ def _states() -> tuple[Channel, ...]:
             senders=(Sender("service", (messages.LimitState,)),),
             receivers=("service",),
             stream=topology.LIMITS,
+        ),
+        Channel(
+            name="chain",
+            address=_address(subjects.chain_reading(_DID)),
+            account="CORE",
+            description=_doc(subjects.chain_reading),
+            senders=(Sender("service", (messages.ChainReading,)),),
+            receivers=("service",),
+            stream=topology.CHAIN,
         ),
     )
 

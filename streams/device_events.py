@@ -62,6 +62,18 @@ class DeviceRevoked(Event, frozen=True, kw_only=True, tag="device.revoked.v1"):
     reason: str
 
 
+class DeviceUnconfirmed(Event, frozen=True, kw_only=True, tag="device.unconfirmed.v1"):
+    """A device was let in by what the chain had said before, because it could not be asked. Once for each reading."""
+
+    at_ms: int
+    node: str
+    did: DidText
+    read_at_ms: int
+    """When the chain said it."""
+    reason: str
+    """Why the chain could not be asked."""
+
+
 class DeviceChecked(Event, frozen=True, kw_only=True, tag="device.checked.v1"):
     """An answer of the device was compared with what another one wrote of the same question (ADR 14).
 
@@ -101,6 +113,7 @@ DeviceEvent = (
     | DeviceAdmitted
     | DeviceSuspended
     | DeviceRevoked
+    | DeviceUnconfirmed
     | DeviceChecked
     | DeviceLost
     | DeviceReturned

@@ -15,7 +15,14 @@ from msgspec.structs import replace
 
 from streams import reputation
 from streams.codec import decode
-from streams.device_events import DeviceAdmitted, DeviceChecked, DeviceRevoked, DeviceSuspended, DeviceVerified
+from streams.device_events import (
+    DeviceAdmitted,
+    DeviceChecked,
+    DeviceRevoked,
+    DeviceSuspended,
+    DeviceUnconfirmed,
+    DeviceVerified,
+)
 from streams.reputation import NOTHING, Tally
 from streams.tokens import Token
 
@@ -57,6 +64,8 @@ class Device(Struct, frozen=True, kw_only=True):
     verified_at_ms: int | None = None
     proved_by: str = ""
     """Which key it proved its DID with."""
+    stale_read_at_ms: int | None = None
+    """If it was let in while the chain could not be asked: when the chain had said what it was let in by."""
     changed_at_ms: int = 0
     checks: Tally = NOTHING
     """What checks of its answers, and suspensions over them, have come to."""
@@ -81,7 +90,7 @@ class _Devices(Struct, frozen=True):
 class Devices:
     """The projection. It is fed from one place, in stream order."""
 
-    VERSION: Final = 2
+    VERSION: Final = 3
     """Raise it whenever the same events add up to something else: older snapshots are then not used."""
 
     def __init__(self) -> None:
@@ -103,6 +112,8 @@ class Devices:
                 after = _decided(before, event, Standing.SUSPENDED)
             case DeviceRevoked():
                 after = _decided(before, event, Standing.REVOKED)
+            case DeviceUnconfirmed():
+                after = replace(before, stale_read_at_ms=event.read_at_ms) if event.did == before.did else before
             case DeviceChecked():
                 after = replace(before, checks=reputation.checked(before.checks, event))
             case _:

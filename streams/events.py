@@ -24,6 +24,7 @@ from streams.access_events import (
     MemberJoined,
     MemberLeft,
     NonceSpent,
+    SessionEnded,
 )
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.device_events import (
@@ -35,6 +36,7 @@ from streams.device_events import (
     DeviceReturned,
     DeviceRevoked,
     DeviceSuspended,
+    DeviceUnconfirmed,
     DeviceVerified,
 )
 from streams.event import Event
@@ -351,6 +353,7 @@ AnyEvent = (
     | DeviceEvent
     | AccessEvent
     | NonceSpent
+    | SessionEnded
 )
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
@@ -378,6 +381,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     DeviceAdmitted,
     DeviceSuspended,
     DeviceRevoked,
+    DeviceUnconfirmed,
     DeviceChecked,
     DeviceLost,
     DeviceReturned,
@@ -389,5 +393,6 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountClosed,
     AccountErased,
     NonceSpent,
+    SessionEnded,
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

@@ -299,6 +299,27 @@ class LimitState(Wire, frozen=True, kw_only=True, tag="limits.state.v1"):
     holders: tuple[StreamHolder, ...] = ()
 
 
+# --- identity service -> identity services, in CORE, kept in CHAIN: chain.<fingerprint of a DID> ------------------
+
+
+class ChainEntry(Struct, frozen=True, kw_only=True):
+    """What stands on the chain under a name of an account; it holds to the block ``validity``."""
+
+    name: str
+    value_base64: str
+    validity: Count
+
+
+class ChainReading(Wire, frozen=True, kw_only=True, tag="chain.reading.v1"):
+    """What a finalised block said of a DID that somebody had proved, and when it was read; no entry: nothing."""
+
+    did: str
+    read_at_ms: Count
+    block: Count
+    block_at_ms: Count
+    entry: ChainEntry | None = None
+
+
 # --- whoever verifies -> services, in CORE: projection.standing --------------------------------------------------
 
 
@@ -315,6 +336,15 @@ class RosterDigest(Struct, frozen=True, kw_only=True):
     devices: str
 
 
+class FoldDigest(Struct, frozen=True, kw_only=True):
+    """A service's fold of one stream at one moment: how far it has read, and a digest of what that adds up to."""
+
+    projection: str
+    """Its name: ``devices`` or ``access``."""
+    sequence: Count
+    state: str
+
+
 class TaskDigest(Struct, frozen=True, kw_only=True):
     """What a dispatcher has made of one task's log, up to a sequence of its stream."""
 
@@ -326,12 +356,13 @@ class TaskDigest(Struct, frozen=True, kw_only=True):
 
 
 class Projections(Wire, frozen=True, kw_only=True, tag="projection.standing.v1"):
-    """The answer of one service, in as many messages as it takes: ``more`` follow. A gateway holds no tasks."""
+    """The answer of one service, in as many messages as it takes: ``more`` follow. Each has what it holds itself."""
 
     service: str
-    roster: RosterDigest
+    roster: RosterDigest | None = None
     tasks: tuple[TaskDigest, ...] = ()
     more: bool = False
+    folds: tuple[FoldDigest, ...] = ()
 
 
 ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
@@ -353,6 +384,7 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     StoreStatus,
     Backlog,
     LimitState,
+    ChainReading,
     ProjectionRequest,
     Projections,
 )

@@ -109,6 +109,11 @@ def _of_facts() -> Iterator[Row]:
         "devices": subjects.device(NODE, "admitted"),
         "money": f"billing.{ACCOUNT}",
         "idempotency keys": subjects.request_key(ACCOUNT, Token("0")),
+        "accounts, members and keys": subjects.access(ACCOUNT),
+        "spent nonces": subjects.nonce(Token("0")),
+        "ended sessions": subjects.session(Token("0")),
+        "what is taken of limits": subjects.limit_state("account", ACCOUNT),
+        "submissions nobody could read": subjects.UNREADABLE_SUBMISSION,
     }
     for family, subject in facts.items():
         yield Row(family=f"{family} (CORE)", subject=subject)
@@ -117,7 +122,9 @@ def _of_facts() -> Iterator[Row]:
 def _of_the_broker() -> Iterator[Row]:
     for subject in (
         *("$JS.API.INFO", "$JS.API.STREAM.DELETE.TASKS", "$JS.API.STREAM.PURGE.TASKS", "$JS.API.STREAM.CREATE.X"),
+        *("$JS.API.STREAM.UPDATE.TASKS", "$JS.API.STREAM.MSG.DELETE.TASKS", "$JS.API.STREAM.INFO.TASKS"),
         *("$JS.API.CONSUMER.CREATE.TASKS", "$JS.API.CONSUMER.MSG.NEXT.TASKS.dispatch-standard"),
+        *("$JS.API.CONSUMER.DELETE.TASKS.dispatch-standard", "$JS.API.CONSUMER.DURABLE.CREATE.TASKS.x"),
         *("$JS.API.STREAM.MSG.GET.TASKS", "$JS.API.DIRECT.GET.TASKS", "$JS.ACK.TASKS.dispatch-standard.1.1.1.1.1"),
         *("$SYS.REQ.SERVER.PING", "$SYS.REQ.USER.AUTH", "$SRV.PING", "$O.store.C.x", "$KV.x.y"),
     ):

@@ -18,6 +18,7 @@ from streams.events import (
     DeviceLost,
     DeviceRevoked,
     DeviceSuspended,
+    DeviceUnconfirmed,
     DeviceVerified,
     ModelAnnounced,
 )
@@ -118,7 +119,7 @@ class Roster:
 
     def apply_device(self, node: Token, event: DeviceEvent) -> None:
         """Fold one event of DEVICES. A lost node is not live until an event says that it returned."""
-        if isinstance(event, DeviceVerified | DeviceAdmitted | DeviceChecked):
+        if isinstance(event, DeviceVerified | DeviceAdmitted | DeviceUnconfirmed | DeviceChecked):
             # It may take part, or answered well or badly; whether it is here is for itself to say.
             return
         self._is_lost[node] = isinstance(event, DeviceLost | DeviceSuspended | DeviceRevoked)

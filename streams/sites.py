@@ -22,7 +22,7 @@ _COPIED: Final = (TASKS, _RESULTS, ENDED, DEAD)
 
 MESH_SUBJECTS: Final = (
     *("tasks.>", "results.>", "live.>", "ended.>", "settled.>", "dead.>", "keys.>", "unreadable.>", "limits.>"),
-    *("access.>", "nonces.>"),
+    *("access.>", "nonces.>", "sessions.>", "chain.>"),
     *("models.>", "devices.>", "billing.>", "backlog.>", "store.>", "projection.>"),
     *("node.>", "status.>", "api.>", "site.>", "_INBOX.>"),
 )

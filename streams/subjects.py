@@ -129,10 +129,31 @@ def nonce(digest: Token) -> str:
     return f"nonces.{digest}"
 
 
+def session(session_id: Token) -> str:
+    """Where it stands that a session was ended by its holder."""
+    return f"sessions.{session_id}"
+
+
 UNREADABLE_SUBMISSION: Final = "unreadable.submission"
 """Where submissions are kept that name no task."""
 
-DeviceKind = Literal["registered", "verified", "admitted", "suspended", "revoked", "checked", "lost", "returned"]
+
+def chain_reading(did: Token) -> str:
+    """Where it stands what the chain was last seen to say of a DID, named by its fingerprint, as the newest message."""
+    return f"chain.{did}"
+
+
+DeviceKind = Literal[
+    "registered",
+    "verified",
+    "admitted",
+    "suspended",
+    "revoked",
+    "unconfirmed",
+    "checked",
+    "lost",
+    "returned",
+]
 
 
 def device(node: Token, kind: DeviceKind) -> str:

@@ -89,8 +89,10 @@ ENDED: Final = "ENDED"
 DEAD: Final = "DEAD"
 KEYS: Final = "KEYS"
 NONCES: Final = "NONCES"
+SESSIONS: Final = "SESSIONS"
 UNREADABLE: Final = "UNREADABLE"
 LIMITS: Final = "LIMITS"
+CHAIN: Final = "CHAIN"
 MODELS: Final = "MODELS"
 DEVICES: Final = "DEVICES"
 BILLING: Final = "BILLING"
@@ -99,11 +101,17 @@ ACCESS: Final = "ACCESS"
 NONCES_KEPT: Final = timedelta(minutes=10)
 """Longer than a nonce is good for (``gateway.auth.challenge``) by more than clocks may differ."""
 
+SESSIONS_KEPT: Final = timedelta(minutes=30)
+"""Longer than any token of a session is good for (``mesh.access.session_keys``): behind its end none is made."""
+
 LIMITS_KEPT: Final = timedelta(minutes=5)
 """A limit per minute of which nothing was taken for so long is as good as new."""
 
 ACK_WAIT: Final = timedelta(seconds=6)
 """A dead dispatcher's tasks move on after this long; a live one says so every third of it."""
+
+CHAIN_KEPT: Final = timedelta(hours=24)
+"""No reading of the chain may serve for longer, whatever the settings say."""
 
 MAX_ACK_PENDING: Final = 20_000
 """Running tasks per class over all dispatchers; past it a class waits in the stream."""
@@ -127,7 +135,8 @@ def stream_specs(
     kept = retention or Retention()
     edge = (_tasks(kept, replicas), *_results(results_streams, kept, replicas))
     core = (_ended(kept, replicas), _dead(kept, replicas), _keys(kept, replicas), _unreadable(kept, replicas))
-    return (*edge, *core, *_registers(replicas), _nonces(replicas), _limits(replicas))
+    short_lived = (_nonces(replicas), _sessions(replicas), _limits(replicas), _chain(replicas))
+    return (*edge, *core, *_registers(replicas), *short_lived)
 
 
 def consumer_name(service_class: ServiceClass) -> str:
@@ -235,6 +244,18 @@ def _nonces(replicas: int) -> StreamSpec:
     )
 
 
+def _sessions(replicas: int) -> StreamSpec:
+    return StreamSpec(
+        name=SESSIONS,
+        account="CORE",
+        subjects=("sessions.*",),
+        description="Sessions that their holders have ended, for as long as a token of one could be shown.",
+        max_age=SESSIONS_KEPT,
+        one_per_subject=True,
+        replicas=replicas,
+    )
+
+
 def _unreadable(kept: Retention, replicas: int) -> StreamSpec:
     return StreamSpec(
         name=UNREADABLE,
@@ -254,6 +275,18 @@ def _limits(replicas: int) -> StreamSpec:
         subjects=("limits.*.*",),
         description="What gateways have taken of each account's and each key's limits: the newest state of each.",
         max_age=LIMITS_KEPT,
+        newest_only=True,
+        replicas=replicas,
+    )
+
+
+def _chain(replicas: int) -> StreamSpec:
+    return StreamSpec(
+        name=CHAIN,
+        account="CORE",
+        subjects=("chain.*",),
+        description="What the chain was last seen to say of each DID that was proved: for when it cannot be asked.",
+        max_age=CHAIN_KEPT,
         newest_only=True,
         replicas=replicas,
     )

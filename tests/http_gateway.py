@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import ClientResponse, ClientSession
 
+from gateway.auth.caller import Door
+from gateway.auth.sign_in import SignIn
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.http.app import build_app
 from gateway.http.leaving import Leaving
@@ -68,6 +70,16 @@ class HttpGateway:
     def limiter(self) -> Limiter:
         """What keeps callers within their limits."""
         return self.server._app[SITE].limiter
+
+    @property
+    def door(self) -> Door:
+        """What lets callers in."""
+        return self.server._app[SITE].door
+
+    @property
+    def sign_in(self) -> SignIn:
+        """What signs callers in."""
+        return self.server._app[SITE].sign_in
 
     @property
     def leaving(self) -> Leaving:

@@ -17,14 +17,20 @@ from mesh.identity.device_login import DeviceLogin
 from mesh.identity.did import Did, did_key
 from mesh.identity.gatekeeper import AdmissionPolicy, Gatekeeper
 from mesh.identity.keys import SigningKey
+from mesh.identity.peaq.readings import ReadingStore
 from mesh.identity.peaq.resolver import DidResolver, ResolverOptions
 from mesh.identity.people import BusPeople
 from mesh.identity.service import IdentityOptions, IdentityService
 from mesh.identity.slowdown import Patience
+from mesh.identity.traffic import Allowance
+from mesh.sites.admission import SiteLinks
 from streams import subjects
 from streams.tokens import Token
 
 OPEN = AdmissionPolicy(rule="open")
+UNLIMITED = Allowance()
+SOON = timedelta(milliseconds=100)
+NO_CHAIN = DidResolver(ResolverOptions(attribute="did:peaq:{address}"))
 
 
 def device_key(name: str) -> SigningKey:
@@ -63,11 +69,14 @@ async def identity_service(
     own: frozenset[str] = frozenset(),
     issuers: frozenset[str] = frozenset(),
     patience: Patience = HOST_PATIENCE,
+    allowance: Allowance = UNLIMITED,
+    resolver: DidResolver = NO_CHAIN,
 ) -> AsyncIterator[IdentityService]:
     """Run the service for a broker whose streams are there; ``addresses`` None takes devices wherever they dialled."""
-    resolver = DidResolver(ResolverOptions(attribute="did:peaq:{address}"))
+    data_dir = server.credentials.user.seed_path.parents[1]
 
-    def gatekeeper(devices: DeviceLog, people: BusPeople) -> Gatekeeper:
+    def gatekeeper(devices: DeviceLog, people: BusPeople, readings: ReadingStore) -> Gatekeeper:
+        resolver.share(readings)
         return Gatekeeper(
             devices,
             resolver,
@@ -75,12 +84,18 @@ async def identity_service(
             people=people,
             is_own_address=lambda dialled: addresses is None or dialled in addresses,
             is_own_device=own.__contains__,
+            links=SiteLinks(data_dir),
             credential_of=lambda text, did: check_credential(text, did, issuers=issuers, now_s=time.time()),
         )
 
-    sessions = SessionKeys.load_or_create(server.credentials.user.seed_path.parents[1])
+    sessions = SessionKeys.load_or_create(data_dir)
     options = IdentityOptions(
-        servers=(server.url,), credentials=server.credentials.for_identity, sessions=sessions, patience=patience
+        servers=(server.url,),
+        credentials=server.credentials.for_identity,
+        sessions=sessions,
+        patience=patience,
+        allowance=allowance,
+        look_every=SOON,
     )
     async with IdentityService(options, gatekeeper) as service:
         yield service

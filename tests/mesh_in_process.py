@@ -9,11 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from gateway.dispatcher.entrance import Entrance
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.limits.open_limiter import open_limiter
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
+from gateway.settings import GatewaySettings
 from gateway.user_api import UserApi
+from mesh.access.feed import AccessFeed
+from mesh.access.session_keys import SessionKeys
 from mesh.broker.files import BrokerOptions
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.answer import Step, follow
@@ -29,8 +34,9 @@ from mesh.telemetry.telemetry import Telemetry
 from nodes.announce import Announcer
 from nodes.engine import EngineSpec, SyntheticKind
 from nodes.engines import open_engine
+from nodes.loaded_models import Served
 from nodes.status import StatusReporter
-from nodes.worker import Served, Worker
+from nodes.worker import Worker
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.codec import encode
@@ -65,6 +71,7 @@ class RunningDispatcher:
 
     bus: Bus
     feed: RosterFeed
+    access: AccessFeed
     registry: Registry
     departures: Departures
     dispatcher: Dispatcher
@@ -73,6 +80,7 @@ class RunningDispatcher:
         """Stop in good order."""
         await self.dispatcher.stop()
         await self.registry.stop()
+        await self.access.stop()
         await self.feed.stop()
         await self.departures.close()
         await self.bus.close()
@@ -89,6 +97,7 @@ class InProcessMesh:
 
     folder: Path
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    identity: AsyncExitStack = field(default_factory=AsyncExitStack)
     telemetry: Telemetry = field(default_factory=Telemetry.off)
     session: timedelta = timedelta(minutes=15)
     """How long a node is let in for before it must prove anew who it is."""
@@ -99,9 +108,8 @@ class InProcessMesh:
         self.server = await self.stack.enter_async_context(EmbeddedServer(options))
         self.bus = await self.new_bus("test")
         await provision(self.bus.links, stream_specs(), consumer_specs())
-        await self.stack.enter_async_context(
-            identity_service(self.server, AdmissionPolicy(rule="open", lasts=self.session))
-        )
+        await self.start_identity()
+        self.stack.push_async_callback(self.stop_identity)
         await self.bus.follow()
         self.user_api = UserApi(self.bus)
         await self.user_api.start()
@@ -110,6 +118,15 @@ class InProcessMesh:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stack.aclose()
+
+    async def start_identity(self) -> None:
+        """Have somebody decide who may connect."""
+        policy = AdmissionPolicy(rule="open", lasts=self.session)
+        await self.identity.enter_async_context(identity_service(self.server, policy))
+
+    async def stop_identity(self) -> None:
+        """Have nobody decide, until `start_identity`."""
+        await self.identity.aclose()
 
     async def new_bus(self, name: str) -> Bus:
         """Connect as a service."""
@@ -149,8 +166,10 @@ class InProcessMesh:
         self.stack.push_async_callback(departures.close)
         return departures
 
-    async def add_dispatcher(self, name: str = "d1", **settings: object) -> RunningDispatcher:
-        """Start a dispatcher with a registry."""
+    async def add_dispatcher(
+        self, name: str = "d1", *, gateway: GatewaySettings | None = None, **settings: object
+    ) -> RunningDispatcher:
+        """Start a dispatcher with a registry; ``gateway`` says what is limited for tasks that come by themselves."""
         bus = await self.new_bus(name)
         feed = RosterFeed(bus)
         await feed.start()
@@ -158,11 +177,22 @@ class InProcessMesh:
         registry = Registry(bus, feed, departures)
         await registry.start()
         chosen = {"known_models": ("synthetic", "promised"), **settings}
+        limits, access = gateway or GatewaySettings(), AccessFeed(bus.core)
+        await access.start()
+        sessions = SessionKeys.load_or_create(self.folder)
+        entrance = Entrance(access, open_limiter(bus.core, limits), sessions, answer_tokens=limits.answer_tokens)
         dispatcher = Dispatcher(
-            bus, feed, DispatcherSettings(**chosen), retention=timedelta(days=1), telemetry=self.telemetry
+            bus,
+            feed,
+            DispatcherSettings(**chosen),
+            entrance=entrance,
+            retention=timedelta(days=1),
+            telemetry=self.telemetry,
         )
         await dispatcher.start()
-        running = RunningDispatcher(bus=bus, feed=feed, registry=registry, departures=departures, dispatcher=dispatcher)
+        running = RunningDispatcher(
+            bus=bus, feed=feed, access=access, registry=registry, departures=departures, dispatcher=dispatcher
+        )
         self.stack.push_async_callback(running.stop)
         return running
 
@@ -174,12 +204,14 @@ class InProcessMesh:
         delay_ms: float = 0,
         interval_s: float = 0.4,
         synthetic: SyntheticKind = "continues",
+        spec: EngineSpec | None = None,
     ) -> RunningNode:
         """Start a node and wait until the registry has accepted it."""
         node = token(name)
         stack = AsyncExitStack()
         self.stack.push_async_callback(stack.aclose)
-        engine = open_engine(EngineSpec(engine="synthetic", slots=slots, token_delay_ms=delay_ms, synthetic=synthetic))
+        usual = EngineSpec(engine="synthetic", slots=slots, token_delay_ms=delay_ms, synthetic=synthetic)
+        engine = open_engine(spec or usual)
         replica = await engine.start()
         stack.push_async_callback(engine.stop)
         link = await connect_device(self.server, node, lasts=self.session)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -10,9 +9,10 @@ from aiohttp import web
 
 from gateway.auth.failed_logins import FailedLogins
 from gateway.errors import GatewayError
+from gateway.limits.reads import Reads
 from mesh.access.caller import Caller, local_caller
 from mesh.access.credentials_check import is_credential
-from mesh.config.address import parse_address
+from mesh.config.address import is_loopback, parse_address
 from mesh.errors import CredentialRefused
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Door:
         """Let in without a credential, where ``settings`` allow it, in the name of ``account``."""
         self._check = check
         self.failures = FailedLogins(settings.proxies)
+        self.reads = Reads(settings.reads_per_minute, settings.read_limits)
         self.local = local_caller(account) if settings.auth == "local" else None
 
     async def authenticate(self, request: web.BaseRequest) -> Caller:
@@ -102,6 +103,10 @@ class Door:
         """Whether somebody who was let in would be let in now, as the same."""
         return caller.how == "local" or self._check.still_holds(caller)
 
+    def may_go_on(self, caller: Caller, right: Right) -> bool:
+        """Whether nobody has taken away what somebody needs to read on."""
+        return caller.how == "local" or self._check.may_go_on(caller, right)
+
 
 def caller_with(request: web.BaseRequest, right: Right) -> Caller:
     """Return who makes a request that needs a right.
@@ -152,19 +157,12 @@ def refuse_open_gateway(settings: GatewaySettings) -> None:
         GatewayError: saying what to do.
     """
     host = parse_address(settings.http).host
-    if settings.auth == "required" or _is_loopback(host):
+    if settings.auth == "required" or is_loopback(host):
         return
     raise GatewayError(
         f"a gateway that listens on {host} would let in whoever reaches it: ask for a key with --auth required "
         "(`ig3 keys issue` makes one), or listen on this machine only with --http 127.0.0.1:8080"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _bearer(request: web.BaseRequest) -> str | None:

@@ -7,16 +7,14 @@ answered. So a domain counts if it stands in the settings; or else if it is a na
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.auth.refusal import FORBIDDEN, SignInRefused
-from mesh.config.address import parse_address
+from mesh.config.address import DIALLED_AS_THIS_MACHINE, parse_address
 
 if TYPE_CHECKING:
     from gateway.settings import GatewaySettings
-
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class SignInDomains:
@@ -27,7 +25,7 @@ class SignInDomains:
         self._configured = tuple(domain.lower() for domain in settings.sign_in_domains)
         own = parse_address(settings.http).host.lower()
         is_any = _is_unspecified(own)
-        self._own = _LOOPBACK if is_any else _LOOPBACK | {own}
+        self._own = DIALLED_AS_THIS_MACHINE if is_any else DIALLED_AS_THIS_MACHINE | {own}
         self._hosts = frozenset(name.lower() for name in settings.http_hosts)
 
     def is_ours(self, domain: str, *, port: int | None) -> bool:

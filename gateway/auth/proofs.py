@@ -95,11 +95,15 @@ class Reached(Struct, frozen=True, kw_only=True):
 
 
 class SignedIn(Struct, frozen=True, kw_only=True):
-    """A session. ``accounts`` are all that its holder belongs to."""
+    """A session. ``accounts`` are all that its holder belongs to.
+
+    Its token is good for ``expires_in`` seconds; until ``session_expires_in`` are over it can be renewed.
+    """
 
     token: str
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - what the standard calls it, and no secret
     expires_in: int
+    session_expires_in: int
     did: str
     account: str
     role: str

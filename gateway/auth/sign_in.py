@@ -16,14 +16,13 @@ from gateway.auth.proofs import (
     Challenge,
     EthereumChallenge,
     EthereumProof,
-    SignedIn,
     SubstrateChallenge,
     SubstrateProof,
 )
 from gateway.auth.refusal import BAD_REQUEST, FORBIDDEN, SignInRefused
+from gateway.auth.sessions import Sessions
 from gateway.auth.siwe import SiweMessage, check_times, is_signed, parse_siwe, write_siwe
 from mesh.access.people import person
-from mesh.access.session_tokens import issue_session
 from mesh.access.writer import AccessWriter
 from mesh.errors import AccountError, IdentityError
 from mesh.identity import ss58
@@ -35,7 +34,7 @@ from streams.clock import now_ms
 
 if TYPE_CHECKING:
     from gateway.auth.challenge import Nonce
-    from gateway.auth.proofs import ChallengeRequest, DidProof, Reached, SignInProof
+    from gateway.auth.proofs import ChallengeRequest, DidProof, Reached, SignedIn, SignInProof
     from gateway.settings import GatewaySettings
     from mesh.access.feed import AccessFeed
     from mesh.access.session_keys import SessionKeys
@@ -58,7 +57,7 @@ class SignIn:
         """Ask ``feed`` who belongs where; write through ``core`` who signs up."""
         self._core = core
         self._feed = feed
-        self._keys = keys
+        self.sessions = Sessions(core, feed, keys, settings.session_limit)
         self._domains = SignInDomains(settings)
         self._nonces = Nonces(core, keys)
         self._is_open = settings.signup == "open"
@@ -95,17 +94,8 @@ class SignIn:
         if chosen is None:
             message = f"{who} does not belong to account {shown.account}, but to {_listed(memberships)}."
             raise SignInRefused(message, code="not_a_member", status=FORBIDDEN)
-        now_s = now_ms() // 1000
-        token, session = issue_session(self._keys, did=who, account=chosen.account, role=chosen.role, now_s=now_s)
         log.info("%s has signed in for account %s", who, chosen.account)
-        return SignedIn(
-            token=token,
-            expires_in=session.exp - now_s,
-            did=who,
-            account=chosen.account,
-            role=chosen.role,
-            accounts=memberships,
-        )
+        return self.sessions.begin(who, chosen, memberships)
 
     # --- proofs --------------------------------------------------------------------------------------------------
 

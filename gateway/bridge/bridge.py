@@ -68,10 +68,13 @@ class Bridge:
             web.HTTPException: if it is no websocket request, asks for another protocol, or there is no room.
             CredentialRefused: if it shows a credential that opens nothing.
             TooManyFailures: if whoever asks has to wait.
+            LimitReached: if the account has asked too often.
             BusError: if it cannot be known now who that is.
         """
         wire = _wanted_format(request)
         caller = await self._door.credential(request) or self._door.local
+        if caller is not None:
+            self._door.reads.count(caller.account)
         if len(self._sessions) >= MAX_CONNECTIONS:
             raise web.HTTPServiceUnavailable(text="too many websocket connections here", headers={"Retry-After": "5"})
         response = web.WebSocketResponse(

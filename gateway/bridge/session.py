@@ -28,7 +28,9 @@ from gateway.bridge.outbox import Outbox, SlowReader
 from gateway.bridge.subscriptions import MAX_SUBSCRIPTIONS, Subscriptions
 from gateway.bridge.topics import RequestRefused, task_key
 from gateway.bridge.wire import Encoded, UnreadableFrame, read_frame
+from gateway.limits.ticket import LimitReached
 from mesh.errors import BusError, CredentialRefused, WrittenByNewer
+from mesh.redaction import hide_secrets
 from streams.clock import now_ms
 
 if TYPE_CHECKING:
@@ -145,7 +147,7 @@ class Session:
 
     def _on_bad_frame(self, error: UnreadableFrame) -> None:
         self._bad_frames += 1
-        self._tell(ErrorFrame(code="bad_frame", message=str(error)))
+        self._tell(ErrorFrame(code="bad_frame", message=hide_secrets(str(error))))
         if self._bad_frames > BAD_FRAMES_ALLOWED:
             self.end(close_codes.BAD_FRAMES)
 
@@ -171,6 +173,8 @@ class Session:
     async def _answer_caller(
         self, frame: Subscribe | Unsubscribe | CancelTask, caller: Caller, subscriptions: Subscriptions
     ) -> None:
+        if not isinstance(frame, Unsubscribe):
+            self._count(caller)
         match frame:
             case Subscribe():
                 need(caller, "read")
@@ -182,6 +186,12 @@ class Session:
                 key = task_key(caller.account, frame.task)
                 outcome = await self._topics.cancel(key, frame.reason)
                 self._tell(Cancelled(id=frame.id, task=key.task, outcome=outcome.outcome))
+
+    def _count(self, caller: Caller) -> None:
+        try:
+            self._door.reads.count(caller.account)
+        except LimitReached as error:
+            raise RequestRefused("rate_limit_exceeded", str(error)) from error
 
     async def _authenticate(self, frame: Authenticate) -> None:
         """Take somebody's word for who that is if it proves good; a stranger whose word does not is sent away."""
@@ -248,7 +258,7 @@ class Session:
 def _refusal(frame: ClientFrame, code: str, error: Exception) -> ErrorFrame:
     return ErrorFrame(
         code=code,
-        message=str(error),
+        message=hide_secrets(str(error)),
         id=frame.id,
         topic=frame.topic if isinstance(frame, Subscribe | Unsubscribe) else None,
         task=None if isinstance(frame, Ping | Authenticate) else frame.task,

@@ -29,6 +29,7 @@ from streams.reputation import INVALID_RESULT
 from streams.task import Phase, closing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
 
     from gateway.dispatcher.placer import Placer
@@ -92,8 +93,16 @@ class TaskLife:
         """The model that was asked for."""
         return self._asked.model
 
-    async def run(self, asked: TaskSubmitted | TaskError, refused: TaskError | None) -> None:
+    async def run(
+        self,
+        asked: TaskSubmitted | TaskError,
+        refused: TaskError | None,
+        *,
+        on_end: Callable[[EndEvent], None] | None = None,
+    ) -> None:
         """Live through it, with what was submitted (or what is wrong with it) and what the gate says.
+
+        ``on_end`` hears how it ended, if that was here, before anybody else does.
 
         Raises:
             BusError: if the bus fails for so long that the task must go to another dispatcher.
@@ -106,6 +115,8 @@ class TaskLife:
         try:
             found = await self._taken_over()
             end = found or await self._live(refused)
+            if found is None and on_end is not None:
+                on_end(end)
             await ending.close(self._bus, self.record, end)
         except Superseded as error:
             log.info("%s", error)

@@ -41,6 +41,7 @@ from streams.topology import TASKS, consumer_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
+    from gateway.dispatcher.entrance import Entrance
     from gateway.dispatcher.settings import DispatcherSettings
     from gateway.roster_feed import RosterFeed
     from mesh.bus.service_bus import Bus
@@ -74,22 +75,24 @@ class Dispatcher:
         feed: RosterFeed,
         settings: DispatcherSettings,
         *,
+        entrance: Entrance,
         retention: timedelta,
         telemetry: Telemetry | None = None,
         snapshots: SnapshotStore | None = None,
     ) -> None:
-        """Prepare; ``retention`` is how long the mesh keeps tasks: older ids are refused."""
+        """Prepare; ``retention`` is how long the mesh keeps tasks: older ids are refused. ``entrance`` is ours now."""
         self._telemetry = telemetry or Telemetry.off()
         self.lives: dict[TaskKey, TaskLife] = {}
         self.name = bus.options.name
         self._bus = bus
         self._feed = feed
         self._settings = settings
+        self._entrance = entrance
         self._retention = retention
-        self._devices = DeviceLog(bus.core, snapshots)
-        self._regards = Regards(bus.core, self._devices, snapshots)
-        spots = SpotChecks(bus, feed, self._devices, settings.spot_checks)
-        self._checks = Checks(ResultCheck(self._devices), spots)
+        self.devices = DeviceLog(bus.core, snapshots)
+        self._regards = Regards(bus.core, self.devices, snapshots)
+        spots = SpotChecks(bus, feed, self.devices, settings.spot_checks)
+        self._checks = Checks(ResultCheck(self.devices), spots)
         self._placer = Placer(feed, self._regards.of)
         self._reports = NodeReports(bus, self.lives, self.name)
         self._cancelling = Cancelling(bus, self.lives)
@@ -110,7 +113,8 @@ class Dispatcher:
         Raises:
             BusError: if the log of devices cannot be read.
         """
-        await self._devices.start()
+        await self.devices.start()
+        await self._entrance.start()
         self._regards.start()
         await self._reports.start()
         await self._cancelling.start()
@@ -138,7 +142,8 @@ class Dispatcher:
         self._placer.stop()
         await self._checks.spots.stop()
         await self._regards.stop()
-        await self._devices.stop()
+        await self._entrance.stop()
+        await self.devices.stop()
 
     def _take(self, work: Work) -> None:
         try:
@@ -196,7 +201,7 @@ class Dispatcher:
                 refused = self._set_aside(life, asked)
                 if refused is None:
                     return
-            await life.run(asked, refused)
+            await self._serve(life, work, asked, refused)
             self._backlog.note_end(life.model, life.service_class)
         except BusError as error:
             log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
@@ -213,12 +218,28 @@ class Dispatcher:
             self._telemetry.add(TASKS_HELD, -1, {ATTRIBUTE_CLASS: life.service_class})
             life.over.set()
 
+    async def _serve(
+        self, life: TaskLife, work: Work, asked: TaskSubmitted | TaskError, refused: TaskError | None
+    ) -> None:
+        """See a task to its end; one that came by itself pays before anything is written of it, as over HTTP."""
+        ticket = self._entrance.ticket(work, life.record.key.account)
+        if ticket is None or refused is not None or isinstance(asked, TaskError):
+            await life.run(asked, refused)
+            return
+        with ticket:
+            if not await life.has_begun():
+                refused = await self._entrance.pay(ticket, asked)
+            # What another dispatcher began, and gave up, has paid nothing by now: all of it is charged at the end.
+            await life.run(asked, refused, on_end=ticket.finish if refused is None else None)
+
     def _let_go(self, account: Token, service_class: subjects.ServiceClass) -> None:
         self._held[account, service_class] -= 1
         if not self._held[account, service_class]:
             del self._held[account, service_class]
 
     def _check(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
+        if (closed := self._entrance.account_error(life.record.key.account)) is not None:
+            return closed
         return gate.check_submission(
             life.record.key, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
         )

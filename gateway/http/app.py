@@ -13,7 +13,7 @@ from gateway.backlog_feed import BacklogFeed
 from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.dispatcher.settings import DispatcherSettings
-from gateway.http.boundary import boundary, sign
+from gateway.http.boundary import CHAT_PATH, boundary, sign
 from gateway.http.chat import ChatCompletions
 from gateway.http.health import Health
 from gateway.http.models import Models
@@ -22,10 +22,7 @@ from gateway.http.sign_ins import SignIns
 from gateway.http.site import SITE, Site
 from gateway.http.tasks import Tasks
 from gateway.http.wishes import Defaults
-from gateway.limits.limiter import Limiter
-from gateway.limits.memory_store import MemoryStore
-from gateway.limits.nats_store import NatsStore
-from gateway.limits.redis_store import RedisStore
+from gateway.limits.open_limiter import open_limiter
 from gateway.page import routes as page_routes
 from gateway.queue_gate import Limits, QueueGate
 from mesh.access.credentials_check import CredentialsCheck
@@ -34,7 +31,6 @@ from streams.access import LOCAL
 
 if TYPE_CHECKING:
     from gateway.http.metrics_page import MetricsPage
-    from gateway.limits.store import LimitStore
     from gateway.roster_feed import RosterFeed
     from gateway.settings import GatewaySettings
     from mesh.access.feed import AccessFeed
@@ -81,21 +77,18 @@ def build_app(
         settings,
         door=Door(CredentialsCheck(access, sessions), settings, account),
         sign_in=SignIn(bus.core, access, sessions, settings),
-        defaults=Defaults(
-            urgency=settings.urgency,
-            on_disconnect=settings.on_disconnect,
-            deadline=shared.deadline,
-            retention=retention,
-        ),
+        sessions=sessions,
+        defaults=_defaults(settings, shared, retention),
         known_models=shared.known_models,
         policy=OriginPolicy(settings),
         telemetry=telemetry or Telemetry.off(),
         gate=gate,
-        limiter=Limiter(_limit_store(bus, settings), settings.limit_rules),
+        limiter=open_limiter(bus.core, settings),
     )
     # The limit of request.read() itself; a body that says its size is refused before it is read.
     app = web.Application(middlewares=[boundary(site)], client_max_size=settings.http_body_limit)
     app[SITE] = site
+    access.subscribe(site.readers.look)
     app.on_response_prepare.append(sign)
     app.on_startup.append(_on_startup)
     app.on_shutdown.append(_on_shutdown)
@@ -112,7 +105,7 @@ def _add_routes(app: web.Application, site: Site) -> None:
     page_routes.add_routes(app)
     chat, models, tasks, health = ChatCompletions(site), Models(site), Tasks(site), Health(site)
     sign_ins = SignIns(site)
-    app.router.add_post("/v1/chat/completions", chat.create)
+    app.router.add_post(CHAT_PATH, chat.create)
     app.router.add_get("/v1/models", models.list_all)
     app.router.add_get("/v1/models/{model:.+}", models.show)
     app.router.add_get("/v1/tasks/{task}", tasks.show)
@@ -120,9 +113,20 @@ def _add_routes(app: web.Application, site: Site) -> None:
     app.router.add_post("/v1/tasks/{task}/cancel", tasks.cancel)
     app.router.add_post("/v1/auth/challenge", sign_ins.challenge)
     app.router.add_post("/v1/auth/login", sign_ins.login)
+    app.router.add_post("/v1/auth/renew", sign_ins.renew)
+    app.router.add_post("/v1/auth/sign-out", sign_ins.sign_out)
     app.router.add_get("/v1/auth/me", sign_ins.me)
     app.router.add_get("/healthz", health.alive)
     app.router.add_get("/readyz", health.ready)
+
+
+def _defaults(settings: GatewaySettings, tasks: DispatcherSettings, retention: timedelta) -> Defaults:
+    return Defaults(
+        urgency=settings.urgency,
+        on_disconnect=settings.on_disconnect,
+        deadline=tasks.deadline,
+        retention=retention,
+    )
 
 
 def _limits(settings: GatewaySettings) -> Limits:
@@ -132,12 +136,6 @@ def _limits(settings: GatewaySettings) -> Limits:
         waiting=settings.waiting_limit,
         dispatcher_patience_s=settings.dispatcher_patience.total_seconds(),
     )
-
-
-def _limit_store(bus: Bus, settings: GatewaySettings) -> LimitStore:
-    if settings.limits_store == "memory":
-        return MemoryStore()
-    return NatsStore(bus.core) if settings.redis_url is None else RedisStore(settings.redis_url)
 
 
 async def _on_startup(app: web.Application) -> None:

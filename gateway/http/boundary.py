@@ -36,6 +36,8 @@ OPEN_ROUTES: Final = frozenset(
 )
 """What is served to whoever asks; sign-ins and the websocket find out by themselves who that is."""
 
+CHAT_PATH: Final = "/v1/chat/completions"
+
 PROCESSING_MS: Final = "openai-processing-ms"
 
 _FIRST_ERROR: Final = 400
@@ -75,8 +77,13 @@ def boundary(site: Site) -> Middleware:
 async def _identify(request: web.Request, site: Site) -> None:
     """Find out who asks, unless it does not matter. By the route that was found, never by how the path is spelt."""
     resource = request.match_info.route.resource
-    if resource is None or resource.canonical not in OPEN_ROUTES:
-        request[CALLER_KEY] = await site.door.authenticate(request)
+    path = None if resource is None else resource.canonical
+    if path in OPEN_ROUTES:
+        return
+    request[CALLER_KEY] = caller = await site.door.authenticate(request)
+    if path != CHAT_PATH:
+        # What asks a model is counted with what it asks (gateway.http.admission).
+        site.door.reads.count(caller.account)
 
 
 async def sign(request: web.Request, response: web.StreamResponse) -> None:

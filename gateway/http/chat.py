@@ -16,6 +16,8 @@ from gateway.http.measuring import Measure
 from gateway.http.site import TASK_KEY
 from gateway.http.submitting import submit
 from gateway.http.wishes import idempotency_key, read_wishes
+from mesh.access.passed_mark import PASSED, passed_mark
+from streams import subjects
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.http.wishes import Wishes
     from gateway.limits.ticket import Ticket
     from mesh.bus.live import Watch
+    from streams.subjects import TaskKey
 
 
 class ChatCompletions:
@@ -84,6 +87,7 @@ class ChatCompletions:
         with (
             Follower(site.bus.source, admitted.key, watch=watch, after=after, only_whole=not asked.stream) as follower,
             site.leaving.reading(follower),
+            site.readers.reading(exchange.caller, "chat", follower),
         ):
             return await (exchange.stream(follower) if asked.stream else exchange.whole(follower))
 
@@ -102,7 +106,7 @@ class ChatCompletions:
                 key,
                 asked.submission(wishes.deadline_at_ms),
                 wishes.urgency,
-                headers=measure.bus_headers,
+                headers=(*measure.bus_headers, self._mark(admitted.key, wishes)),
                 may_exist=admitted.may_exist,
             )
         finally:
@@ -110,3 +114,7 @@ class ChatCompletions:
                 site.gate.dropped(key)
                 site.limiter.drop(key, ticket)
         return watch
+
+    def _mark(self, key: TaskKey, wishes: Wishes) -> tuple[str, str]:
+        """Tell the dispatchers that the task has paid here."""
+        return PASSED, passed_mark(self._site.sessions, subjects.submitted(wishes.urgency, key))

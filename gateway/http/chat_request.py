@@ -6,16 +6,19 @@ refuses every other by name, and a request that uses none of them pays nothing. 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
 
 from gateway.http.errors import ApiError
 from gateway.http.invalid_body import explain
-from gateway.limits.ticket import Price
+from gateway.limits.price import price_of_messages
 from streams.chat import Message, Sampling
 from streams.events import TaskSubmitted
+
+if TYPE_CHECKING:
+    from gateway.limits.ticket import Price
 
 Role = Literal["system", "developer", "user", "assistant"]
 """Who may speak; ``tool`` waits for engines that call tools."""
@@ -118,10 +121,6 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
         )
 
 
-_BYTES_PER_TOKEN: Final = 4
-_PER_MESSAGE: Final = 4
-"""What a chat template puts around each message, in tokens, more or less."""
-
 ALLOWED: Final = {"role": get_args(Role), "service_tier": get_args(ServiceTier)}
 """Choices to name when another was made."""
 
@@ -159,13 +158,10 @@ def read_chat_request(body: bytes) -> ChatRequest:
 
 
 def price_of(request: ChatRequest, *, answer_tokens: int) -> Price:
-    """What a request may use: its prompt, guessed from its length, and the longest answer that it allows.
-
-    Nobody here knows the model's tokens. Four bytes to a token fits English; what is wrong is settled at the end.
-    """
-    sizes = [_PER_MESSAGE + _bytes_of(message.content) // _BYTES_PER_TOKEN for message in request.messages]
+    """What a request may use: its prompt, guessed from its length, and the longest answer that it allows."""
+    sizes = [_bytes_of(message.content) for message in request.messages]
     wanted = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
-    return Price(prompt=sum(sizes), answer=answer_tokens if wanted is None else wanted)
+    return price_of_messages(sizes, answer_tokens if wanted is None else wanted)
 
 
 def _bytes_of(content: str | list[TextPart]) -> int:

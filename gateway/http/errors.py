@@ -15,6 +15,7 @@ from gateway.errors import GatewayError
 from gateway.limits.ticket import LimitReached
 from gateway.queue_gate import TaskNotTaken
 from mesh.errors import BusError, CredentialRefused, StoreFull, WrittenByNewer
+from mesh.redaction import hide_secrets
 from streams.errors import StreamsError
 from streams.events import TaskError
 from streams.messages import NEWER_VERSION
@@ -215,8 +216,9 @@ def too_large(limit_bytes: int) -> ApiError:
 
 
 def _sendable(text: str) -> str:
-    # What a message quotes of a request may hold half a surrogate pair, which no JSON can.
-    return text.encode("utf-8", "replace").decode()
+    # What a message quotes of a request may hold half a surrogate pair, which no JSON can; or a key that stood in the
+    # wrong place, which would go on into the logs of whoever asked.
+    return hide_secrets(text.encode("utf-8", "replace").decode())
 
 
 def _from_aiohttp(error: web.HTTPException) -> ApiError:

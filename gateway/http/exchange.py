@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from gateway.auth.caller import CALLER_KEY
 from gateway.http.chat_answer import DONE, ChunkFrames, whole_answer
 from gateway.http.errors import ApiError, from_end, stopping, unavailable
 from gateway.http.event_stream import KEEP_ALIVE, EventStream
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
     from gateway.limits.ticket import Ticket
+    from mesh.access.caller import Caller
     from mesh.bus.answer import Step
     from streams.subjects import TaskKey
 
@@ -56,6 +58,11 @@ class Exchange:
         self._measure = measure
         self._ticket = ticket
         self.state = TaskState()
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks."""
+        return self._request[CALLER_KEY]
 
     async def whole(self, follower: Follower) -> web.Response:
         """Wait for the end and answer with all of it.

@@ -13,6 +13,8 @@ from mesh.errors import BusError, WrittenByNewer
 from streams.task import TaskState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesh.bus.answer import Step, TaskSource
     from mesh.bus.live import Watch
     from streams.subjects import TaskKey
@@ -57,6 +59,8 @@ class Follower:
         self._is_current = watch is not None
         self.reached = after
         """The last counter that was handed out."""
+        self.guard: Callable[[], None] | None = None
+        """Asked before steps are handed out; raises ApiError where the client may not have them any more."""
         self.behind = TaskState()
         """What the task was at ``after``, for a client that goes on."""
 
@@ -77,13 +81,16 @@ class Follower:
         reading again loses nothing.
 
         Raises:
-            ApiError: 501 if the task went on in a way that only a newer version can read.
+            ApiError: 501 if the task went on in a way that only a newer version can read; what ``guard`` raises.
             BusError: if the streams stay unreadable for longer than ``PATIENCE_S``.
         """
         try:
-            return await self._next_steps()
+            steps = await self._next_steps()
         except WrittenByNewer as error:
             raise newer_version(error) from error
+        if self.guard is not None:
+            self.guard()
+        return steps
 
     async def _next_steps(self) -> list[Step]:
         if not self._is_current:

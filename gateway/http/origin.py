@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from gateway.http.errors import ApiError
-from mesh.config.address import parse_address
+from mesh.config.address import LOOPBACK_NAMES, parse_address
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.settings import GatewaySettings
 
-_LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
 _FOREIGN_SITES: Final = frozenset({"cross-site", "same-site"})
 _REMEMBERED: Final = 64
 
@@ -30,7 +29,7 @@ class OriginPolicy:
     def __init__(self, settings: GatewaySettings) -> None:
         """Read what is ours from ``settings``."""
         own = parse_address(settings.http).host
-        self._names = _LOOPBACK_NAMES | {own.lower()} | {name.lower() for name in settings.http_hosts}
+        self._names = LOOPBACK_NAMES | {own.lower()} | {name.lower() for name in settings.http_hosts}
         self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.http_origins)
         self._passed: set[str] = set()
 

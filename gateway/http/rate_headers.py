@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping
 
-    from gateway.limits.meter import Kind, Meter
+    from gateway.limits.meter import Meter
 
 _SECOND_MS: Final = 1000
 _MINUTE_S: Final = 60
-_KINDS: Final[tuple[Kind, ...]] = ("requests", "tokens")
+_KINDS: Final[tuple[Literal["requests", "tokens"], ...]] = ("requests", "tokens")
 
 RATE_HEADERS: Final = tuple(f"x-ratelimit-{what}-{kind}" for kind in _KINDS for what in ("limit", "remaining", "reset"))
 

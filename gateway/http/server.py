@@ -8,12 +8,13 @@ import errno
 import logging
 import resource
 import socket
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from gateway.errors import GatewayError
+from gateway.http.arrivals import Arrivals
 from gateway.http.errors import ApiError, unexpected
 from gateway.http.protection import protection
 from gateway.http.site import SITE
@@ -58,6 +59,7 @@ class HttpServer:
         # aiohttp waits this long twice: for the request, then for its handler.
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=FAREWELL_S / 2)
         self._server: asyncio.Server | None = None
+        self._arrivals = Arrivals(settings.http_connections_per_address, settings.proxies)
         self._following: asyncio.Task[None] | None = None
         self.address = parse_address(settings.http)
 
@@ -118,6 +120,7 @@ class HttpServer:
         if server is None:
             raise GatewayError("the HTTP server is not set up")
         return _Connection(
+            self._arrivals,
             server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # pyright: ignore[reportArgumentType] - aiohttp documents None as "no access log"
@@ -129,7 +132,29 @@ class HttpServer:
 class _Connection(web.RequestHandler):
     """aiohttp's connection, with errors of the protocol itself in OpenAI's shape too."""
 
-    __slots__ = ()
+    __slots__ = ("_arrivals", "_counted")
+
+    def __init__(self, arrivals: Arrivals, manager: web.Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._arrivals = arrivals
+        self._counted = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection, unless its address has too many."""
+        super().connection_made(transport)
+        peer = cast("tuple[str, int] | None", transport.get_extra_info("peername"))
+        if peer is None:
+            return
+        if self._arrivals.admit(peer[0]):
+            self._counted = peer[0]
+        else:
+            cast("asyncio.Transport", transport).abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Count a connection no more."""
+        super().connection_lost(exc)
+        if self._counted:
+            self._arrivals.leave(self._counted)
 
     def handle_error(
         self,

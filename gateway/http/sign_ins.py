@@ -1,4 +1,4 @@
-"""``/v1/auth/…``: a challenge, a sign-in, and who the caller is."""
+"""``/v1/auth/…``: a challenge, a sign-in, its renewal and its end, and who the caller is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from gateway.auth.caller import CALLER_KEY
 from gateway.auth.proofs import ChallengeRequest, Reached, SignInProof
 from gateway.auth.refusal import UNAUTHORIZED, SignInRefused
 from gateway.http.body import read_json_body
@@ -65,9 +66,20 @@ class SignIns:
                 failures.failed(address)
             raise
 
+    async def renew(self, request: web.Request) -> web.Response:
+        """Answer with another token of the session that is shown."""
+        return _answer(await self._site.sign_in.sessions.renew(request[CALLER_KEY]))
+
+    async def sign_out(self, request: web.Request) -> web.Response:
+        """End the session that is shown."""
+        await self._site.sign_in.sessions.end(request[CALLER_KEY])
+        return web.Response(status=204, headers={"Cache-Control": "no-store"})
+
     async def me(self, request: web.Request) -> web.Response:
         """Answer with who asks."""
-        return _answer(_caller_object(await self._site.door.authenticate(request)))
+        caller = await self._site.door.authenticate(request)
+        self._site.door.reads.count(caller.account)
+        return _answer(_caller_object(caller))
 
     async def _body(self, request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
         body = await read_json_body(request, self._site.settings)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gateway.http.leaving import Leaving
 from gateway.http.measuring import OpenAnswers
 from gateway.http.protection import protection
+from gateway.http.readers import Readers
 from gateway.idempotency import IdempotencyKeys
 from gateway.submissions import Submissions
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.queue_gate import QueueGate
     from gateway.roster_feed import RosterFeed
     from gateway.settings import GatewaySettings
+    from mesh.access.session_keys import SessionKeys
     from mesh.bus.service_bus import Bus
     from mesh.telemetry.telemetry import Telemetry
     from streams.tokens import Token
@@ -48,6 +50,7 @@ class Site:
         *,
         door: Door,
         sign_in: SignIn,
+        sessions: SessionKeys,
         defaults: Defaults,
         known_models: Collection[str],
         policy: OriginPolicy,
@@ -61,6 +64,7 @@ class Site:
         self.settings = settings
         self.door = door
         self.sign_in = sign_in
+        self.sessions = sessions
         self._defaults = defaults
         self._disconnects = settings.disconnects
         self.policy = policy
@@ -72,6 +76,7 @@ class Site:
         self.limiter = limiter
         self.protection = protection(by_tls=settings.tls is not None)
         self.leaving = Leaving()
+        self.readers = Readers(door)
         self._known_models = frozenset(known_models)
         self._tasks: set[asyncio.Task[None]] = set()
 

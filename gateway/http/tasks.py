@@ -85,6 +85,7 @@ class Tasks:
             site.limiter.ticket(request[CALLER_KEY]) as ticket,
             Follower(site.bus.source, key, after=after) as follower,
             site.leaving.reading(follower),
+            site.readers.reading(request[CALLER_KEY], "read", follower),
         ):
             await ticket.open_stream()
             steps = await self._first(follower, key)

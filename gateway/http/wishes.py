@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from gateway.http.errors import ApiError
 from gateway.settings import OnDisconnect
+from mesh.redaction import holds_secret
 from streams.errors import InvalidTaskId
 from streams.subjects import SERVICE_CLASSES, ServiceClass
 from streams.task_id import check_age, parse_task_id
@@ -93,9 +94,9 @@ def idempotency_key(request: web.Request) -> str | None:
 
 
 def request_id(request: web.BaseRequest) -> str:
-    """The client's own id of the request if it is one that fits in a log line, else a fresh one."""
+    """The client's own id of the request if it is one that may stand in a log line, else a fresh one."""
     given = request.headers.get(REQUEST_ID)
-    if given is not None and _SANE_ID.fullmatch(given):
+    if given is not None and _SANE_ID.fullmatch(given) and not holds_secret(given):
         return given
     return f"req_{_PROCESS}{next(_NUMBERS):012x}"
 

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 _PLACE_PATIENCE_S: Final = 0.4
 """Longer than another gateway keeps a place for a stream that nobody opens (``gateway.limits.meter.IDLE_MS``)."""
-_WHAT: Final = {"requests": "requests per minute", "tokens": "tokens per minute", "streams": "concurrent streams"}
+_WHAT: Final = {
+    "requests": "requests per minute",
+    "tokens": "tokens per minute",
+    "streams": "concurrent streams",
+    "reads": "reads per minute",
+}
 
 
 class LimitReached(GatewayError):
@@ -66,6 +71,11 @@ class Ticket:
         self._has_stream = False
         self._is_kept = False
         self.has_paid = False
+
+    @property
+    def has_meters(self) -> bool:
+        """Whether anything is limited for whoever pays with it."""
+        return bool(self._meters)
 
     async def pay(self, price: Callable[[], Price], *, stream: bool) -> None:
         """Pay for a request, whose price is asked for only if it matters; once, however often this is called.
@@ -114,6 +124,12 @@ class Ticket:
             return
         written = sum(share.tokens for share in end.shares)
         self._settle(self._price.prompt + written if end.shares else 0)
+
+    def finish(self, end: EndEvent) -> None:
+        """The task has ended, before anybody has heard of it: settle it, and free the stream's place."""
+        self.keep()
+        self.settle_end(end)
+        self.close_stream()
 
     def _settle(self, used: int) -> None:
         unused, self._price = self._price.tokens - used, Price(prompt=used)

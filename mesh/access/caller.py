@@ -15,6 +15,15 @@ How = Literal["local", "key", "session"]
 """``local``: by having reached a gateway that asks for nothing. ``key``: an API key. ``session``: a sign-in."""
 
 
+class SessionOf(Struct, frozen=True, kw_only=True):
+    """The sign-in that a caller's token was made of."""
+
+    session_id: str
+    signed_in_at_s: int
+    kid: str
+    """The key that has signed the token."""
+
+
 class Caller(Struct, frozen=True, kw_only=True):
     """Speaks for one account, as far as the rights go."""
 
@@ -26,6 +35,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     did: str | None = None
     """Who has signed in."""
     key_id: str | None = None
+    session: SessionOf | None = None
     models: tuple[str, ...] = ()
     """The models that may be asked; none named: all."""
     expires_at_ms: int | None = None

@@ -10,8 +10,8 @@ import hmac
 from typing import TYPE_CHECKING, Final
 
 from mesh.access.api_keys import PREFIX, parse_key
-from mesh.access.caller import Caller
-from mesh.access.session_tokens import check_time, looks_like_token, read_session
+from mesh.access.caller import Caller, SessionOf
+from mesh.access.session_tokens import check_time, kid_of, looks_like_token, read_session
 from mesh.errors import CredentialRefused, WrittenByNewer
 from streams.access import RIGHTS
 from streams.clock import now_ms
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mesh.access.session_keys import SessionKeys
     from mesh.access.session_tokens import Session
     from streams.access import ApiKey
+    from streams.access_events import Right
 
 _REMEMBERED: Final = 4096
 _WRONG_KEY: Final = "This API key is not valid."
@@ -41,7 +42,8 @@ class CredentialsCheck:
         """Ask ``feed``, which is started and stopped by its owner."""
         self._feed = feed
         self._sessions = sessions
-        self._verified: dict[str, Session] = {}
+        self._verified: dict[str, tuple[Session, str]] = {}
+        """What was verified, and with which key."""
         self._generation = 0
 
     async def authenticate_text(self, text: str) -> Caller:
@@ -56,19 +58,36 @@ class CredentialsCheck:
             return await self._of_key(text)
         if not looks_like_token(text):
             raise CredentialRefused(_NEITHER, reason="what is shown is neither an API key nor a session token")
-        return await self._of_session(self._session(text))
+        return await self._of_session(*self._session(text))
 
     def still_holds(self, caller: Caller) -> bool:
         """Whether somebody who was let in would be let in now, as the same."""
         if caller.expires_at_ms is not None and now_ms() >= caller.expires_at_ms:
             return False
+        if caller.did is not None and self._feed.access.role(caller.account, caller.did) != caller.role:
+            return False
+        return self.may_go_on(caller, None)
+
+    def may_go_on(self, caller: Caller, right: Right | None) -> bool:
+        """Whether nobody has taken away what somebody was let in with, and with it a right that is still needed.
+
+        That it is over by itself takes nothing away: what was begun in time goes on.
+        """
         access = self._feed.access
         if access.unreadable(caller.account) is not None:
             return False
         if caller.key_id is not None:
-            key = access.key(caller.key_id)
-            return key is not None and self._is_good(key)
-        return caller.did is None or access.role(caller.account, caller.did) == caller.role
+            key, account = access.key(caller.key_id), access.account(caller.account)
+            return key is not None and key.revoked_at_ms is None and account is not None and account.is_open
+        if caller.did is None:
+            return True
+        role = access.role(caller.account, caller.did)
+        return role is not None and (right is None or right in RIGHTS[role]) and self._goes_on(caller.session)
+
+    def _goes_on(self, session: SessionOf | None) -> bool:
+        if session is None:
+            return True
+        return session.session_id not in self._feed.ended and self._sessions.verifying(session.kid) is not None
 
     # --- keys ----------------------------------------------------------------------------------------------------
 
@@ -106,7 +125,7 @@ class CredentialsCheck:
 
     # --- sessions ------------------------------------------------------------------------------------------------
 
-    def _session(self, text: str) -> Session:
+    def _session(self, text: str) -> tuple[Session, str]:
         """Verify a token, or remember that it was; a key that is gone takes its sessions along."""
         now_s = now_ms() // 1000
         if self._generation != self._sessions.generation:
@@ -114,16 +133,20 @@ class CredentialsCheck:
             self._verified.clear()
         known = self._verified.get(text)
         if known is not None:
-            check_time(known, now_s=now_s)
+            check_time(known[0], now_s=now_s)
             return known
-        session = read_session(self._sessions, text, now_s=now_s)
+        known = read_session(self._sessions, text, now_s=now_s), kid_of(text)
         if len(self._verified) >= _REMEMBERED:
             self._verified.clear()
-        self._verified[text] = session
-        return session
+        self._verified[text] = known
+        return known
 
-    async def _of_session(self, session: Session) -> Caller:
+    async def _of_session(self, session: Session, kid: str) -> Caller:
         account, access = Token(session.account), self._feed.access
+        if session.sid in self._feed.ended:
+            raise CredentialRefused(
+                "You have signed out: sign in again.", reason=f"{session.sub} has ended this session"
+            )
         role = access.role(account, session.sub)
         if role is None:
             # Who has just joined at another gateway.
@@ -141,6 +164,7 @@ class CredentialsCheck:
             rights=RIGHTS[role],
             role=role,
             did=session.sub,
+            session=SessionOf(session_id=session.sid, signed_in_at_s=session.auth_time, kid=kid),
             expires_at_ms=session.exp * 1000,
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -40,6 +40,17 @@ class Session(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     iat: int
     exp: int
     jti: str
+    sid: str
+    """Of the sign-in: every token that was made of it has the same."""
+    auth_time: int
+    """When somebody signed in."""
+
+
+class SignedInBefore(NamedTuple):
+    """A sign-in of which another token is made."""
+
+    session_id: str
+    at_s: int
 
 
 class _Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,8 +63,34 @@ _read_header: Final = msgspec.json.Decoder(_Header).decode
 _read_session: Final = msgspec.json.Decoder(Session).decode
 
 
-def issue_session(keys: SessionKeys, *, did: str, account: str, role: Role, now_s: int) -> tuple[str, Session]:
-    """Sign a new session; returns the token and what it says."""
+def new_sign_in(now_s: int) -> SignedInBefore:
+    """Begin a session that nobody has."""
+    return SignedInBefore(secrets.token_hex(_JTI_BYTES), now_s)
+
+
+def issue_session(
+    keys: SessionKeys,
+    *,
+    did: str,
+    account: str,
+    role: Role,
+    now_s: int,
+    until_s: int | None = None,
+    goes_on: SignedInBefore | None = None,
+) -> tuple[str, Session]:
+    """Sign a token; returns it and what it says.
+
+    Args:
+        keys: what signs.
+        did: who has signed in.
+        account: for which account.
+        role: what that is there.
+        now_s: the time.
+        until_s: when the session is over at the latest, if that is sooner than usual.
+        goes_on: the sign-in that it is made of; without, this is a new one.
+    """
+    began = goes_on or new_sign_in(now_s)
+    usual_s = now_s + SESSION_S
     session = Session(
         iss=keys.issuer,
         aud=AUDIENCE,
@@ -61,8 +98,10 @@ def issue_session(keys: SessionKeys, *, did: str, account: str, role: Role, now_
         account=account,
         role=role,
         iat=now_s,
-        exp=now_s + SESSION_S,
+        exp=usual_s if until_s is None else min(usual_s, until_s),
         jti=secrets.token_hex(_JTI_BYTES),
+        sid=began.session_id,
+        auth_time=began.at_s,
     )
     kid = keys.kid
     signed = b"%b.%b" % (
@@ -90,6 +129,11 @@ def read_session(keys: SessionKeys, text: str, *, now_s: int) -> Session:
         raise _forged("its times are not those of a session")
     check_time(session, now_s=now_s)
     return session
+
+
+def kid_of(text: str) -> str:
+    """Return which key a token that was verified is signed with."""
+    return _read_header(_unbase64(text.partition(".")[0])).kid
 
 
 def check_time(session: Session, *, now_s: int) -> None:

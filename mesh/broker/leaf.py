@@ -14,28 +14,17 @@ from msgspec import Struct
 from mesh.broker.conf_text import conf_lines, fill, tls_block
 from mesh.config.address import Address
 from mesh.tls.contexts import TlsFiles
-from streams.sites import MESH_SUBJECTS, LinkRights
+from streams.sites import MESH_SUBJECTS
 from streams.topology import Account
 
 _ACCOUNTS: Final[tuple[Account, ...]] = ("EDGE", "CORE")
 _RECONNECT_S: Final = 1
 
 
-class LeafUser(Struct, frozen=True, kw_only=True):
-    """One link of a site, as its hub knows it."""
-
-    account: Account
-    public_key: str
-    rights: LinkRights
-
-
 class Hub(Struct, frozen=True, kw_only=True):
-    """A broker to which the brokers of edge sites connect."""
+    """A broker to which the brokers of edge sites connect. Which of them may is for the identity service to say."""
 
     listen: Address
-    users: tuple[LeafUser, ...]
-    known_keys: tuple[str, ...]
-    """Keys that the broker never asks the identity service about: those of its sites, and of sites to come."""
     tls: TlsFiles | None = None
     """It shows ``cert``, and sites trust ``ca``; with ``ca`` here too, sites show theirs."""
 
@@ -56,12 +45,7 @@ class Uplink(Struct, frozen=True, kw_only=True):
 
 
 def with_hub(conf: str, hub: Hub) -> str:
-    """Return nats.conf with a door for the sites' links and a user for each."""
-    for account in _ACCOUNTS:
-        users = [_user(user) for user in hub.users if user.account == account]
-        conf = fill(conf, f"sites {account}", users)
-    # The broker knows them by itself and does not ask the identity service.
-    conf = fill(conf, "sites AUTH", [json.dumps(key) for key in hub.known_keys])
+    """Return nats.conf with a door for the sites' links."""
     block = [
         f"host: {json.dumps(hub.listen.host)}",
         # nats-server reads 0 as its default port, and -1 as any free one.
@@ -101,14 +85,6 @@ def uplink_variables(uplink: Uplink | None) -> dict[str, str]:
 
 def _seed_variable(account: Account) -> str:
     return f"LINK_SEED_{account}"
-
-
-def _user(user: LeafUser) -> str:
-    publish, subscribe = (json.dumps(subjects) for subjects in (user.rights.publish, user.rights.subscribe))
-    return (
-        f'{{ nkey: {json.dumps(user.public_key)}, allowed_connection_types: ["LEAFNODE"], permissions: {{\n'
-        f"    publish: {{ allow: {publish} }}\n    subscribe: {{ allow: {subscribe} }} }} }}"
-    )
 
 
 def _link_options(tls: TlsFiles | None, *, at_hub: bool) -> list[str]:

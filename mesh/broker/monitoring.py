@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
@@ -84,6 +85,25 @@ async def leaf_links(monitor: Address) -> tuple[int, ...]:
         OSError: if the server does not answer.
     """
     return tuple(leaf.id for leaf in (await _get(monitor, "/leafz", _Leafs)).leafs)
+
+
+class _Connection(Struct):
+    cid: int
+    authorized_user: str = ""
+
+
+class _Connections(Struct):
+    connections: tuple[_Connection, ...] = ()
+
+
+async def links_of(monitor: Address, name: str) -> tuple[int, ...]:
+    """Return which links the identity service has let in under a name, by the server's own numbers.
+
+    Raises:
+        OSError: if the server does not answer.
+    """
+    found = await _get(monitor, f"/connz?auth=1&user={quote(name)}", _Connections)
+    return tuple(each.cid for each in found.connections if each.authorized_user == name)
 
 
 async def _get(monitor: Address, path: str, kind: type[T]) -> T:

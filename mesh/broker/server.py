@@ -93,11 +93,6 @@ class EmbeddedServer:
         )
         return tuple(files for files in found if files is not None)
 
-    def reconfigure(self, options: BrokerOptions) -> None:
-        """Write the configuration for other edge sites; the server knows them when it reads it again."""
-        self._options = msgspec.structs.replace(self._options, hub=options.hub)
-        conf_for(self._options)
-
     async def __aenter__(self) -> Self:
         """Start the server and return once it takes clients and its streams are there.
 

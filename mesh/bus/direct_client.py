@@ -74,7 +74,17 @@ class DirectClient(Client):
                 await self.close()
         except (TimeoutError, ConnectionError):
             # A server that hangs, or has cut us off in this moment, takes nothing: what is queued for it is lost.
+            log.debug("left without a goodbye")
+        finally:
+            # nats-py does nothing where it counts as closed already, as in the midst of a refused handshake.
             self._abort()
+        except asyncio.CancelledError:
+            self._abort()
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled us: nats-py cancels its own wait for the end of a connection that was just lost, and with
+            # it everybody's who waits for that.
 
     async def change_server(self) -> None:
         """Drop the connection and open one to another server; ``on_drop`` and ``on_return`` tell."""
@@ -106,9 +116,11 @@ class DirectClient(Client):
         await super()._process_err(err_msg)
 
     def _abort(self) -> None:
-        writer = getattr(self._transport, "_io_writer", None)
-        if writer is not None:
-            writer.transport.abort()
+        # With TLS there are two: the encrypted stream, and the bare one below it.
+        for name in ("_io_writer", "_bare_io_writer"):
+            writer = getattr(self._transport, name, None)
+            if writer is not None:
+                writer.transport.abort()
 
     async def listen(self, subject: str, handler: Handler, queue: str = "") -> int:
         """Subscribe, with ``handler`` called for each message in order; returns the subscription's id.

@@ -23,7 +23,7 @@ from mesh.bus.link import Link
 from mesh.bus.live import LiveFeed
 from mesh.client.account_watch import AccountWatch
 from mesh.client.answer import Answer
-from mesh.client.options import PATIENCE, ClientOptions, client_options
+from mesh.client.options import ClientOptions, ConnectOptions, client_options
 from mesh.client.user_source import UserCalls, UserSource
 from mesh.errors import (
     BusUnavailable,
@@ -45,7 +45,6 @@ from streams.task_id import new_task_id, parse_task_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from streams.messages import CancelOutcome
 
@@ -217,35 +216,19 @@ class Client:
             raise _store_full(shortage) from doubt
 
 
-async def connect(
-    servers: str | None = None,
-    *,
-    account: str | None = None,
-    seed_file: str | Path | None = None,
-    api_key: str | None = None,
-    data_dir: str | Path | None = None,
-    patience: timedelta = PATIENCE,
-) -> Client:
+async def connect(servers: str | None = None, **options: Unpack[ConnectOptions]) -> Client:
     """Connect to a mesh as one of its users. What is not given comes from ``IG3_*`` variables or ``ig3.toml``.
 
     Args:
         servers: where NATS is, ``nats://HOST:PORT`` or several separated by commas.
-        account: whose tasks to send and read.
-        seed_file: the user's nkey seed; ``<data_dir>/credentials/user.nk`` if neither this nor a key is given.
-        api_key: a key of the account (``ig3_…``), or the token of a session; the setting ``api_key_file`` names a
-            file with one.
-        data_dir: the mesh's data folder, where it runs on this machine.
-        patience: how long to go on asking a mesh that does not answer.
+        options: ``account``, ``api_key``, ``seed_file``, ``data_dir`` and ``patience``; see ``ConnectOptions``.
 
     Raises:
         SettingsError: if one of these cannot be used.
         CredentialsError: if the seed file is missing or open to others, or its user may not read this account.
         BusUnavailable: if no server answers or the credentials are refused.
     """
-    options = client_options(
-        servers, account=account, seed_file=seed_file, api_key=api_key, data_dir=data_dir, patience=patience
-    )
-    return await open_client(options)
+    return await open_client(client_options(servers, **options))
 
 
 async def open_client(options: ClientOptions) -> Client:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict, Unpack
 
 from msgspec import Struct
 
@@ -32,25 +32,38 @@ class ClientOptions(Struct, frozen=True, kw_only=True):
     patience: timedelta = PATIENCE
 
 
-def client_options(
-    servers: str | None = None,
-    *,
-    account: str | None = None,
-    seed_file: str | Path | None = None,
-    api_key: str | None = None,
-    data_dir: str | Path | None = None,
-    patience: timedelta = PATIENCE,
-) -> ClientOptions:
+class ConnectOptions(TypedDict, total=False):
+    """What ``connect`` and ``connect_sync`` take by name, all optional; what is left out the settings say."""
+
+    account: str | None
+    """Whose tasks to send and read."""
+    seed_file: str | Path | None
+    """The user's nkey seed; ``<data_dir>/credentials/user.nk`` if neither this nor a key is given."""
+    api_key: str | None
+    """A key of the account (``ig3_…``), or a session's token; the setting ``api_key_file`` names a file with one."""
+    data_dir: str | Path | None
+    """The mesh's data folder, where it runs on this machine."""
+    patience: timedelta
+    """How long to go on asking a mesh that does not answer."""
+
+
+def client_options(servers: str | None = None, **options: Unpack[ConnectOptions]) -> ClientOptions:
     """Complete what was given by the settings of this process.
 
     Raises:
         SettingsError: if one of these cannot be used.
         CredentialsError: if the seed file is missing or open to others.
     """
-    given = {"nats": servers, "account": account, "data_dir": None if data_dir is None else str(data_dir)}
+    data_dir, seed_file = options.get("data_dir"), options.get("seed_file")
+    folder = None if data_dir is None else str(data_dir)
+    given = {"nats": servers, "account": options.get("account"), "data_dir": folder}
     mesh = resolve(MeshSettings, "mesh", flags=given, sources=Sources.read()).value
-    seed = None if seed_file is None else Path(seed_file)
-    return options_of(mesh, seed_file=seed, api_key=api_key, patience=patience)
+    return options_of(
+        mesh,
+        seed_file=None if seed_file is None else Path(seed_file),
+        api_key=options.get("api_key"),
+        patience=options.get("patience", PATIENCE),
+    )
 
 
 def options_of(

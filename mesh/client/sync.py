@@ -16,19 +16,17 @@ from concurrent.futures import CancelledError, Future, wait
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, Unpack
 
 from mesh.client.client import open_client
-from mesh.client.options import PATIENCE, client_options
+from mesh.client.options import client_options
 from mesh.errors import BusUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-    from datetime import timedelta
-    from pathlib import Path
 
     from mesh.bus.answer import Step
     from mesh.client.account_watch import AccountStep, AccountWatch
     from mesh.client.answer import Answer, AnswerResult, Piece
     from mesh.client.client import Client, SubmitOptions
-    from mesh.client.options import ClientOptions
+    from mesh.client.options import ClientOptions, ConnectOptions
     from streams.chat import Message
     from streams.messages import CancelOutcome
     from streams.task import TaskState
@@ -246,15 +244,7 @@ async def _next(source: AsyncIterator[T]) -> T:
     return await anext(source)
 
 
-def connect_sync(
-    servers: str | None = None,
-    *,
-    account: str | None = None,
-    seed_file: str | Path | None = None,
-    api_key: str | None = None,
-    data_dir: str | Path | None = None,
-    patience: timedelta = PATIENCE,
-) -> SyncClient:
+def connect_sync(servers: str | None = None, **options: Unpack[ConnectOptions]) -> SyncClient:
     """Connect to a mesh as one of its users, without ``async``; takes what ``mesh.connect`` takes and raises the same.
 
     Raises:
@@ -262,8 +252,4 @@ def connect_sync(
         CredentialsError: if the seed file is missing or open to others, or its user may not read this account.
         BusUnavailable: if no server answers or the credentials are refused.
     """
-    return SyncClient(
-        client_options(
-            servers, account=account, seed_file=seed_file, api_key=api_key, data_dir=data_dir, patience=patience
-        )
-    )
+    return SyncClient(client_options(servers, **options))

@@ -98,18 +98,20 @@ def erase_data(mesh: MeshSettings, name: str, reason: str, cancel: bool, yes: bo
         terminal().err.print(f"Erasing account {account} ...", markup=False)
         erased = await erasure.run()
         await AccessWriter(bus.core).erased(account, reason=reason, at_ms=erasure.at_ms, messages=erased.messages)
-        _tell(account, erased)
+        _tell(account, erased, is_cluster=len(mesh.nats_urls) > 1)
 
     run_on_bus(mesh, "account", work)
 
 
-def _tell(account: Token, erased: Erased) -> None:
+def _tell(account: Token, erased: Erased, *, is_cluster: bool) -> None:
     click.echo(
         f"account {account}: {erased.messages} messages were written over (prompts, answers, markers, keys); "
         f"ends and charges stay"
     )
     for stream, count in erased.copies.items():
         click.echo(f"{stream} still holds {count} messages of it: copies of an edge site, until they expire", err=True)
+    if is_cluster:
+        click.echo("the servers' consensus logs may hold some of it for a while yet: see docs/security.md", err=True)
 
 
 async def _cancel(mesh: MeshSettings, bus: Bus, account: Token) -> None:

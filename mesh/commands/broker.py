@@ -28,7 +28,7 @@ from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.processes.process import run_process, unless
 from mesh.processes.readiness import announce_progress, announce_ready
-from mesh.sites.plan import broker_options, prepare_for_sites
+from mesh.sites.plan import broker_options
 from mesh.sites.settings import SiteSettings
 from mesh.sites.watch import follow_sites
 from streams.tokens import token
@@ -88,8 +88,6 @@ def broker(env_only: bool, mesh: MeshSettings, site: SiteSettings) -> None:
     The server is a child of this command: it is started again when it dies, and stops when this command stops. Its
     streams, credentials and log lie in the data folder.
     """
-    if site.listen is not None:
-        prepare_for_sites(mesh.data_dir)
     if env_only:
         _prepare(mesh, broker_options(mesh, site))
         return

@@ -64,6 +64,8 @@ class DeviceLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reputation: float | None = None
     """0 to 1, by checks of its answers alone; a dispatcher also weighs in what it has done and where it failed."""
     changed_at: datetime | None = None
+    stale_reading_of: datetime | None = None
+    """If it was let in while the chain could not be asked: when the chain had said what it was let in by."""
 
 
 @click.group(invoke_without_command=True, epilog=_EXAMPLES)
@@ -118,7 +120,7 @@ def show(mesh: MeshSettings, node: str, as_json: bool) -> None:
         return
     for name in line.__struct_fields__:
         if value := getattr(line, name):
-            click.echo(f"{name.replace('_', ' '):<11} {value}")
+            click.echo(f"{name.replace('_', ' '):<16} {value}")
 
 
 @devices.command(epilog=_EXAMPLES)
@@ -129,11 +131,7 @@ def show(mesh: MeshSettings, node: str, as_json: bool) -> None:
 def admit(mesh: MeshSettings, node: str, did: str | None, reason: str) -> None:
     """Let a device take part: one that waits, one that was suspended, or one that is still to come."""
     wanted = None if did is None else parse_did(did).text
-
-    async def decide(log: DeviceLog, name: Token) -> Device:
-        return await log.admit(name, by=_operator(), reason=reason, did=wanted)
-
-    _decide(mesh, node, decide)
+    _decide(mesh, node, lambda log, name: log.admit(name, by=_operator(), reason=reason, did=wanted))
 
 
 @devices.command(epilog=_EXAMPLES)
@@ -142,11 +140,7 @@ def admit(mesh: MeshSettings, node: str, did: str | None, reason: str) -> None:
 @settings_options(mesh=_PLACE)
 def suspend(mesh: MeshSettings, node: str, reason: str) -> None:
     """Shut a device out until it is admitted again; its connection is cut."""
-
-    async def decide(log: DeviceLog, name: Token) -> Device:
-        return await log.suspend(name, by=_operator(), reason=reason)
-
-    _decide(mesh, node, decide)
+    _decide(mesh, node, lambda log, name: log.suspend(name, by=_operator(), reason=reason))
 
 
 @devices.command(epilog=_EXAMPLES)
@@ -155,11 +149,7 @@ def suspend(mesh: MeshSettings, node: str, reason: str) -> None:
 @settings_options(mesh=_PLACE)
 def revoke(mesh: MeshSettings, node: str, reason: str) -> None:
     """Shut a device out for good; its connection is cut, and neither its key nor its name can be used again."""
-
-    async def decide(log: DeviceLog, name: Token) -> Device:
-        return await log.revoke(name, by=_operator(), reason=reason)
-
-    _decide(mesh, node, decide)
+    _decide(mesh, node, lambda log, name: log.revoke(name, by=_operator(), reason=reason))
 
 
 @devices.command(epilog=_EXAMPLES)
@@ -207,8 +197,13 @@ def _line(device: Device) -> DeviceLine:
         task=device.task or "",
         proved_by=device.proved_by,
         reputation=round(score(device.checks, NOTHING, now_ms=now_ms()), 3),
-        changed_at=datetime.fromtimestamp(at_ms / 1000, UTC) if at_ms else None,
+        changed_at=_moment(at_ms) if at_ms else None,
+        stale_reading_of=None if device.stale_read_at_ms is None else _moment(device.stale_read_at_ms),
     )
+
+
+def _moment(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
 def _print_devices(found: list[Device]) -> None:

@@ -57,11 +57,18 @@ async def serve(mesh: MeshSettings, devices: DeviceSettings, settings: IdentityS
     from mesh.history.snapshots import SNAPSHOTS, SnapshotStore
     from mesh.identity.assembly import gatekeeper_maker
     from mesh.identity.service import IdentityOptions, IdentityService
+    from mesh.identity.traffic import Allowance
 
     announce_progress("connecting to the bus")
     credentials = IdentityCredentials.load(mesh.data_dir)
     sessions = SessionKeys(mesh.data_dir / SESSION_KEYS)
-    options = IdentityOptions(servers=mesh.nats_urls, tls=mesh.nats_tls, credentials=credentials, sessions=sessions)
+    options = IdentityOptions(
+        servers=mesh.nats_urls,
+        tls=mesh.nats_tls,
+        credentials=credentials,
+        sessions=sessions,
+        allowance=Allowance(messages=devices.device_messages, size_bytes=devices.device_data),
+    )
     async with gatekeeper_maker(mesh, devices, settings) as make:
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
         async with IdentityService(options, make, snapshots):

@@ -35,9 +35,9 @@ Examples:
 def verify_events(mesh: MeshSettings, as_json: bool) -> None:
     """Make all anew from the log and compare.
 
-    The roster of every running service, the tasks that dispatchers hold, every stored end and every dead letter are
-    compared with what the log adds up to, from its first event and from the newest snapshot. It changes nothing. The
-    exit status is 1 if anything differs.
+    The roster, the devices and the accounts of every running service, the tasks that dispatchers hold, every stored
+    end and every dead letter are compared with what the log adds up to, from its first event and from the newest
+    snapshot. It changes nothing. The exit status is 1 if anything differs.
     """
     reports: list[Report] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Final, NamedTuple
 
 from mesh.errors import SettingsError
@@ -42,6 +43,23 @@ class Address(NamedTuple):
         return f"https://{self}"
 
 
+LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
+"""Names that every system gives to itself: nobody elsewhere can be meant by them."""
+
+DIALLED_AS_THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+"""How somebody writes a server on the own machine: three spellings of one place. Other addresses of loopback are places
+of their own, where another program may listen, so what was signed for one of them is not for this."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine gets to a host: by its name, or any address of loopback."""
+    name = host.lower().rstrip(".")
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name in LOOPBACK_NAMES
+
+
 def parse_address(text: str, *, default_host: str = "127.0.0.1") -> Address:
     """Read ``HOST:PORT``, ``:PORT`` or ``[IPv6]:PORT``.
 
@@ -52,7 +70,9 @@ def parse_address(text: str, *, default_host: str = "127.0.0.1") -> Address:
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
     bare_ipv6 = ":" in host and not text.strip().startswith("[")
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT or bare_ipv6 or "/" in host:
-        raise SettingsError(f"{text!r} is not an address: write HOST:PORT, for example 127.0.0.1:4222")
+        # What stands before an @ in an address was meant as a password.
+        shown = text if "@" not in text else f"****@{text.rpartition('@')[2]}"
+        raise SettingsError(f"{shown!r} is not an address: write HOST:PORT, for example 127.0.0.1:4222")
     return Address(host or default_host, int(port))
 
 

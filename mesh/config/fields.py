@@ -20,9 +20,9 @@ from msgspec import NODEFAULT, Meta, Struct
 
 from mesh.config.quantities import format_duration, parse_duration, parse_size
 from mesh.errors import SettingsError
+from mesh.redaction import HIDDEN
 
 VARIABLE_PREFIX: Final = "IG3_"
-HIDDEN: Final = "****"
 
 _YES: Final = frozenset({"true", "yes", "on", "1"})
 _NO: Final = frozenset({"false", "no", "off", "0"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, cast, get_origin
 
 import click
 from msgspec import NODEFAULT, Struct
@@ -55,7 +55,7 @@ def settings_options(
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(**arguments: Any) -> None:
-            flags = {key: arguments.pop(key) for key in list(arguments) if key.startswith(_PREFIX)}
+            flags = {key: _joined(arguments.pop(key)) for key in list(arguments) if key.startswith(_PREFIX)}
             sources = read_sources()
             values = {name: _value(name, choice.section, flags, sources) for name, choice in chosen.items()}
             given = {given_as: _variables(flags)} if given_as else {}
@@ -66,6 +66,11 @@ def settings_options(
         return _with_options(run, [(field, f"{_PREFIX}{field.section}__{field.key}") for field in fields])
 
     return decorate
+
+
+def _joined(raw: object) -> object:
+    """Write a flag that was given several times as the one text that variables hold; None: it was not given."""
+    return ",".join(cast("tuple[str, ...]", raw)) or None if isinstance(raw, tuple) else raw
 
 
 def read_sources() -> Sources:
@@ -112,7 +117,10 @@ def _option(field: SettingField, parameter: str) -> Callable[[Callable[..., None
         return click.option(flag, parameter, default=None, help=_help(field))
     kind = click.Choice(field.choices) if field.choices else None
     metavar = None if field.choices else field.metavar
-    return click.option(field.flag, parameter, default=None, type=kind, metavar=metavar, help=_help(field))
+    several = get_origin(field.kind) is tuple
+    return click.option(
+        field.flag, parameter, default=None, type=kind, metavar=metavar, multiple=several, help=_help(field)
+    )
 
 
 def _help(field: SettingField) -> str:

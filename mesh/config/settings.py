@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from msgspec import NODEFAULT, Meta, Struct
 
@@ -220,6 +221,11 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
         token(self.server_name)
         token(self.account)
         self._check_tls()
+        if self.otlp_endpoint is not None and "@" in urlsplit(self.otlp_endpoint).netloc:
+            raise ValueError(
+                "otlp_endpoint is shown to everybody, so no user or password may be in it: "
+                "give OTEL_EXPORTER_OTLP_HEADERS='authorization=...' in the environment"
+            )
 
     def _check_tls(self) -> None:
         for key, value, other in (

@@ -6,6 +6,7 @@ import ipaddress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
+from mesh.config.address import is_loopback
 from mesh.doctor.finding import insecure, ok, warning
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ Reach = Literal["machine", "network", "world"]
 
 EXPIRES_SOON: Final = timedelta(days=30)
 
-_LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
 _OTHERS: Final = 0o077
 _ENCRYPT: Final[dict[Line, str]] = {
     "gateway": "give http_tls_cert and http_tls_key, or put a proxy with TLS before it and listen on loopback",
@@ -32,15 +32,12 @@ _CARRIES_SECRETS: Final = frozenset({"redis", "nats"})
 
 def reach_of(host: str) -> Reach:
     """Who gets to a host, as far as its address tells. A name may lead anywhere."""
-    name = host.lower().rstrip(".")
-    if name in _LOOPBACK_NAMES:
+    if is_loopback(host):
         return "machine"
     try:
-        address = ipaddress.ip_address(name)
+        address = ipaddress.ip_address(host.lower().rstrip("."))
     except ValueError:
         return "world"
-    if address.is_loopback:
-        return "machine"
     if address.is_unspecified:
         return "world"
     return "network" if address.is_private or address.is_link_local else "world"

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from mesh.config.address import parse_address
+from mesh.config.address import DIALLED_AS_THIS_MACHINE, parse_address
 from mesh.errors import SettingsError
 from mesh.identity.credential import check_credential, check_issuers
 from mesh.identity.gatekeeper import AdmissionPolicy, Gatekeeper
 from mesh.identity.own_devices import own_device_dids
 from mesh.identity.peaq.resolver import did_resolver
+from mesh.sites.admission import SiteLinks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Iterable
     from pathlib import Path
 
     from mesh.config.address import Address
@@ -23,16 +24,16 @@ if TYPE_CHECKING:
     from mesh.identity.device_log import DeviceLog
     from mesh.identity.device_settings import DeviceSettings
     from mesh.identity.did import Did
+    from mesh.identity.peaq.readings import ReadingStore
     from mesh.identity.people import BusPeople
+    from mesh.identity.service import MakeGatekeeper
     from mesh.identity.settings import IdentitySettings
-
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @asynccontextmanager
 async def gatekeeper_maker(
     mesh: MeshSettings, devices: DeviceSettings, identity: IdentitySettings
-) -> AsyncGenerator[Callable[[DeviceLog, BusPeople], Gatekeeper]]:
+) -> AsyncGenerator[MakeGatekeeper]:
     """Open what the gatekeeper needs, and close it afterwards.
 
     Raises:
@@ -45,7 +46,8 @@ async def gatekeeper_maker(
 
     async with did_resolver(identity) as resolver:
 
-        def gatekeeper(log: DeviceLog, people: BusPeople) -> Gatekeeper:
+        def gatekeeper(log: DeviceLog, people: BusPeople, readings: ReadingStore) -> Gatekeeper:
+            resolver.share(readings)
             return make(log, people=people)
 
         make = partial(
@@ -57,6 +59,7 @@ async def gatekeeper_maker(
             is_own_address=OwnAddresses((*(url.partition("://")[2] for url in mesh.nats_urls), *devices.audiences)),
             is_own_device=partial(_is_own_device, mesh.data_dir),
             credential_of=credential_of,
+            links=SiteLinks(mesh.data_dir),
         )
         yield gatekeeper
 
@@ -78,7 +81,7 @@ class OwnAddresses:
 
 def _in_one_way(address: Address) -> Address:
     host = address.host.lower().rstrip(".")
-    return address._replace(host="127.0.0.1" if host in _LOOPBACK else host)
+    return address._replace(host="127.0.0.1" if host in DIALLED_AS_THIS_MACHINE else host)
 
 
 def _is_own_device(data_dir: Path, did: str) -> bool:

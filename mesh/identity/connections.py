@@ -1,8 +1,9 @@
-"""Cutting the connections of somebody who may no longer have one, on whichever server of the broker they are."""
+"""The connections of those whom the identity service let in, on whichever server of the broker: counted, and cut."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -14,8 +15,11 @@ import msgspec
 from msgspec import Struct
 
 from mesh.errors import BusError
+from mesh.identity.traffic import Counted, Sent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Link
 
@@ -37,6 +41,8 @@ class _Server(Struct, frozen=True):
 class _Connection(Struct, frozen=True):
     cid: int
     authorized_user: str = ""
+    in_msgs: int = 0
+    in_bytes: int = 0
 
 
 class _Page(Struct, frozen=True):
@@ -56,10 +62,21 @@ class Connections:
         """Ask on ``system``, a connection in the account SYS."""
         self._system = system
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeping: asyncio.Task[None] | None = None
+        self._again = asyncio.Event()
 
     def cut_soon(self, names: frozenset[str]) -> None:
         """Cut all connections that the identity service let in under these names, now and in the next seconds."""
         task = asyncio.create_task(self._cut(names))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def sweep_soon(self, may_stay: Callable[[str], bool]) -> None:
+        """Cut all connections whose names may not stay, now and in the next seconds; what runs already begins anew."""
+        if self._sweeping is not None and not self._sweeping.done():
+            self._again.set()
+            return
+        self._sweeping = task = asyncio.create_task(self._sweep(may_stay))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -83,20 +100,57 @@ class Connections:
         Raises:
             BusError: if the broker cannot be asked.
         """
-        found = [pair for pair in await self._list(names) if pair[1].authorized_user in names]
+        return await self._kick(await self._list(names), names.__contains__)
+
+    async def _sweep(self, may_stay: Callable[[str], bool]) -> None:
+        look = 0
+        while look < len(_LOOKS_S):
+            look = 1 if await self._is_asked_again(_LOOKS_S[look]) else look + 1
+            try:
+                await self._kick(await self._list(frozenset()), lambda name: not may_stay(name))
+            except BusError as error:
+                log.warning("connections cannot be looked at now, trying again: %s", error)
+
+    async def _is_asked_again(self, pause_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._again.wait(), pause_s)
+        is_asked, _ = self._again.is_set(), self._again.clear()
+        return is_asked
+
+    async def _kick(self, listed: list[_Listed], has_to_go: Callable[[str], bool]) -> int:
+        found = [
+            (page.server.id, each)
+            for page in listed
+            for each in page.data.connections
+            if has_to_go(each.authorized_user)
+        ]
         for server, connection in found:
             body = json.dumps({"cid": connection.cid}).encode()
             await self._system.request(f"$SYS.REQ.SERVER.{server}.KICK", body, timeout=_TIMEOUT)
             log.info("cut a connection of %s", connection.authorized_user)
         return len(found)
 
-    async def _list(self, names: frozenset[str]) -> list[tuple[str, _Connection]]:
+    async def counted(self) -> dict[str, list[Counted]]:
+        """Return what was sent through every connection that there is now, by the server that has it.
+
+        Raises:
+            BusError: if the broker cannot be asked.
+        """
+        found: dict[str, list[Counted]] = {}
+        for page in await self._list(frozenset()):
+            found.setdefault(page.server.id, []).extend(
+                Counted(each.cid, each.authorized_user, Sent(each.in_msgs, each.in_bytes))
+                for each in page.data.connections
+            )
+        return found
+
+    async def _list(self, names: frozenset[str]) -> list[_Listed]:
         """Ask every server for the connections of one user, or for all of them, a page at a time."""
         only = {"user": next(iter(names))} if len(names) == 1 else {}
-        found: list[tuple[str, _Connection]] = []
+        found: list[_Listed] = []
         for offset in itertools.count(0, _PAGE):
             pages = await self._ask({"auth": True, "acc": "EDGE", "limit": _PAGE, "offset": offset, **only})
-            found += [(page.server.id, each) for page in pages for each in page.data.connections]
+            found += pages
             if all(page.data.total <= offset + _PAGE for page in pages):
                 break
         return found

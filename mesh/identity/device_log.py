@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mesh.errors import DeviceError
 from mesh.history.checkpoint import Checkpoint
+from mesh.history.projection_desk import fold_digest
 from mesh.history.roster_log import DEVICE_SUBJECTS, node_of
 from mesh.history.stream_facts import stream_facts
 from mesh.history.tail import StreamTail
@@ -16,7 +17,7 @@ from streams.clock import now_ms
 from streams.codec import decode_device_event, encode
 from streams.devices import Devices, Standing
 from streams.errors import StreamsError
-from streams.events import DeviceAdmitted, DeviceRevoked, DeviceSuspended, DeviceVerified
+from streams.events import DeviceAdmitted, DeviceRevoked, DeviceSuspended, DeviceUnconfirmed, DeviceVerified
 from streams.tokens import token
 from streams.topology import DEVICES
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mesh.history.snapshots import SnapshotStore
     from streams.devices import Device
     from streams.events import DeviceChecked, DeviceEvent
+    from streams.messages import FoldDigest
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)
@@ -89,6 +91,10 @@ class DeviceLog:
             BusError: if the stream cannot be read.
         """
         await self._tail.reach((await stream_facts(self._core, DEVICES)).last_sequence)
+
+    def told(self) -> FoldDigest:
+        """Return what the log adds up to here, for whoever verifies it."""
+        return fold_digest(self._projection, self._tail.position)
 
     async def verified(self, node: Token, did: str, *, proved_by: str) -> Device:
         """Note that a device has proved its DID, and return what it is now.
@@ -156,6 +162,17 @@ class DeviceLog:
         self._known(node)
         await self._append(node, "revoked", DeviceRevoked(at_ms=now_ms(), node=node, by=by, reason=reason))
         return self._known(node)
+
+    async def unconfirmed(self, node: Token, did: str, *, read_at_ms: int, reason: str) -> None:
+        """Note that a device is let in by what the chain said at ``read_at_ms``; once for each reading.
+
+        Raises:
+            BusError: if it cannot be written.
+        """
+        known = self.devices.device(node)
+        if known is None or known.stale_read_at_ms != read_at_ms:
+            event = DeviceUnconfirmed(at_ms=now_ms(), node=node, did=did, read_at_ms=read_at_ms, reason=reason)
+            await self._append(node, "unconfirmed", event)
 
     async def checked(self, event: DeviceChecked) -> None:
         """Note how a device's answer compared with another one's.

@@ -45,6 +45,17 @@ class DeviceSettings(Struct, frozen=True, kw_only=True):
         int, Meta(ge=0, description="How many devices may wait to be admitted; more are only written to the log.")
     ] = 1000
 
+    device_data: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="Most that a device may send to the bus in a minute; one that sends more is suspended.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 1024 * 1024 * 1024
+    device_messages: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="The same in messages.", examples=["N"])
+    ] = 1_200_000
+
     def __post_init__(self) -> None:
         """Check what a type cannot say."""
         for audience in self.audiences:

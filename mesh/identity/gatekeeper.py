@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
-from mesh.errors import BusError, DeviceError, IdentityError, NotAdmitted
+from mesh.errors import BusError, DeviceError, IdentityError, NotAdmitted, SiteError
 from mesh.identity.device_login import is_device_token, read_login
 from mesh.identity.device_settings import LONGEST_SESSION, AdmissionRule
 from mesh.identity.did import parse_did
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NODE: Final = "node:"
+_CLIENT: Final = "Client"
+_BROKER: Final = "Leafnode"
+"""What the broker calls the kinds of connections."""
 
 
 class AdmissionPolicy(Struct, frozen=True, kw_only=True):
@@ -60,6 +63,19 @@ class People(Protocol):
         ...
 
 
+class Links(Protocol):
+    """Finds out which edge site a broker belongs to that wants to link."""
+
+    def admit(self, question: Question) -> Admission:
+        """Return the rights of its link.
+
+        Raises:
+            NotAdmitted: if there are none.
+            SiteError: if that cannot be found out.
+        """
+        ...
+
+
 class Gatekeeper:
     """Decides about one question after the other; it may be asked several at once."""
 
@@ -73,6 +89,7 @@ class Gatekeeper:
         is_own_device: Callable[[str], bool],
         credential_of: Callable[[str, Did], str] | None = None,
         people: People | None = None,
+        links: Links | None = None,
     ) -> None:
         """Decide by what is given.
 
@@ -84,6 +101,7 @@ class Gatekeeper:
             is_own_device: whether a DID's key lies in the operator's own data folder.
             credential_of: returns the issuer of a credential that holds for a DID, or raises NotAdmitted.
             people: who may connect besides devices.
+            links: which brokers may link.
         """
         self._devices = devices
         self._resolver = resolver
@@ -92,6 +110,7 @@ class Gatekeeper:
         self._is_own_device = is_own_device
         self._credential_of = credential_of
         self._people = people
+        self._links = links
 
     async def decide(self, question: Question) -> Admission:
         """Return what somebody may do.
@@ -99,16 +118,25 @@ class Gatekeeper:
         Raises:
             NotAdmitted: if nothing; the text says why, for the operator.
         """
-        text = question.options.auth_token
         try:
-            if is_device_token(text):
-                return await self._device(question)
-            if text and self._people is not None:
-                return await self._people.admit(text)
-        except (IdentityError, DeviceError, InvalidToken) as error:
+            return await self._decide(question)
+        except (IdentityError, DeviceError, SiteError, InvalidToken) as error:
             raise NotAdmitted(str(error)) from error
         except BusError as error:
             raise NotAdmitted(f"it cannot be decided now: {error}") from error
+
+    async def _decide(self, question: Question) -> Admission:
+        if question.client.kind == _BROKER:
+            if self._links is None:
+                raise NotAdmitted("no broker may link here")
+            return self._links.admit(question)
+        if question.client.kind != _CLIENT:
+            raise NotAdmitted(f"it connects as {question.client.kind[:20]!r}, which nobody may")
+        text = question.options.auth_token
+        if is_device_token(text):
+            return await self._device(question)
+        if text and self._people is not None:
+            return await self._people.admit(text)
         raise NotAdmitted("it shows neither a DID nor a key" if not text else "what it shows is nothing known here")
 
     def claims_to_be_admitted(self, question: Question) -> bool:
@@ -135,11 +163,13 @@ class Gatekeeper:
         if known is not None and known.is_shut_out:
             raise NotAdmitted(f"device {node} is {known.standing}: {known.reason}")
         proved = await self._resolver.authenticate(did, shown.proof, shown.message)
-        if proved.is_stale:
-            log.warning("device %s was let in by what the chain said %.0f s ago", node, proved.age_s)
         device = await self._admitted(node, did, shown, known, proved.key_id or proved.how)
         if device.standing is not Standing.ADMITTED:
             raise NotAdmitted(f"device {node} ({did}) is not admitted: `ig3 devices admit {node}` lets it in")
+        if proved.is_stale:
+            # Before it is let in: where that cannot be written, nobody gets in by an old reading.
+            log.warning("device %s is let in by what the chain said %.0f s ago", node, proved.age_s)
+            await self._devices.unconfirmed(node, did.text, read_at_ms=proved.read_at_ms, reason=proved.unconfirmed)
         return Admission(name=connection_name(node), rights=node_rights(node), lasts=self._lasts)
 
     @property

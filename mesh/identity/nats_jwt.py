@@ -10,7 +10,7 @@ import base64
 import hashlib
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +22,7 @@ from mesh.base64url import write_base64url
 from mesh.broker.nkey import KeyKind, public_key_of, read_public, secret_of
 from mesh.errors import InvalidCallout
 from streams.rights import BusRights
+from streams.topology import Account
 
 if TYPE_CHECKING:
     from mesh.broker.credentials import Signer
@@ -33,6 +34,10 @@ _NONCE_BYTES: Final = 24
 _HEADER: Final = {"typ": "JWT", "alg": "ed25519-nkey"}
 _VERSION: Final = 2
 _UNLIMITED: Final = -1
+
+
+ConnectionType = Literal["STANDARD", "LEAFNODE"]
+"""A client, or a broker of an edge site."""
 
 
 class ConnectOptions(Struct, frozen=True):
@@ -86,6 +91,9 @@ class Admission(Struct, frozen=True, kw_only=True):
     name: str
     rights: BusRights
     lasts: timedelta
+    account: Account = "EDGE"
+    connects_as: ConnectionType = "STANDARD"
+    """The broker refuses these rights to any other kind of connection."""
 
 
 class CalloutKeys:
@@ -158,11 +166,12 @@ def _user_claims(user_key: str, admission: Admission, now_s: int) -> dict[str, A
         "version": _VERSION,
         "pub": {"allow": rights.publish},
         "sub": {"allow": rights.subscribe},
-        # nats-server 2.15 does not apply limits that come this way: those of nats.conf hold for everybody.
+        # nats-server 2.15 does not apply limits that come this way: those of nats.conf hold for everybody, and what a
+        # device sends is counted (mesh.identity.traffic).
         "subs": _UNLIMITED,
         "payload": _UNLIMITED,
         "data": _UNLIMITED,
-        "allowed_connection_types": ["STANDARD"],
+        "allowed_connection_types": [admission.connects_as],
     }
     if rights.grants is not None:
         lasts_ns = int(rights.grants.lasts / timedelta(microseconds=1)) * 1000
@@ -170,7 +179,7 @@ def _user_claims(user_key: str, admission: Admission, now_s: int) -> dict[str, A
     return {
         "sub": user_key,
         # The account that the connection is put in.
-        "aud": "EDGE",
+        "aud": admission.account,
         "name": admission.name,
         "iat": now_s,
         "exp": now_s + int(admission.lasts.total_seconds()),

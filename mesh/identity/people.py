@@ -5,16 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from mesh.access.caller import Caller, SessionOf
 from mesh.errors import CredentialRefused, NotAdmitted, WrittenByNewer
 from mesh.identity.device_settings import LONGEST_SESSION
 from mesh.identity.did import parse_did
 from mesh.identity.nats_jwt import Admission
 from streams.clock import now_ms
 from streams.rights import user_rights, viewer_rights
+from streams.tokens import Token
 
 if TYPE_CHECKING:
-    from mesh.access.caller import Caller
     from mesh.access.credentials_check import CredentialsCheck
+    from streams.access import Access
     from streams.rights import BusRights
 
 _USER: Final = "user:"
@@ -23,9 +25,10 @@ _USER: Final = "user:"
 class BusPeople:
     """Lets people in, and remembers whom, for as long as they may stay."""
 
-    def __init__(self, check: CredentialsCheck) -> None:
-        """Ask ``check`` who somebody is."""
+    def __init__(self, check: CredentialsCheck, access: Access) -> None:
+        """Ask ``check`` who somebody is, and ``access`` who belongs where."""
         self._check = check
+        self._access = access
         self._let_in: dict[str, tuple[Caller, int]] = {}
 
     async def admit(self, text: str) -> Admission:
@@ -55,6 +58,31 @@ class BusPeople:
             del self._let_in[name]
         return gone
 
+    def may_stay(self, name: str) -> bool:
+        """Whether a connection of this name may go on, whichever identity service has let it in."""
+        caller = self._of_name(name)
+        return caller is not None and self._check.may_go_on(caller, None)
+
+    def _of_name(self, name: str) -> Caller | None:
+        match name.removeprefix(_USER).split(":"):
+            case [account, key_id]:
+                return Caller(account=Token(account), how="key", rights=frozenset(), key_id=key_id)
+            case [account, fingerprint, role, session_id, kid]:
+                did = self._did(account, fingerprint, role)
+                session = SessionOf(session_id=session_id, signed_in_at_s=0, kid=kid)
+                if did is None:
+                    return None
+                return Caller(account=Token(account), how="session", rights=frozenset(), did=did, session=session)
+            case _:
+                return None
+
+    def _did(self, name: str, fingerprint: str, role: str) -> str | None:
+        """Whoever has still that role in an account."""
+        account = self._access.account(name)
+        members = () if account is None else account.members
+        own = (member.did for member in members if member.role == role)
+        return next((did for did in own if parse_did(did).fingerprint == fingerprint), None)
+
     def _forget_those_who_are_gone(self) -> None:
         now = now_ms()
         self._let_in = {name: entry for name, entry in self._let_in.items() if entry[1] > now}
@@ -78,6 +106,15 @@ def _lasts(caller: Caller) -> timedelta:
     return min(LONGEST_SESSION, timedelta(milliseconds=caller.expires_at_ms - now_ms()))
 
 
+def is_person(name: str) -> bool:
+    """Whether a connection's name is that of a person."""
+    return name.startswith(_USER)
+
+
 def _name(caller: Caller) -> str:
-    who = caller.key_id or ("" if caller.did is None else parse_did(caller.did).fingerprint)
-    return f"{_USER}{caller.account}:{who}"
+    """What the broker lists the connection as: all that says whether it may stay, and no secret."""
+    session = caller.session
+    if caller.did is None or session is None:
+        return f"{_USER}{caller.account}:{caller.key_id}"
+    fingerprint = parse_did(caller.did).fingerprint
+    return f"{_USER}{caller.account}:{fingerprint}:{caller.role}:{session.session_id}:{session.kid}"

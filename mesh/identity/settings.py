@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from mesh.errors import InvalidDid
 from mesh.identity.peaq.options import DEFAULT_ATTRIBUTE, MAX_NAME_BYTES, CacheOptions, ChainOptions
+from streams.topology import CHAIN_KEPT
 
 if TYPE_CHECKING:
     from mesh.identity.peaq.resolver import ResolverOptions
@@ -37,6 +38,8 @@ class IdentitySettings(Struct, frozen=True, kw_only=True):
         Meta(
             description="Nodes of the chain, tried in this order: two or more, so that one may fail.",
             examples=["wss://HOST,..."],
+            # Providers put keys into paths.
+            extra={"secret": True},
         ),
     ] = ()
     peaq_genesis: Annotated[
@@ -71,7 +74,9 @@ class IdentitySettings(Struct, frozen=True, kw_only=True):
     ] = timedelta(seconds=30)
     did_stale: Annotated[
         timedelta,
-        Meta(description="How old it may be for DIDs that were proven before, while no endpoint can be used."),
+        Meta(
+            description="How old it may be for DIDs that were proven once, while no endpoint can be used; at most 24h."
+        ),
     ] = timedelta(hours=1)
 
     def __post_init__(self) -> None:
@@ -86,6 +91,8 @@ class IdentitySettings(Struct, frozen=True, kw_only=True):
             or not timedelta() <= self.did_cache_missing <= _MOST_MISSING
         ):
             raise ValueError("did_cache is 5m at most, did_cache_missing 30s: a removed DID must not work much longer")
+        if not timedelta() <= self.did_stale <= CHAIN_KEPT:
+            raise ValueError("did_stale is 24h at most: a DID that was removed in an outage must not work for ever")
         if self.peaq_issuers:
             self._check_issuers()
 

@@ -8,7 +8,7 @@ from mesh.access.reading import read_access
 from mesh.inspection.findings import Report
 from mesh.inspection.services import projections_of_services
 from mesh.inspection.verify_dead import verify_dead
-from mesh.inspection.verify_roster import verify_roster
+from mesh.inspection.verify_folds import verify_folds
 from mesh.inspection.verify_tasks import verify_tasks
 from streams.subjects import CHECKS
 
@@ -34,7 +34,7 @@ async def verify(bus: Bus, streams: Iterable[StreamSpec], snapshots: SnapshotSto
         UndecodableEvent: if a service of another version answers what this one cannot read.
     """
     answers = await projections_of_services(bus.core)
-    comparisons, differences = await verify_roster(bus.core, answers, snapshots)
+    comparisons, differences = await verify_folds(bus.core, answers, snapshots)
     results = [spec.name for spec in streams if spec.subjects[0].startswith("results.")]
     tasks = await verify_tasks(bus, results, answers, await _erased(bus))
     dead = await verify_dead(bus, tasks.dead)

@@ -14,6 +14,9 @@ from mesh.redaction import hide_secrets
 if TYPE_CHECKING:
     from mesh.config.settings import MeshSettings
 
+OURS: Final = ("streams", "mesh", "nodes", "gateway")
+"""The packages whose words ``log_level`` is about."""
+
 _TEXT: Final = "%(asctime)s %(levelname)-7s {process}: %(message)s"
 
 
@@ -21,12 +24,13 @@ def configure_logging(process: str, settings: MeshSettings) -> None:
     """Send this process's log to stderr as ``settings`` say; ``process`` is its name in each line."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(make_formatter(process, settings.log_format))
+    level = getattr(logging, settings.log_level.upper())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(settings.log_level.upper())
-    # These say at "info" and "debug" what our own modules say better.
-    for chatty in ("asyncio", "nats", "aiohttp.access", "urllib3", "opentelemetry"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Libraries say at "info" and "debug" what our own modules say better, or what we gave them: URLs with keys in them.
+    root.setLevel(max(level, logging.WARNING))
+    for package in OURS:
+        logging.getLogger(package).setLevel(level)
 
 
 def make_formatter(process: str, log_format: Literal["text", "json"]) -> logging.Formatter:

@@ -33,11 +33,15 @@ class Progress(Struct, frozen=True, kw_only=True, tag="progress"):
 
 
 class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
-    """The process serves. ``detail`` is for people; ``url`` is where it listens; ``models`` is what it answers with."""
+    """The process serves. ``detail`` is for people; ``url`` is where it listens; ``models`` is what it answers with.
+
+    ``needs_key`` says whether whoever asks there must show one.
+    """
 
     detail: str
     url: str = ""
     models: tuple[str, ...] = ()
+    needs_key: bool = False
 
 
 Announcement = Progress | Ready
@@ -50,10 +54,10 @@ def announce_progress(step: str, fraction: float | None = None) -> None:
     _write(Progress(step=step, fraction=fraction))
 
 
-def announce_ready(detail: str, *, url: str = "", models: tuple[str, ...] = ()) -> None:
+def announce_ready(detail: str, *, url: str = "", models: tuple[str, ...] = (), needs_key: bool = False) -> None:
     """Say that this process serves now, to its log as well."""
     log.info("ready: %s", detail)
-    _write(Ready(detail=detail, url=url, models=models))
+    _write(Ready(detail=detail, url=url, models=models, needs_key=needs_key))
 
 
 def read_announcement(line: bytes) -> Announcement | None:

@@ -20,17 +20,25 @@ _NO_MODEL = "MODEL"
 
 
 def hints(announced: Mapping[str, Ready], mesh: MeshSettings) -> list[tuple[str, str]]:
-    """Return what to try, each with a title: a page, a line for curl, a command."""
-    url = announced["gateway"].url
+    """Return what to try, each with a title: a page, a line for curl, a command; how to get a key, if one needs it."""
+    gateway = announced["gateway"]
+    url, here = gateway.url, _settings_for_others(announced, mesh)
     models = sorted({model for ready in announced.values() for model in ready.models})
     body = {
         "model": models[0] if models else _NO_MODEL,
         "stream": True,
         "messages": [{"role": "user", "content": "Why is the sky blue?"}],
     }
-    curl = f"curl -N {url}/v1/chat/completions -H 'content-type: application/json' \\\n    -d '{json.dumps(body)}'"
-    chat = f"{_settings_for_others(announced, mesh)}{_program()} chat"
-    return [("page", f"{url}/"), ("curl", curl), ("chat", chat)]
+    shown = ' -H "authorization: Bearer $KEY"' if gateway.needs_key else ""
+    kind = "-H 'content-type: application/json'"
+    curl = f"curl -N {url}/v1/chat/completions{shown} {kind} \\\n    -d '{json.dumps(body)}'"
+    key = [("key", f"KEY=$({here}{_program()} keys issue --name first) && echo $KEY")]
+    return [
+        ("page", f"{url}/"),
+        *(key if gateway.needs_key else ()),
+        ("curl", curl),
+        ("chat", f"{here}{_program()} chat"),
+    ]
 
 
 def _program() -> str:

@@ -6,22 +6,20 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from mesh.broker.leaf import Hub, LeafUser, Uplink
+from mesh.broker.leaf import Hub, Uplink
 from mesh.errors import SettingsError, SiteError
 from mesh.sites.records import joined, site_records
-from mesh.sites.spare_keys import known_keys, refill
-from streams.sites import domain_of, hub_streams, link_rights
+from streams.sites import domain_of, hub_streams
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mesh.broker.files import BrokerOptions
     from mesh.config.settings import MeshSettings
     from mesh.sites.records import Join, SiteRecord
     from mesh.sites.settings import SiteSettings
     from streams.topology import Account, StreamSpec
 
-_LINKS: Final[tuple[Account, ...]] = ("EDGE", "CORE")
+LINKED_ACCOUNTS: Final[tuple[Account, ...]] = ("EDGE", "CORE")
+"""A site has a link in each."""
 
 
 def streams_here(mesh: MeshSettings) -> tuple[StreamSpec, ...]:
@@ -66,26 +64,9 @@ def broker_options(mesh: MeshSettings, site: SiteSettings) -> BrokerOptions:
         raise SettingsError(f"{mesh.data_dir} is the site {join.site}: a site cannot be a hub as well")
     if join is not None:
         return _as_site(mesh, site, join)
-    return replace(mesh.broker, hub=hub_of(mesh.data_dir, site))
-
-
-def hub_of(data_dir: Path, site: SiteSettings) -> Hub | None:
-    """Return the door for sites, with a user for each link of each of them; None if none is asked for."""
     if site.listen is None:
-        return None
-    users = tuple(user for record in site_records(data_dir) for user in _users(record))
-    known = known_keys(data_dir, (user.public_key for user in users))
-    return Hub(listen=site.listen, users=users, known_keys=known, tls=site.tls)
-
-
-def prepare_for_sites(data_dir: Path) -> None:
-    """Make keys for sites to come. Call it before the broker of a hub starts.
-
-    Raises:
-        SiteError: if a record or the keys are damaged.
-        CredentialsError: if others can read the keys, or they cannot be written.
-    """
-    refill(data_dir, (key for record in site_records(data_dir) for key in (record.edge_key, record.core_key)))
+        return mesh.broker
+    return replace(mesh.broker, hub=Hub(listen=site.listen, tls=site.tls))
 
 
 def _as_site(mesh: MeshSettings, site: SiteSettings, join: Join) -> BrokerOptions:
@@ -99,16 +80,4 @@ def _as_site(mesh: MeshSettings, site: SiteSettings, join: Join) -> BrokerOption
             seeds={"EDGE": join.edge_seed, "CORE": join.core_seed},
             tls=site.tls,
         ),
-    )
-
-
-def _users(record: SiteRecord) -> tuple[LeafUser, ...]:
-    keys: dict[Account, str] = {"EDGE": record.edge_key, "CORE": record.core_key}
-    return tuple(
-        LeafUser(
-            account=account,
-            public_key=keys[account],
-            rights=link_rights(record.site, account, results_streams=record.results_streams),
-        )
-        for account in _LINKS
     )

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from mesh.broker.nkey import public_key_of
+from mesh.broker.nkey import new_seed, public_key_of
 from mesh.errors import CredentialsError, SiteError
 from mesh.secret_file import read_secret
-from mesh.sites.spare_keys import take_pair
 from streams.errors import InvalidToken
 from streams.sites import site_name
 from streams.tokens import Token
@@ -62,15 +61,14 @@ def add_site(data_dir: Path, name: str, *, results_streams: int, join_file: Path
     """Make the credentials of a new site: the seeds go to ``join_file``, the public keys stay here.
 
     Raises:
-        SiteError: if there is such a site, the name is none, or the hub has no key left for it.
+        SiteError: if there is such a site, or the name is none.
         CredentialsError: if the file is there already or cannot be written.
     """
     site = _checked(name)
     record_path = data_dir / _FOLDER / f"{site}.json"
     if record_path.exists():
         raise SiteError(f"there is a site {site}: `ig3 sites remove {site}` first, if it is to get new credentials")
-    seeds = take_pair(data_dir)
-    join = Join(site=site, results_streams=results_streams, edge_seed=seeds.edge, core_seed=seeds.core)
+    join = Join(site=site, results_streams=results_streams, edge_seed=new_seed(), core_seed=new_seed())
     record = SiteRecord(
         site=site,
         results_streams=results_streams,

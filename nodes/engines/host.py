@@ -28,6 +28,12 @@ def resident_bytes() -> int:
     return pages * resource.getpagesize()
 
 
+def mapped_bytes() -> int:
+    """Return what this process holds of files it has mapped: the kernel counts that among what may be dropped."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[2])
+    return pages * resource.getpagesize()
+
+
 def available_bytes(root: Path = _ROOT) -> int | None:
     """Return the memory that can be used without swapping, page cache that may be dropped included; None if not told.
 

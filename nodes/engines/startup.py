@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from nodes.engine import Loading
-from nodes.engines.host import available_bytes, resident_bytes
+from nodes.engines.host import available_bytes, mapped_bytes, resident_bytes
 from nodes.engines.memory_need import refuse_what_does_not_fit
 from nodes.engines.probe import measure
 from nodes.model_file import find_model
@@ -43,7 +43,7 @@ async def start_with_model(
     model = await asyncio.to_thread(find_model, spec.model, spec.model_id)
     context_tokens = min(spec.context_tokens, model.header.context_tokens or spec.context_tokens)
     if not on_gpu:
-        refuse_what_does_not_fit(model, context_tokens=context_tokens, slots=slots, available_bytes=available_bytes())
+        refuse_what_does_not_fit(model, context_tokens=context_tokens, slots=slots, available_bytes=left_bytes())
     loop = asyncio.get_running_loop()
 
     def report(read: float) -> None:
@@ -72,6 +72,12 @@ async def start_with_model(
         tokens_per_s=speed.tokens_per_s,
         prompt_tokens_per_s=speed.prompt_tokens_per_s,
     )
+
+
+def left_bytes() -> int | None:
+    """Return the memory that is left beside the models that this process holds already, mapped ones included."""
+    available = available_bytes()
+    return None if available is None else max(0, available - mapped_bytes())
 
 
 def _read_ahead(path: Path, report: Callable[[float], None]) -> None:

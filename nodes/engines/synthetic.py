@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import zlib
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from nodes.engine import EngineLoad, Generate, Loading, Piece
@@ -40,8 +41,6 @@ _WORDS: Final = (
     "mörk", "niño", "ocean", "pearl", "quartz", "río", "stone", "tide", "umbra", "valley", "willow", "øst",
     "yarrow", "zephyr", "海", "🌊", "nest",
 )  # fmt: skip
-_TURNS: Final = len(_WORDS) - 1
-"""In how many ways an answer can begin elsewhere than it should."""
 
 
 class SyntheticEngine:
@@ -52,7 +51,8 @@ class SyntheticEngine:
         self._on_loading = on_loading
         self._delay_s = spec.token_delay_ms / 1000
         self._continues = spec.synthetic == "continues"
-        self._turn = secrets.randbelow(_TURNS)
+        # Two engines, or one started again, are unlikely to number alike; within one no number comes twice.
+        self._numbers = count(secrets.randbits(32))
         self._running = 0
         self._started = False
 
@@ -76,7 +76,7 @@ class SyntheticEngine:
         prompt only, so that any length of answer can be asked for.
         """
         self._check_started()
-        answer = _Answer(request, self._spec.context_tokens, shift=self._shift())
+        answer = _Answer(request, self._spec.context_tokens, mark=self._mark())
         poison = self._spec.poison
         is_poisoned = poison is not None and any(poison in message.content for message in request.messages)
         clock = asyncio.get_running_loop().time
@@ -108,12 +108,9 @@ class SyntheticEngine:
         """End every answer at its next word."""
         self._started = False
 
-    def _shift(self) -> int:
-        """Where in the cycle of words the next answer begins, against where it should and where the last one did."""
-        if self._spec.synthetic != "varies":
-            return 0
-        self._turn = (self._turn + 1 + secrets.randbelow(_TURNS - 1)) % _TURNS
-        return self._turn + 1
+    def _mark(self) -> str:
+        """What the next answer begins with: nothing, or where answers are to vary a number of its own."""
+        return f"{next(self._numbers)}-" if self._spec.synthetic == "varies" else ""
 
     def _check_started(self) -> None:
         if not self._started:
@@ -123,7 +120,7 @@ class SyntheticEngine:
 class _Answer:
     """One answer on its way."""
 
-    def __init__(self, request: Generate, context_tokens: int, *, shift: int) -> None:
+    def __init__(self, request: Generate, context_tokens: int, *, mark: str) -> None:
         conversation = conversation_of(request)
         # What was published is prompt too, but does not count against the context: any length can be asked for.
         prompt_tokens = max(1, sum(len(turn.content.split()) for turn in conversation.turns))
@@ -131,7 +128,7 @@ class _Answer:
             raise context_exceeded(prompt_tokens, context_tokens)
         self._ends: FinishReason = "length" if request.sampling.max_tokens else "stop"
         self._wanted = request.sampling.max_tokens or max(1, DEFAULT_TOKENS - conversation.begun.count(" "))
-        self._words = _words(conversation, shift)
+        self._words = _words(conversation, mark)
         prompt_tokens += len(conversation.begun.split())
         self._writer = AnswerWriter(request.sampling.stop, conversation.mended, prompt_tokens=prompt_tokens)
 
@@ -149,11 +146,11 @@ class _Answer:
         return self._writer.add(next(self._words), ends=self._ends if last else None)
 
 
-def _words(conversation: Conversation, shift: int) -> Iterator[str]:
+def _words(conversation: Conversation, mark: str) -> Iterator[str]:
     """Yield words for ever, from where the begun answer ends."""
-    at = zlib.crc32(repr(conversation.turns).encode()) + conversation.begun.count(" ") + shift
+    at = zlib.crc32(repr(conversation.turns).encode()) + conversation.begun.count(" ")
     cut = conversation.begun.rpartition(" ")[2]
-    first = f"{_WORDS[at % len(_WORDS)]} "
+    first = f"{mark}{_WORDS[at % len(_WORDS)]} "
     yield first.removeprefix(cut)
     while True:
         at += 1

@@ -15,8 +15,13 @@ pytestmark = pytest.mark.timeout(240)
 POLL_S = 0.1
 
 
-async def listed(sdk: openai.AsyncOpenAI) -> set[str]:
-    return {model.id async for model in sdk.models.list()}
+async def until_listed(sdk: openai.AsyncOpenAI, models: set[str]) -> None:
+    """A gateway hears of an announcement a moment after the node hears that it was accepted."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            if {model.id async for model in sdk.models.list()} == models:
+                break
+            await asyncio.sleep(POLL_S)
 
 
 async def test_a_model_file_is_one_option_away(smollm: RunningMesh, sdk: openai.AsyncOpenAI, tmp_path: Path) -> None:
@@ -25,7 +30,7 @@ async def test_a_model_file_is_one_option_away(smollm: RunningMesh, sdk: openai.
     command = [str(IG3), "node", "--model", str(file), "--slots", "1", "--context", "256", "--instance", "2"]
     with Running("node-own", command, smollm.place) as node:
         assert node.ready().models == ("my-own-model",)
-        assert await listed(sdk) == {SMALL_MODEL, "my-own-model"}
+        await until_listed(sdk, {SMALL_MODEL, "my-own-model"})
         answer = await sdk.chat.completions.create(
             model="my-own-model", messages=[{"role": "user", "content": "Hello"}], max_tokens=5
         )
@@ -35,10 +40,6 @@ async def test_a_model_file_is_one_option_away(smollm: RunningMesh, sdk: openai.
                 model="my-own-model", messages=[{"role": "user", "content": "word " * 400}], max_tokens=5
             )
         assert await asyncio.to_thread(node.stop) == 0
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            if await listed(sdk) == {SMALL_MODEL}:
-                break
-            await asyncio.sleep(POLL_S)
+    await until_listed(sdk, {SMALL_MODEL})
     with pytest.raises(openai.NotFoundError, match="is served by no node now"):
         await sdk.models.retrieve("my-own-model")

@@ -137,6 +137,9 @@ def test_commands_are_told_of_all_servers_and_find_every_stream_in_three_copies(
     # After a death of a server some stream may still be looking for its leader.
     wait_until(lambda: mesh.place.ig3("streams", "check").returncode == 0)
     assert mesh.place.ok("chat", "hello").strip()
+    erased = mesh.place.ig3("account", "erase", "local", "--reason", "a test", "--yes", "--cancel")
+    assert erased.returncode == 0, erased.stderr
+    assert "consensus logs" in erased.stderr
 
 
 @pytest.mark.parametrize(

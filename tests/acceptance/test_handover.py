@@ -88,6 +88,15 @@ class Answer:
         async with self.session.get(f"{self.url}/v1/tasks/{self.task}") as response:
             return await response.json()
 
+    async def ended(self) -> Json:
+        """The summary once the end is on record: a reader has the last word a moment before."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                summary = await self.summary()
+                if summary["outcome"] is not None:
+                    return summary
+                await asyncio.sleep(0.05)
+
 
 def model_of(engine: str) -> str:
     """One model id for each engine, so that an answer stays with the engine under test."""
@@ -151,7 +160,7 @@ async def test_the_answer_of_a_node_that_stops_equals_the_uninterrupted_one(
     stop_now(node)
     await reading
     await assert_left(node)
-    summary = await handed.summary()
+    summary = await handed.ended()
     (other,) = set(names) - {node.name}
     assert handed.text == whole.text
     assert (handed.finish_reason, handed.usage) == (whole.finish_reason, whole.usage)
@@ -172,7 +181,7 @@ async def test_another_engine_goes_on_from_the_text_of_a_node_that_hangs(
     start_node(parts, goes_on, engines[1], model)
     await asyncio.to_thread(parts.ready, goes_on)
     await reading
-    summary = await answer.summary()
+    summary = await answer.ended()
     before, after = summary["shares"]
     assert (summary["outcome"], summary["attempt"]) == ("completed", 2)
     assert [before["node"], after["node"]] == [begins, goes_on]

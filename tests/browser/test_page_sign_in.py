@@ -1,5 +1,6 @@
 """Signing in on the page with a wallet of the browser or an API key, and what becomes of the page when that ends."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from tests import chromium
 from tests.chromium import Visit
 from tests.http_gateway import HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh
+from tests.processes import until
 from tests.scripted_wallet import ScriptedWallet
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -27,6 +29,16 @@ ACME = Token("acme")
 OWNER = SigningKey("secp256k1", bytes(range(1, 33)))
 WORDS = 400
 """What a task answers that runs while a session ends."""
+TOKEN = "JSON.parse(sessionStorage.getItem('ig3.session')).token"
+SCROLLS_SIDEWAYS = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
+    [...document.querySelectorAll("*")].filter((one) => one.getBoundingClientRect().right > innerWidth)
+        .map((one) => `${one.tagName}.${one.className}`)"""
+"""What reaches over the right edge of the page, if that scrolls because of it."""
+STYLE = """(css) => {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(css);
+    document.adoptedStyleSheets = [sheet];
+}"""
 STRANGER = SigningKey("secp256k1", bytes(range(7, 39)))
 
 
@@ -73,6 +85,16 @@ def wallet() -> ScriptedWallet:
 
 def panel(visit: Visit) -> Locator:
     return visit.page.get_by_test_id("sign-in")
+
+
+def authenticated(visit: Visit) -> int:
+    """How often the gateway has said on a websocket who is there."""
+    return sum('"type":"authenticated"' in str(frame) for frame in visit.received)
+
+
+async def token_of(visit: Visit) -> str:
+    """The token of the session that the page keeps."""
+    return await visit.page.evaluate(TOKEN)
 
 
 async def sign_in_by_wallet(visit: Visit) -> None:
@@ -191,19 +213,66 @@ async def test_a_session_goes_on_where_the_wallet_signs_again_in_time(
 ) -> None:
     async with guarded.visit(wallet) as visit:
         with monkeypatch.context() as short:
-            short.setattr(session_tokens, "SESSION_S", 100)
+            short.setattr(guarded.gateway.sign_in.sessions, "_longest_s", 100)
             await sign_in_by_wallet(visit)
-        await expect(visit.page.locator(".connection")).to_have_text("Live")
-        notice = visit.page.get_by_text("Your session ends in 1 min")
-        await expect(notice).to_be_visible()
-        await visit.page.set_viewport_size({"width": 360, "height": 800})
-        assert await visit.page.evaluate("() => document.documentElement.scrollWidth > innerWidth") is False
+            await expect(visit.page.locator(".connection")).to_have_text("Live")
+            notice = visit.page.get_by_text("Your session ends in 1 min")
+            await expect(notice).to_be_visible()
+            # It has tried to go on without the wallet, and the gateway lets it go on no longer.
+            await until(lambda: authenticated(visit) == 2)
+            await expect(notice).to_be_visible()
+        # Whatever fonts a machine has.
+        for font in ("inherit", "20px monospace", "15px serif; letter-spacing: 3px"):
+            await visit.page.evaluate(STYLE, f".top.top * {{ font: {font} }}")
+            for width in (320, 360, 640, 1000):
+                await visit.page.set_viewport_size({"width": width, "height": 800})
+                assert await visit.page.evaluate(SCROLLS_SIDEWAYS) == []
         sockets = visit.sockets
         await visit.page.get_by_role("button", name="Stay signed in").click()
         await expect(notice).to_have_count(0)
         await is_answered(visit, "Does it go on?")
-        assert sum('"type":"authenticated"' in str(frame) for frame in visit.received) == 2
+        assert len(wallet.signed) == 2
         assert visit.sockets == sockets
+
+
+async def test_a_session_goes_on_by_itself(
+    guarded: Guarded, wallet: ScriptedWallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with guarded.visit(wallet) as visit:
+        with monkeypatch.context() as short:
+            short.setattr(session_tokens, "SESSION_S", 100)
+            await sign_in_by_wallet(visit)
+        await until(lambda: authenticated(visit) == 2)
+        await expect(visit.page.get_by_text("Your session ends")).to_have_count(0)
+        await is_answered(visit, "Does it go on?")
+        assert len(wallet.signed) == 1
+        # One that nobody had signed in on, and the one that goes on.
+        assert visit.sockets == 2
+        assert visit.errors == []
+
+
+async def test_of_several_accounts_one_is_chosen_and_come_back_to(
+    guarded: Guarded, wallet: ScriptedWallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Token("zeta")
+    await guarded.writer.open(other, owner=wallet.did)
+    await guarded.gateway.access.look()
+    async with guarded.visit(wallet) as visit:
+        await panel(visit).get_by_role("button", name="Sign in with your wallet").click()
+        choice = panel(visit).get_by_role("group", name="You belong to several accounts. For which one?")
+        await expect(choice.get_by_role("button")).to_have_text([re.compile("acme owner"), re.compile("zeta owner")])
+        await choice.get_by_role("button", name="zeta").click()
+        await expect(visit.page.locator(".top")).to_contain_text("account zeta")
+        assert len(wallet.signed) == 2
+        # Who comes back is not asked again, and is not somebody else.
+        await visit.page.get_by_label("Your question").fill("a draft")
+        with monkeypatch.context() as later:
+            later.setattr(credentials_check, "now_ms", lambda: now_ms() + SESSION_S * 1000)
+            await expect(panel(visit)).to_contain_text("Your session is over.")
+        await sign_in_by_wallet(visit)
+        await expect(visit.page.locator(".top")).to_contain_text("account zeta")
+        assert await visit.page.get_by_label("Your question").input_value() == "a draft"
+    await guarded.gateway.access.reach(await guarded.writer.close(other, reason="the test is over"))
 
 
 async def test_who_signs_out_leaves_nothing_behind(guarded: Guarded, wallet: ScriptedWallet) -> None:
@@ -211,9 +280,14 @@ async def test_who_signs_out_leaves_nothing_behind(guarded: Guarded, wallet: Scr
         await sign_in_by_wallet(visit)
         await is_answered(visit, "Is it forgotten?")
         await visit.page.get_by_role("button", name="how it went").click()
-        await visit.page.keyboard.press("Escape")
-        await visit.page.get_by_role("button", name="Sign out").press("Enter")
+        await expect(visit.page.get_by_test_id("history")).to_be_visible()
+        token = await token_of(visit)
+        # By the mouse: a history that is open lies beside the header.
+        async with visit.page.expect_response("**/v1/auth/sign-out") as told:
+            await visit.page.get_by_role("button", name="Sign out").click()
+        assert (await told.value).status == 204
         await expect(panel(visit)).to_contain_text("You are signed out.")
+        assert (await guarded.gateway.get("/v1/models", Authorization=f"Bearer {token}")).status == 401
         assert await visit.page.evaluate("sessionStorage.length") == 0
         await try_key(visit, await guarded.key())
         await expect(visit.page.get_by_test_id("turns")).to_be_visible()

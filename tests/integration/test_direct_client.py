@@ -139,6 +139,28 @@ async def test_a_closed_link_fails_what_waits_and_what_comes_after(nats_server: 
         await link.request("silent", b"")
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_connection_that_was_lost_in_this_moment_can_be_closed(nats_server: NatsServer, turns: int):
+    link = await Link.connect(options(nats_server))
+    nats_server.kill()
+    async with asyncio.timeout(LIMIT_S):
+        for _ in iter(lambda: link.client.is_connected, False):
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await link.close()
+
+
+async def test_who_closes_a_connection_can_be_cancelled(nats_server: NatsServer):
+    link = await Link.connect(options(nats_server))
+    closing = asyncio.create_task(link.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await link.close()
+
+
 async def test_no_server_is_a_clear_error():
     with pytest.raises(BusUnavailable, match=r"cannot reach the bus at nats://127\.0\.0\.1:1"):
         await Link.connect(LinkOptions(servers=("nats://127.0.0.1:1",), name="t", inbox_prefix="_INBOX.svc.t"))

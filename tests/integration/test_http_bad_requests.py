@@ -1,6 +1,7 @@
 """Every malformed request gets the right 4xx in OpenAI's shape, and none of them becomes a task."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import pytest_asyncio
 from streams.task_id import new_task_id
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, serve_http
 from tests.mesh_in_process import InProcessMesh
+from tests.processes import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -324,3 +326,31 @@ async def test_the_gateway_still_serves_after_all_of_this(gateway: HttpGateway) 
 async def test_there_are_enough_cases() -> None:
     assert len(BODIES) + len(REQUESTS) >= 40
     assert len({bad.name for bad in (*BODIES, *REQUESTS)}) == len(BODIES) + len(REQUESTS)
+
+
+async def test_an_address_that_has_too_many_connections_is_cut_off_before_it_is_heard(
+    gateway: HttpGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve_http(gateway.bus, http_connections_per_address=2) as narrow:
+        # Of this machine connections are not counted, and tests have no other.
+        monkeypatch.setattr(narrow.server._arrivals, "_counts", lambda _: True)
+        where = urlsplit(narrow.url)
+        held = [await asyncio.open_connection(where.hostname, where.port) for _ in range(2)]
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(where.hostname, where.port)
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), LIMIT_S) == b""
+            writer.close()
+        # Those that are there are served, and one that goes leaves its place to another.
+        held[0][1].close()
+        for reader, writer in (held[1], await one_that_is_served(narrow)):
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert (await asyncio.wait_for(reader.readline(), LIMIT_S)).startswith(b"HTTP/1.1 200")
+            writer.close()
+
+
+async def one_that_is_served(gateway: HttpGateway) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect as soon as the end of another connection has been noticed."""
+    where = urlsplit(gateway.url)
+    await until(lambda: sum(gateway.server._arrivals._open.values()) == 1)
+    return await asyncio.open_connection(where.hostname, where.port)

@@ -350,6 +350,26 @@ async def test_a_websocket_is_a_door_as_well(mesh: ScriptedMesh) -> None:
             await gateway.session.ws_connect(url, headers=good)
 
 
+async def test_reading_is_counted_by_itself_on_http_and_on_the_websocket(mesh: ScriptedMesh) -> None:
+    async with with_keys(mesh, auth="required", reads_per_minute=3, requests_per_minute=1) as gateway:
+        gateway.door.reads._clock = lambda: NOW_MS
+        good, url = await a_key(mesh, gateway), f"{gateway.url}/ws"
+        assert [await status(ask_with(gateway, good)) for _ in range(2)] == [200, 429]
+        assert await status(gateway.get("/v1/models", **good)) == 200
+        async with gateway.session.ws_connect(url, protocols=("ig3.v1.json",), headers=good) as ws:
+            socket = Socket(ws)
+            await socket.send(type="subscribe", topic="nodes")
+            await socket.until_type("subscribed")
+            await socket.send(type="subscribe", topic="nodes")
+            assert (await socket.until_type("error"))["code"] == "rate_limit_exceeded"
+            for path in ("/v1/models", f"/v1/tasks/{new_task_id()}", "/v1/auth/me", "/v1/nothing"):
+                refused = await gateway.get(path, **good)
+                assert await verdict(refused) == (429, "rate_limit_exceeded", "requests")
+                assert refused.headers["Retry-After"] == "20"
+            with pytest.raises(WSServerHandshakeError, match="429"):
+                await gateway.session.ws_connect(url, headers=good)
+
+
 async def test_clients_behind_a_trusted_proxy_are_told_apart(mesh: ScriptedMesh) -> None:
     async with with_keys(mesh, auth="required", trusted_proxies=("127.0.0.0/8",)) as gateway:
         good, guesser = await a_key(mesh, gateway), {"X-Forwarded-For": "198.51.100.1"}

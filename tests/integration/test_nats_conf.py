@@ -93,10 +93,10 @@ async def test_a_user_may_say_and_hear_what_is_its_accounts(user: Client) -> Non
 @pytest.mark.parametrize(
     "subject",
     [
-        subjects.submitted("interactive", key(STRANGER)),
+        pytest.param(subjects.submitted("interactive", key(STRANGER)), id="a task of a stranger"),
         subjects.user_api(STRANGER, "cancel"),
-        subjects.result(key(), subjects.MESH),
-        subjects.live_of(key()).replace("*", "mesh"),
+        pytest.param(subjects.result(key(), subjects.MESH), id="a marker"),
+        pytest.param(subjects.live_of(key()).replace("*", "mesh"), id="a live event"),
         subjects.node_inbox(NODE, "stop"),
         subjects.status(NODE),
         "$JS.API.INFO",

@@ -7,33 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from gateway.projections import ProjectionDesk
-from gateway.roster_feed import RosterFeed
+from gateway.projections import projection_desk
 from mesh.bus.answer import Step
-from mesh.history.checkpoint import Checkpoint
-from mesh.history.replay import replay
-from mesh.history.roster_log import RosterDevices, RosterModels
 from mesh.history.snapshots import SnapshotStore
 from mesh.inspection.findings import Comparison, Report
 from streams import subjects
 from streams.chat import Usage
 from streams.codec import decode_end_event, encode
 from streams.events import (
-    DeviceRegistered,
-    ModelAnnounced,
     TaskAssigned,
     TaskChunk,
     TaskCompleted,
     TaskDead,
     TaskEnded,
 )
-from streams.replica import Replica
-from streams.roster import Roster
 from streams.subjects import MESH, TaskKey
 from streams.task import TaskState
 from streams.tokens import token
-from streams.topology import DEVICES, MODELS, stream_specs
-from tests.integration.written_tasks import NODE, completed, keep, named, report_on, write, written
+from streams.topology import stream_specs
+from tests.integration.written_tasks import NODE, announce, completed, keep, named, report_on, write, written
 from tests.mesh_in_process import InProcessMesh, RunningDispatcher
 from tests.unit.golden_logs import LOGS, read_log, read_meaning
 
@@ -54,20 +46,10 @@ def of_ends(report: Report) -> Comparison:
 
 
 async def answering(mesh: InProcessMesh, running: RunningDispatcher) -> None:
-    desk = ProjectionDesk(running.bus, running.feed, running.dispatcher.lives)
+    dispatcher = running.dispatcher
+    desk = projection_desk(running.bus, running.feed, dispatcher.lives, folds=(dispatcher.devices.told,))
     await desk.start()
     mesh.stack.push_async_callback(desk.stop)
-
-
-async def announce(mesh: InProcessMesh, count: int, name: str = "n") -> None:
-    for number in range(count):
-        node = token(f"{name}{number}")
-        replica = Replica(model=f"m{number % 3}", engine="synthetic", context_tokens=8, slots=1)
-        await mesh.bus.core.append(
-            subjects.model(node, replica.model), encode(ModelAnnounced(at_ms=number, node=node, replica=replica))
-        )
-        event = DeviceRegistered(at_ms=number, node=node, software="s")
-        await mesh.bus.core.append(subjects.device(node, "registered"), encode(event))
 
 
 async def test_a_mesh_at_work_is_what_its_log_says(mesh: InProcessMesh, store: SnapshotStore):
@@ -86,15 +68,19 @@ async def test_a_mesh_at_work_is_what_its_log_says(mesh: InProcessMesh, store: S
     afterwards = await report_on(mesh, store)
 
     assert (named(meanwhile), named(afterwards)) == ([], [])
-    compared = {one.projection: one.compared for one in afterwards.comparisons}
-    assert compared == {"roster.models": 2, "roster.devices": 2, "running tasks": 1, "ends": 12, "dead letters": 0}
+    assert {one.projection: one.compared for one in afterwards.comparisons} == {
+        **{"roster.models": 2, "roster.devices": 2},
+        # The identity service has these two as well.
+        **{"devices": 3, "access": 1},
+        **{"running tasks": 1, "ends": 12, "dead letters": 0},
+    }
     assert {one.projection: one.compared for one in meanwhile.comparisons}["running tasks"] > 1
 
 
 async def test_an_empty_mesh_without_services_is_verified_too(mesh: InProcessMesh, store: SnapshotStore):
     report = await report_on(mesh, store)
     assert report.is_equal
-    assert [one.compared for one in report.comparisons] == [0, 0, 0, 0, 0]
+    assert [one.compared for one in report.comparisons] == [0, 0, 1, 1, 0, 0, 0]
 
 
 async def test_a_service_whose_roster_differs_is_named(mesh: InProcessMesh, store: SnapshotStore):
@@ -258,88 +244,3 @@ def text_seen(steps: list[Step]) -> str:
         text = "" if isinstance(step.event, TaskAssigned) and step.event.seam == "restarted" else text
         text += step.event.text if isinstance(step.event, TaskChunk) else ""
     return text
-
-
-# --- snapshots of the roster -------------------------------------------------------------------------------------
-
-
-async def save_snapshots(mesh: InProcessMesh, store: SnapshotStore) -> None:
-    """Save what both folds have come to, as a service does now and then."""
-    for stream, projection in ((MODELS, RosterModels(Roster())), (DEVICES, RosterDevices(Roster()))):
-        async with await replay(mesh.bus.core, stream, projection, snapshots=store) as done:
-            await done.save()
-
-
-async def test_snapshots_are_compared_and_the_rest_is_replayed_from_the_newest(
-    mesh: InProcessMesh, store: SnapshotStore
-):
-    await announce(mesh, 20)
-    await save_snapshots(mesh, store)
-    await announce(mesh, 5, "later")
-    report = await report_on(mesh, store)
-
-    assert named(report) == []
-    assert [one.compared for one in report.comparisons[:2]] == [2, 2]
-    assert report.comparisons[0].note.startswith("from the snapshot at 20 on: 5 events")
-
-
-async def test_a_snapshot_that_is_no_prefix_of_the_log_is_named(mesh: InProcessMesh, store: SnapshotStore):
-    await announce(mesh, 3)
-    wrong = Roster()
-    checkpoint = Checkpoint(mesh.bus.core, MODELS, RosterModels(wrong), store)
-    await checkpoint.load()
-    await checkpoint.save(3, "models.n2.m2", b"")
-
-    assert named(await report_on(mesh, store)) == [
-        "roster.models: the newest snapshot and the rest: at sequence 3 of MODELS the log adds up to something else",
-        "roster.models: the snapshot at 3: at sequence 3 of MODELS the log adds up to something else",
-    ]
-
-
-async def test_a_roster_that_begins_at_its_snapshot_equals_one_from_the_first_event(
-    mesh: InProcessMesh, store: SnapshotStore
-):
-    await announce(mesh, 30)
-    first = await started(mesh, store)
-    await first.models.save()
-    await first.devices.save()
-    await announce(mesh, 5, "later")
-
-    assert dump(await started(mesh, store)) == dump(await started(mesh, None))
-
-
-@pytest.mark.parametrize("damage", ["cut", "newer", "ahead"])
-async def test_a_roster_with_a_snapshot_of_no_use_is_read_from_the_log(
-    mesh: InProcessMesh, store: SnapshotStore, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
-):
-    await announce(mesh, 30)
-    checkpoint = Checkpoint(
-        mesh.bus.core, MODELS, NewerModels(Roster()) if damage == "newer" else RosterModels(Roster()), store
-    )
-    await checkpoint.load()
-    await checkpoint.save(99 if damage == "ahead" else 30, "models.n29.m2", b"")
-    if damage == "cut":
-        (path,) = (tmp_path / "snapshots").iterdir()
-        path.write_bytes(path.read_bytes()[:-1])
-
-    assert dump(await started(mesh, store)) == dump(await started(mesh, None))
-    assert {
-        "cut": "it is damaged",
-        "newer": f"version is {NewerModels.version}, not {RosterModels.version}",
-        "ahead": "which ends at 30",
-    }[damage] in caplog.text
-
-
-class NewerModels(RosterModels):
-    version = RosterModels.version + 1
-
-
-async def started(mesh: InProcessMesh, store: SnapshotStore | None) -> RosterFeed:
-    feed = RosterFeed(mesh.bus, store)
-    await feed.start()
-    mesh.stack.push_async_callback(feed.stop)
-    return feed
-
-
-def dump(feed: RosterFeed) -> tuple[bytes, bytes, int, int]:
-    return feed.roster.dump_models(), feed.roster.dump_devices(), feed.models.position, feed.devices.position

@@ -1,4 +1,4 @@
-"""Tasks that a test writes straight into the streams, right or wrong, and what `ig3 events verify` says of them."""
+"""What a test writes straight into the streams, right or wrong, and what `ig3 events verify` says of it."""
 
 from msgspec.structs import replace
 
@@ -11,6 +11,8 @@ from streams.codec import encode
 from streams.events import (
     AttemptShare,
     DeadKept,
+    DeviceRegistered,
+    ModelAnnounced,
     TaskAssigned,
     TaskChunk,
     TaskCompleted,
@@ -19,6 +21,7 @@ from streams.events import (
     TaskError,
     TaskEvent,
 )
+from streams.replica import Replica
 from streams.subjects import MESH, TaskKey
 from streams.tokens import token
 from streams.topology import stream_specs
@@ -66,3 +69,14 @@ DIED = TaskDead(at_ms=1, model="m", final_n=0, error=ERROR, failures=())
 async def keep(mesh: InProcessMesh, key: TaskKey, end: TaskDead, **other: object) -> None:
     letter = DeadKept(at_ms=end.at_ms, model=end.model, error=end.error)
     await mesh.bus.core.append(subjects.dead(key), encode(replace(letter, **other)))
+
+
+async def announce(mesh: InProcessMesh, count: int, name: str = "n") -> None:
+    for number in range(count):
+        node = token(f"{name}{number}")
+        replica = Replica(model=f"m{number % 3}", engine="synthetic", context_tokens=8, slots=1)
+        await mesh.bus.core.append(
+            subjects.model(node, replica.model), encode(ModelAnnounced(at_ms=number, node=node, replica=replica))
+        )
+        event = DeviceRegistered(at_ms=number, node=node, software="s")
+        await mesh.bus.core.append(subjects.device(node, "registered"), encode(event))

@@ -1,4 +1,4 @@
-"""What golden files of MODELS, DEVICES, ACCESS and NONCES mean: a part of ``tests.unit.golden_events``."""
+"""What golden files of MODELS, DEVICES, ACCESS, NONCES and SESSIONS mean: a part of ``tests.unit.golden_events``."""
 
 from streams.events import (
     AccountClosed,
@@ -11,6 +11,7 @@ from streams.events import (
     DeviceReturned,
     DeviceRevoked,
     DeviceSuspended,
+    DeviceUnconfirmed,
     DeviceVerified,
     KeyIssued,
     KeyRevoked,
@@ -19,6 +20,7 @@ from streams.events import (
     ModelAnnounced,
     ModelWithdrawn,
     NonceSpent,
+    SessionEnded,
 )
 from streams.limits import Limits
 from streams.replica import Price, Replica
@@ -100,6 +102,13 @@ REGISTERS = {
     ),
     "device.suspended.v1.minimal": DeviceSuspended(at_ms=_AT_MS, node="node-a", by="operator", reason="looked odd"),
     "device.revoked.v1": DeviceRevoked(at_ms=_AT_MS, node="node-a", by="operator", reason="the key was stolen"),
+    "device.unconfirmed.v1": DeviceUnconfirmed(
+        at_ms=_AT_MS,
+        node="node-a",
+        did="did:peaq:5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY",
+        read_at_ms=_AT_MS - 1_800_000,
+        reason="no endpoint of the chain can be used (wss://one.example: it does not answer as a node does: timed out)",
+    ),
     "device.checked.v1": DeviceChecked(
         at_ms=_AT_MS, node="node-a", task="019b7a3e00007abc8def012345678900", other="node-b", agreed=True
     ),
@@ -154,4 +163,7 @@ ACCESS = {
     "account.erased.v1.minimal": AccountErased(at_ms=_AT_MS, by="operator", reason="asked for by its owner"),
 }
 
-NONCES = {"nonce.spent.v1": NonceSpent(at_ms=_AT_MS)}
+NONCES = {
+    "nonce.spent.v1": NonceSpent(at_ms=_AT_MS),
+    "session.ended.v1": SessionEnded(at_ms=_AT_MS, did="did:pkh:eip155:1:0x9858EfFD232B4033E47d90003D41EC34EcaEda94"),
+}

@@ -17,7 +17,8 @@ from mesh.cli import root
 from mesh.commands.docs import ASYNCAPI_FILE
 from streams import subjects
 from streams.asyncapi import asyncapi_document, asyncapi_json, message_name
-from streams.channels import CHANNELS, PARAMETERS, Channel
+from streams.channel import Channel
+from streams.channels import CHANNELS, PARAMETERS
 from streams.codec import encode, encode_json
 from streams.events import CATALOGUE
 from streams.messages import ALL_MESSAGES

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streams.devices import Device, Devices, Standing
 from streams.events import (
@@ -12,6 +13,7 @@ from streams.events import (
     DeviceReturned,
     DeviceRevoked,
     DeviceSuspended,
+    DeviceUnconfirmed,
     DeviceVerified,
 )
 from streams.tokens import Token
@@ -89,6 +91,15 @@ def test_a_suspended_device_can_be_admitted_again_and_a_revoked_one_never() -> N
 
 def test_proving_anew_lifts_no_suspension() -> None:
     assert standing(fold(verified(A, ALICE), suspended(A), verified(A, ALICE))) is Standing.SUSPENDED
+
+
+def test_a_device_that_was_let_in_by_an_old_reading_says_so_and_stands_where_it_stood() -> None:
+    unconfirmed = DeviceUnconfirmed(at_ms=9, node=A, did=ALICE, read_at_ms=7, reason="the chain is out")
+    before = fold(verified(A, ALICE), admitted(A)).device(A)
+    after = fold(verified(A, ALICE), admitted(A), unconfirmed).device(A)
+    assert before is not None
+    assert after == replace(before, stale_read_at_ms=7)
+    assert fold(verified(A, BOB), unconfirmed).device(A) == fold(verified(A, BOB)).device(A)
 
 
 def test_a_suspension_names_its_evidence_until_the_device_is_admitted() -> None:

@@ -62,6 +62,7 @@ def test_a_chain_is_described_by_its_endpoints_and_its_first_block() -> None:
         ({"peaq_issuers": f"did:peaq:{substrate_account(SigningKey.generate('ed25519').public)},5x"}, "is not a DID"),
         ({"did_cache": "6m"}, "5m at most"),
         ({"did_cache_missing": "31s"}, "30s"),
+        ({"did_stale": "25h"}, "24h at most"),
         ({"peaq_entry": "sometimes"}, "required, optional"),
     ],
 )

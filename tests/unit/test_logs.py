@@ -2,6 +2,7 @@
 
 import json
 import logging
+from itertools import count
 
 import pytest
 
@@ -61,6 +62,7 @@ def test_a_json_line_has_the_traceback_of_an_error() -> None:
         ('{"edge_seed":"anything"}', "anything"),
         (PEM, "MC4CAQAwBQYDK2VwBCIEIA"),
     ],
+    ids=count(),
 )
 def test_secrets_are_hidden(form: str, text: str, secret: str) -> None:
     formatter = make_formatter("x", "json" if form == "json" else "text")

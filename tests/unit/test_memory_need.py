@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nodes.engine import DEFAULT_MODEL
+from nodes.engines import startup
 from nodes.engines.host import available_bytes
 from nodes.engines.memory_need import refuse_what_does_not_fit
 from nodes.errors import EngineUnavailable
@@ -103,6 +104,16 @@ def test_what_fits_to_the_byte_is_taken_and_one_less_is_refused_with_all_figures
         "m.gguf does not fit into memory: it needs 9.0 GB (5.0 GB for the model and 4.0 GB for 4 x 10000 tokens of"
         " context), and 9.0 GB are available: give a smaller --context, fewer --slots or a smaller model"
     )
+
+
+def test_what_this_process_has_mapped_is_not_left_for_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "available_bytes", lambda: 5 * GB)
+    monkeypatch.setattr(startup, "mapped_bytes", lambda: 2 * GB)
+    assert startup.left_bytes() == 3 * GB
+    monkeypatch.setattr(startup, "mapped_bytes", lambda: 6 * GB)
+    assert startup.left_bytes() == 0
+    monkeypatch.setattr(startup, "available_bytes", lambda: None)
+    assert startup.left_bytes() is None
 
 
 def test_where_the_model_alone_is_too_large_only_another_one_helps() -> None:

@@ -52,8 +52,10 @@ def test_jitter_only_shortens() -> None:
 
 
 def test_the_engine_gets_what_the_settings_say() -> None:
-    settings = NodeSettings(engine="synthetic", model="a.gguf", model_id="a", slots=3, context=512, token_delay_ms=1.5)
-    spec = settings.engine_spec
+    settings = NodeSettings(
+        engine="synthetic", model=("a.gguf",), model_id=("a",), slots=3, context=512, token_delay_ms=1.5
+    )
+    (spec,) = settings.engine_specs
     assert (spec.engine, spec.model, spec.model_id) == ("synthetic", "a.gguf", "a")
     assert (spec.slots, spec.context_tokens, spec.threads, spec.token_delay_ms) == (3, 512, None, 1.5)
 
@@ -63,3 +65,11 @@ def test_durations_that_make_no_sense_are_refused() -> None:
         NodeSettings(heartbeat=timedelta(0))
     with pytest.raises(ValueError, match="drain"):
         NodeSettings(drain=timedelta(seconds=-1))
+
+
+def test_each_of_several_models_gets_its_engine_and_its_name_or_none_has_one() -> None:
+    specs = NodeSettings(model=("a.gguf", "b.gguf"), model_id=("a", "b"), slots=2).engine_specs
+    assert [(spec.model, spec.model_id, spec.slots) for spec in specs] == [("a.gguf", "a", 2), ("b.gguf", "b", 2)]
+    assert [spec.model_id for spec in NodeSettings(model=("a.gguf", "b.gguf")).engine_specs] == [None, None]
+    with pytest.raises(ValueError, match="model_id must name every model"):
+        NodeSettings(model=("a.gguf", "b.gguf"), model_id=("a",))

@@ -10,7 +10,7 @@ from mesh.errors import ChainUnavailable, InvalidDid, NotProven, ResolverUnavail
 from mesh.identity.accounts import evm_account, substrate_account
 from mesh.identity.did import Did, did_key, did_peaq, did_pkh
 from mesh.identity.keys import SigningKey
-from mesh.identity.peaq.connection import Entry, Reading
+from mesh.identity.peaq.connection import Reading
 from mesh.identity.peaq.options import DEFAULT_ATTRIBUTE, CacheOptions
 from mesh.identity.peaq.place import Place, place_of
 from mesh.identity.peaq.readings import FLIGHTS_MOST, KNOWN_MOST, OTHERS_MOST, Readings
@@ -18,42 +18,13 @@ from mesh.identity.peaq.resolver import DidResolver, ResolverOptions
 from mesh.identity.peaq.rules import Trust
 from mesh.identity.subject_proof import Proof, prove
 from tests.peaq_documents import document, on_chain, sign
+from tests.unit.peaq_source import Chain
 
 CHALLENGE = b"challenge"
 KEY = SigningKey.generate("sr25519")
 DID = did_peaq(substrate_account(KEY.public))
 DEVICE = SigningKey.generate("ed25519")
 OPTIONS = CacheOptions(found_s=300, missing_s=30, stale_s=3600, wait_s=5)
-
-
-class Chain:
-    """A source whose answers, silence and clock the test decides about."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-        self.entries: dict[bytes, Entry] = {}
-        self.is_down = False
-        self.gate: asyncio.Event | None = None
-        self.reads = 0
-        self._read = asyncio.Event()
-
-    async def asked(self, reads: int = 1) -> None:
-        """Wait until it was asked so many times."""
-        while self.reads < reads:
-            await self._read.wait()
-            self._read.clear()
-
-    async def read(self, place: Place) -> Reading:
-        self.reads += 1
-        self._read.set()
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.is_down:
-            raise ChainUnavailable("down")
-        return Reading(entry=self.entries.get(place.account), block=1000, block_at_s=time.time())
-
-    def put(self, did: Did, value: bytes = b"", *, validity: int = 2**32 - 1) -> None:
-        self.entries[place_of(did).account] = Entry(name="x", value=value, validity=validity)
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
-"""Sessions as tokens: one form, one algorithm, keys that are changed, and ten thousand that were tampered with."""
+"""Sessions as tokens: one form, one algorithm, keys that are changed. Tampering: identity/test_mutated_proofs."""
 
 import base64
 import hashlib
 import hmac
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from mesh.errors import CredentialRefused, CredentialsError
 
 NOW_S = 1_790_000_000
 DID = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
-MUTATIONS = 10_000
 
 
 @pytest.fixture
@@ -69,7 +67,7 @@ def test_a_token_is_a_jwt_for_everybody_else_too(keys: SessionKeys) -> None:
     token = token_of(keys)
     header, body = parts_of(token)
     assert header == {"alg": "EdDSA", "kid": keys.kid, "typ": "JWT"}
-    assert set(body) == {"iss", "aud", "sub", "account", "role", "iat", "exp", "jti"}
+    assert set(body) == {"iss", "aud", "sub", "account", "role", "iat", "exp", "jti", "sid", "auth_time"}
     key = keys.verifying(header["kid"])
     assert key is not None
     text, _, signature = token.rpartition(".")
@@ -122,7 +120,7 @@ def test_claims_that_are_not_those_of_a_session_are_refused(keys: SessionKeys, c
     refused(keys, signed(keys, header, body | change))
 
 
-@pytest.mark.parametrize("claim", ["iss", "aud", "sub", "account", "role", "iat", "exp", "jti"])
+@pytest.mark.parametrize("claim", ["iss", "aud", "sub", "account", "role", "iat", "exp", "jti", "sid", "auth_time"])
 def test_a_claim_that_is_missing_is_not_made_up(keys: SessionKeys, claim: str) -> None:
     header, body = parts_of(token_of(keys))
     del body[claim]
@@ -148,29 +146,6 @@ def test_a_token_of_another_mesh_is_refused(keys: SessionKeys, tmp_path: Path) -
     header, body = parts_of(token_of(other))
     text = f"{part(header | {'kid': keys.kid})}.{part(body)}"
     assert "signature" in refused(keys, f"{text}.{part(other.sign(other.kid, text.encode()))}")
-
-
-def test_ten_thousand_tampered_tokens_are_refused(keys: SessionKeys) -> None:
-    chance = random.Random(20260729)
-    token = token_of(keys)
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ \n\0é"
-    tried = 0
-    while tried < MUTATIONS:
-        place, letter = chance.randrange(len(token)), chance.choice(alphabet)
-        mutated = chance.choice(
-            (
-                token[:place] + letter + token[place + 1 :],
-                token[:place] + letter + token[place:],
-                token[:place] + token[place + 1 :],
-                token[:place],
-                token[place:],
-                token[:place] + token[chance.randrange(len(token)) :],
-                token + letter,
-            )
-        )
-        if mutated != token:
-            refused(keys, mutated)
-            tried += 1
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "a.b.c", "eyJ.eyJ.eyJ", "." * 5000, "é.é.é", "\0", "eyJ" * 10_000])

@@ -200,6 +200,13 @@ def test_an_address_that_is_none_is_refused(nats: str) -> None:
         MeshSettings(nats=nats)
 
 
+@pytest.mark.parametrize("setting", ["nats", "otlp_endpoint"])
+def test_a_password_in_a_url_that_everybody_may_see_is_refused_and_not_shown(setting: str) -> None:
+    with pytest.raises(SettingsError, match=r"OTLP_HEADERS|is not an address") as refused:
+        resolve(MeshSettings, "mesh", flags={setting: "nats://me:hunter2@host:1"}, sources=Sources.read(env={}))
+    assert "hunter2" not in str(refused.value)
+
+
 def test_several_servers_can_be_connected_to_but_not_listened_on() -> None:
     settings = MeshSettings(nats="a:1, b:2,nats://[::1]:3")
     assert settings.nats_urls == ("nats://a:1", "nats://b:2", "nats://[::1]:3")
@@ -274,6 +281,17 @@ def test_a_command_gets_its_sections_and_the_flags_that_were_given() -> None:
 
     output = run_command(bake, "--heat", "99", "--no-light", "--nats", "h:1")
     assert output == "99 False h:1 [('IG3_HEAT', '99'), ('IG3_LIGHT', 'false'), ('IG3_NATS', 'h:1')]\n"
+
+
+def test_a_flag_of_a_list_may_be_given_several_times_or_once_with_commas() -> None:
+    @settings_options("given", oven=only(Oven, "toppings"))
+    def bake(oven: Oven, given: dict[str, str]) -> None:
+        click.echo(f"{oven.toppings} {given}")
+
+    command = click.command()(bake)
+    ways = ("--toppings", "a", "--toppings", "b"), ("--toppings", "a,b"), ()
+    outputs = [CliRunner().invoke(command, way, catch_exceptions=False).output for way in ways]
+    assert outputs == ["('a', 'b') {'IG3_TOPPINGS': 'a,b'}\n"] * 2 + ["() {}\n"]
 
 
 def test_the_help_of_a_flag_says_its_variable_and_default() -> None:

@@ -9,7 +9,7 @@ from mesh.bus.direct_client import LEAVE_S
 from mesh.config.settings import UpSettings
 from mesh.telemetry.sdk import EXPORT_S
 from nodes.announce import LEAVE
-from nodes.process import ENGINE_STOP
+from nodes.loaded_models import ENGINE_STOP
 from nodes.settings import NodeSettings
 from nodes.worker import HAND_OVER
 from tests.running_mesh import ROOT

@@ -13,8 +13,10 @@ from streams.task_id import BUCKETS, new_task_id
 from streams.tokens import Token
 from streams.topology import (
     ACK_WAIT,
+    CHAIN_KEPT,
     LIMITS_KEPT,
     NONCES_KEPT,
+    SESSIONS_KEPT,
     Retention,
     StreamSpec,
     consumer_name,
@@ -90,6 +92,8 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         subjects.limit_state("account", ACCOUNT): "LIMITS",
         subjects.access(ACCOUNT): "ACCESS",
         subjects.nonce(Token("0a")): "NONCES",
+        subjects.session(Token("0a")): "SESSIONS",
+        subjects.chain_reading(Token("a")): "CHAIN",
     }
     assert {subject: homes(specs, subject) for subject in stored} == {
         subject: [name] for subject, name in stored.items()
@@ -126,15 +130,18 @@ def test_facts_are_kept_apart_from_claims() -> None:
         "LIMITS": "CORE",
         "ACCESS": "CORE",
         "NONCES": "CORE",
+        "SESSIONS": "CORE",
+        "CHAIN": "CORE",
     }
 
 
-def test_only_submissions_ends_keys_and_nonces_are_one_per_subject() -> None:
-    assert {spec.name for spec in stream_specs() if spec.one_per_subject} == {"TASKS", "ENDED", "KEYS", "NONCES"}
+def test_only_submissions_ends_keys_nonces_and_sessions_are_one_per_subject() -> None:
+    found = {spec.name for spec in stream_specs() if spec.one_per_subject}
+    assert found == {"TASKS", "ENDED", "KEYS", "NONCES", "SESSIONS"}
 
 
-def test_only_the_state_of_limits_is_no_history() -> None:
-    assert {spec.name for spec in stream_specs() if spec.newest_only} == {"LIMITS"}
+def test_only_the_state_of_limits_and_of_the_chain_is_no_history() -> None:
+    assert {spec.name for spec in stream_specs() if spec.newest_only} == {"LIMITS", "CHAIN"}
     assert not any(spec.newest_only and spec.one_per_subject for spec in stream_specs())
 
 
@@ -154,6 +161,8 @@ def test_retention_and_replicas_reach_every_stream() -> None:
         "LIMITS": LIMITS_KEPT,
         "ACCESS": None,
         "NONCES": NONCES_KEPT,
+        "SESSIONS": SESSIONS_KEPT,
+        "CHAIN": CHAIN_KEPT,
     }
     assert {spec.replicas for spec in specs} == {3}
 

@@ -21,6 +21,7 @@ const session = new Session({
     forget();
     socket.connect();
   },
+  aheadMs: () => store.state.aheadMs,
   out: () => socket.disconnect(),
   left: () => {
     history.replaceState(null, "", location.pathname + location.search);

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from mesh.identity.peaq.connection import Reading
-    from mesh.identity.peaq.readings import Seen
+    from mesh.identity.peaq.readings import ReadingStore, Seen
     from mesh.identity.settings import IdentitySettings
     from mesh.identity.subject_proof import Proof
 
@@ -33,10 +33,17 @@ class Authenticated(Struct, frozen=True, kw_only=True):
     """By the DID's own key, or by one that its document lists."""
     key_id: str = ""
     """Of the document's key, as the document names it."""
-    is_stale: bool = False
-    """Whether it rests on an older reading because the chain cannot be asked: worth an event."""
+    unconfirmed: str = ""
+    """Why the chain cannot be asked, if it rests on an older reading because of that: worth an event."""
     age_s: float = 0.0
     """How long ago the chain was read; 0 where it was not needed."""
+    read_at_ms: int = 0
+    """When the chain was read, in Unix milliseconds; 0 where it was not needed."""
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it rests on an older reading because the chain cannot be asked."""
+        return bool(self.unconfirmed)
 
 
 class ResolverOptions(Struct, frozen=True, kw_only=True):
@@ -56,6 +63,11 @@ class DidResolver:
         """Ask nothing yet."""
         self._options = options
         self._readings = readings
+
+    def share(self, store: ReadingStore) -> None:
+        """Remember known DIDs where they outlast this process."""
+        if self._readings is not None:
+            self._readings.share(store)
 
     async def authenticate(self, did: Did, proof: Proof, message: bytes) -> Authenticated:
         """Return how the holder of a DID proved it over a message, whose freshness is the caller's matter.
@@ -89,7 +101,14 @@ class DidResolver:
         if isinstance(verdict, Refusal):
             raise _not_proven(did, verdict)
         self._known(did)
-        return Authenticated(did=did, how=verdict.how, key_id=verdict.key_id, is_stale=seen.is_stale, age_s=seen.age_s)
+        return Authenticated(
+            did=did,
+            how=verdict.how,
+            key_id=verdict.key_id,
+            unconfirmed=seen.unconfirmed,
+            age_s=seen.age_s,
+            read_at_ms=seen.read_at_ms,
+        )
 
     async def look_up(self, did: Did, *, at_most_s: float = float("inf")) -> Seen:
         """Return what the chain says of a `did:peaq`.

@@ -13,10 +13,10 @@ from tests.processes import wait_until
 class ClusterServer:
     """A nats-server that takes all its settings from a file and its variables."""
 
-    def __init__(self, conf: Path, port: int, environment: dict[str, str]) -> None:
+    def __init__(self, conf: Path, port: int, environment: dict[str, str], *, host: str = "127.0.0.1") -> None:
         self._command = [str(find_binary()), "-c", str(conf)]
         self._log = conf.with_suffix(".log")
-        self._port = port
+        self._address = (host, port)
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -48,4 +48,4 @@ class ClusterServer:
         assert self._process is not None
         assert self._process.poll() is None, f"nats-server ended; its log:\n{self._log.read_text()}"
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self._port)) == 0
+            return probe.connect_ex(self._address) == 0

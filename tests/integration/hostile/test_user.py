@@ -251,11 +251,11 @@ async def test_a_service_answers_under_the_callers_own_inbox_and_nowhere_else(
 async def test_the_register_holds_what_registries_wrote_and_nothing_else(mesh: InProcessMesh, user: Link):
     for subject in ("devices.ghost.lost", "models.ghost.ghost", "ended.0.local.x", "billing.local", "dead.local.x"):
         misled(user, subject)
-    for subject in ("access.local", "nonces.x"):
+    for subject in ("access.local", "nonces.x", "sessions.x"):
         misled(user, subject)
     await misled_all(mesh, user)
     # A node that a busy machine delays may be noted as lost meanwhile: that is of a registry, and of its own name.
     for stream, family in ((DEVICES, "devices"), (MODELS, "models")):
         assert await last_message(mesh.bus.core, stream, f"{family}.ghost.*") is None
-    for stream in ("BILLING", "ACCESS", "NONCES"):
+    for stream in ("BILLING", "ACCESS", "NONCES", "SESSIONS"):
         assert await last_message(mesh.bus.core, stream) is None

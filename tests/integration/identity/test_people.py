@@ -8,15 +8,16 @@ import pytest
 
 import mesh as client_of
 from mesh.access.session_keys import SessionKeys
-from mesh.access.session_tokens import issue_session
+from mesh.access.session_tokens import issue_session, read_session
 from mesh.access.writer import AccessWriter
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.client.key_login import KeyLogin
 from mesh.errors import BusRefused, CredentialsError
 from streams import subjects
-from streams.access_events import Right
+from streams.access_events import Right, SessionEnded
 from streams.clock import now_ms
+from streams.codec import encode
 from streams.limits import Limits
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id
@@ -113,6 +114,45 @@ async def test_a_session_opens_the_account_until_its_holder_leaves_it(office: Of
     await office.writer.leave(ACME, ADA)
     await until(lambda: not link.is_connected)
     assert await office.refuses(text)
+
+
+async def test_any_identity_service_cuts_whom_another_has_let_in(office: Office) -> None:
+    await office.writer.join(ACME, ADA, "member")
+    sessions = SessionKeys.load_or_create(office.mesh.folder)
+
+    def session() -> str:
+        return issue_session(sessions, did=ADA, account=ACME, role="member", now_s=now_ms() // 1000)[0]
+
+    lost, kept = await office.key("chat"), await office.key("chat")
+    closing = await office.key("chat", account=OTHER)
+    out, staying = session(), session()
+    links = [await office.connect(text) for text in (lost, kept, out, staying)]
+    last = await office.connect(closing, account=OTHER)
+    # Who has let them in is gone, and its heir has never seen them.
+    await office.mesh.stop_identity()
+    await office.mesh.start_identity()
+    await office.writer.revoke(ACME, lost.split("_")[1], reason="lost")
+    await until(lambda: not links[0].is_connected)
+    await office.writer.close(OTHER, reason="unpaid")
+    await until(lambda: not last.is_connected)
+    session_id = Token(read_session(sessions, out, now_s=now_ms() // 1000).sid)
+    await office.mesh.bus.core.append(subjects.session(session_id), encode(SessionEnded(at_ms=now_ms(), did=ADA)))
+    await until(lambda: not links[2].is_connected)
+    assert await office.refuses(out)
+    assert (links[1].is_connected, links[3].is_connected) == (True, True)
+    sessions.rotate(end_all=True)
+    await until(lambda: not links[3].is_connected)
+    assert links[1].is_connected
+
+
+async def test_who_lost_something_while_nobody_decided_is_cut_when_somebody_does_again(office: Office) -> None:
+    lost = await office.key("chat")
+    link = await office.connect(lost)
+    await office.mesh.stop_identity()
+    await office.writer.revoke(ACME, lost.split("_")[1], reason="lost")
+    assert link.is_connected
+    await office.mesh.start_identity()
+    await until(lambda: not link.is_connected)
 
 
 async def test_the_python_client_asks_with_a_key(office: Office) -> None:

@@ -34,7 +34,7 @@ from tests.integration.sites.uplink_line import UplinkLine
 async def campaign(folder: Path, seed: int, seconds: float) -> None:
     """Do all of it and print what was seen."""
     pair, rng = make_pair(folder), random.Random(seed)
-    with pair.hub.server, pair.site.server:
+    with pair.hub.as_hub(), pair.site.server:
         await pair.site.provision()
         await pair.hub.provision()
         async with UplinkLine(pair.line, pair.door) as line:

@@ -1,8 +1,11 @@
 """A hub and a site as two real brokers with the shipped configuration, and what each holds."""
 
 import asyncio
+import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +15,16 @@ from mesh.broker.cluster import free_ports
 from mesh.broker.credentials import Credentials
 from mesh.broker.files import BrokerOptions, broker_variables, conf_for, secret_variables
 from mesh.broker.monitoring import leaf_links
+from mesh.bus.dialing import LinkOptions
+from mesh.bus.link import Link
 from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address, parse_address
 from mesh.config.settings import MeshSettings
 from mesh.history.stream_facts import Recorded, message_range, stream_facts
+from mesh.identity.callout import Callout
+from mesh.identity.nats_jwt import Admission, CalloutKeys, Question
+from mesh.sites.admission import SiteLinks
 from mesh.sites.plan import broker_options, copies_of, streams_here
 from mesh.sites.records import add_site, join_hub, site_records
 from mesh.sites.settings import SiteSettings
@@ -43,6 +51,21 @@ HOMES: dict[str, tuple[str, ...]] = {
 ACCOUNTS: dict[str, Account] = {"TASKS": "EDGE", "RESULTS": "EDGE", "ENDED": "CORE", "DEAD": "CORE"}
 
 
+class LinksOnly:
+    """A gatekeeper of a hub to which nobody but sites connects. It needs no stream."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._links = SiteLinks(data_dir)
+
+    async def decide(self, question: Question) -> Admission:
+        """Return the rights of a link."""
+        return self._links.admit(question)
+
+    def claims_to_be_admitted(self, _: Question) -> bool:
+        """Nobody waits."""
+        return True
+
+
 @dataclass(kw_only=True)
 class Broker:
     """One broker of a mesh, as `ig3 broker` would run it."""
@@ -59,6 +82,37 @@ class Broker:
         variables = broker_variables(options, Credentials.load_or_create(folder)) | secret_variables(options)
         server = NatsServer(folder / "server", "-c", str(conf_for(options)), environment=variables, store=False)
         return cls(mesh=mesh, options=options, server=server)
+
+    @contextmanager
+    def as_hub(self) -> Iterator[None]:
+        """Run it, and decide about links as an identity service does, in a thread: tests have loops of their own."""
+        with self.server, ThreadPoolExecutor(1) as thread:
+            begun, over = threading.Event(), threading.Event()
+            deciding = thread.submit(asyncio.run, self._decide(begun, over))
+            try:
+                assert begun.wait(PATIENCE_S)
+                yield
+            finally:
+                over.set()
+                deciding.result()
+
+    async def _decide(self, begun: threading.Event, over: threading.Event) -> None:
+        credentials = Credentials.load(self.mesh.data_dir)
+        options = LinkOptions(
+            servers=(self.server.url,),
+            name="identity",
+            inbox_prefix="_INBOX.svc.identity",
+            seed_file=credentials.identity.seed_path,
+        )
+        link = await Link.connect(options)
+        keys = CalloutKeys(credentials.issuer, credentials.sealed)
+        callout = Callout(link, keys, LinksOnly(self.mesh.data_dir))  # type: ignore[arg-type]  # decides as a gatekeeper does
+        await callout.start()
+        await link.client.flush()
+        begun.set()
+        await asyncio.to_thread(over.wait)
+        await callout.stop()
+        await link.close()
 
     async def bus(self, name: str = "test") -> Bus:
         """Connect as our own services do."""

@@ -44,7 +44,7 @@ class Linked(NamedTuple):
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     made = make_pair(tmp_path_factory.mktemp("linked"))
-    with made.hub.server, made.site.server:
+    with made.hub.as_hub(), made.site.server:
         asyncio.run(begin(made))
         yield made
 

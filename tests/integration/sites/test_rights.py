@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,19 +14,21 @@ from nats.aio.msg import Msg
 
 from mesh.broker.cluster import free_ports
 from mesh.broker.credentials import Credentials
-from mesh.broker.monitoring import leaf_links
+from mesh.broker.monitoring import leaf_links, links_of
 from mesh.broker.server import EmbeddedServer
+from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
 from mesh.config.settings import MeshSettings
 from mesh.history.stream_facts import stream_names
-from mesh.sites.plan import broker_options
+from mesh.sites.plan import broker_options, streams_here
 from mesh.sites.records import add_site, join_hub, remove_site
 from mesh.sites.settings import SiteSettings
 from mesh.sites.watch import follow_sites
 from streams import subjects
 from streams.sites import MESH_SUBJECTS, domain_of
 from streams.tokens import Token
+from tests.identity_in_process import identity_service
 from tests.integration.sites.linked import (
     LINKS_PER_SITE,
     LOOPBACK,
@@ -60,7 +63,7 @@ class Linked(NamedTuple):
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     made = make_pair(tmp_path_factory.mktemp("rights"), by_line=False)
     disarm(made.site.mesh.data_dir / "nats.conf")
-    with made.hub.server, made.site.server:
+    with made.hub.as_hub(), made.site.server:
         asyncio.run(begin(made))
         yield made
 
@@ -205,24 +208,30 @@ async def test_sites_come_and_go_while_the_hub_runs(tmp_path: Path) -> None:
     door = Address(LOOPBACK, port)
     settings = SiteSettings(leaf_listen=str(door))
     mesh = MeshSettings(data_dir=tmp_path / "hub", nats=f"{LOOPBACK}:0")
-    async with EmbeddedServer(broker_options(mesh, settings)) as server, await bus_of(server) as bus:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(EmbeddedServer(broker_options(mesh, settings)))
+        bus = await stack.enter_async_context(await bus_of(server))
+        await provision(bus.links, streams_here(mesh), ())
+        await stack.enter_async_context(identity_service(server))
         watch = asyncio.create_task(follow_sites(mesh, settings, server, bus))
         sites = {name: new_site(tmp_path, name, door) for name in ("oslo", "rome")}
-        with sites["oslo"].server, sites["rome"].server:
-            for name, site in sites.items():
-                await site.provision()
-                async with await site.bus() as site_bus:
-                    await live_a_life(site_bus, new_key(name), chunks=2)
-                await eventually(lambda name=name: has_copy(bus, name))
-            for name in sites:
-                asked = await held(bus, "EDGE", f"SITE_{name}_TASKS")
-                assert [event.subject.split(".")[5] for event in asked] == [name]
-            remove_site(mesh.data_dir, "oslo")
+        for site in sites.values():
+            stack.enter_context(site.server)
+        for name, site in sites.items():
+            await site.provision()
+            async with await site.bus() as site_bus:
+                await live_a_life(site_bus, new_key(name), chunks=2)
+            await eventually(lambda name=name: has_copy(bus, name))
+        for name in sites:
+            asked = await held(bus, "EDGE", f"SITE_{name}_TASKS")
+            assert [event.subject.split(".")[5] for event in asked] == [name]
+        staying = [*await links_of(server.monitor, "site:rome:EDGE"), *await links_of(server.monitor, "site:rome:CORE")]
+        remove_site(mesh.data_dir, "oslo")
 
-            async def only_rome_is_linked() -> bool:
-                return len(await leaf_links(server.monitor)) == 2
+        async def only_rome_is_linked() -> bool:
+            return list(await leaf_links(server.monitor)) == sorted(staying)
 
-            await eventually(only_rome_is_linked)
+        await eventually(only_rome_is_linked)
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
 

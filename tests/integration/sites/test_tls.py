@@ -47,7 +47,7 @@ async def test_events_cross_an_encrypted_link(tmp_path: Path, certificates: Path
     if both:
         at_hub, at_site = {**at_hub, **at_site}, {**at_hub, **at_site}
     pair = make_pair(tmp_path, by_line=False, at_hub=at_hub, at_site=at_site)
-    with pair.hub.server, pair.site.server:
+    with pair.hub.as_hub(), pair.site.server:
         await pair.site.provision()
         await linked_up(pair)
         await pair.hub.provision()
@@ -83,7 +83,7 @@ async def test_who_cannot_show_what_the_other_trusts_is_not_linked(
         }
 
     pair = make_pair(tmp_path, by_line=False, at_hub=files(at_hub), at_site=files(at_site))
-    with pair.hub.server, pair.site.server:
+    with pair.hub.as_hub(), pair.site.server:
         server = pair.site.server if log == "site" else pair.hub.server
         await until(lambda: said in server.log.read_text())
         assert await link_count(pair) == 0

@@ -12,7 +12,8 @@ from mesh.broker.server import EmbeddedServer
 from mesh.bus.link import Link
 from nodes.engine import Engine, EngineSpec, Generate, SyntheticKind
 from nodes.engines import open_engine
-from nodes.worker import Served, Worker
+from nodes.loaded_models import Served
+from nodes.worker import Worker
 from streams.chat import Message, Sampling
 from streams.tokens import Token
 from tests.identity_in_process import device_options

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from nodes.announce import Announcer
+from nodes.loaded_models import Served
 from nodes.status import StatusReporter
-from nodes.worker import Served, Worker
+from nodes.worker import Worker
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.codec import encode

@@ -113,7 +113,7 @@ class _Unstoppable(ScriptedEngine):
 
 
 async def node_that_ends(site: Site, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> asyncio.Task[None]:
-    monkeypatch.setattr("nodes.process.open_engine", lambda *_: engine)
+    monkeypatch.setattr("nodes.loaded_models.open_engine", lambda *_: engine)
     mesh = MeshSettings(nats=str(site.server.address), data_dir=site.data_dir)
     process = NodeProcess(NodeSettings(id=NODE, drain=timedelta(minutes=5)), mesh, lambda _: None)
     running = asyncio.create_task(process.run(asyncio.Event()))
@@ -143,7 +143,7 @@ async def test_a_node_whose_engine_is_broken_leaves_and_hands_its_answers_on(
 async def test_a_node_does_not_wait_for_an_engine_that_cannot_be_stopped(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nodes.process.ENGINE_STOP", timedelta(milliseconds=50))
+    monkeypatch.setattr("nodes.loaded_models.ENGINE_STOP", timedelta(milliseconds=50))
     engine = _Unstoppable()
     running = await node_that_ends(site, engine, monkeypatch)
     await fail_tasks(site.dispatcher, engine, FAILURES)

@@ -15,6 +15,7 @@ const HINTS = { invalid_api_key: "See that you have copied all of it, or ask who
  */
 export function SignIn({ reason, over, session }) {
   const [error, setError] = useState("");
+  const [choice, setChoice] = useState(null);
   const title = useFocus();
   const isOpen = useIsOpen();
   const enter = async (getToken) => {
@@ -22,8 +23,9 @@ export function SignIn({ reason, over, session }) {
     try {
       const token = await getToken();
       // A wallet may answer long after somebody has signed in by a key.
-      if (isOpen.current) await session.enter(token);
+      if (token && isOpen.current) await session.enter(token);
     } catch (problem) {
+      setChoice(null);
       setError([LEADS[problem.code], problem.message, HINTS[problem.code]].filter(Boolean).join(" "));
     }
   };
@@ -32,24 +34,34 @@ export function SignIn({ reason, over, session }) {
       <section class="gate-card" role=${over ? "dialog" : null} aria-labelledby="gate-title" data-testid="sign-in">
         <h2 id="gate-title" ref=${title} tabindex="-1">Sign in</h2>
         <p class="gate-lead" role="status">${reason || "This gateway serves known accounts only."}</p>
-        <${WithWallet} enter=${enter} />
-        <p class="gate-or"><span>or</span></p>
-        <${WithKey} enter=${enter} refuse=${setError} />
+        ${choice ? html`<${Accounts} signed=${choice} enter=${enter} />` : html`
+          <${WithWallet} who=${session.state.who} enter=${enter} choose=${setChoice} />
+          <p class="gate-or"><span>or</span></p>
+          <${WithKey} enter=${enter} refuse=${setError} />
+        `}
         ${error && html`<p class="trouble" role="alert">${error}</p>`}
       </section>
     </div>
   `;
 }
 
-function WithWallet({ enter }) {
+/** @param {{who: object | null, enter: Function, choose: Function}} props `who` was here until now, and comes back as the same */
+function WithWallet({ who, enter, choose }) {
   const wallet = useWallet();
   const [waiting, setWaiting] = useState(false);
+  const [same, setSame] = useState(who?.how === "session" ? who.account : undefined);
   if (!wallet) {
     return html`<p class="gate-note">No wallet is in this browser. Install one that speaks EIP-1193, such as MetaMask, or use an API key.</p>`;
   }
   const ask = async () => {
     setWaiting(true);
-    await enter(() => signWith(wallet));
+    await enter(async () => {
+      setSame(undefined); // Who does not belong there any more may choose at the next try.
+      const signed = await signWith(wallet, same);
+      if (same || signed.accounts.length === 1) return signed.token;
+      choose(signed);
+      return "";
+    });
     setWaiting(false);
   };
   return html`
@@ -57,6 +69,27 @@ function WithWallet({ enter }) {
       ${waiting ? "Answer in your wallet" : "Sign in with your wallet"}
     </button>
     <p class="gate-note" id="gate-wallet">You sign a short message, which costs nothing.</p>
+  `;
+}
+
+/** Somebody belongs to several accounts: the wallet has signed for the first of them. */
+function Accounts({ signed, enter }) {
+  const [waiting, setWaiting] = useState("");
+  const ask = async (account) => {
+    setWaiting(account);
+    await enter(async () => (account === signed.account ? signed : await signWith(findWallet(), account)).token);
+    setWaiting("");
+  };
+  return html`
+    <fieldset class="gate-accounts" disabled=${waiting !== ""}>
+      <legend>You belong to several accounts. For which one?</legend>
+      ${signed.accounts.map(({ account, role }) => html`
+        <button key=${account} class="gate-second" aria-busy=${waiting === account} onClick=${() => ask(account)}>
+          ${account} <span class="gate-role">${role}</span>
+        </button>
+      `)}
+      <p class="gate-note">For another than ${signed.account} your wallet signs once more.</p>
+    </fieldset>
   `;
 }
 

@@ -16,19 +16,19 @@ export function SignedIn({ who, aheadMs, session }) {
   return html`
     ${who.role && html`<span class="top-fact">role <b>${who.role}</b></span>`}
     <span class="top-fact mono" title=${name} data-testid="who">${format.shortName(name)}</span>
-    ${who.how === "session" && html`<${Ending} endsAtMs=${who.expires_at_ms + aheadMs} session=${session} />`}
+    ${who.how === "session" && html`<${Ending} account=${who.account} endsAtMs=${who.expires_at_ms + aheadMs} session=${session} />`}
     <button class="small" title=${`Signed in for account ${who.account} as ${name}`} onClick=${() => session.leave()}>Sign out</button>
   `;
 }
 
-/** Shortly before a session is over: how long it lasts, and a way to go on. */
-function Ending({ endsAtMs, session }) {
+/** Shortly before a session is over that is not renewed any more: how long it lasts, and a way to go on. */
+function Ending({ account, endsAtMs, session }) {
   const seconds = useSecondsUntil(endsAtMs);
   const [error, setError] = useState("");
   if (seconds > TOLD_BEFORE_S || seconds <= 0) return null;
   const renew = () => {
     setError("");
-    signWith(findWallet()).then((token) => session.enter(token)).catch((problem) => setError(problem.message));
+    signWith(findWallet(), account).then(({ token }) => session.enter(token)).catch((problem) => setError(problem.message));
   };
   return html`
     <span class="unseen" role="status">Your session ends soon.</span>

@@ -1,12 +1,16 @@
 // Who is signed in on this page, for its requests and for its websocket.
 //
-// The session of a wallet outlives a reload of this tab, for the minutes that it lasts. An API key lasts longer, so it is
-// kept in memory alone.
+// The session of a wallet outlives a reload of this tab, and is renewed while the tab is open, for as long as the gateway
+// lets one go on. An API key lasts longer, so it is kept in memory alone.
 
 import { Refused, refusalOf } from "./refused.js";
 
 const KEPT = "ig3.session";
 const UNAUTHORIZED = 401;
+const RENEWED_BEFORE_MS = 5 * 60_000;
+const SOONEST_MS = 1000;
+const AGAIN_MS = 20_000;
+const UNTOLD = "You are signed out here, but the gateway could not be told: your session ends by itself within minutes.";
 const OVER = {
   session: "Your session is over. Sign in again, and everything goes on where it was.",
   kept: "Your session is over. Sign in again.",
@@ -23,12 +27,15 @@ const OVER = {
 
 export class Session {
   #token = "";
+  #timer = 0;
+  #isLast = false; // No other token comes of this sign-in.
   #waiting = [];
   #listener;
 
   /**
-   * @param {{changed: (state: SessionState) => void, entered: (isSame: boolean) => void, out: () => void, left: () => void}} listener
-   * `entered` is told whether it is the same as before: then the screen stays as it is. `out`: nobody is signed in any
+   * @param {{changed: (state: SessionState) => void, entered: (isSame: boolean) => void, out: () => void, left: () => void,
+   *   aheadMs: () => number}} listener
+   * `aheadMs`: by how much the clock here is ahead of the gateway's; `entered` is told whether it is the same as before: then the screen stays as it is. `out`: nobody is signed in any
    * more; `left`: by their own will
    */
   constructor(listener) {
@@ -56,6 +63,7 @@ export class Session {
   async enter(token) {
     const who = await whoIs(token);
     const before = this.state.who;
+    this.#isLast = false;
     this.#keep(token, who);
     this.#change({ phase: "in", who, reason: "" });
     const same = before !== null && isSame(before, who);
@@ -68,6 +76,7 @@ export class Session {
   admitted({ account, role, expires_at_ms }) {
     const who = { ...this.state.who, account, role: role ?? null, expires_at_ms: expires_at_ms ?? null };
     this.#change({ phase: "in", who, reason: "" });
+    this.#planRenewal();
   }
 
   /** The gateway asks who is there, and what was shown (if anything) is not good, or no longer. */
@@ -81,8 +90,9 @@ export class Session {
     this.#listener.out();
   }
 
-  /** Sign out: nothing of it stays here. */
+  /** Sign out: nothing of it stays here, and no gateway takes it any more. */
   leave() {
+    if (this.state.who?.how === "session") this.#tellEnd(this.#token);
     this.#keep("", null);
     this.#giveUp("You have signed out.");
     this.#change({ phase: "out", who: null, reason: "You are signed out." });
@@ -101,6 +111,39 @@ export class Session {
     }
   };
 
+  #planRenewal() {
+    clearTimeout(this.#timer);
+    const { who } = this.state;
+    if (who?.how !== "session" || !who.expires_at_ms || this.#isLast) return;
+    const leftMs = who.expires_at_ms + this.#listener.aheadMs() - Date.now();
+    this.#timer = setTimeout(() => this.#renew(), Math.max(leftMs - RENEWED_BEFORE_MS, SOONEST_MS));
+  }
+
+  async #renew() {
+    const token = this.#token;
+    const response = await fetch("/v1/auth/renew", { method: "POST", headers: bearer(token) }).catch(() => null);
+    const renewed = response?.ok ? await response.json().catch(() => null) : null;
+    if (token !== this.#token || !token) return; // Somebody has signed out meanwhile, or in again.
+    if (renewed) return this.#goOn(renewed);
+    // What is no longer good the websocket hears of as well. All other trouble passes.
+    if (response?.status !== UNAUTHORIZED) this.#timer = setTimeout(() => this.#renew(), AGAIN_MS);
+  }
+
+  #goOn({ token, expires_in, session_expires_in }) {
+    this.#isLast = expires_in >= session_expires_in;
+    const who = { ...this.state.who, expires_at_ms: Date.now() - this.#listener.aheadMs() + expires_in * 1000 };
+    this.#keep(token, who);
+    this.#change({ phase: "in", who, reason: "" });
+    this.#listener.entered(true);
+  }
+
+  async #tellEnd(token) {
+    const options = { method: "POST", headers: bearer(token), keepalive: true };
+    const response = await fetch("/v1/auth/sign-out", options).catch(() => null);
+    const isTold = response !== null && (response.ok || response.status === UNAUTHORIZED);
+    if (!isTold && this.state.phase === "out") this.#change({ ...this.state, reason: UNTOLD });
+  }
+
   #somebody(signal) {
     if (this.#token) return Promise.resolve();
     return new Promise((resolve, reject) => {
@@ -114,6 +157,7 @@ export class Session {
   }
 
   #keep(token, who) {
+    clearTimeout(this.#timer);
     this.#token = token;
     if (who?.how === "session") sessionStorage.setItem(KEPT, JSON.stringify({ token, who }));
     else sessionStorage.removeItem(KEPT);

@@ -17,16 +17,18 @@ export function onWallet(callback) {
 }
 
 /**
- * Have the wallet sign, and return the token of a session.
+ * Have the wallet sign, and return a session: its `token`, and all `accounts` that its holder belongs to.
+ * @param {object} wallet
+ * @param {string} [account] for which account; without one the gateway takes the first by name
  * @throws {Refused} if whoever owns the wallet, or the gateway, does not want it
  */
-export async function signWith(wallet) {
+export async function signWith(wallet, account) {
   const [address] = await askWallet(wallet, "eth_requestAccounts");
   if (!address) throw new Refused("The wallet has shown no account. Unlock it, and choose one for this page.");
   const chain_id = Number(await askWallet(wallet, "eth_chainId"));
   const { message } = await post("/v1/auth/challenge", { method: "ethereum", address, chain_id, uri: location.origin });
   const signature = await askWallet(wallet, "personal_sign", [hexOf(message), address]);
-  return (await post("/v1/auth/login", { method: "ethereum", message, signature })).token;
+  return post("/v1/auth/login", { method: "ethereum", message, signature, account });
 }
 
 async function askWallet(wallet, method, params = []) {

@@ -1,21 +1,25 @@
-"""The roster, made anew from its logs and compared with each service's and with each snapshot."""
+"""Roster, devices and accounts, made anew from their logs and compared with each service's and each snapshot."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from mesh.access.log import AccessLog
 from mesh.history.ordered import OrderedReader, Start
 from mesh.history.roster_log import RosterDevices, RosterModels
 from mesh.history.snapshots import Source
 from mesh.history.stream_facts import stream_facts
+from mesh.identity.device_log import DevicesProjection
 from mesh.inspection.findings import Comparison, Difference
+from streams.access import Access
+from streams.devices import Devices
 from streams.digest import digest_of
 from streams.roster import Roster
-from streams.topology import DEVICES, MODELS
+from streams.topology import ACCESS, DEVICES, MODELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from mesh.bus.link import Link
     from mesh.history.checkpoint import Projection
@@ -23,6 +27,13 @@ if TYPE_CHECKING:
     from streams.messages import Projections
 
 _WAIT_S: Final = 5.0
+_FOLDS: Final[tuple[tuple[str, Callable[[], Projection]], ...]] = (
+    (MODELS, lambda: RosterModels(Roster())),
+    (DEVICES, lambda: RosterDevices(Roster())),
+    (DEVICES, lambda: DevicesProjection(Devices())),
+    (ACCESS, lambda: AccessLog(Access())),
+)
+"""Each stream, and what is folded of it."""
 
 
 class _Claim(NamedTuple):
@@ -42,50 +53,56 @@ class _Folded(NamedTuple):
     took_s: float
 
 
-async def verify_roster(
+async def verify_folds(
     core: Link, answers: Iterable[Projections], snapshots: SnapshotStore
 ) -> tuple[list[Comparison], list[Difference]]:
-    """Compare both folds of the roster, of every service and every snapshot that is usable.
+    """Compare the roster, the devices and the accounts of every service, and every snapshot that is usable.
 
     Raises:
         BusError: if the logs cannot be read.
     """
-    models = {
-        answer.service: _Claim(answer.service, answer.roster.models_sequence, answer.roster.models)
-        for answer in answers
-    }
-    devices = {
-        answer.service: _Claim(answer.service, answer.roster.devices_sequence, answer.roster.devices)
-        for answer in answers
-    }
-    first = await _verify(core, MODELS, RosterModels, list(models.values()), snapshots)
-    second = await _verify(core, DEVICES, RosterDevices, list(devices.values()), snapshots)
-    return [first[0], second[0]], [*first[1], *second[1]]
+    # A service answers in as many messages as it takes, each with the same digests.
+    claims = {(answer.service, name): claim for answer in answers for name, claim in _claims(answer)}
+    comparisons: list[Comparison] = []
+    differences: list[Difference] = []
+    for stream, new in _FOLDS:
+        of_fold = [claim for (_, name), claim in claims.items() if name == new().name]
+        comparison, found = await _verify(core, stream, new, of_fold, snapshots)
+        comparisons.append(comparison)
+        differences += found
+    return comparisons, differences
+
+
+def _claims(answer: Projections) -> Iterator[tuple[str, _Claim]]:
+    """What a service says of each fold, by the fold's name."""
+    if answer.roster is not None:
+        roster = answer.roster
+        yield RosterModels.name, _Claim(answer.service, roster.models_sequence, roster.models)
+        yield RosterDevices.name, _Claim(answer.service, roster.devices_sequence, roster.devices)
+    for fold in answer.folds:
+        yield fold.projection, _Claim(answer.service, fold.sequence, fold.state)
 
 
 async def _verify(
-    core: Link,
-    stream: str,
-    kind: type[RosterModels | RosterDevices],
-    claims: list[_Claim],
-    snapshots: SnapshotStore,
+    core: Link, stream: str, new: Callable[[], Projection], claims: list[_Claim], snapshots: SnapshotStore
 ) -> tuple[Comparison, list[Difference]]:
-    kept = list(snapshots.candidates(await _source(core, stream, kind)))
-    shortcut = await _from_snapshot(core, stream, kind(Roster()), kept[0]) if kept else None
+    name = new().name
+    kept = list(snapshots.candidates(await _source(core, stream, new())))
+    shortcut = await _from_snapshot(core, stream, new(), kept[0]) if kept else None
     claims = [*claims, *(_claim_of(snapshot) for snapshot in kept)]
     if shortcut is not None:
         claims.append(_Claim("the newest snapshot and the rest", shortcut.end, shortcut.digests[shortcut.end]))
-    full = await _fold(core, stream, kind(Roster()), {claim.sequence for claim in claims})
+    full = await _fold(core, stream, new(), {claim.sequence for claim in claims})
     differences = [
         Difference(
-            projection=kind.name,
+            projection=name,
             where=claim.who,
             detail=f"at sequence {claim.sequence} of {stream} the log adds up to something else",
         )
         for claim in claims
         if full.digests[claim.sequence] != claim.digest
     ]
-    return _comparison(kind.name, full, shortcut, kept, claims, differences), differences
+    return _comparison(name, full, shortcut, kept, claims, differences), differences
 
 
 def _comparison(
@@ -111,9 +128,9 @@ def _comparison(
     )
 
 
-async def _source(core: Link, stream: str, kind: type[RosterModels | RosterDevices]) -> Source:
+async def _source(core: Link, stream: str, blank: Projection) -> Source:
     created = (await stream_facts(core, stream)).created
-    return Source(projection=kind.name, version=kind.version, stream=stream, stream_created=created)
+    return Source(projection=blank.name, version=blank.version, stream=stream, stream_created=created)
 
 
 def _claim_of(snapshot: Snapshot) -> _Claim:

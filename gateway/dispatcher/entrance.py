@@ -1,0 +1,84 @@
+"""What a task passes that came to the bus by itself: its account is open, and has not had its share.
+
+A gateway has asked both of what it submits. Its mark (``mesh.access.passed_mark``) says that a task has paid; that an
+account is open is asked of every task once more, since it may have been closed while the task waited.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.limits.price import price_of_task
+from gateway.limits.ticket import LimitReached
+from mesh.access.caller import Caller
+from mesh.access.passed_mark import PASSED, has_passed
+from mesh.bus.headers import header
+from mesh.errors import WrittenByNewer
+from streams.events import TaskError
+from streams.subjects import CHECKS
+
+if TYPE_CHECKING:
+    from gateway.limits.limiter import Limiter
+    from gateway.limits.ticket import Ticket
+    from mesh.access.feed import AccessFeed
+    from mesh.access.session_keys import SessionKeys
+    from mesh.bus.work import Work
+    from streams.events import TaskSubmitted
+    from streams.tokens import Token
+
+
+class Entrance:
+    """Asks for one dispatcher. ``access`` is started and stopped by whoever made it."""
+
+    def __init__(self, access: AccessFeed, limiter: Limiter, keys: SessionKeys, *, answer_tokens: int) -> None:
+        """Go by ``access``; have tasks pay at ``limiter`` that show no mark made with ``keys``.
+
+        Args:
+            access: who may speak for which account.
+            limiter: the limits, shared with the gateways.
+            keys: whose secret makes marks.
+            answer_tokens: what a task counts for that does not say how long its answer may be.
+        """
+        self._access = access
+        self._limiter = limiter
+        self._keys = keys
+        self._answer_tokens = answer_tokens
+
+    async def start(self) -> None:
+        """Begin to give back what is not used of limits."""
+        await self._limiter.start()
+
+    async def stop(self) -> None:
+        """Give back what is in hand."""
+        await self._limiter.stop()
+
+    def account_error(self, name: Token) -> TaskError | None:
+        """Say why nobody speaks for an account, or None.
+
+        A name that was never opened is let pass: nobody can show a key for it, so a service has submitted the task.
+
+        Raises:
+            WrittenByNewer: if a newer version has written of the account.
+        """
+        if (reason := self._access.access.unreadable(name)) is not None:
+            raise WrittenByNewer(f"account {name} cannot be judged by this version: {reason}")
+        account = self._access.access.account(name)
+        if account is None or account.is_open:
+            return None
+        message = f"The account {name} was closed: nobody speaks for it any more."
+        return TaskError(code="invalid_api_key", message=message, status=401)
+
+    def ticket(self, work: Work, account: Token) -> Ticket | None:
+        """Return what a task pays with; None if it has paid, or nobody has it pay."""
+        if account == CHECKS or has_passed(self._keys, work.subject, header(work.headers, PASSED)):
+            return None
+        ticket = self._limiter.ticket(Caller(account=account, how="session", rights=frozenset()))
+        return ticket if ticket.has_meters else None
+
+    async def pay(self, ticket: Ticket, asked: TaskSubmitted) -> TaskError | None:
+        """Pay for a task, and for the stream that its account hears while it runs; returns why that cannot be."""
+        try:
+            await ticket.pay(lambda: price_of_task(asked, answer_tokens=self._answer_tokens), stream=True)
+        except LimitReached as error:
+            return TaskError(code="rate_limit_exceeded", message=str(error), status=429)
+        return None

@@ -1,0 +1,31 @@
+"""What a request may use, before anybody has counted: guessed, and settled at the end of its task.
+
+Nobody here knows the model's tokens. Four bytes to a token fits English.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.limits.ticket import Price
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from streams.events import TaskSubmitted
+
+_BYTES_PER_TOKEN: Final = 4
+_PER_MESSAGE: Final = 4
+"""What a chat template puts around each message, in tokens, more or less."""
+
+
+def price_of_messages(sizes: Iterable[int], longest_answer: int) -> Price:
+    """Return what messages of these sizes, in bytes, may use with an answer of so many tokens."""
+    return Price(prompt=sum(_PER_MESSAGE + size // _BYTES_PER_TOKEN for size in sizes), answer=longest_answer)
+
+
+def price_of_task(asked: TaskSubmitted, *, answer_tokens: int) -> Price:
+    """Return what a task may use; ``answer_tokens`` where it does not say how long its answer may be."""
+    sizes = [len(message.content.encode("utf-8", "replace")) for message in asked.messages]
+    wanted = asked.sampling.max_tokens
+    return price_of_messages(sizes, answer_tokens if wanted is None else wanted)

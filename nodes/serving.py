@@ -1,0 +1,70 @@
+"""Growing and shrinking what a node serves while it runs: each change is announced, and no answer is lost by it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from nodes.errors import EngineStuck
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from nodes.announce import Announcer
+    from nodes.engine import EngineSpec, OnLoading
+    from nodes.loaded_models import LoadedModels
+    from nodes.worker import Worker
+    from streams.replica import Replica
+
+_LOOK_S: Final = 0.25
+
+
+async def announce_changes(worker: Worker, announcer: Announcer) -> None:
+    """Withdraw what is away, and announce it again when it is back. Never returns."""
+    announced = worker.replicas
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        if worker.replicas != announced and not worker.draining:
+            announced = worker.replicas
+            announcer.announce(announced)
+
+
+class Serving:
+    """The one place that changes the set of models of a running node."""
+
+    def __init__(self, models: LoadedModels, worker: Worker, announcer: Announcer, drain: timedelta) -> None:
+        """Change ``models``; answers of one that goes may take ``drain`` to end by themselves."""
+        self._models = models
+        self._worker = worker
+        self._announcer = announcer
+        self._drain = drain
+
+    async def load(self, spec: EngineSpec, on_loading: OnLoading | None = None) -> Replica:
+        """Load one more model, take work for it, and announce it.
+
+        Raises:
+            EngineError: it cannot be loaded; what was served before still is.
+        """
+        try:
+            served = await self._models.load(spec, on_loading)
+        except EngineStuck as error:
+            self._worker.break_down(str(error))
+            raise
+        self._worker.serve(served)
+        self._announcer.announce(self._worker.replicas)
+        return served.replica
+
+    async def evict(self, model: str) -> None:
+        """Announce a model no more, let its answers end or hand them on, and unload it.
+
+        Raises:
+            EngineStuck: its engine does not end. The node is broken then: its process has to end.
+        """
+        self._worker.retire(model)
+        self._announcer.announce(self._worker.replicas)
+        await self._worker.release(model, self._drain)
+        try:
+            await self._models.unload(model)
+        except EngineStuck as error:
+            self._worker.break_down(str(error))
+            raise

@@ -1,0 +1,192 @@
+"""A task that is published straight on the bus passes the same gate as one that comes by a gateway."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from gateway.limits.limiter import Limiter
+from gateway.settings import GatewaySettings
+from mesh.access.passed_mark import PASSED, passed_mark
+from mesh.access.session_keys import SessionKeys
+from mesh.access.writer import AccessWriter
+from mesh.bus.answer import Step
+from mesh.errors import WrittenByNewer
+from streams import subjects
+from streams.chat import Message, Sampling
+from streams.clock import now_ms
+from streams.codec import encode
+from streams.events import TaskError, TaskSubmitted
+from streams.subjects import TaskKey
+from streams.task_id import new_task_id
+from streams.tokens import Token
+from tests.http_gateway import serve_http
+from tests.mesh_in_process import InProcessMesh, RunningDispatcher
+from tests.packed import packed
+from tests.processes import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+NOW_MS = now_ms()
+LIMITS: dict[str, Any] = {
+    "requests_per_minute": 1000,
+    "requests_per_minute_of": ("often=2", "both=3", "forger=1"),
+    "tokens_per_minute_of": ("long=1000", "moved=1000"),
+    "concurrent_streams_of": ("wide=1",),
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcessMesh]:
+    async with InProcessMesh(folder=tmp_path_factory.mktemp("entrance")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def dispatcher(mesh: InProcessMesh) -> RunningDispatcher:
+    running = still(await mesh.add_dispatcher(gateway=GatewaySettings(**LIMITS)))
+    await mesh.add_node(delay_ms=2)
+    return running
+
+
+def still(dispatcher: RunningDispatcher) -> RunningDispatcher:
+    """Let no time pass for its limits, so that nothing is paid back however slow this machine is."""
+    limiter_of(dispatcher)._clock = lambda: NOW_MS
+    return dispatcher
+
+
+def limiter_of(dispatcher: RunningDispatcher) -> Limiter:
+    return dispatcher.dispatcher._entrance._limiter
+
+
+def tokens_left(dispatcher: RunningDispatcher, account: str) -> int:
+    meter = next(meter for owner, meter in limiter_of(dispatcher)._meters.items() if owner.name == account)
+    standing = meter.standing("tokens")
+    assert standing is not None
+    return standing.remaining
+
+
+async def end_of(mesh: InProcessMesh, account: str, **asked: Any) -> TaskError | None:
+    """Why a task came to nothing, or None."""
+    return verdict(await mesh.steps(await mesh.submit(mesh.key(account), tokens=3, **asked)))
+
+
+def verdict(steps: list[Step]) -> TaskError | None:
+    state = steps[-1].state
+    assert state.outcome == ("completed" if state.error is None else "failed")
+    return state.error
+
+
+async def published(mesh: InProcessMesh, key: TaskKey, *headers: tuple[str, str]) -> TaskError | None:
+    """Publish a task with headers of one's own, and see it to its end."""
+    asked = TaskSubmitted(
+        model="synthetic", messages=(Message(role="user", content="x"),), sampling=Sampling(max_tokens=3)
+    )
+    await mesh.bus.edge.append(subjects.submitted("standard", key), encode(asked), headers=headers)
+    return verdict(await mesh.steps(key))
+
+
+async def test_a_task_of_a_closed_account_ends_as_http_would_have_said(
+    mesh: InProcessMesh, dispatcher: RunningDispatcher
+) -> None:
+    writer = AccessWriter(mesh.bus.core)
+    await writer.open(Token("gone"))
+    assert await end_of(mesh, "gone") is None
+    await dispatcher.access.reach(await writer.close(Token("gone"), reason="unpaid"))
+    error = await end_of(mesh, "gone")
+    assert error is not None
+    assert (error.code, error.status) == ("invalid_api_key", 401)
+    assert "was closed" in error.message
+
+
+async def test_more_requests_than_an_account_may_make_fail_with_what_http_says(
+    mesh: InProcessMesh, dispatcher: RunningDispatcher
+) -> None:
+    assert [await end_of(mesh, "often") for _ in range(2)] == [None, None]
+    # What is refused for another reason costs nothing, and is told for that reason.
+    unknown = await end_of(mesh, "often", model="unknown")
+    assert unknown is not None
+    assert unknown.code == "model_not_found"
+    refused = await end_of(mesh, "often")
+    assert refused is not None
+    assert (refused.code, refused.status) == ("rate_limit_exceeded", 429)
+    assert "account often on requests per minute: limit 2, remaining 0" in refused.message
+    assert await end_of(mesh, "another") is None
+    assert await end_of(mesh, "local") is None
+
+
+async def test_what_has_paid_at_a_gateway_does_not_pay_again_and_both_share_one_limit(
+    mesh: InProcessMesh, dispatcher: RunningDispatcher
+) -> None:
+    writer, account = AccessWriter(mesh.bus.core), Token("both")
+    await writer.open(account)
+    issued = await writer.issue(account, name="test", rights=("chat",))
+    async with serve_http(mesh.bus, auth="required", **LIMITS) as gateway:
+        gateway.limiter._clock = lambda: NOW_MS
+        await gateway.until_served()
+        key = {"Authorization": f"Bearer {issued.shown.text}"}
+        assert [(await gateway.ask(None, **key)).status for _ in range(2)] == [200, 200]
+        assert await end_of(mesh, account) is None
+        refused = await end_of(mesh, account)
+        assert refused is not None
+        assert refused.code == "rate_limit_exceeded"
+        assert (await gateway.ask(None, **key)).status == 429
+
+
+async def test_a_mark_that_nobody_gave_is_none(mesh: InProcessMesh, dispatcher: RunningDispatcher) -> None:
+    sessions, account = SessionKeys.load_or_create(mesh.folder), Token("forger")
+    assert await end_of(mesh, account) is None
+    keys = [TaskKey(account, new_task_id()) for _ in range(4)]
+    given = [passed_mark(sessions, subjects.submitted("standard", key)) for key in keys]
+    of_another_class = passed_mark(sessions, subjects.submitted("batch", keys[0]))
+    for key, shown in zip(keys, (given[-1], of_another_class, "", "é"), strict=True):
+        refused = await published(mesh, key, (PASSED, shown))
+        assert refused is not None
+        assert refused.code == "rate_limit_exceeded"
+    key = TaskKey(account, new_task_id())
+    assert await published(mesh, key, (PASSED, passed_mark(sessions, subjects.submitted("standard", key)))) is None
+
+
+async def test_tokens_are_reserved_before_and_settled_by_what_was_used(
+    mesh: InProcessMesh, dispatcher: RunningDispatcher
+) -> None:
+    assert [await end_of(mesh, "long") for _ in range(3)] == [None] * 3
+    # Some of the prompt and three of the answer each time; what was reserved was more.
+    assert 1000 - 3 * 20 <= tokens_left(dispatcher, "long") < 1000
+    key = await mesh.submit(mesh.key("long"), tokens=2000)
+    refused = verdict(await mesh.steps(key))
+    assert refused is not None
+    assert "Request too large for account long on tokens per minute" in refused.message
+
+
+async def test_a_task_on_the_bus_is_a_stream_for_as_long_as_it_runs(
+    mesh: InProcessMesh, dispatcher: RunningDispatcher
+) -> None:
+    first = await mesh.submit(mesh.key("wide"), tokens=400)
+    await mesh.reached(first, 3)
+    refused = await end_of(mesh, "wide")
+    assert refused is not None
+    assert "on concurrent streams: limit 1" in refused.message
+    assert verdict(await mesh.steps(first)) is None
+    assert await end_of(mesh, "wide") is None
+
+
+async def test_what_a_dispatcher_has_begun_its_heir_ends_and_settles_whatever_is_left(
+    mesh: InProcessMesh, dispatcher: RunningDispatcher
+) -> None:
+    key = await mesh.submit(mesh.key("moved"), tokens=900)
+    await mesh.reached(key, 3)
+    # No room for it a second time.
+    heir = still(await mesh.add_dispatcher("d2", gateway=GatewaySettings(**LIMITS)))
+    await dispatcher.stop()
+    assert verdict(await mesh.steps(key)) is None
+    await until(lambda: tokens_left(heir, "moved") <= 1000 - 900)
+
+
+async def test_nobody_is_believed_about_an_account_of_which_a_newer_version_wrote(mesh: InProcessMesh) -> None:
+    heir, account = await mesh.add_dispatcher("d3"), Token("newer")
+    newer = packed({"type": "account.paused.v1", "at_ms": 1})
+    await heir.access.reach(await mesh.bus.core.append(subjects.access(account), newer))
+    with pytest.raises(WrittenByNewer, match="account newer"):
+        heir.dispatcher._entrance.account_error(account)

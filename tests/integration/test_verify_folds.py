@@ -1,0 +1,160 @@
+"""`ig3 events verify`: what is said of roster, devices and accounts is what the log adds up to."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.roster_feed import RosterFeed
+from mesh.access.log import AccessLog
+from mesh.history.checkpoint import Checkpoint, Projection
+from mesh.history.projection_desk import ProjectionDesk, fold_digest
+from mesh.history.replay import replay
+from mesh.history.roster_log import RosterDevices, RosterModels
+from mesh.history.snapshots import SnapshotStore
+from mesh.identity.device_log import DevicesProjection
+from streams import subjects
+from streams.access import Access
+from streams.codec import encode
+from streams.devices import Devices
+from streams.events import (
+    AccountOpened,
+    DeviceRegistered,
+)
+from streams.messages import Projections
+from streams.roster import Roster
+from streams.tokens import token
+from streams.topology import ACCESS, DEVICES, MODELS
+from tests.integration.written_tasks import NODE, announce, named, report_on
+from tests.mesh_in_process import InProcessMesh
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:
+    async with InProcessMesh(folder=tmp_path / "mesh") as running:
+        yield running
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SnapshotStore:
+    return SnapshotStore(tmp_path / "snapshots")
+
+
+DEVICE_TOO_MANY, ACCOUNT_TOO_MANY = Devices(), Access()
+DEVICE_TOO_MANY.apply(NODE, DeviceRegistered(at_ms=1, node=NODE, software="s"))
+ACCOUNT_TOO_MANY.apply(token("acme"), AccountOpened(at_ms=1, by="x"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "stream"), [(DevicesProjection(DEVICE_TOO_MANY), DEVICES), (AccessLog(ACCOUNT_TOO_MANY), ACCESS)]
+)
+async def test_a_service_that_knows_a_device_or_an_account_of_which_no_event_tells_is_named(
+    mesh: InProcessMesh, store: SnapshotStore, wrong: Projection, stream: str
+):
+    told = Projections(service="s", folds=(fold_digest(wrong, 0),))
+    desk = ProjectionDesk(mesh.bus.core, lambda: (told,))
+    await desk.start()
+    mesh.stack.push_async_callback(desk.stop)
+
+    assert named(await report_on(mesh, store)) == [
+        f"{wrong.name}: s: at sequence 0 of {stream} the log adds up to something else"
+    ]
+
+
+async def test_a_snapshot_of_devices_or_accounts_that_is_no_prefix_of_the_log_is_named(
+    mesh: InProcessMesh, store: SnapshotStore
+):
+    await announce(mesh, 1)
+    await mesh.bus.core.append(subjects.access(token("acme")), encode(AccountOpened(at_ms=1, by="x")))
+    blank: tuple[tuple[str, Projection], ...] = (
+        (DEVICES, DevicesProjection(Devices())),
+        (ACCESS, AccessLog(Access())),
+    )
+    for stream, projection in blank:
+        checkpoint = Checkpoint(mesh.bus.core, stream, projection, store)
+        await checkpoint.load()
+        await checkpoint.save(1, "of no event", b"")
+
+    assert {one.partition(":")[0] for one in named(await report_on(mesh, store))} == {"devices", "access"}
+
+
+async def save_snapshots(mesh: InProcessMesh, store: SnapshotStore) -> None:
+    """Save what both folds have come to, as a service does now and then."""
+    for stream, projection in ((MODELS, RosterModels(Roster())), (DEVICES, RosterDevices(Roster()))):
+        async with await replay(mesh.bus.core, stream, projection, snapshots=store) as done:
+            await done.save()
+
+
+async def test_snapshots_are_compared_and_the_rest_is_replayed_from_the_newest(
+    mesh: InProcessMesh, store: SnapshotStore
+):
+    await announce(mesh, 20)
+    await save_snapshots(mesh, store)
+    await announce(mesh, 5, "later")
+    report = await report_on(mesh, store)
+
+    assert named(report) == []
+    assert [one.compared for one in report.comparisons[:2]] == [2, 2]
+    assert report.comparisons[0].note.startswith("from the snapshot at 20 on: 5 events")
+
+
+async def test_a_snapshot_that_is_no_prefix_of_the_log_is_named(mesh: InProcessMesh, store: SnapshotStore):
+    await announce(mesh, 3)
+    wrong = Roster()
+    checkpoint = Checkpoint(mesh.bus.core, MODELS, RosterModels(wrong), store)
+    await checkpoint.load()
+    await checkpoint.save(3, "models.n2.m2", b"")
+
+    assert named(await report_on(mesh, store)) == [
+        "roster.models: the newest snapshot and the rest: at sequence 3 of MODELS the log adds up to something else",
+        "roster.models: the snapshot at 3: at sequence 3 of MODELS the log adds up to something else",
+    ]
+
+
+async def test_a_roster_that_begins_at_its_snapshot_equals_one_from_the_first_event(
+    mesh: InProcessMesh, store: SnapshotStore
+):
+    await announce(mesh, 30)
+    first = await started(mesh, store)
+    await first.models.save()
+    await first.devices.save()
+    await announce(mesh, 5, "later")
+
+    assert dump(await started(mesh, store)) == dump(await started(mesh, None))
+
+
+@pytest.mark.parametrize("damage", ["cut", "newer", "ahead"])
+async def test_a_roster_with_a_snapshot_of_no_use_is_read_from_the_log(
+    mesh: InProcessMesh, store: SnapshotStore, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+):
+    await announce(mesh, 30)
+    checkpoint = Checkpoint(
+        mesh.bus.core, MODELS, NewerModels(Roster()) if damage == "newer" else RosterModels(Roster()), store
+    )
+    await checkpoint.load()
+    await checkpoint.save(99 if damage == "ahead" else 30, "models.n29.m2", b"")
+    if damage == "cut":
+        (path,) = (tmp_path / "snapshots").iterdir()
+        path.write_bytes(path.read_bytes()[:-1])
+
+    assert dump(await started(mesh, store)) == dump(await started(mesh, None))
+    assert {
+        "cut": "it is damaged",
+        "newer": f"version is {NewerModels.version}, not {RosterModels.version}",
+        "ahead": "which ends at 30",
+    }[damage] in caplog.text
+
+
+class NewerModels(RosterModels):
+    version = RosterModels.version + 1
+
+
+async def started(mesh: InProcessMesh, store: SnapshotStore | None) -> RosterFeed:
+    feed = RosterFeed(mesh.bus, store)
+    await feed.start()
+    mesh.stack.push_async_callback(feed.stop)
+    return feed
+
+
+def dump(feed: RosterFeed) -> tuple[bytes, bytes, int, int]:
+    return feed.roster.dump_models(), feed.roster.dump_devices(), feed.models.position, feed.devices.position
