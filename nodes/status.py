@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mesh.bus.link import Link
     from nodes.worker import Worker
+    from streams.model_orders import NodeRoom
     from streams.tokens import Token
 
 SHORTEST_GAP: Final = timedelta(milliseconds=200)
@@ -38,9 +39,20 @@ class StatusReporter:
     """Sends ``NodeStatus`` soon after each change, once more when there is a rate, and at least each ``interval``."""
 
     def __init__(
-        self, link: Link, node: Token, worker: Worker, interval: timedelta, lends: Callable[[], int] = lambda: 0
+        self,
+        link: Link,
+        node: Token,
+        worker: Worker,
+        interval: timedelta,
+        *,
+        process: str | None = None,
+        lends: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Report on ``worker``, and what the node ``lends`` to shard groups; ``start`` begins."""
+        """Report on ``worker``, and what the node ``lends`` to shard groups; ``start`` begins.
+
+        ``process`` tells this process from others; None: a new name.
+        """
+        self.room: Callable[[], NodeRoom | None] = _no_room
         worker.watch(self.changed)
         self._link = link
         self._node = node
@@ -54,14 +66,15 @@ class StatusReporter:
         self._sent_at = float("-inf")
         self._has_changed = False
         self._rates = TokenRates(self._loop.time())
-        self._process = uuid.uuid4().hex[:12]
+        self.process = process or new_process_name()
         self._running = False
 
     async def start(self) -> None:
         """Begin with a first report; a service that has just started may ask for one out of turn."""
         self._running = True
         await self._link.listen(subjects.node_inbox(self._node, "report"), lambda _: self.changed())
-        self.changed()
+        self._has_changed = True
+        self._send()
 
     def stop(self) -> None:
         """Report no more."""
@@ -96,10 +109,20 @@ class StatusReporter:
             running=running,
             memory_bytes=resident_bytes(),
             draining=self._worker.draining,
-            process=self._process,
+            room=self.room(),
+            process=self.process,
             lends_bytes=self._lends(),
         )
         self._link.send(self._subject, encode(report))
+
+
+def _no_room() -> None:
+    """Nobody may have this node load models."""
+
+
+def new_process_name() -> str:
+    """Make a name that no other process has."""
+    return uuid.uuid4().hex[:12]
 
 
 class TokenRates:

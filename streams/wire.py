@@ -1,4 +1,4 @@
-"""The root of the messages that travel on core NATS, which ``streams.messages`` lists."""
+"""The root of all messages that are no events of record."""
 
 from __future__ import annotations
 

@@ -49,6 +49,8 @@ class Load(_Said, frozen=True, kw_only=True):
             model_id=self.model_id,
             context_tokens=self.context_tokens,
             threads=self.threads,
+            # Each further one would keep a context of its own on every member.
+            slots=1,
         )
 
 

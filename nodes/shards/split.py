@@ -62,7 +62,7 @@ class Split(Struct, frozen=True, kw_only=True):
     def offload(self) -> Offload:
         """The same as llama.cpp is told it; its layers go to devices in the order in which they were added."""
         layers = [part.layers for part in self.parts[1:]]
-        return Offload(layers=sum(layers), shares=tuple(float(count) for count in layers), maps_file=False)
+        return Offload(layers=sum(layers), shares=tuple(float(count) for count in layers))
 
 
 def weights_of(model: ModelFile, context_tokens: int) -> Weights:

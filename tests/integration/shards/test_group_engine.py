@@ -129,7 +129,7 @@ async def test_a_member_gives_no_more_memory_than_it_lends_and_survives_being_as
         stack.push_async_callback(door.close)
         link = LeaderLink(await door.open(Address("127.0.0.1", 0)), own, shown.der)
         stack.push_async_callback(link.close)
-        greedy = GroupEngine(SPEC, Offload(layers=31, shares=(1.0,), maps_file=False), [link], lambda _: None)
+        greedy = GroupEngine(SPEC, Offload(layers=31, shares=(1.0,)), [link], lambda _: None)
         stack.push_async_callback(greedy.stop)
         with pytest.raises(EngineUnavailable, match="could not load"):
             await greedy.start()
