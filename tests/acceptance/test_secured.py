@@ -129,7 +129,9 @@ def test_what_it_printed_can_be_pasted(mesh: RunningMesh, ours: Authority) -> No
     )
     assert key is not None
     assert curl is not None
-    answer = mesh.place.run("bash", "-c", f"{key[1]}\n{curl[1]}", variables={"CURL_CA_BUNDLE": str(ours.ca)})
+    shown = ours.shown("client")
+    variables = {"CURL_CA_BUNDLE": str(ours.ca), "CERT": str(shown.cert), "CERT_KEY": str(shown.key)}
+    answer = mesh.place.run("bash", "-c", f"{key[1]}\n{curl[1]}", variables=variables)
     assert answer.stdout.startswith("ig3_")
     assert answer.stdout.rstrip().endswith("data: [DONE]")
 
