@@ -122,7 +122,7 @@ class EngineLoad(Struct, frozen=True, kw_only=True):
 class Loading(Struct, frozen=True, kw_only=True):
     """How far the start of an engine is."""
 
-    stage: Literal["reading", "loading", "measuring", "ready"]
+    stage: Literal["fetching", "reading", "loading", "measuring", "ready"]
     fraction: float
     """Of the whole start, 0 to 1. Not every binding tells how far it is inside a stage."""
 
