@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 from aiohttp import web
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from gateway.auth.caller import CALLER_KEY, need_model
 from gateway.http.errors import ApiError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.http.site import Site
+    from gateway.scheduling.aliases import Alias
     from streams.roster import ModelView
 
 _JSON: Final = {"Content-Type": "application/json"}
@@ -30,6 +33,8 @@ class ModelObject(Struct, frozen=True, kw_only=True):
     quantisation: str | None
     nodes: int
     """How many nodes serve it now."""
+    alias_of: tuple[str, ...] | UnsetType = UNSET
+    """Of an alias: the models that answer for it now, in the order of the settings."""
 
 
 class ModelList(Struct, frozen=True, kw_only=True):
@@ -45,22 +50,53 @@ class Models:
     def __init__(self, site: Site) -> None:
         """Serve for ``site``."""
         self._feed = site.roster_feed
+        self._aliases = site.aliases
 
     async def list_all(self, request: web.Request) -> web.Response:
         """Answer with every model that a live node serves and that the caller may ask."""
         caller, views = request[CALLER_KEY], self._feed.roster.models(now_s=self._feed.now_s())
-        body = ModelList(data=tuple(_model_object(view) for view in views if caller.may_ask(view.model)))
+        served = {view.model: view for view in views}
+        aliases = (_alias_object(alias, served) for alias in self._aliases.values())
+        found = [*(each for each in aliases if each is not None), *map(_model_object, views)]
+        body = ModelList(data=tuple(each for each in found if caller.may_ask(each.id)))
         return web.Response(body=msgspec.json.encode(body), headers=_JSON)
 
     async def show(self, request: web.Request) -> web.Response:
         """Answer with one model; its id may hold slashes."""
         name = request.match_info["model"]
         need_model(request[CALLER_KEY], name)
+        if (alias := self._aliases.get(name)) is not None:
+            return self._show_alias(alias)
         view = self._feed.roster.model(name, now_s=self._feed.now_s())
         if view is None:
             reason = "is served by no node now" if self._feed.roster.knows(name) else "does not exist"
             raise ApiError(404, f"The model `{name[:256]}` {reason}.", code="model_not_found", param="model")
         return web.Response(body=msgspec.json.encode(_model_object(view)), headers=_JSON)
+
+    def _show_alias(self, alias: Alias) -> web.Response:
+        now_s = self._feed.now_s()
+        views = ((model, self._feed.roster.model(model, now_s=now_s)) for model in alias.models)
+        found = _alias_object(alias, {model: view for model, view in views if view is not None})
+        if found is None:
+            message = f"None of the models that `{alias.name[:256]}` stands for is served by a node now."
+            raise ApiError(404, message, code="model_not_found", param="model")
+        return web.Response(body=msgspec.json.encode(found), headers=_JSON)
+
+
+def _alias_object(alias: Alias, served: Mapping[str, ModelView]) -> ModelObject | None:
+    """An alias as a model; None while no model answers for it. What each of them is like, their own entries say."""
+    views = [served[model] for model in alias.models if model in served]
+    if not views:
+        return None
+    return ModelObject(
+        id=alias.name,
+        created=min(view.created_ms for view in views) // 1000,
+        context_tokens=max(view.context_tokens for view in views),
+        engine=views[0].engine,
+        quantisation=views[0].quantisation,
+        nodes=len({node for view in views for node in view.nodes}),
+        alias_of=tuple(view.model for view in views),
+    )
 
 
 def _model_object(view: ModelView) -> ModelObject:

@@ -75,16 +75,15 @@ class DirectClient(Client):
         except (TimeoutError, ConnectionError):
             # A server that hangs, or has cut us off in this moment, takes nothing: what is queued for it is lost.
             log.debug("left without a goodbye")
-        finally:
-            # nats-py does nothing where it counts as closed already, as in the midst of a refused handshake.
-            self._abort()
         except asyncio.CancelledError:
-            self._abort()
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             # Nobody cancelled us: nats-py cancels its own wait for the end of a connection that was just lost, and with
             # it everybody's who waits for that.
+        finally:
+            # nats-py does nothing where it counts as closed already, as in the midst of a refused handshake.
+            self._abort()
 
     async def change_server(self) -> None:
         """Drop the connection and open one to another server; ``on_drop`` and ``on_return`` tell."""
