@@ -65,7 +65,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     model_id: str | None = None
     """Id under which the mesh knows the model; by default made from the file name."""
     slots: Annotated[int, Meta(ge=1, le=256)] | None = None
-    """Requests at once; ``None``: what suits the engine. ``llama-cpp-python`` has one and refuses more."""
+    """Requests at once; ``None``: what suits the engine."""
     context_tokens: Annotated[int, Meta(ge=128)] = 2048
     """Tokens that prompt and answer of one request may fill together; never more than the model was made for."""
     threads: Annotated[int, Meta(ge=1, le=512)] | None = None
@@ -126,7 +126,7 @@ class EngineLoad(Struct, frozen=True, kw_only=True):
 class Loading(Struct, frozen=True, kw_only=True):
     """How far the start of an engine is."""
 
-    stage: Literal["reading", "loading", "measuring", "ready"]
+    stage: Literal["fetching", "reading", "loading", "measuring", "ready"]
     fraction: float
     """Of the whole start, 0 to 1. Not every binding tells how far it is inside a stage."""
 

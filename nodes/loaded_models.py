@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec import structs
+
+from nodes.engine import Loading
 from nodes.engines import open_engine
 from nodes.errors import EngineError, EngineStuck, EngineUnavailable
 
 if TYPE_CHECKING:
     from nodes.engine import Engine, EngineSpec, OnLoading
+    from nodes.model_pull import ModelPuller, Pulled
     from streams.replica import Replica
+
+_LARGEST_FETCHED: Final = 0.95
 
 ENGINE_STOP: Final = timedelta(seconds=10)
 """How long an engine may take to end what it is doing."""
+
+
+STORED: Final = "store:"
+"""What stands before the name of a model of the store, where else a path would be."""
 
 
 class Served(NamedTuple):
@@ -27,8 +38,10 @@ class Served(NamedTuple):
 class LoadedModels:
     """One engine for each model. They are loaded one after the other: what fits is told from what the others left."""
 
-    def __init__(self) -> None:
-        """Begin with no model."""
+    def __init__(self, puller: ModelPuller | None = None) -> None:
+        """Begin with no model; without ``puller`` there is no model store."""
+        self._puller = puller
+        self._pulled: dict[str, Pulled] = {}
         self._served: dict[str, Served] = {}
         self._open: list[Engine] = []
         self._loading = asyncio.Lock()
@@ -46,17 +59,40 @@ class LoadedModels:
             EngineStuck: an engine that was started in vain does not end.
         """
         async with self._loading:
-            engine = open_engine(spec, on_loading)
-            # From here on ``stop`` knows it: the start may be given up at any moment.
-            self._open.append(engine)
+            pulled = await self._pull(spec, on_loading)
+            if pulled is not None:
+                spec = structs.replace(spec, model=str(pulled.path), model_id=spec.model_id or pulled.model.name)
             try:
-                served = Served(engine, await engine.start())
-                self._refuse_twins(served.replica.model)
-            except EngineError:
-                await self._close(engine)
+                served = await self._start(open_engine(spec, on_loading))
+            except BaseException:
+                self._let_go(pulled)
                 raise
             self._served[served.replica.model] = served
+            if pulled is not None:
+                self._pulled[served.replica.model] = pulled
             return served
+
+    async def _start(self, engine: Engine) -> Served:
+        # From here on ``stop`` knows it, whatever becomes of the start.
+        self._open.append(engine)
+        try:
+            served = Served(engine, await engine.start())
+            self._refuse_twins(served.replica.model)
+        except (EngineError, asyncio.CancelledError):
+            await self._close(engine)
+            raise
+        return served
+
+    def _let_go(self, pulled: Pulled | None) -> None:
+        if pulled is not None and self._puller is not None:
+            self._puller.let_go(pulled.model)
+
+    async def _pull(self, spec: EngineSpec, on_loading: OnLoading | None) -> Pulled | None:
+        if not spec.model.startswith(STORED):
+            return None
+        if self._puller is None:
+            raise EngineUnavailable(f"there is no model store to take {spec.model!r} from")
+        return await self._puller.pull(spec.model.removeprefix(STORED), partial(_tell_fetched, on_loading))
 
     def _refuse_twins(self, model: str) -> None:
         if model in self._served:
@@ -71,6 +107,7 @@ class LoadedModels:
         served = self._served.pop(model, None)
         if served is not None:
             await self._close(served.engine)
+        self._let_go(self._pulled.pop(model, None))
 
     async def stop(self) -> None:
         """Unload all models, side by side; engines that hang are left behind.
@@ -88,6 +125,12 @@ class LoadedModels:
     async def _close(self, engine: Engine) -> None:
         await _stop_engine(engine)
         self._open.remove(engine)
+
+
+def _tell_fetched(on_loading: OnLoading | None, fraction: float) -> None:
+    if on_loading is not None:
+        # The whole is there only when it is loaded.
+        on_loading(Loading(stage="fetching", fraction=fraction * _LARGEST_FETCHED))
 
 
 async def _stop_engine(engine: Engine) -> None:

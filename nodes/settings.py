@@ -96,8 +96,8 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         Meta(
             min_length=1,
             max_length=64,
-            description="A built-in model, the path of a GGUF file, or a server's name for a model (vllm: a folder);"
-            " several, with commas or each with the flag, are served side by side.",
+            description="A built-in model, the path of a GGUF file, store:NAME of the model store, or a server's name"
+            " for a model (vllm: a folder); several, with commas or each with the flag, are served side by side.",
             examples=["ID|FILE.gguf"],
         ),
     ] = (DEFAULT_MODEL,)
@@ -108,10 +108,25 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             examples=["ID"],
         ),
     ] = ()
+    takes_models: Annotated[
+        bool,
+        Meta(
+            description="Whether the mesh may have this node load models of its store beside its own, and give those up"
+            " again."
+        ),
+    ] = True
+    model_disk: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Most that models fetched from the store may take on this disk; the least used go first.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 20 * 10**9
     slots: Annotated[
         Annotated[int, Meta(ge=1, le=256)] | None,
         Meta(
-            description="Requests at once; none: what suits the engine (xllamacpp: 4; llama-cpp-python has 1).",
+            description="Requests at once; none: what suits the engine (4 for llama.cpp by either binding).",
             examples=["N"],
         ),
     ] = None

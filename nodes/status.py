@@ -17,9 +17,11 @@ from streams.messages import NodeStatus
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable
 
     from mesh.bus.link import Link
     from nodes.worker import Worker
+    from streams.model_orders import NodeRoom
     from streams.tokens import Token
 
 SHORTEST_GAP: Final = timedelta(milliseconds=200)
@@ -36,8 +38,11 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 class StatusReporter:
     """Sends ``NodeStatus`` soon after each change, once more when there is a rate, and at least each ``interval``."""
 
-    def __init__(self, link: Link, node: Token, worker: Worker, interval: timedelta) -> None:
-        """Report on ``worker``; ``start`` begins."""
+    def __init__(
+        self, link: Link, node: Token, worker: Worker, interval: timedelta, *, process: str | None = None
+    ) -> None:
+        """Report on ``worker``; ``start`` begins. ``process`` tells this process from others; None: a new name."""
+        self.room: Callable[[], NodeRoom | None] = _no_room
         worker.watch(self.changed)
         self._link = link
         self._node = node
@@ -50,14 +55,15 @@ class StatusReporter:
         self._sent_at = float("-inf")
         self._has_changed = False
         self._rates = TokenRates(self._loop.time())
-        self._process = uuid.uuid4().hex[:12]
+        self.process = process or new_process_name()
         self._running = False
 
     async def start(self) -> None:
         """Begin with a first report; a service that has just started may ask for one out of turn."""
         self._running = True
         await self._link.listen(subjects.node_inbox(self._node, "report"), lambda _: self.changed())
-        self.changed()
+        self._has_changed = True
+        self._send()
 
     def stop(self) -> None:
         """Report no more."""
@@ -92,9 +98,19 @@ class StatusReporter:
             running=running,
             memory_bytes=resident_bytes(),
             draining=self._worker.draining,
-            process=self._process,
+            room=self.room(),
+            process=self.process,
         )
         self._link.send(self._subject, encode(report))
+
+
+def _no_room() -> None:
+    """Nobody may have this node load models."""
+
+
+def new_process_name() -> str:
+    """Make a name that no other process has."""
+    return uuid.uuid4().hex[:12]
 
 
 class TokenRates:

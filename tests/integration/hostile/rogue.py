@@ -30,6 +30,7 @@ from streams.messages import (
     Running,
     Standing,
 )
+from streams.node_probe import Probed
 from streams.subjects import TaskKey
 from streams.task_id import bucket_of
 from streams.tokens import token
@@ -66,6 +67,8 @@ class Rogue:
     async def __aenter__(self) -> Self:
         self.link = await connect_device(self._mesh.server, self.node)
         await self.link.listen(subjects.node_inbox(self.node, "assign"), self._orders.put_nowait)
+        works = encode(Probed(works=True))
+        await self.link.listen(subjects.node_inbox(self.node, "probe"), lambda asked: self.link.reply_to(asked, works))
         self._reporting = asyncio.create_task(self._report())
         await self._announce()
         return self
