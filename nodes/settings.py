@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, RemoteSpec, SyntheticKind, VllmSpec
+from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, RemoteSpec, SyntheticKind, TritonPrompt, VllmSpec
 
 _LONGEST_HEARTBEAT: Final = timedelta(minutes=10)
 """What the status message takes."""
@@ -48,7 +48,10 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     ] = "xllamacpp"
     url: Annotated[
         str,
-        Meta(description="The server that the engine openai asks, with or without /v1.", examples=["http://HOST:PORT"]),
+        Meta(
+            description="The server that the engines openai and triton ask, with or without /v1.",
+            examples=["http://HOST:PORT"],
+        ),
     ] = ""
     engine_key_file: Annotated[
         Path | None,
@@ -65,6 +68,10 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(description="File with the models and providers of the engine litellm.", examples=["cloud.yaml"]),
     ] = None
+    triton_prompt: Annotated[
+        TritonPrompt,
+        Meta(description="How a conversation becomes a prompt for Triton: ChatML, or names and colons (plain)."),
+    ] = "chatml"
     vllm_program: Annotated[Path, Meta(description="The command of vLLM, as `make vllm` installs it.")] = Path(
         ".venvs/vllm/bin/vllm"
     )
@@ -193,6 +200,7 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
                 patience_s=self.engine_patience.total_seconds(),
             ),
             cloud_config=self.cloud_config,
+            triton_prompt=self.triton_prompt,
             vllm=VllmSpec(
                 program=self.vllm_program,
                 tensor_parallel=self.vllm_tensor_parallel,
