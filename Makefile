@@ -89,7 +89,7 @@ lock: $(UV) ## resolve again and rewrite the hash-pinned locks
 	cd requirements && rm -f edge.lock dev.lock bootstrap.lock
 	$(COMPILE) $(EVERYWHERE) pyproject.toml requirements/bootstrap.in $(TOGETHER) -o requirements/full.lock
 	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge -o requirements/edge.lock
-	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge --extra llamacpp --extra cache --extra chain --extra dev \
+	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge --extra llamacpp --extra cache --extra chain --extra cloud --extra dev \
 	    --no-emit-package llama-cpp-python -o requirements/dev.lock
 	$(COMPILE) $(EVERYWHERE) -c requirements/full.lock requirements/bootstrap.in -o requirements/bootstrap.lock
 	$(COMPILE) $(EVERYWHERE) --no-deps requirements/model.in -o requirements/model.lock

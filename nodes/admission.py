@@ -21,6 +21,8 @@ class Occupancy(Struct, frozen=True, kw_only=True):
     """Whether its engine failed so often that it is being checked, or was found broken."""
     is_leaving: bool = False
     """Whether it is about to be unloaded."""
+    away: str | None = None
+    """Why its engine can do nothing, where what it asks outside is not there."""
 
 
 class Objection(Struct, frozen=True, kw_only=True):
@@ -49,6 +51,8 @@ def objection_to(assign: Assign, models: Mapping[str, Occupancy], *, now_ms: int
         return Objection(code="model_not_found", message=f"this node does not serve {assign.model!r}", status=503)
     if occupancy.is_leaving:
         return Objection(code="node_draining", message="the node unloads the model", status=503)
+    if occupancy.away is not None:
+        return Objection(code="engine_away", message=occupancy.away, status=503)
     if occupancy.is_suspect:
         return Objection(code="engine_suspect", message="the model's engine has failed and is checked", status=503)
     if occupancy.busy >= occupancy.slots:

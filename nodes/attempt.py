@@ -17,6 +17,8 @@ from nodes.chunk_writer import ChunkWriter, Grant, Verdict
 from nodes.continuation import joined
 from nodes.errors import (
     CannotContinue,
+    EngineAway,
+    EngineBusy,
     EngineError,
     EngineUnavailable,
     NodeError,
@@ -196,6 +198,8 @@ class Attempt:
         )
 
     def _refused_for(self, error: NodeError) -> Refused:
+        if isinstance(error, EngineError) and not isinstance(error, RequestRefused):
+            log.warning("task %s: attempt %d failed: %s", self.key.task, self.number, error)
         match error:
             case RequestRefused():
                 return self.refused(error.code, str(error), 400)
@@ -203,6 +207,10 @@ class Attempt:
                 return self.refused("cannot_continue", str(error), 503)
             case NodeStopping():
                 return self.refused("node_stopping", str(error), 503)
+            case EngineBusy():
+                return self.refused("node_busy", str(error), 503)
+            case EngineAway():
+                return self.refused("engine_away", str(error), 503)
             case EngineUnavailable():
                 return self.refused("engine_error", str(error), 503)
             case _:

@@ -6,6 +6,7 @@ An engine holds one model in this process. It knows nothing of the mesh: no task
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from msgspec import Meta, Struct
@@ -15,7 +16,7 @@ from streams.chat import FinishReason, Message, Sampling, Usage
 if TYPE_CHECKING:
     from streams.replica import Replica
 
-EngineName = Literal["xllamacpp", "llama-cpp-python", "synthetic"]
+EngineName = Literal["xllamacpp", "llama-cpp-python", "openai", "litellm", "synthetic"]
 
 SyntheticKind = Literal["continues", "replays", "varies"]
 """How the synthetic engine joins a text that another node began.
@@ -25,6 +26,16 @@ SyntheticKind = Literal["continues", "replays", "varies"]
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 """The small model that comes with ``make install``."""
+
+
+class RemoteSpec(Struct, frozen=True, kw_only=True):
+    """The server behind an engine that asks one over HTTP. Its key is read from where it lies and is not kept here."""
+
+    url: str = ""
+    key_file: Path | None = None
+    key_variable: str | None = None
+    patience_s: Annotated[float, Meta(gt=0)] = 120.0
+    """Longest silence of a server that has been asked."""
 
 
 class EngineSpec(Struct, frozen=True, kw_only=True):
@@ -44,6 +55,9 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     token_delay_ms: Annotated[float, Meta(ge=0)] = 0.0
     """Pause before each token of the synthetic engine."""
     synthetic: SyntheticKind = "continues"
+    remote: RemoteSpec = RemoteSpec()
+    cloud_config: Path | None = None
+    """File with the models and providers of the engine litellm, in which ``model`` is looked up."""
     poison: str | None = None
     """A text that kills the process when the synthetic engine is asked it, as a prompt that an engine crashes on."""
 
@@ -82,6 +96,9 @@ class EngineLoad(Struct, frozen=True, kw_only=True):
     """Those that hold a slot, cancelled ones included until the engine has really let go of them."""
     waiting: int
     """Those that were accepted while every slot was taken."""
+    away: str | None = None
+    """Why it can do nothing for now, where what it asks outside of this process is not there; it looks whether that
+    comes back."""
 
 
 class Loading(Struct, frozen=True, kw_only=True):

@@ -20,6 +20,14 @@ class EngineUnavailable(EngineError):
     """An engine cannot be had: its package or model is missing or broken, or it was stopped."""
 
 
+class EngineAway(EngineUnavailable):
+    """What an engine asks outside of this process cannot be reached; the engine says by itself when it is back."""
+
+
+class EngineBusy(EngineError):
+    """What an engine asks outside of this process takes no more for now."""
+
+
 class EngineStuck(EngineUnavailable):
     """An engine does not end its work, so its threads would keep this process alive: leave without them."""
 

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from nodes.engine import Generate
-from nodes.errors import EngineError
+from nodes.errors import EngineAway, EngineBusy, EngineError
 from streams.chat import Message, Sampling
 from streams.messages import Finished, Refused
 
@@ -79,6 +79,9 @@ class EngineHealth:
         failure = _failure_of(asking)
         if failure is None:
             log.info("the engine still answers: the requests must have been at fault")
+            return
+        if asking.done() and isinstance(asking.exception(), EngineAway | EngineBusy):
+            log.warning("the engine is not broken, but what it asks outside of this process: %s", failure)
             return
         asking.cancel()
         self._is_broken = True

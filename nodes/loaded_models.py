@@ -6,6 +6,8 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec.structs import replace
+
 from nodes.engines import open_engine
 from nodes.errors import EngineError, EngineStuck, EngineUnavailable
 
@@ -27,8 +29,10 @@ class Served(NamedTuple):
 class LoadedModels:
     """One engine for each model. They are loaded one after the other: what fits is told from what the others left."""
 
-    def __init__(self) -> None:
-        """Begin with no model."""
+    def __init__(self, *, region: str | None = None, site: str | None = None) -> None:
+        """Begin with no model; of each it is said where it is, unless its engine says it of itself."""
+        self._region = region
+        self._site = site
         self._served: dict[str, Served] = {}
         self._open: list[Engine] = []
         self._loading = asyncio.Lock()
@@ -50,13 +54,16 @@ class LoadedModels:
             # From here on ``stop`` knows it: the start may be given up at any moment.
             self._open.append(engine)
             try:
-                served = Served(engine, await engine.start())
+                served = Served(engine, self._placed(await engine.start()))
                 self._refuse_twins(served.replica.model)
             except EngineError:
                 await self._close(engine)
                 raise
             self._served[served.replica.model] = served
             return served
+
+    def _placed(self, replica: Replica) -> Replica:
+        return replace(replica, region=replica.region or self._region, site=replica.site or self._site)
 
     def _refuse_twins(self, model: str) -> None:
         if model in self._served:

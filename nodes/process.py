@@ -20,10 +20,13 @@ from mesh.processes.process import unless
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.telemetry import open_telemetry
 from nodes.announce import Announcer
+from nodes.engines import every_model
 from nodes.errors import EngineUnavailable
+from nodes.hints import HintReader
 from nodes.loaded_models import LoadedModels
 from nodes.node_id import node_id
 from nodes.pauses import jittered_s
+from nodes.serving import announce_changes
 from nodes.status import StatusReporter
 from nodes.worker import Worker
 from streams import subjects
@@ -98,13 +101,13 @@ class NodeProcess:
             if link is None:
                 return
             stack.push_async_callback(link.close)
-            models = LoadedModels()
+            models = LoadedModels(region=self._settings.region, site=self._settings.site)
             stack.push_async_callback(models.stop)
             if await unless(stop, self._load(models)):
                 await self._serve(link, models, stop)
 
     async def _load(self, models: LoadedModels) -> bool:
-        specs = self._settings.engine_specs
+        specs = tuple(each for spec in self._settings.engine_specs for each in every_model(spec))
         for number, spec in enumerate(specs):
             await models.load(spec, partial(self._on_loading, number, len(specs)))
         return True
@@ -130,12 +133,14 @@ class NodeProcess:
 
     async def _serve(self, link: Link, models: LoadedModels, stop: asyncio.Event) -> None:
         worker = Worker(link, self.node, models.served, self._telemetry, sign=self._sign)
-        reporter = StatusReporter(link, self.node, worker, self._settings.heartbeat)
+        hints = HintReader(metered=self._settings.metered)
+        reporter = StatusReporter(link, self.node, worker, self._settings.heartbeat, hints)
         announcer = Announcer(link, self.node, worker.replicas)
         await worker.listen()
         await announcer.listen()
         await reporter.start()
         ready = asyncio.create_task(self._say_ready(announcer, worker.replicas))
+        changes = asyncio.create_task(announce_changes(worker, announcer), name="announce-changes")
         try:
             broken = await unless(stop, _until_broken(announcer, worker))
             drain = timedelta(0) if broken else self._settings.drain
@@ -144,6 +149,7 @@ class NodeProcess:
             await announcer.withdraw()
         finally:
             ready.cancel()
+            changes.cancel()
             reporter.stop()
         if broken:
             raise EngineUnavailable(broken)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from nodes.errors import EngineStuck
 
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
     from nodes.loaded_models import LoadedModels
     from nodes.worker import Worker
     from streams.replica import Replica
+
+_LOOK_S: Final = 0.25
+
+
+async def announce_changes(worker: Worker, announcer: Announcer) -> None:
+    """Withdraw what is away, and announce it again when it is back. Never returns."""
+    announced = worker.replicas
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        if worker.replicas != announced and not worker.draining:
+            announced = worker.replicas
+            announcer.announce(announced)
 
 
 class Serving:

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, SyntheticKind
+from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, RemoteSpec, SyntheticKind
 
 _LONGEST_HEARTBEAT: Final = timedelta(minutes=10)
 """What the status message takes."""
@@ -46,13 +46,32 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         EngineName,
         Meta(description="What runs the model; synthetic generates fixed words, for benchmarks and fault tests."),
     ] = "xllamacpp"
+    url: Annotated[
+        str,
+        Meta(description="The server that the engine openai asks, with or without /v1.", examples=["http://HOST:PORT"]),
+    ] = ""
+    engine_key_file: Annotated[
+        Path | None,
+        Meta(description="File whose first line is that server's API key; none: it wants none.", examples=["FILE"]),
+    ] = None
+    engine_key_variable: Annotated[
+        str | None,
+        Meta(description="Variable of the environment that holds the key instead, such as OPENAI_API_KEY."),
+    ] = None
+    engine_patience: Annotated[
+        timedelta, Meta(description="Longest silence of such a server, after which the answer is asked for elsewhere.")
+    ] = timedelta(minutes=2)
+    cloud_config: Annotated[
+        Path | None,
+        Meta(description="File with the models and providers of the engine litellm.", examples=["cloud.yaml"]),
+    ] = None
     model: Annotated[
         tuple[str, ...],
         Meta(
             min_length=1,
             max_length=64,
-            description="A built-in model, or the path of a GGUF file; several, with commas or each with the flag, are"
-            " served side by side.",
+            description="A built-in model, the path of a GGUF file, or a server's name for a model; several, with"
+            " commas or each with the flag, are served side by side.",
             examples=["ID|FILE.gguf"],
         ),
     ] = (DEFAULT_MODEL,)
@@ -101,6 +120,20 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             " them."
         ),
     ] = timedelta(seconds=10)
+    region: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        Meta(
+            description="Where data goes, for tasks that must not leave a region: a name of the operator's choice.",
+            examples=["eu"],
+        ),
+    ] = None
+    site: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        Meta(description="Which house or data centre the device is in.", examples=["NAME"]),
+    ] = None
+    metered: Annotated[
+        bool, Meta(description="Whether the owner pays for what goes over the link: others are preferred then.")
+    ] = False
     heartbeat: Annotated[timedelta, Meta(description="Longest silence between two reports of the node's load.")] = (
         timedelta(milliseconds=1800)
     )
@@ -111,6 +144,8 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             raise ValueError("heartbeat must be more than nothing and at most 10 minutes")
         if self.drain < timedelta(0):
             raise ValueError("drain cannot be less than nothing")
+        if self.engine_patience <= timedelta(0):
+            raise ValueError("engine_patience must be more than nothing")
         if self.model_id and len(self.model_id) != len(self.model):
             raise ValueError("model_id must name every model, or none")
 
@@ -131,5 +166,12 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             threads=self.threads,
             token_delay_ms=self.token_delay_ms,
             synthetic=self.synthetic,
+            remote=RemoteSpec(
+                url=self.url,
+                key_file=self.engine_key_file,
+                key_variable=self.engine_key_variable,
+                patience_s=self.engine_patience.total_seconds(),
+            ),
+            cloud_config=self.cloud_config,
             poison=self.poison,
         )

@@ -17,9 +17,11 @@ from streams.messages import NodeStatus
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable
 
     from mesh.bus.link import Link
     from nodes.worker import Worker
+    from streams.device_hints import DeviceHints
     from streams.tokens import Token
 
 SHORTEST_GAP: Final = timedelta(milliseconds=200)
@@ -36,8 +38,16 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 class StatusReporter:
     """Sends ``NodeStatus`` soon after each change, once more when there is a rate, and at least each ``interval``."""
 
-    def __init__(self, link: Link, node: Token, worker: Worker, interval: timedelta) -> None:
-        """Report on ``worker``; ``start`` begins."""
+    def __init__(
+        self,
+        link: Link,
+        node: Token,
+        worker: Worker,
+        interval: timedelta,
+        hints: Callable[[], DeviceHints | None] = lambda: None,
+    ) -> None:
+        """Report on ``worker``, with what the device says of itself by ``hints``; ``start`` begins."""
+        self._hints = hints
         worker.watch(self.changed)
         self._link = link
         self._node = node
@@ -93,6 +103,7 @@ class StatusReporter:
             memory_bytes=resident_bytes(),
             draining=self._worker.draining,
             process=self._process,
+            hints=self._hints(),
         )
         self._link.send(self._subject, encode(report))
 

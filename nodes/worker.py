@@ -101,8 +101,12 @@ class Worker:
 
     @property
     def replicas(self) -> tuple[Replica, ...]:
-        """What this node serves; not what it is about to unload."""
-        return tuple(entry.replica for model, entry in self._served.items() if model not in self._leaving)
+        """What this node can serve now: not what it is about to unload, nor what is away."""
+        return tuple(
+            entry.replica
+            for model, entry in self._served.items()
+            if model not in self._leaving and entry.engine.load().away is None
+        )
 
     def watch(self, on_change: Callable[[], None]) -> None:
         """Call ``on_change`` from now on whenever the load changes."""
@@ -296,6 +300,7 @@ class Worker:
                 busy=self._busy[model] - (model == leaving),
                 is_suspect=self._health[model].is_suspect,
                 is_leaving=model in self._leaving,
+                away=entry.engine.load().away,
             )
             for model, entry in self._served.items()
         }

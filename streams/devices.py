@@ -64,12 +64,12 @@ class Device(Struct, frozen=True, kw_only=True):
     verified_at_ms: int | None = None
     proved_by: str = ""
     """Which key it proved its DID with."""
+    stale_read_at_ms: int | None = None
+    """If it was let in while the chain could not be asked: when the chain had said what it was let in by."""
     owner: str | None = None
     """The account that it belongs to: what must not leave that account's own devices may run there."""
     stake: int = 0
     """What its owner has put at stake for it."""
-    stale_read_at_ms: int | None = None
-    """If it was let in while the chain could not be asked: when the chain had said what it was let in by."""
     changed_at_ms: int = 0
     checks: Tally = NOTHING
     """What checks of its answers, and suspensions over them, have come to."""

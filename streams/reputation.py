@@ -39,7 +39,9 @@ _UNDECIDED: Final = 2.0
 INVALID_RESULT: Final = "invalid_result"
 """Code of an attempt whose result was not believed."""
 
-_GOOD_ORDER: Final = frozenset({"node_stopping", "node_draining", "node_busy", "cannot_continue", "model_not_found"})
+_GOOD_ORDER: Final = frozenset(
+    {"node_stopping", "node_draining", "node_busy", "engine_away", "cannot_continue", "model_not_found"}
+)
 """Codes of failures that say nothing of the node."""
 _GONE: Final = frozenset({"node_lost", "node_stalled", "node_unresponsive"})
 """Codes of a node that was not there: that takes all its tasks with it, and says little of its answers."""

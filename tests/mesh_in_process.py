@@ -205,12 +205,14 @@ class InProcessMesh:
         delay_ms: float = 0,
         interval_s: float = 0.4,
         synthetic: SyntheticKind = "continues",
+        spec: EngineSpec | None = None,
     ) -> RunningNode:
         """Start a node and wait until the registry has accepted it."""
         node = token(name)
         stack = AsyncExitStack()
         self.stack.push_async_callback(stack.aclose)
-        engine = open_engine(EngineSpec(engine="synthetic", slots=slots, token_delay_ms=delay_ms, synthetic=synthetic))
+        usual = EngineSpec(engine="synthetic", slots=slots, token_delay_ms=delay_ms, synthetic=synthetic)
+        engine = open_engine(spec or usual)
         replica = await engine.start()
         stack.push_async_callback(engine.stop)
         link = await connect_device(self.server, node, lasts=self.session)

@@ -25,7 +25,7 @@ ATTEMPTS_EXHAUSTED: Final = "attempts_exhausted"
 _IN_GOOD_ORDER: Final = frozenset({"node_stopping", "node_draining", CANNOT_CONTINUE})
 """The next attempt may begin at once."""
 
-_NOBODYS_FAULT: Final = _IN_GOOD_ORDER | {"node_busy"}
+_NOBODYS_FAULT: Final = _IN_GOOD_ORDER | {"node_busy", "engine_away"}
 """Refusals that say nothing of the task: they are not counted against it."""
 
 

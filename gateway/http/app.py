@@ -121,11 +121,11 @@ def _add_routes(app: web.Application, site: Site) -> None:
     app.router.add_get("/readyz", health.ready)
 
 
-def _defaults(settings: GatewaySettings, tasks: DispatcherSettings, retention: timedelta) -> Defaults:
+def _defaults(settings: GatewaySettings, shared: DispatcherSettings, retention: timedelta) -> Defaults:
     return Defaults(
         urgency=settings.urgency,
         on_disconnect=settings.on_disconnect,
-        deadline=tasks.deadline,
+        deadline=shared.deadline,
         retention=retention,
     )
 

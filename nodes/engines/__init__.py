@@ -23,9 +23,30 @@ def open_engine(spec: EngineSpec, on_loading: OnLoading | None = None) -> Engine
         from nodes.engines.llama_cpp_python import LlamaCppPythonEngine
 
         return LlamaCppPythonEngine(spec, report)
+    if spec.engine == "openai":
+        from nodes.engines.remote.openai import OpenAiEngine
+
+        return OpenAiEngine(spec, report)
+    if spec.engine == "litellm":
+        from nodes.engines.cloud.cloud_engine import CloudEngine
+
+        return CloudEngine(spec, report)
     from nodes.engines.xllamacpp import XllamacppEngine
 
     return XllamacppEngine(spec, report)
+
+
+def every_model(spec: EngineSpec) -> tuple[EngineSpec, ...]:
+    """Make one spec for each model, where an engine's own file lists several.
+
+    Raises:
+        EngineUnavailable: that file cannot be used.
+    """
+    if spec.engine != "litellm":
+        return (spec,)
+    from nodes.engines.cloud.cloud_file import cloud_specs
+
+    return cloud_specs(spec)
 
 
 def _silent(loading: Loading) -> None:

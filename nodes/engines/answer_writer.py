@@ -38,6 +38,11 @@ class AnswerWriter:
             return self._last(shown + self._stops.rest(), ends)
         return Piece(text=shown, tokens=self._newly_shown()) if shown else None
 
+    def end(self, reason: FinishReason, *, tokens: int = 0) -> Piece:
+        """Make the last piece, of what was held back and of ``tokens`` that gave no text."""
+        self.tokens += tokens
+        return self._last(self._stops.rest(), reason)
+
     def _last(self, text: str, reason: FinishReason) -> Piece:
         self.finished = True
         usage = Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.tokens)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 WORD_JOINER: Final = "\u2060"
+_IN_TEMPLATE: Final = re.compile(r"<[|/]?\w[\w|]*>|\[/?[A-Z_]{2,}\]")
 
 
 class PlainText:
@@ -56,6 +57,11 @@ class Mended:
         mended = self._pattern.sub("", self._last + text)[len(self._last) :]
         self._last = text[-1]
         return mended
+
+
+def markers_of(template: str) -> tuple[str, ...]:
+    """List what looks like a marker in a chat template, where nothing else is known of a model: ``<|im_end|>``."""
+    return tuple(sorted(set(_IN_TEMPLATE.findall(template))))
 
 
 NO_MARKERS: Final = PlainText(())

@@ -15,17 +15,23 @@ import pytest_asyncio
 
 from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Generate, Loading, Piece
 from nodes.engines import open_engine
-from nodes.errors import EngineUnavailable, RequestRefused
+from nodes.errors import EngineUnavailable
 from streams.chat import Message, Role, Sampling
+from tests.contract.asking import ask, pieces_of, refusal_of, text_of
 from tests.contract.waiting import eventually
-from tests.unit.gguf_files import tiny
+from tests.llama_http import LlamaHttpServer
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from streams.replica import Replica
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(180),
+    # LiteLLM's own.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 
 @dataclass(frozen=True)
@@ -35,14 +41,20 @@ class Case:
     spec: EngineSpec
     model: str
     has_model: bool = True
+    is_here: bool = True
+    """Whether the model is in this process; else a server has it."""
 
 
 CASES = [
     Case(EngineSpec(engine="synthetic", context_tokens=512, token_delay_ms=2), "synthetic", has_model=False),
     Case(EngineSpec(engine="xllamacpp", context_tokens=512, slots=2), DEFAULT_MODEL),
     Case(EngineSpec(engine="llama-cpp-python", context_tokens=512), DEFAULT_MODEL),
+    Case(EngineSpec(engine="openai"), DEFAULT_MODEL, is_here=False),
+    Case(EngineSpec(engine="litellm"), DEFAULT_MODEL, is_here=False),
 ]
 WITH_MODEL = [case for case in CASES if case.has_model]
+WITH_FILE = [case for case in WITH_MODEL if case.is_here]
+SERVER: list[LlamaHttpServer] = []
 STORY = "Tell me a long story about the sea."
 LONG = 400
 """Tokens of an answer that a test never waits for."""
@@ -56,9 +68,19 @@ class Started:
     loading: list[Loading]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[None]:
+    """A real server for the engines that ask one."""
+    with LlamaHttpServer() as running:
+        SERVER.append(running)
+        yield
+        SERVER.clear()
+
+
 async def start(case: Case) -> Started:
     loading: list[Loading] = []
-    engine = open_engine(case.spec, loading.append)
+    spec = case.spec if case.is_here else SERVER[0].asked_by(case.spec)
+    engine = open_engine(spec, loading.append)
     return Started(case, engine, await engine.start(), loading)
 
 
@@ -80,28 +102,6 @@ async def story(started: Started) -> list[Piece]:
     return await pieces_of(started.engine, ask(STORY, max_tokens=20))
 
 
-def ask(
-    question: str, *, prefix: str = "", temperature: float = 0, max_tokens: int | None = None, seed: int | None = None,
-    stop: tuple[str, ...] = (),
-) -> Generate:  # fmt: skip
-    sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed, stop=stop)
-    return Generate(messages=(Message(role="user", content=question),), sampling=sampling, prefix=prefix)
-
-
-async def pieces_of(engine: Engine, request: Generate) -> list[Piece]:
-    return [piece async for piece in engine.generate(request)]
-
-
-def text_of(pieces: list[Piece]) -> str:
-    return "".join(piece.text for piece in pieces)
-
-
-async def refusal_of(engine: Engine, request: Generate) -> RequestRefused:
-    with pytest.raises(RequestRefused) as refused:
-        await pieces_of(engine, request)
-    return refused.value
-
-
 # --- start -------------------------------------------------------------------------------------------------------
 
 
@@ -112,10 +112,13 @@ async def test_start_says_what_the_replica_is(started: Started) -> None:
     assert replica.slots >= 1
     assert replica.tokens_per_s is not None
     if started.case.has_model:
-        assert (replica.quantisation, replica.parameters, replica.file_bytes) == ("Q4_1", 134_515_008, 98_362_432)
+        facts = (None, None) if replica.engine == "litellm" else ("Q4_1", 134_515_008)
+        assert (replica.quantisation, replica.parameters) == facts
+        assert replica.prompt_tokens_per_s is not None
+    if started.case in WITH_FILE:
+        assert replica.file_bytes == 98_362_432
         assert replica.memory_bytes is not None
         assert replica.memory_bytes >= 98_362_432
-        assert replica.prompt_tokens_per_s is not None
 
 
 async def test_loading_is_reported_in_order_up_to_ready(started: Started) -> None:
@@ -198,11 +201,16 @@ async def test_a_stop_string_across_pieces_ends_the_answer_and_never_shows(engin
     assert sum(piece.tokens for piece in pieces) == pieces[-1].usage.completion_tokens
 
 
-async def test_what_only_began_like_a_stop_string_is_shown(engine: Engine, story: list[Piece]) -> None:
+async def test_what_only_began_like_a_stop_string_is_shown(started: Started, story: list[Piece]) -> None:
     text = text_of(story)
     stop = f"{text[-3:]}§"
-    pieces = await pieces_of(engine, ask(STORY, max_tokens=20, stop=(stop,)))
-    assert text_of(pieces) == text
+    pieces = await pieces_of(started.engine, ask(STORY, max_tokens=20, stop=(stop,)))
+    if started.replica.engine == "litellm":
+        # It hands stop strings on, and llama-server loses what it holds back when max_tokens comes meanwhile.
+        assert text.startswith(text_of(pieces))
+        assert text_of(pieces).startswith(text_of(story[:-3]))
+    else:
+        assert text_of(pieces) == text
     assert pieces[-1].finish_reason == "length"
 
 
@@ -372,29 +380,9 @@ async def test_stopping_ends_every_answer_and_leaves_nothing_running(case: Case)
     await engine.stop()
 
 
-@pytest.mark.parametrize("case", WITH_MODEL, ids=lambda case: case.spec.engine)
+@pytest.mark.parametrize("case", WITH_FILE, ids=lambda case: case.spec.engine)
 async def test_loading_and_measuring_is_silent(case: Case, capfd: pytest.CaptureFixture[str]) -> None:
     running = await start(case)
     await running.engine.stop()
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
-
-
-@pytest.mark.parametrize("case", WITH_MODEL, ids=lambda case: case.spec.engine)
-async def test_a_file_that_is_no_model_is_refused_before_it_is_loaded(case: Case, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.gguf"
-    broken.write_bytes(b"GGUF" + bytes(100))
-    engine = open_engine(EngineSpec(engine=case.spec.engine, model=str(broken)))
-    with pytest.raises(EngineUnavailable, match=r"broken\.gguf is no usable GGUF model"):
-        await engine.start()
-
-
-@pytest.mark.parametrize("case", WITH_MODEL, ids=lambda case: case.spec.engine)
-async def test_a_sound_file_that_llama_cpp_cannot_load_makes_no_engine(case: Case, tmp_path: Path) -> None:
-    strange = tmp_path / "strange.gguf"
-    strange.write_bytes(tiny())
-    engine = open_engine(EngineSpec(engine=case.spec.engine, model=str(strange)))
-    with pytest.raises(EngineUnavailable, match=r"could not load .*strange\.gguf"):
-        await engine.start()
-    with pytest.raises(EngineUnavailable):
-        await pieces_of(engine, ask("hi"))

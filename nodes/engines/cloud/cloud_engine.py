@@ -1,0 +1,227 @@
+"""One model of several providers outside: the first that can is asked, and the next where one cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from nodes.engine import Loading
+from nodes.engines.cloud.cloud_file import ModelEntry, ProviderEntry, highest_price, read_cloud_file
+from nodes.engines.cloud.lite_llm import LiteLlm
+from nodes.engines.conversation import conversation_of
+from nodes.engines.probe import Speed, measure
+from nodes.engines.remote.api_key import ApiKey
+from nodes.engines.remote.chat_answer import ChatAnswer
+from nodes.engines.remote.experiments import SHORT_TOKENS, cut_of, goes_on, listen, story
+from nodes.engines.remote.seats import Seats
+from nodes.engines.remote.steps import Steps
+from nodes.errors import EngineAway, EngineError, EngineUnavailable, RequestRefused
+from streams.replica import Replica
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
+    from nodes.engines.conversation import Conversation
+    from streams.chat import Sampling
+
+log = logging.getLogger(__name__)
+
+_REST_S: Final = 30.0
+"""How long a provider that failed is asked only where all others did too."""
+_IMPORTED: Final = 0.5
+
+
+class Provider:
+    """One provider as it stands: its key, and whether it failed of late."""
+
+    def __init__(self, entry: ProviderEntry, library: LiteLlm, steps: Steps, patience_s: float) -> None:
+        """Read its key.
+
+        Raises:
+            EngineUnavailable: it cannot be read.
+        """
+        self.entry = entry
+        self.key = ApiKey(file=entry.key_file, variable=entry.key_variable)
+        self.away: str | None = None
+        """Why it could not be asked at all, when it was asked last."""
+        self.rests_until_s = 0.0
+        self._library = library
+        self._steps = steps
+        self._patience_s = patience_s
+
+    async def pieces(self, conversation: Conversation, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        """Stream one answer.
+
+        Raises:
+            EngineError: the provider failed or refused.
+        """
+        answer = ChatAnswer(conversation, sampling, "final", self.key)
+        asked = self._library.ask(
+            self.entry, self.key, conversation, sampling, steps=self._steps, patience_s=self._patience_s
+        )
+        try:
+            async with asked as chunks, aclosing(answer.pieces(chunks)) as pieces:
+                async for piece in pieces:
+                    self.away = None
+                    self.rests_until_s = 0.0
+                    yield piece
+        except RequestRefused:
+            raise
+        except EngineError as error:
+            self.away = str(error) if isinstance(error, EngineAway) else None
+            self.rests_until_s = time.monotonic() + _REST_S
+            log.warning("%s cannot answer: %s", self.entry.model, error)
+            raise
+
+
+class CloudEngine:
+    """Asks providers by LiteLLM."""
+
+    def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
+        """Prepare to serve the model that ``spec.model`` names in the cloud file.
+
+        Raises:
+            EngineUnavailable: LiteLLM is not installed, the file cannot be used, or a key cannot be read.
+        """
+        self._spec = spec
+        self._on_loading = on_loading
+        self._entry: ModelEntry = read_cloud_file(spec.cloud_config).model(spec.model)
+        self._library = LiteLlm()
+        patience_s = spec.remote.patience_s
+        self._steps = Steps()
+        self._providers = [Provider(entry, self._library, self._steps, patience_s) for entry in self._entry.providers]
+        self._seats = Seats(spec.slots or self._entry.slots)
+        self._continues = False
+        self._started = False
+
+    async def start(self) -> Replica:
+        """Ask each provider a little, unless the file says not to, and say what the model is."""
+        self._on_loading(Loading(stage="loading", fraction=0.0))
+        await asyncio.to_thread(self._library.load)
+        self._on_loading(Loading(stage="measuring", fraction=_IMPORTED))
+        replica = self._described()
+        self._library.open()
+        self._started = True
+        speed = Speed(tokens_per_s=None, prompt_tokens_per_s=None)
+        if self._entry.probe:
+            try:
+                self._continues = await self._all_continue()
+                speed = await measure(self)
+            except BaseException:
+                await self.stop()
+                raise
+        self._on_loading(Loading(stage="ready", fraction=1.0))
+        return replace(
+            replica,
+            continues=self._continues,
+            tokens_per_s=speed.tokens_per_s,
+            prompt_tokens_per_s=speed.prompt_tokens_per_s,
+        )
+
+    async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
+        """Stream one answer; see `nodes.engine.Engine`. Closing it closes the connection to the provider."""
+        conversation = conversation_of(request)
+        async with self._seats.taken(), aclosing(self._answer(conversation, request.sampling)) as pieces:
+            async for piece in pieces:
+                yield piece
+                self._seats.check()
+
+    def can_continue(self, request: Generate) -> bool:
+        """Say what all providers have shown at the start."""
+        return self._continues
+
+    def load(self) -> EngineLoad:
+        """Count the answers on their way; away while no provider could be asked of late."""
+        now_s = time.monotonic()
+        reasons = [provider.away for provider in self._providers if provider.rests_until_s > now_s]
+        all_away = len(reasons) == len(self._providers) and all(reasons)
+        return replace(self._seats.load(), away=reasons[0] if all_away else None)
+
+    async def stop(self) -> None:
+        """End every answer."""
+        self._seats.stopped = True
+        self._steps.stop()
+        if self._started:
+            self._started = False
+            await self._library.close()
+
+    async def _answer(self, conversation: Conversation, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        """Go on with the next provider as long as nothing of the answer was seen."""
+        if not self._started:
+            raise EngineUnavailable("the engine was stopped or not started yet")
+        failure: EngineError | None = None
+        for provider in self._in_turn():
+            has_begun = False
+            try:
+                async with aclosing(provider.pieces(conversation, sampling)) as pieces:
+                    async for piece in pieces:
+                        has_begun = True
+                        yield piece
+                return
+            except RequestRefused:
+                raise
+            except EngineError as error:
+                self._seats.check()
+                if has_begun:
+                    raise
+                failure = error
+        raise failure or EngineUnavailable("the model has no provider")
+
+    def _in_turn(self) -> list[Provider]:
+        """In the file's order; those that failed of late come last, the longest ago of them first."""
+        now_s = time.monotonic()
+        return sorted(self._providers, key=lambda provider: max(0.0, provider.rests_until_s - now_s))
+
+    async def _all_continue(self) -> bool:
+        """Find out whether each provider that answers goes on from its own text.
+
+        Raises:
+            EngineError: none of them answers.
+        """
+        shown: list[bool] = []
+        failure: EngineError | None = None
+        for provider in self._providers:
+            try:
+                shown.append(await _continues(provider))
+            except EngineError as error:
+                failure = error
+        if failure is not None and not shown:
+            raise EngineUnavailable(f"no provider of {self._entry.id!r} answers, the last because {failure}")
+        return all(shown) and failure is None
+
+    def _described(self) -> Replica:
+        entries = self._entry.providers
+        own = {entry.model: self._library.price_of(entry.model) for entry in entries}
+        contexts = [self._library.context_of(entry.model) for entry in entries]
+        context = self._entry.context_tokens or min((c for c in contexts if c), default=None)
+        if context is None:
+            raise EngineUnavailable(f"how much context {self._entry.id!r} has is not known: write its context_tokens")
+        return Replica(
+            model=self._spec.model_id or self._entry.id,
+            engine="litellm",
+            context_tokens=context,
+            slots=self._spec.slots or self._entry.slots,
+            tier="cloud",
+            region=self._entry.region,
+            price=highest_price(tuple(e.price.price if e.price is not None else own[e.model] for e in entries)),
+        )
+
+
+async def _continues(provider: Provider) -> bool:
+    asked = story()
+    whole = await listen(provider.pieces(conversation_of(asked), asked.sampling))
+    at = cut_of(whole)
+    if at is None:
+        return False
+    asked = story(tokens=SHORT_TOKENS, begun=whole.text[:at])
+    try:
+        rest = await listen(provider.pieces(conversation_of(asked), asked.sampling))
+    except RequestRefused:
+        return False
+    return goes_on(whole.text, at, rest.text)

@@ -1,0 +1,224 @@
+"""LiteLLM, brought in with its mouth shut: no telemetry, no list of prices from the network, no key out of the air."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import msgspec
+
+from nodes.engines.remote.chat_wire import Chunk, chunk
+from nodes.engines.remote.failures import Failure, error_of
+from nodes.errors import EngineAway, EngineError, EngineUnavailable
+from streams.replica import Price
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from nodes.engines.cloud.cloud_file import ProviderEntry
+    from nodes.engines.conversation import Conversation
+    from nodes.engines.remote.api_key import ApiKey
+    from nodes.engines.remote.steps import Steps
+    from streams.chat import Sampling
+
+_LOCAL_PRICES: Final = "LITELLM_LOCAL_MODEL_COST_MAP"
+_LOGGERS: Final = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "httpx", "openai")
+"""They log requests and what providers say to them, keys included."""
+_NO_KEY: Final = "none"
+"""Given where a provider wants no key: else LiteLLM takes one out of the environment for whatever host it is told."""
+_PER_MILLION: Final = 1_000_000
+_MICRO: Final = 1_000_000
+_SERVER_FAULT: Final = 500
+_STREAMS: Final = ("streaming_response", "async_response_iterator", "response_iterator")
+
+
+class _Ended(Exception):
+    """A stream has no more chunks."""
+
+
+class LiteLlm:
+    """The library, and the one place that knows what it raises."""
+
+    _users: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        """Look whether it is there; ``load`` imports it.
+
+        Raises:
+            EngineUnavailable: it is not installed.
+        """
+        if find_spec("litellm") is None:
+            raise EngineUnavailable("engine litellm is not installed: run `make extras EXTRAS=cloud`")
+        self._library: Any = None
+
+    def load(self) -> None:
+        """Import it, which takes seconds: for a thread.
+
+        Raises:
+            EngineUnavailable: it cannot be imported.
+        """
+        os.environ[_LOCAL_PRICES] = "True"
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            self._library = import_module("litellm")
+        except ImportError as error:
+            raise EngineUnavailable(f"LiteLLM cannot be used ({error}): run `make extras EXTRAS=cloud`") from error
+        self._library.suppress_debug_info = True
+        self._library.telemetry = False
+        self._library.turn_off_message_logging = True
+
+    def context_of(self, model: str) -> int | None:
+        """What its list says of a model's context, prompt and answer together."""
+        known = self._known(model)
+        prompt, answer = known.get("max_input_tokens"), known.get("max_output_tokens")
+        return None if not isinstance(prompt, int) else prompt + (answer if isinstance(answer, int) else 0)
+
+    def price_of(self, model: str) -> Price | None:
+        """What its list says a million tokens cost."""
+        known = self._known(model)
+        costs = [known.get(f"{kind}_cost_per_token") for kind in ("input", "output")]
+        if not all(isinstance(cost, int | float) for cost in costs):
+            return None
+        cached = known.get("cache_read_input_token_cost")
+        return Price(
+            prompt_micro=_micro(costs[0]),
+            completion_micro=_micro(costs[1]),
+            cached_prompt_micro=_micro(cached) if isinstance(cached, int | float) else None,
+        )
+
+    @asynccontextmanager
+    async def ask(
+        self,
+        provider: ProviderEntry,
+        key: ApiKey,
+        conversation: Conversation,
+        sampling: Sampling,
+        *,
+        steps: Steps,
+        patience_s: float,
+    ) -> AsyncGenerator[AsyncIterator[Chunk], None]:
+        """Ask one provider; leaving closes the connection to it.
+
+        Raises:
+            EngineError: no answer came, it was an error, or what is read of it inside breaks off.
+        """
+        stream: Any = None
+        inner: Any = None
+        try:
+            call = _call(provider, key, conversation, sampling)
+            stream = await steps.wait_for(self._library.acompletion(**call), patience_s)
+            inner = stream.completion_stream
+            yield _chunks(stream, steps, patience_s)
+        except EngineError:
+            raise
+        except TimeoutError as error:
+            raise EngineError(f"the provider says nothing for {patience_s:.0f} s") from error
+        except Exception as error:  # whatever the library raises
+            # From None: its own messages hold requests and keys.
+            raise self._translated(error, key) from None
+        finally:
+            if stream is not None:
+                await _close(stream, inner)
+
+    def open(self) -> None:
+        """Begin to use it; ``close`` follows."""
+        LiteLlm._users += 1
+
+    async def close(self) -> None:
+        """Close every connection that it keeps, once no model of this process uses it any more."""
+        LiteLlm._users -= 1
+        if LiteLlm._users:
+            return
+        cleanup: Any = import_module("litellm.llms.custom_httpx.async_client_cleanup")
+        await cleanup.close_litellm_async_clients()
+
+    def _known(self, model: str) -> dict[str, object]:
+        bare = model.partition("/")[2]
+        prices: dict[str, dict[str, object]] = self._library.model_cost
+        return prices.get(model) or prices.get(bare) or {}
+
+    def _translated(self, error: Exception, key: ApiKey) -> EngineError:
+        if isinstance(error, self._library.ContextWindowExceededError):
+            return error_of(400, Failure(message=str(error), code="context_length_exceeded"), key)
+        if isinstance(error, self._library.Timeout | self._library.APIConnectionError):
+            return EngineAway(f"the provider cannot be reached: {key.hide(str(error))}")
+        status: object = getattr(error, "status_code", None)
+        return error_of(status if isinstance(status, int) else _SERVER_FAULT, Failure(message=str(error)), key)
+
+
+def _call(provider: ProviderEntry, key: ApiKey, conversation: Conversation, sampling: Sampling) -> dict[str, object]:
+    """The whole list of what the library is given; ``drop_params`` has it leave out what a provider does not know."""
+    turns = [{"role": turn.role, "content": turn.content} for turn in conversation.turns]
+    if conversation.begun:
+        turns.append({"role": "assistant", "content": conversation.begun})
+    wishes: dict[str, object] = {
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": None if sampling.seed is None else sampling.seed % 0x7FFF_FFFF,
+        "stop": list(sampling.stop) or None,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "api_base": provider.url,
+    }
+    return {
+        "model": provider.model,
+        "messages": turns,
+        "api_key": key.reveal() or _NO_KEY,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "drop_params": True,
+        "num_retries": 0,
+        "max_retries": 0,
+        **{name: value for name, value in wishes.items() if value is not None},
+    }
+
+
+async def _chunks(stream: Any, steps: Steps, patience_s: float) -> AsyncGenerator[Chunk, None]:
+    """Turn the library's chunks into ours."""
+    while True:
+        try:
+            theirs = await steps.wait_for(_next(stream), patience_s)
+        except _Ended:
+            return
+        yield _chunk_of(theirs)
+
+
+async def _next(stream: Any) -> Any:
+    try:
+        return await anext(stream)
+    except StopAsyncIteration:  # which no task may raise
+        raise _Ended from None
+
+
+def _chunk_of(theirs: Any) -> Chunk:
+    choice = theirs.choices[0] if theirs.choices else None
+    usage = getattr(theirs, "usage", None)
+    details = getattr(usage, "prompt_tokens_details", None)
+    return chunk(
+        text=(choice.delta.content or "") if choice is not None else "",
+        finish_reason=choice.finish_reason if choice is not None else None,
+        tokens=None if usage is None else (usage.prompt_tokens, usage.completion_tokens),
+        cached=getattr(details, "cached_tokens", None) or 0,
+    )
+
+
+async def _close(stream: Any, inner: Any) -> None:
+    """Close an answer for good: of some providers the library closes only its own end, and they write on."""
+    with contextlib.suppress(Exception):
+        await stream.aclose()
+    for name in _STREAMS:
+        source: Any = getattr(inner, name, None)
+        if hasattr(source, "aclose"):
+            with contextlib.suppress(Exception):
+                await source.aclose()
+
+
+def _micro(cost_per_token: object) -> int:
+    return round(float(msgspec.convert(cost_per_token, float, strict=False)) * _PER_MILLION * _MICRO)

@@ -1,0 +1,187 @@
+"""OpenAI's chat completions as they travel: the request, what some servers add to it, and the chunks of an answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from nodes.engines.remote.failures import Failure
+
+if TYPE_CHECKING:
+    from nodes.engines.conversation import Conversation
+    from streams.chat import Sampling
+
+_Number = TypeVar("_Number", int, float)
+
+_SEEDS: Final = 0x7FFF_FFFF
+"""Seeds that every server takes; llama.cpp reads the largest of 32 bit as "choose one"."""
+
+Family = Literal["llama.cpp", "vllm", "other"]
+"""Which additions to OpenAI's request a server knows."""
+
+Counting = Literal["running", "final", "none"]
+"""How a server counts tokens: so far in each chunk, in the last one, or not at all."""
+
+Continuing = Literal["trailing", "flags", "continue_", "no"]
+"""How a server goes on from a text: a last message of the assistant's alone, with the flags of vLLM and SGLang, with
+the one of text-generation-webui, or not."""
+
+
+class Dialect(Struct, frozen=True, kw_only=True):
+    """How one server wants to be asked, as was found out by asking it."""
+
+    family: Family = "other"
+    counting: Counting = "final"
+    continuing: Continuing = "no"
+    asks_usage: bool = True
+    """Whether it takes ``stream_options``; some servers count without being asked."""
+    new_limit: bool = False
+    """Whether ``max_tokens`` is refused and ``max_completion_tokens`` taken instead."""
+
+    @property
+    def stops_itself(self) -> bool:
+        """Whether it is told the stop strings: it must end by itself where only its last chunk has the counts."""
+        return self.counting != "running"
+
+
+class _Turn(Struct, frozen=True, kw_only=True):
+    role: str
+    content: str
+
+
+class _StreamOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    include_usage: bool | UnsetType = UNSET
+    continuous_usage_stats: bool | UnsetType = UNSET
+
+
+class _Body(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The whole list of what may reach a server; llama.cpp has had holes that other JSON parameters open."""
+
+    model: str
+    messages: list[_Turn]
+    stream: bool | UnsetType = UNSET
+    stream_options: _StreamOptions | UnsetType = UNSET
+    max_tokens: int | UnsetType = UNSET
+    max_completion_tokens: int | UnsetType = UNSET
+    temperature: float | UnsetType = UNSET
+    top_p: float | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
+    stop: tuple[str, ...] | UnsetType = UNSET
+    presence_penalty: float | UnsetType = UNSET
+    frequency_penalty: float | UnsetType = UNSET
+    continue_final_message: bool | UnsetType = UNSET
+    add_generation_prompt: bool | UnsetType = UNSET
+    continue_: bool | UnsetType = UNSET
+    # llama-server's: counts in each chunk, moments at which a prompt can be cancelled, nothing kept for the next one.
+    timings_per_token: bool | UnsetType = UNSET
+    return_progress: bool | UnsetType = UNSET
+    cache_prompt: bool | UnsetType = UNSET
+
+
+def chat_body(model: str, conversation: Conversation, sampling: Sampling, dialect: Dialect) -> bytes:
+    """Write the request; a begun answer goes last."""
+    turns = [_Turn(role=turn.role, content=turn.content) for turn in conversation.turns]
+    begun = bool(conversation.begun)
+    if begun:
+        turns.append(_Turn(role="assistant", content=conversation.begun))
+    is_llama, limit = dialect.family == "llama.cpp", _given(sampling.max_tokens)
+    body = _Body(
+        model=model,
+        messages=turns,
+        stream=True,
+        stream_options=_stream_options(dialect),
+        max_tokens=UNSET if dialect.new_limit else limit,
+        max_completion_tokens=limit if dialect.new_limit else UNSET,
+        temperature=_given(sampling.temperature),
+        top_p=_given(sampling.top_p),
+        seed=UNSET if sampling.seed is None else sampling.seed % _SEEDS,
+        stop=sampling.stop if sampling.stop and dialect.stops_itself else UNSET,
+        presence_penalty=_given(sampling.presence_penalty),
+        frequency_penalty=_given(sampling.frequency_penalty),
+        continue_final_message=(begun and dialect.continuing == "flags") or UNSET,
+        add_generation_prompt=False if begun and dialect.continuing == "flags" else UNSET,
+        continue_=(begun and dialect.continuing == "continue_") or UNSET,
+        timings_per_token=is_llama or UNSET,
+        return_progress=is_llama or UNSET,
+        cache_prompt=False if is_llama else UNSET,
+    )
+    return msgspec.json.encode(body)
+
+
+def _stream_options(dialect: Dialect) -> _StreamOptions | UnsetType:
+    if not dialect.asks_usage:
+        return UNSET
+    return _StreamOptions(include_usage=True, continuous_usage_stats=dialect.family == "vllm" or UNSET)
+
+
+def _given(value: _Number | None) -> _Number | UnsetType:
+    return UNSET if value is None else value
+
+
+class _Said(Struct, frozen=True):
+    content: str | None = None
+
+
+class _Choice(Struct, frozen=True):
+    delta: _Said | None = None
+    message: _Said | None = None
+    """Where a server does not stream: the whole answer."""
+    finish_reason: str | None = None
+
+    @property
+    def text(self) -> str:
+        said = self.delta or self.message
+        return "" if said is None else said.content or ""
+
+
+class _Details(Struct, frozen=True):
+    cached_tokens: int | None = None
+
+
+class WireUsage(Struct, frozen=True):
+    """Tokens as the server counts them."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+
+    @property
+    def cached(self) -> int:
+        """Those of the prompt that it had read before."""
+        return 0 if self.prompt_tokens_details is None else self.prompt_tokens_details.cached_tokens or 0
+
+
+class _Timings(Struct, frozen=True):
+    """llama-server's counts so far; a character may take several tokens, so chunks are no measure."""
+
+    prompt_n: int = 0
+    predicted_n: int = 0
+
+
+class Chunk(Struct, frozen=True):
+    """One step of an answer, or all of it."""
+
+    choices: list[_Choice] = []
+    usage: WireUsage | None = None
+    timings: _Timings | None = None
+    error: Failure | str | None = None
+
+    @property
+    def counted(self) -> tuple[int, int] | None:
+        """Tokens of the prompt and of the answer so far, where it says."""
+        if self.usage is not None and self.usage.completion_tokens is not None:
+            return self.usage.prompt_tokens or 0, self.usage.completion_tokens
+        if self.timings is not None:
+            return self.timings.prompt_n, self.timings.predicted_n
+        return None
+
+
+def chunk(*, text: str, finish_reason: str | None, tokens: tuple[int, int] | None, cached: int = 0) -> Chunk:
+    """Make one of what another library has read; ``tokens`` are those of the prompt and of the answer."""
+    usage = None
+    if tokens is not None:
+        details = _Details(cached_tokens=cached)
+        usage = WireUsage(prompt_tokens=tokens[0], completion_tokens=tokens[1], prompt_tokens_details=details)
+    return Chunk(choices=[_Choice(delta=_Said(content=text), finish_reason=finish_reason)], usage=usage)

@@ -1,0 +1,157 @@
+"""A model behind any server that speaks OpenAI's chat completions.
+
+text-generation-webui, llama-server, Ollama, LM Studio, vLLM, or the gateway of another ig3 mesh.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from nodes.engine import DEFAULT_MODEL, Loading
+from nodes.engines.conversation import conversation_of
+from nodes.engines.plain_text import NO_MARKERS, PlainText
+from nodes.engines.probe import measure
+from nodes.engines.remote.api_key import ApiKey
+from nodes.engines.remote.chat_answer import ChatAnswer, chunks_of
+from nodes.engines.remote.chat_probe import ChatProbe
+from nodes.engines.remote.chat_wire import Dialect, chat_body
+from nodes.engines.remote.failures import NotServed
+from nodes.engines.remote.http_server import HttpServer
+from nodes.engines.remote.model_list import ListedModel, ServerFacts, chosen, facts_of, listed_models, still_there
+from nodes.engines.remote.presence import Presence
+from nodes.engines.remote.seats import Seats
+from nodes.errors import EngineError, EngineUnavailable, RequestRefused
+from streams.replica import Replica
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
+    from nodes.engines.conversation import Conversation
+    from streams.chat import Sampling
+
+_ASKED: Final = 0.2
+_PROBED: Final = 0.7
+
+
+class OpenAiEngine:
+    """Asks one model of one server."""
+
+    def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
+        """Prepare to ask the server of ``spec.remote``.
+
+        Raises:
+            EngineUnavailable: there is no usable URL, or its key cannot be read.
+        """
+        self._spec = spec
+        self._on_loading = on_loading
+        remote = spec.remote
+        key = ApiKey(file=remote.key_file, variable=remote.key_variable)
+        self._server = HttpServer(remote.url, key, patience_s=remote.patience_s)
+        self._presence = Presence(f"the server at {self._server.root}", self._look)
+        self._model = ""
+        self._dialect = Dialect()
+        self._plain = NO_MARKERS
+        self._seats = Seats(spec.slots or 1)
+        self._lists_models = True
+
+    async def start(self) -> Replica:
+        """Ask the server what it has, find out what that can do, and measure it."""
+        self._server.open()
+        try:
+            replica = await self._find_out()
+        except BaseException:
+            await self.stop()
+            raise
+        self._presence.start()
+        self._on_loading(Loading(stage="ready", fraction=1.0))
+        return replica
+
+    async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
+        """Stream one answer; see `nodes.engine.Engine`. Closing it closes the connection to the server."""
+        conversation = conversation_of(request, self._plain)
+        async with self._seats.taken(), aclosing(self._answer(conversation, request.sampling)) as pieces:
+            async for piece in pieces:
+                yield piece
+                self._seats.check()
+
+    def can_continue(self, request: Generate) -> bool:
+        """Say what the server has shown at the start."""
+        return self._dialect.continuing != "no"
+
+    def load(self) -> EngineLoad:
+        """Count the requests that are with the server, and say whether that is there."""
+        return replace(self._seats.load(), away=self._presence.away)
+
+    async def stop(self) -> None:
+        """Cut every connection."""
+        self._seats.stopped = True
+        await self._presence.stop()
+        await self._server.close()
+
+    async def _answer(self, conversation: Conversation, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        answer = ChatAnswer(conversation, sampling, self._dialect.counting, self._server.key)
+        body = chat_body(self._model, conversation, sampling, self._dialect)
+        try:
+            async with self._server.post(f"{self._server.api}/chat/completions", body) as response:
+                async for piece in answer.pieces(chunks_of(response)):
+                    yield piece
+        except RequestRefused:
+            raise
+        except EngineError:
+            self._presence.doubt()
+            raise
+
+    async def _look(self) -> None:
+        """Raise where the server cannot serve."""
+        self._server.key.read()
+        if self._lists_models:
+            still_there(await listed_models(self._server), self._model)
+        else:
+            await self._server.reach()
+
+    async def _find_out(self) -> Replica:
+        self._on_loading(Loading(stage="reading", fraction=0.0))
+        model = await self._choose()
+        self._model = model.id
+        self._on_loading(Loading(stage="loading", fraction=_ASKED))
+        probe = ChatProbe(self._server, model.id, model.family)
+        self._dialect = await probe.dialect()
+        facts = await facts_of(self._server, model)
+        self._plain = PlainText(facts.markers)
+        slots = self._spec.slots or facts.slots or await probe.at_once()
+        self._seats = Seats(slots)
+        self._on_loading(Loading(stage="measuring", fraction=_PROBED))
+        speed = await measure(self)
+        return replace(
+            self._described(model, facts, slots),
+            tokens_per_s=speed.tokens_per_s,
+            prompt_tokens_per_s=speed.prompt_tokens_per_s,
+        )
+
+    async def _choose(self) -> ListedModel:
+        try:
+            models = await listed_models(self._server)
+        except NotServed:
+            if self._spec.model == DEFAULT_MODEL:
+                raise EngineUnavailable(
+                    "the server has no list of models: name the one to ask for by --model"
+                ) from None
+            # The first question will show whether it has that.
+            self._lists_models = False
+            return ListedModel(id=self._spec.model)
+        return chosen(models, self._spec.model)
+
+    def _described(self, model: ListedModel, facts: ServerFacts, slots: int) -> Replica:
+        return Replica(
+            model=self._spec.model_id or model.public_id,
+            engine="openai",
+            context_tokens=facts.context_tokens or model.context or self._spec.context_tokens,
+            slots=slots,
+            quantisation=model.meta.ftype if model.meta is not None else model.quantisation,
+            parameters=model.meta.n_params if model.meta is not None else None,
+            continues=self._dialect.continuing != "no",
+        )

@@ -1,0 +1,191 @@
+"""A loopback server that speaks OpenAI's chat completions, and misbehaves when it is told to."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aiohttp import web
+
+Json = dict[str, Any]
+Mode = Literal[
+    "fine", "hangs", "mute", "cuts", "garbage", "no json", "endless line", "no usage", "no reason", "says error",
+    "wild", "page", "elsewhere", "in one piece", "leaks",
+]  # fmt: skip
+
+WORDS = ("lorem", "ipsum", "dolor", "sit", "amet", "tempor", "magna", "aliqua", "enim", "minim", "veniam", "quis")
+MODEL = "played"
+
+
+def words(begun: str, count: int) -> list[str]:
+    """What comes behind ``begun``: one word a token, always the same story."""
+    at = begun.count(" ")
+    cut = begun.rpartition(" ")[2]
+    first = f"{WORDS[at % len(WORDS)]} ".removeprefix(cut)
+    return [first, *(f"{WORDS[(at + n) % len(WORDS)]} " for n in range(1, count))]
+
+
+@dataclass(kw_only=True)
+class PlayedChatServer:
+    """What it can do, what it does now, and what it was asked."""
+
+    mode: Mode = "fine"
+    status: int = 200
+    """Anything else is what every question is answered with."""
+    message: str = "out of luck"
+    key: str = ""
+    continues: Literal["trailing", "flags", "continue_", "no"] = "trailing"
+    usage: Literal["running", "final", "none"] = "final"
+    refused: frozenset[str] = frozenset()
+    """Fields of a request that it does not take."""
+    models: list[Json] = field(default_factory=lambda: [{"id": MODEL}])
+    lists: bool = True
+    token_delay_s: float = 0.0
+    one_at_a_time: bool = False
+    asked: list[Json] = field(default_factory=list[Json])
+    writing: int = 0
+    """Answers on their way."""
+    given_up: int = 0
+    """Answers whose reader has gone."""
+    url: str = ""
+    _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+
+    @asynccontextmanager
+    async def running(self, port: int = 0) -> AsyncIterator["PlayedChatServer"]:
+        """Listen on loopback."""
+        app = web.Application()
+        app.router.add_get("/v1/models", self._list)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_get("/api/ps", self._loaded)
+        runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
+            message = f"Incorrect API key provided: {request.headers.get('Authorization')}"
+            return web.json_response({"error": {"message": message}}, status=401)
+        if self.status != 200:
+            return web.json_response({"error": {"message": self.message}}, status=self.status)
+        return None
+
+    async def _list(self, request: web.Request) -> web.Response:
+        if not self.lists:
+            return web.Response(status=404)
+        return self._refusal(request) or web.json_response({"object": "list", "data": self.models})
+
+    async def _loaded(self, _: web.Request) -> web.Response:
+        return web.json_response({"models": [{"model": MODEL, "context_length": 4096}]})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body: Json = await request.json()
+        self.asked.append(body)
+        if refusal := self._refusal(request):
+            return refusal
+        for name in self.refused & body.keys():
+            return web.json_response({"error": {"message": f"Unsupported parameter: {name}"}}, status=400)
+        match self.mode:
+            case "mute":
+                await asyncio.Event().wait()
+            case "page":
+                return web.Response(text="<html>Welcome</html>", content_type="text/html")
+            case "elsewhere":
+                return web.Response(status=302, headers={"Location": f"{self.url}/v1/models"})
+            case "leaks":
+                said = f"the key {self.key} is fine, but sk-{'x' * 20} is not"
+                return web.json_response({"error": {"message": said}}, status=500)
+            case "in one piece":
+                return web.json_response(self._whole(body))
+            case _:
+                pass
+        self.writing += 1
+        try:
+            if self.one_at_a_time:
+                async with self._turn:
+                    return await self._stream(request, body)
+            return await self._stream(request, body)
+        except (ConnectionError, asyncio.CancelledError):
+            self.given_up += 1
+            raise
+        finally:
+            self.writing -= 1
+
+    def _answer(self, body: Json) -> list[str]:
+        last = body["messages"][-1]
+        goes_on = {
+            "trailing": True, "flags": "continue_final_message" in body, "continue_": "continue_" in body, "no": False,
+        }[self.continues]  # fmt: skip
+        begun = last["content"] if last["role"] == "assistant" and goes_on else ""
+        limit = body.get("max_tokens") or body.get("max_completion_tokens") or 12
+        return words(begun, limit)
+
+    def _usage(self, body: Json, tokens: int) -> Json:
+        prompt = sum(len(turn["content"].split()) for turn in body["messages"])
+        wild = 1000 if self.mode == "wild" else 1
+        return {"prompt_tokens": prompt * wild, "completion_tokens": tokens * wild}
+
+    def _whole(self, body: Json) -> Json:
+        text = "".join(self._answer(body))
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "length"}
+        return {"choices": [choice], "usage": self._usage(body, text.count(" "))}
+
+    async def _stream(self, request: web.Request, body: Json) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b": well\n\n")
+        answer, said = self._answer(body), 0
+        stops = body.get("stop") or []
+        for word in answer:
+            if self.mode != "fine" and said == 3 and await self._misbehave(response):
+                return response
+            if any(stop in word for stop in stops):
+                break
+            said += 1
+            usage = self._usage(body, said) if self.usage == "running" else None
+            await self._say(response, {"choices": [{"index": 0, "delta": {"content": word}}], "usage": usage})
+            await asyncio.sleep(self.token_delay_s)
+        reason = "length" if said == len(answer) else "stop"
+        if self.mode != "no reason":
+            await self._say(response, {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+        if self.usage != "none" and self.mode != "no usage" and "stream_options" in body:
+            await self._say(response, {"choices": [], "usage": self._usage(body, said)})
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    async def _misbehave(self, response: web.StreamResponse) -> bool:
+        """In the middle of an answer; returns whether that ends it."""
+        match self.mode:
+            case "hangs":
+                await asyncio.Event().wait()
+            case "cuts":
+                assert response._req is not None
+                assert response._req.transport is not None
+                response._req.transport.abort()
+            case "garbage":
+                await response.write(bytes(range(256)) * 40 + b"\n\n")
+                await response.write(b"data: \xff\xfe{{{\n\n")
+            case "no json":
+                await response.write(b'data: {"choices": "none"}\n\n')
+            case "endless line":
+                for _ in range(40):
+                    await response.write(b"data: " + b"x" * 65536)
+            case "says error":
+                await self._say(response, {"error": {"message": self.message, "code": "boom"}})
+            case _:
+                return False
+        return True
+
+    async def _say(self, response: web.StreamResponse, chunk: Json) -> None:
+        await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
