@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from gateway.backlog_feed import BacklogFeed
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.projections import projection_desk
 from gateway.roster_feed import RosterFeed
@@ -82,7 +83,7 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
         for part in (feed, access, user_api, projection_desk(bus, feed, folds=(access.told,))):
             await part.start()
             stack.push_async_callback(part.stop)
-        metrics = _metrics_page(mesh)
+        metrics = await _metrics_page(mesh, bus, feed, stack)
         readers = () if metrics is None else (metrics.reader,)
         telemetry = open_telemetry("ig3-gateway", otlp_endpoint=mesh.otlp_endpoint, metric_readers=readers)
         stack.callback(telemetry.close)
@@ -106,12 +107,16 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
         await stop.wait()
 
 
-def _metrics_page(mesh: MeshSettings) -> MetricsPage | None:
+async def _metrics_page(mesh: MeshSettings, bus: Bus, feed: RosterFeed, stack: AsyncExitStack) -> MetricsPage | None:
     if not mesh.metrics:
         return None
     from gateway.http.metrics_page import MetricsPage
+    from gateway.http.model_metrics import ModelMetrics
 
-    return MetricsPage()
+    backlog = BacklogFeed(bus.core)
+    await backlog.start()
+    stack.push_async_callback(backlog.stop)
+    return MetricsPage(ModelMetrics(feed, backlog))
 
 
 def _bus_options(mesh: MeshSettings) -> BusOptions:

@@ -6,11 +6,16 @@ import os
 from typing import TYPE_CHECKING, Final
 
 import click
+from msgspec import structs
 
+from gateway.backlog_feed import BacklogFeed
+from gateway.demand import Pace
 from gateway.dispatcher.entrance import Entrance
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.limits.open_limiter import open_limiter
+from gateway.model_desk import ModelDesk
+from gateway.model_placer import ModelPlacer
 from gateway.projections import projection_desk
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
@@ -82,7 +87,13 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, limits: Gatewa
         results_streams=mesh.results_streams,
     )
     telemetry = open_telemetry("ig3-dispatcher", otlp_endpoint=mesh.otlp_endpoint)
-    async with await Bus.connect(options) as bus, await Departures.connect(_system(options, system)) as departures:
+    # Chunks of models are long: on a connection of their own they delay nobody's answer.
+    for_models = structs.replace(options, name=f"{options.name}-models")
+    async with (
+        await Bus.connect(options) as bus,
+        await Bus.connect(for_models) as models_bus,
+        await Departures.connect(_system(options, system)) as departures,
+    ):
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
         feed, access = RosterFeed(bus, snapshots), AccessFeed(bus.core, snapshots)
         dispatcher = Dispatcher(
@@ -95,7 +106,9 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, limits: Gatewa
             snapshots=snapshots,
         )
         desk = projection_desk(bus, feed, dispatcher.lives, folds=(dispatcher.devices.told, access.told))
-        parts = (feed, access, Registry(bus, feed, departures), dispatcher, desk)
+        pace = Pace(up=settings.scale_up_after, down=settings.scale_down_after, to_zero=settings.scale_to_zero_after)
+        placer = ModelPlacer(bus, feed, BacklogFeed(bus.core), pace)
+        parts = (feed, access, Registry(bus, feed, departures), ModelDesk(models_bus), dispatcher, placer, desk)
         for part in parts:
             await part.start()
         announce_ready(f"{options.name} takes tasks")

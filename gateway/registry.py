@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from gateway.probing import Probing
 from gateway.requests import Desk
+from gateway.twins import is_taken
 from mesh.errors import BusError, NoResponders
 from streams import subjects
 from streams.clock import now_ms
@@ -22,6 +25,7 @@ from streams.events import (
     DeviceRegistered,
     DeviceReturned,
     ModelAnnounced,
+    ModelRefused,
     ModelWithdrawn,
 )
 from streams.messages import Announce, Announced
@@ -29,6 +33,8 @@ from streams.subjects import MESH
 from streams.tokens import Token
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.roster_feed import RosterFeed
     from mesh.bus.departures import Departures
     from mesh.bus.direct_client import Delivery
@@ -55,6 +61,9 @@ class Registry:
         self._bus = bus
         self._feed = feed
         self._desk = Desk(bus.edge)
+        self._probing = Probing(bus.edge)
+        self._newest: Counter[Token] = Counter()
+        self._refused: dict[tuple[Token, str], str] = {}
         self._unsubscribe = feed.subscribe(self._on_report)
         self._task: asyncio.Task[None] | None = None
 
@@ -69,6 +78,7 @@ class Registry:
     async def stop(self) -> None:
         """Serve no more."""
         self._unsubscribe()
+        self._probing.stop()
         await self._desk.stop()
         if self._task is not None:
             self._task.cancel()
@@ -111,10 +121,30 @@ class Registry:
         node = subjects.parse_call(delivery.subject).caller
         if node == MESH:
             return Announced(accepted=False, reason=f"{MESH!r} is the writer of services: choose another node id")
-        known = self._feed.roster.node(node, now_s=self._feed.now_s())
+        self._newest[node] += 1
+        number = self._newest[node]
+        if await is_taken(self._bus.edge, self._feed, node, claim.process):
+            reason = f"another process serves as node {node!r}"
+            log.warning("an announcement was refused: %s", reason)
+            return Announced(accepted=False, reason=reason, taken=True)
+        known = self._known(node)
         await self._note_presence(node, known, claim.software)
-        await self._note_models(node, known, claim)
-        return Announced(accepted=True)
+        refused = await self._probe(node, claim)
+        if self._newest[node] != number:
+            return Announced(accepted=False, reason="a newer announcement has come meanwhile")
+        await self._note_models(node, self._known(node), claim, refused)
+        return Announced(accepted=True, refused=tuple(f"{model}: {reason}" for model, reason in refused.items()))
+
+    def _known(self, node: Token) -> NodeView | None:
+        return self._feed.roster.node(node, now_s=self._feed.now_s())
+
+    async def _probe(self, node: Token, claim: Announce) -> dict[str, str]:
+        """Try what is new; returns by model why it is not taken."""
+        known = self._known(node)
+        before = known.replicas if known is not None else ()
+        new = [replica for replica in claim.replicas if replica not in before]
+        objections = await asyncio.gather(*(self._probing.objection_to(node, replica) for replica in new))
+        return {replica.model: why for replica, why in zip(new, objections, strict=True) if why is not None}
 
     async def _note_presence(self, node: Token, known: NodeView | None, software: str) -> None:
         if known is None or not known.is_registered:
@@ -123,14 +153,26 @@ class Registry:
         elif known.is_lost:
             await self._write_device(node, "returned", DeviceReturned(at_ms=now_ms(), node=node))
 
-    async def _note_models(self, node: Token, known: NodeView | None, claim: Announce) -> None:
+    async def _note_models(
+        self, node: Token, known: NodeView | None, claim: Announce, refused: Mapping[str, str]
+    ) -> None:
         before = {replica.model: replica for replica in known.replicas} if known is not None else {}
         for replica in claim.replicas:
-            if before.pop(replica.model, None) != replica:
+            if replica.model in refused:
+                before.pop(replica.model, None)
+                await self._refuse(node, replica.model, refused[replica.model])
+            elif before.pop(replica.model, None) != replica:
+                self._refused.pop((node, replica.model), None)
                 await self._write_model(node, replica.model, ModelAnnounced(at_ms=now_ms(), node=node, replica=replica))
         for model in before:
             gone = ModelWithdrawn(at_ms=now_ms(), node=node, model=model, reason="no longer announced")
             await self._write_model(node, model, gone)
+
+    async def _refuse(self, node: Token, model: str, reason: str) -> None:
+        log.warning("node %s announced %s and cannot serve it: %s", node, model, reason)
+        if self._refused.get((node, model)) != reason:  # one that comes again and again fills no log
+            self._refused[(node, model)] = reason
+            await self._write_model(node, model, ModelRefused(at_ms=now_ms(), node=node, model=model, reason=reason))
 
     async def _watch(self) -> None:
         while True:

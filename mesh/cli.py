@@ -51,6 +51,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("events", "Follow the events of the mesh, or replay stored ones."),
             ("streams", "Compare the broker's streams with what they should be."),
             ("sites", "Add and join edge sites, and show how far the hub has got."),
+            ("models", "Keep model files in the mesh, from where nodes fetch them."),
             ("config", "Show the settings that hold and where each comes from."),
             ("doctor", "Look whether this installation is safe, and say what to do."),
             ("docs", "Write the documents that are made from the code."),

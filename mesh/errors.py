@@ -221,3 +221,7 @@ class CredentialRefused(MeshError):
         """Keep the reason for the operator beside the message for the stranger."""
         super().__init__(message)
         self.reason = reason
+
+
+class ModelStoreError(MeshError):
+    """The model store cannot do that; the message says what to do."""

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from mesh.errors import BusError, BusUnavailable
+from nodes.errors import NodeIdTaken
 from nodes.pauses import pause_s
 from streams import subjects
 from streams.codec import decode, encode
@@ -33,8 +34,9 @@ SOFTWARE: Final = f"ig3-edge-network/{version('ig3-edge-network')}"
 class Announcer:
     """Keeps one node announced."""
 
-    def __init__(self, link: Link, node: Token, replicas: tuple[Replica, ...]) -> None:
-        """Announce ``replicas`` as ``node``; ``run`` does it."""
+    def __init__(self, link: Link, node: Token, replicas: tuple[Replica, ...], *, process: str = "") -> None:
+        """Announce ``replicas`` as ``node``; ``run`` does it. ``process`` tells this process from others of the id."""
+        self._process = process
         self._link = link
         self._node = node
         self._replicas = replicas
@@ -60,6 +62,7 @@ class Announcer:
 
         Raises:
             BusUnavailable: when the connection is closed for good.
+            NodeIdTaken: if another process serves under this node's id.
         """
         tries = 0
         # Another connection: the registry may have counted us as lost meanwhile. A closed one ends this in the request.
@@ -104,10 +107,14 @@ class Announcer:
             raise
         except (BusError, UndecodableEvent) as error:
             return str(error)
+        if answer.taken:
+            raise NodeIdTaken(f"{answer.reason}: stop it, or give this node another --id or --instance")
+        for refusal in answer.refused:
+            log.warning("the registry does not take a model of this node: %s", refusal)
         return None if answer.accepted else f"the registry refused: {answer.reason}"
 
     async def _announce(self, replicas: tuple[Replica, ...]) -> Announced:
-        words = encode(Announce(software=SOFTWARE, replicas=replicas))
+        words = encode(Announce(software=SOFTWARE, replicas=replicas, process=self._process))
         answer = await self._link.request(subjects.node_api(self._node, "announce"), words, timeout=_TIMEOUT)
         return decode(answer.data, Announced)
 

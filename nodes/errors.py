@@ -32,6 +32,10 @@ class EngineStuck(EngineUnavailable):
     """An engine does not end its work, so its threads would keep this process alive: leave without them."""
 
 
+class NodeIdTaken(NodeError):
+    """Another process serves under this node's id, and goes on doing so; this one ends."""
+
+
 class CannotContinue(NodeError):
     """The engine cannot go on from the published text, and did not write the same text again; nothing was written."""
 

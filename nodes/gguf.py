@@ -24,6 +24,7 @@ _MAX_VALUES: Final = 65_536
 _MAX_TENSORS: Final = 1_000_000
 _MAX_ELEMENTS: Final = 10_000_000
 _MAX_DIMENSIONS: Final = 4
+_LONGEST_SHOWN: Final = 64
 _DEFAULT_ALIGNMENT: Final = 32
 _STRING: Final = 8
 _ARRAY: Final = 9
@@ -64,6 +65,8 @@ class GgufHeader(Struct, frozen=True, kw_only=True):
 
     architecture: str
     name: str | None
+    licence: str | None = None
+    """As the file calls it, such as ``apache-2.0``."""
     quantisation: str | None
     context_tokens: int | None
     """The longest context the model was made for."""
@@ -181,6 +184,7 @@ def _header(reader: _Reader) -> GgufHeader:
     return GgufHeader(
         architecture=architecture,
         name=_text(values.get("general.name")),
+        licence=_text(values.get("general.license")) or _text(values.get("general.license.name")),
         quantisation=_QUANTISATIONS.get(_whole(values.get("general.file_type"), -1)),
         context_tokens=_whole(values.get(f"{architecture}.context_length"), 0) or None,
         parameters=weights if _whole(values.get("split.count"), 1) <= 1 else None,
@@ -220,8 +224,12 @@ def _looks_like_marker(token: str) -> bool:
 
 def _read_values(reader: _Reader, count: int, vocabulary: _Vocabulary) -> dict[str, Scalar | None]:
     values: dict[str, Scalar | None] = {}
+    keys = set[str]()
     for _ in range(count):
         key = reader.string(_MAX_KEY_BYTES)
+        if key in keys:
+            raise reader.damaged(f"it has the key {key[:_LONGEST_SHOWN]!r} twice")
+        keys.add(key)
         if key == _TOKENS:
             vocabulary.tokens = reader.strings()
         elif key == _TYPES_OF_TOKENS:
@@ -243,7 +251,7 @@ def _read_tensors(reader: _Reader, count: int, values: dict[str, Scalar | None])
         end = max(end, offset + size // per_block * block_bytes)
         weights += size
     alignment = _whole(values.get("general.alignment"), _DEFAULT_ALIGNMENT)
-    if alignment <= 0:
+    if alignment <= 0 or alignment & (alignment - 1):
         raise reader.damaged(f"alignment {alignment}")
     data_start = -(-reader.at // alignment) * alignment
     if data_start + end > reader.size:

@@ -72,7 +72,8 @@ class EngineHealth:
             self._checking = asyncio.create_task(self._check(reason), name="engine-check")
 
     async def _check(self, reason: str) -> None:
-        self._asking = asking = asyncio.create_task(self._ask(), name="engine-question")
+        asking = asyncio.create_task(ask_small_question(self._engine), name="engine-question")
+        self._asking = asking
         # Not awaited beyond its time: what hangs in C++ cannot be cancelled.
         await asyncio.wait((asking,), timeout=self._check_s)
         self._failures, self._checking = 0, None
@@ -87,12 +88,18 @@ class EngineHealth:
         self._is_broken = True
         self._on_broken(f"the engine is broken: {reason}; and asked a small question, {failure}")
 
-    async def _ask(self) -> None:
-        async with aclosing(self._engine.generate(_QUESTION)) as pieces:
-            async for piece in pieces:
-                if piece.finish_reason is not None:
-                    return
-        raise EngineError("it ended an answer without a finish reason")
+
+async def ask_small_question(engine: Engine) -> None:
+    """Have an engine generate one token.
+
+    Raises:
+        EngineError: it cannot.
+    """
+    async with aclosing(engine.generate(_QUESTION)) as pieces:
+        async for piece in pieces:
+            if piece.finish_reason is not None:
+                return
+    raise EngineError("it ended an answer without a finish reason")
 
 
 def _failure_of(asking: asyncio.Task[None]) -> str | None:

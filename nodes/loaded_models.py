@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from msgspec.structs import replace
+from msgspec import structs
 
+from nodes.engine import Loading
 from nodes.engines import open_engine
 from nodes.errors import EngineError, EngineStuck, EngineUnavailable
 
 if TYPE_CHECKING:
     from nodes.engine import Engine, EngineSpec, OnLoading
+    from nodes.model_pull import ModelPuller, Pulled
     from streams.replica import Replica
+
+_LARGEST_FETCHED: Final = 0.95
 
 ENGINE_STOP: Final = timedelta(seconds=10)
 """How long an engine may take to end what it is doing."""
+
+
+STORED: Final = "store:"
+"""What stands before the name of a model of the store, where else a path would be."""
 
 
 class Served(NamedTuple):
@@ -29,8 +38,15 @@ class Served(NamedTuple):
 class LoadedModels:
     """One engine for each model. They are loaded one after the other: what fits is told from what the others left."""
 
-    def __init__(self, *, region: str | None = None, site: str | None = None) -> None:
-        """Begin with no model; of each it is said where it is, unless its engine says it of itself."""
+    def __init__(
+        self, puller: ModelPuller | None = None, *, region: str | None = None, site: str | None = None
+    ) -> None:
+        """Begin with no model; without ``puller`` there is no model store.
+
+        Of each model it is said where it is, unless its engine says that of itself.
+        """
+        self._puller = puller
+        self._pulled: dict[str, Pulled] = {}
         self._region = region
         self._site = site
         self._served: dict[str, Served] = {}
@@ -50,20 +66,43 @@ class LoadedModels:
             EngineStuck: an engine that was started in vain does not end.
         """
         async with self._loading:
-            engine = open_engine(spec, on_loading)
-            # From here on ``stop`` knows it: the start may be given up at any moment.
-            self._open.append(engine)
+            pulled = await self._pull(spec, on_loading)
+            if pulled is not None:
+                spec = structs.replace(spec, model=str(pulled.path), model_id=spec.model_id or pulled.model.name)
             try:
-                served = Served(engine, self._placed(await engine.start()))
-                self._refuse_twins(served.replica.model)
-            except EngineError:
-                await self._close(engine)
+                served = await self._start(open_engine(spec, on_loading))
+            except BaseException:
+                self._let_go(pulled)
                 raise
             self._served[served.replica.model] = served
+            if pulled is not None:
+                self._pulled[served.replica.model] = pulled
             return served
 
+    async def _start(self, engine: Engine) -> Served:
+        # From here on ``stop`` knows it, whatever becomes of the start.
+        self._open.append(engine)
+        try:
+            served = Served(engine, self._placed(await engine.start()))
+            self._refuse_twins(served.replica.model)
+        except (EngineError, asyncio.CancelledError):
+            await self._close(engine)
+            raise
+        return served
+
+    def _let_go(self, pulled: Pulled | None) -> None:
+        if pulled is not None and self._puller is not None:
+            self._puller.let_go(pulled.model)
+
+    async def _pull(self, spec: EngineSpec, on_loading: OnLoading | None) -> Pulled | None:
+        if not spec.model.startswith(STORED):
+            return None
+        if self._puller is None:
+            raise EngineUnavailable(f"there is no model store to take {spec.model!r} from")
+        return await self._puller.pull(spec.model.removeprefix(STORED), partial(_tell_fetched, on_loading))
+
     def _placed(self, replica: Replica) -> Replica:
-        return replace(replica, region=replica.region or self._region, site=replica.site or self._site)
+        return structs.replace(replica, region=replica.region or self._region, site=replica.site or self._site)
 
     def _refuse_twins(self, model: str) -> None:
         if model in self._served:
@@ -78,6 +117,7 @@ class LoadedModels:
         served = self._served.pop(model, None)
         if served is not None:
             await self._close(served.engine)
+        self._let_go(self._pulled.pop(model, None))
 
     async def stop(self) -> None:
         """Unload all models, side by side; engines that hang are left behind.
@@ -95,6 +135,12 @@ class LoadedModels:
     async def _close(self, engine: Engine) -> None:
         await _stop_engine(engine)
         self._open.remove(engine)
+
+
+def _tell_fetched(on_loading: OnLoading | None, fraction: float) -> None:
+    if on_loading is not None:
+        # The whole is there only when it is loaded.
+        on_loading(Loading(stage="fetching", fraction=fraction * _LARGEST_FETCHED))
 
 
 async def _stop_engine(engine: Engine) -> None:

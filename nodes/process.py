@@ -24,10 +24,14 @@ from nodes.engines import every_model
 from nodes.errors import EngineUnavailable
 from nodes.hints import HintReader
 from nodes.loaded_models import LoadedModels
+from nodes.model_cache import MODELS_FOLDER, ModelCache
+from nodes.model_pull import ModelPuller
 from nodes.node_id import node_id
+from nodes.orders import ModelOrders
 from nodes.pauses import jittered_s
-from nodes.serving import announce_changes
-from nodes.status import StatusReporter
+from nodes.probe_answers import ProbeAnswers
+from nodes.serving import Serving, announce_changes
+from nodes.status import StatusReporter, new_process_name
 from nodes.worker import Worker
 from streams import subjects
 
@@ -47,6 +51,7 @@ _LONGEST_WAIT_S: Final = 15
 """Between two tries of a device that is not admitted."""
 
 _STEPS: Final = {
+    "fetching": "fetching the model from the store",
     "reading": "reading the model",
     "loading": "loading the model",
     "measuring": "measuring the model",
@@ -66,6 +71,7 @@ class NodeProcess:
         """
         self._settings = settings
         self._on_fraction = on_fraction
+        self._data_dir = mesh.data_dir
         self.node: Token = node_id(settings.id, mesh.data_dir, instance=settings.instance)
         self._telemetry = open_telemetry("ig3-node", otlp_endpoint=mesh.otlp_endpoint)
         self._options = LinkOptions(
@@ -92,7 +98,8 @@ class NodeProcess:
 
         Raises:
             BusUnavailable: if the broker cannot be reached at the start.
-            EngineError: if the model cannot be loaded.
+            EngineError: if a model cannot be loaded.
+            NodeIdTaken: if another process serves under this node's id.
         """
         async with AsyncExitStack() as stack:
             stack.callback(self._telemetry.close)
@@ -101,7 +108,10 @@ class NodeProcess:
             if link is None:
                 return
             stack.push_async_callback(link.close)
-            models = LoadedModels(region=self._settings.region, site=self._settings.site)
+            cache = ModelCache(self._data_dir / MODELS_FOLDER, self._settings.model_disk)
+            models = LoadedModels(
+                ModelPuller(link, self.node, cache), region=self._settings.region, site=self._settings.site
+            )
             stack.push_async_callback(models.stop)
             if await unless(stop, self._load(models)):
                 await self._serve(link, models, stop)
@@ -133,13 +143,18 @@ class NodeProcess:
 
     async def _serve(self, link: Link, models: LoadedModels, stop: asyncio.Event) -> None:
         worker = Worker(link, self.node, models.served, self._telemetry, sign=self._sign)
-        hints = HintReader(metered=self._settings.metered)
-        reporter = StatusReporter(link, self.node, worker, self._settings.heartbeat, hints)
-        announcer = Announcer(link, self.node, worker.replicas)
-        await worker.listen()
+        process = new_process_name()
+        reporter = StatusReporter(link, self.node, worker, self._settings.heartbeat, process=process)
+        reporter.hints = HintReader(metered=self._settings.metered)
+        announcer = Announcer(link, self.node, worker.replicas, process=process)
+        await worker.listen(begins=False)
+        await ProbeAnswers(link, self.node, worker).listen()
+        serving = Serving(models, worker, announcer, self._settings.drain)
+        orders = ModelOrders(link, self.node, serving, worker, self._settings, reporter.changed)
+        reporter.room = orders.room
+        await orders.listen()
         await announcer.listen()
-        await reporter.start()
-        ready = asyncio.create_task(self._say_ready(announcer, worker.replicas))
+        ready = asyncio.create_task(self._enter(announcer, worker, reporter))
         changes = asyncio.create_task(announce_changes(worker, announcer), name="announce-changes")
         try:
             broken = await unless(stop, _until_broken(announcer, worker))
@@ -150,12 +165,17 @@ class NodeProcess:
         finally:
             ready.cancel()
             changes.cancel()
+            await orders.stop()
             reporter.stop()
         if broken:
             raise EngineUnavailable(broken)
 
-    async def _say_ready(self, announcer: Announcer, replicas: tuple[Replica, ...]) -> None:
+    async def _enter(self, announcer: Announcer, worker: Worker, reporter: StatusReporter) -> None:
+        """Take work once the registry knows us: before that another process may have it, under the same id."""
         await announcer.accepted()
+        worker.begin()
+        await reporter.start()
+        replicas = worker.replicas
         models = tuple(replica.model for replica in replicas)
         announce_ready(f"as {self.node}: {'; '.join(map(_in_words, replicas))}", models=models)
 

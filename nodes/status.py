@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mesh.bus.link import Link
     from nodes.worker import Worker
     from streams.device_hints import DeviceHints
+    from streams.model_orders import NodeRoom
     from streams.tokens import Token
 
 SHORTEST_GAP: Final = timedelta(milliseconds=200)
@@ -39,15 +40,11 @@ class StatusReporter:
     """Sends ``NodeStatus`` soon after each change, once more when there is a rate, and at least each ``interval``."""
 
     def __init__(
-        self,
-        link: Link,
-        node: Token,
-        worker: Worker,
-        interval: timedelta,
-        hints: Callable[[], DeviceHints | None] = lambda: None,
+        self, link: Link, node: Token, worker: Worker, interval: timedelta, *, process: str | None = None
     ) -> None:
-        """Report on ``worker``, with what the device says of itself by ``hints``; ``start`` begins."""
-        self._hints = hints
+        """Report on ``worker``; ``start`` begins. ``process`` tells this process from others; None: a new name."""
+        self.room: Callable[[], NodeRoom | None] = _no_room
+        self.hints: Callable[[], DeviceHints | None] = _no_hints
         worker.watch(self.changed)
         self._link = link
         self._node = node
@@ -60,14 +57,15 @@ class StatusReporter:
         self._sent_at = float("-inf")
         self._has_changed = False
         self._rates = TokenRates(self._loop.time())
-        self._process = uuid.uuid4().hex[:12]
+        self.process = process or new_process_name()
         self._running = False
 
     async def start(self) -> None:
         """Begin with a first report; a service that has just started may ask for one out of turn."""
         self._running = True
         await self._link.listen(subjects.node_inbox(self._node, "report"), lambda _: self.changed())
-        self.changed()
+        self._has_changed = True
+        self._send()
 
     def stop(self) -> None:
         """Report no more."""
@@ -102,10 +100,24 @@ class StatusReporter:
             running=running,
             memory_bytes=resident_bytes(),
             draining=self._worker.draining,
-            process=self._process,
-            hints=self._hints(),
+            room=self.room(),
+            process=self.process,
+            hints=self.hints(),
         )
         self._link.send(self._subject, encode(report))
+
+
+def _no_room() -> None:
+    """Nobody may have this node load models."""
+
+
+def _no_hints() -> None:
+    """The device says nothing of itself."""
+
+
+def new_process_name() -> str:
+    """Make a name that no other process has."""
+    return uuid.uuid4().hex[:12]
 
 
 class TokenRates:

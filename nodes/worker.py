@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mesh.telemetry.telemetry import Span
     from nodes.attempt import Report
     from nodes.chunk_writer import Sign
+    from nodes.engine import Engine
     from nodes.loaded_models import Served
     from streams.messages import Replica
     from streams.tokens import Token
@@ -84,6 +85,7 @@ class Worker:
         self._past_tokens: Counter[str] = Counter()
         self._reports = Reports(link, node)
         self._draining = False
+        self._has_begun = False
         for entry in served:
             self.serve(entry)
 
@@ -108,12 +110,22 @@ class Worker:
             if model not in self._leaving and entry.engine.load().away is None
         )
 
+    def engine_of(self, model: str) -> Engine | None:
+        """The engine of a model, or None if this node does not serve it."""
+        entry = self._served.get(model)
+        return None if entry is None else entry.engine
+
     def watch(self, on_change: Callable[[], None]) -> None:
         """Call ``on_change`` from now on whenever the load changes."""
         self._watchers.append(on_change)
 
-    async def listen(self) -> None:
-        """Begin to hear assignments and stops."""
+    def begin(self) -> None:
+        """Take what is heard from now on."""
+        self._has_begun = True
+
+    async def listen(self, *, begins: bool = True) -> None:
+        """Begin to hear assignments and stops; without ``begins`` they are another process's until ``begin``."""
+        self._has_begun = begins
         await self._link.listen(subjects.node_inbox(self._node, "assign"), self._on_assign)
         await self._link.listen(subjects.node_inbox(self._node, "stop"), self._on_stop)
 
@@ -192,6 +204,8 @@ class Worker:
         )
 
     def _on_assign(self, delivery: Delivery) -> None:
+        if not self._has_begun:
+            return
         try:
             assign = decode(delivery.data, Assign)
             key = TaskKey(token(assign.account), parse_task_id(assign.task))

@@ -7,9 +7,9 @@ twice.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
-from streams import events, messages, subjects, topology
+from streams import events, messages, model_orders, model_store, node_probe, subjects, topology
 from streams.channel import Channel, Kinds, Reply, Sender
 from streams.subjects import TaskKey
 from streams.tokens import Token
@@ -75,9 +75,18 @@ _MARKERS: Final[Kinds] = (
 )
 _ENDS: Final[Kinds] = (events.TaskCompleted, events.TaskFailed, events.TaskCancelled, events.TaskDead)
 _ANSWERS_TO_USERS: Final[Kinds] = (messages.EventsPage, messages.CancelOutcome, messages.StoreStatus)
+_ANSWERS_TO_NODES: Final[Kinds] = (
+    messages.Announced,
+    messages.Standing,
+    model_store.ModelOffer,
+    model_store.ModelChunk,
+    messages.Refusal,
+)
+_ORDERS: Final[Kinds] = (model_orders.ModelOrder, model_orders.ModelOrdered)
+_BACK: Final = " It answers in the asker's inbox."
 _DEAD: Final[Kinds] = (events.DeadKept, events.DeadRedriven, events.DeadDropped)
 _UNREADABLE: Final[Kinds] = (events.SubmissionUnreadable,)
-_MODEL_EVENTS: Final[Kinds] = (events.ModelAnnounced, events.ModelWithdrawn)
+_MODEL_EVENTS: Final[Kinds] = get_args(events.ModelEvent)
 _DEVICE_EVENTS: Final[Kinds] = get_args(events.DeviceEvent)
 _ACCESS_EVENTS: Final[Kinds] = get_args(events.AccessEvent)
 
@@ -249,13 +258,13 @@ def _sent_on() -> tuple[Channel, ...]:
     )
 
 
-def _to_node(verb: Literal["assign", "stop", "registry"], description: str, *kinds: type[Any]) -> Channel:
+def _to_node(verb: subjects.NodeOrder, description: str, *kinds: type[Any], answers: Kinds = ()) -> Channel:
     return Channel(
         name=verb,
         address=_address(subjects.node_inbox(_NODE, verb)),
         account="EDGE",
         description=description,
-        senders=(Sender("service", kinds),),
+        senders=(Sender("service", kinds), *((Sender("node", answers),) if answers else ())),
         receivers=("node",),
         reply=Reply("results", (events.TaskChunk,)) if verb == "assign" else None,
     )
@@ -300,11 +309,15 @@ def _passing() -> tuple[Channel, ...]:
         _to_node("assign", grant, messages.Assign),
         _to_node("stop", "Where a node is told to give up an attempt.", messages.Stop),
         _to_node("registry", "An empty message: announce again, the registry has started anew."),
+        _to_node("probe", f"{_doc(node_probe.Probe)}{_BACK}", node_probe.Probe, answers=(node_probe.Probed,)),
+        _to_node("orders", f"{_doc(model_orders.ModelOrder)}{_BACK}", *_ORDERS[:1], answers=_ORDERS[1:]),
         status,
         _from_node("announce", messages.Announce, messages.Announced),
         _from_node("ask", messages.Ask, messages.Standing),
         _from_node("finished", messages.Finished),
         _from_node("refused", messages.Refused),
+        _from_node("model", model_store.ModelQuestion, model_store.ModelOffer),
+        _from_node("chunk", model_store.ChunkRequest, model_store.ModelChunk),
         _from_user("events", messages.EventsRequest, messages.EventsPage),
         _from_user("cancel", messages.Cancel, messages.CancelOutcome),
         _from_user("store", messages.StoreRequest, messages.StoreStatus),
@@ -343,7 +356,7 @@ def _inboxes() -> tuple[Channel, ...]:
             address=_address(f"{subjects.node_inbox_prefix(_NODE)}.{{reply}}"),
             account="EDGE",
             description=_doc(subjects.node_inbox_prefix),
-            senders=(Sender("service", (messages.Announced, messages.Standing, messages.Refusal)),),
+            senders=(Sender("service", _ANSWERS_TO_NODES),),
             receivers=("node",),
         ),
         Channel(

@@ -94,7 +94,7 @@ class _Devices(Struct, frozen=True):
 class Devices:
     """The projection. It is fed from one place, in stream order."""
 
-    VERSION: Final = 4
+    VERSION: Final = 3
     """Raise it whenever the same events add up to something else: older snapshots are then not used."""
 
     def __init__(self) -> None:

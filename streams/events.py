@@ -40,8 +40,9 @@ from streams.device_events import (
     DeviceVerified,
 )
 from streams.event import Event
-from streams.model_events import ModelAnnounced, ModelEvent, ModelWithdrawn
+from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 from streams.placing import Candidate, Rejects, Rules
+from streams.request_events import RequestKeyed, SubmissionUnreadable
 
 Counter = Annotated[int, Meta(ge=1)]
 """``n``: the one counter that markers and chunks of a task share, from 1, without holes."""
@@ -302,31 +303,6 @@ class DeadDropped(Event, frozen=True, kw_only=True, tag="dead.dropped.v1"):
     reason: str
 
 
-# --- KEYS: what was asked under an idempotency key ---------------------------------------------------------------
-
-
-class RequestKeyed(Event, frozen=True, kw_only=True, tag="request.keyed.v1"):
-    """The first request under a key is this task; a repeat must have the same body (ADR 9)."""
-
-    at_ms: int
-    task: str
-    body_digest: str
-    """SHA-256 of path and body, in hex."""
-
-
-# --- UNREADABLE: what no task can be made of -----------------------------------------------------------------------
-
-
-class SubmissionUnreadable(Event, frozen=True, kw_only=True, tag="submission.unreadable.v1"):
-    """Somebody submitted under a subject that names no task, so that there is no id to answer to."""
-
-    at_ms: int
-    subject: str
-    reason: str
-    body_base64: str
-    """What was submitted, which may be any bytes."""
-
-
 # --- What may stand where ----------------------------------------------------------------------------------------
 
 Marker = TaskAccepted | TaskQueued | TaskAssigned | TaskRequeued | TaskHalted | TaskEnded
@@ -375,6 +351,9 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     SubmissionUnreadable,
     ModelAnnounced,
     ModelWithdrawn,
+    ModelRefused,
+    ModelDesired,
+    ModelScaled,
     DeviceRegistered,
     DeviceVerified,
     DeviceAdmitted,

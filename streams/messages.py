@@ -14,8 +14,13 @@ from streams.chat import Count, Message, Sampling
 from streams.device_hints import DeviceHints
 from streams.events import Attempt, ChunkSignature, Seam
 from streams.limits import RateState, StreamHolder
+from streams.model_orders import ModelOrder, ModelOrdered, NodeRoom
+from streams.model_store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
+from streams.node_probe import Probe, Probed
+from streams.projection_messages import FoldDigest, ProjectionRequest, Projections, RosterDigest, TaskDigest
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
+from streams.wire import Wire
 
 __all__ = [
     "ALL_MESSAGES",
@@ -30,25 +35,27 @@ __all__ = [
     "EventsPage",
     "EventsRequest",
     "Finished",
+    "FoldDigest",
     "LimitState",
     "ModelBacklog",
     "NodeStatus",
+    "ProjectionRequest",
+    "Projections",
     "Refusal",
     "Refused",
     "Replica",
     "ReplicaLoad",
+    "RosterDigest",
     "Running",
     "Standing",
     "Stop",
     "StoreRequest",
     "StoreStatus",
     "StoredEvent",
+    "TaskDigest",
+    "Wire",
     "is_about",
 ]
-
-
-class Wire(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Root of all messages."""
 
 
 # --- dispatcher -> node: node.<node>.assign, node.<node>.stop ----------------------------------------------------
@@ -121,6 +128,8 @@ class NodeStatus(Wire, frozen=True, kw_only=True, tag="node.status.v1"):
     running: tuple[Running, ...] = ()
     memory_bytes: int | None = None
     draining: bool = False
+    room: NodeRoom | None = None
+    """None: it takes up no models when it is told to."""
     process: str = ""
     """Another one after each start of the node: what it was given before is gone."""
     hints: DeviceHints | None = None
@@ -132,6 +141,8 @@ class Announce(Wire, frozen=True, kw_only=True, tag="node.announce.v1"):
 
     software: str
     replicas: Annotated[tuple[Replica, ...], Meta(max_length=64)]
+    process: str = ""
+    """The same as in its status reports: tells two processes of one id from one that was started again."""
 
 
 class Announced(Wire, frozen=True, kw_only=True, tag="node.announced.v1"):
@@ -139,6 +150,10 @@ class Announced(Wire, frozen=True, kw_only=True, tag="node.announced.v1"):
 
     accepted: bool
     reason: str = ""
+    refused: tuple[str, ...] = ()
+    """Of an announcement that was accepted: each model that was not, and why."""
+    taken: bool = False
+    """Whether another process serves under this id: asking again is of no use while it does."""
 
 
 class Finished(Wire, frozen=True, kw_only=True, tag="node.finished.v1"):
@@ -323,51 +338,6 @@ class ChainReading(Wire, frozen=True, kw_only=True, tag="chain.reading.v1"):
     entry: ChainEntry | None = None
 
 
-# --- whoever verifies -> services, in CORE: projection.standing --------------------------------------------------
-
-
-class ProjectionRequest(Wire, frozen=True, kw_only=True, tag="projection.request.v1"):
-    """What have your projections of the log come to?"""
-
-
-class RosterDigest(Struct, frozen=True, kw_only=True):
-    """A service's roster at one moment: how far it has read each log, and a digest of what that adds up to."""
-
-    models_sequence: Count
-    models: str
-    devices_sequence: Count
-    devices: str
-
-
-class FoldDigest(Struct, frozen=True, kw_only=True):
-    """A service's fold of one stream at one moment: how far it has read, and a digest of what that adds up to."""
-
-    projection: str
-    """Its name: ``devices`` or ``access``."""
-    sequence: Count
-    state: str
-
-
-class TaskDigest(Struct, frozen=True, kw_only=True):
-    """What a dispatcher has made of one task's log, up to a sequence of its stream."""
-
-    account: str
-    task: str
-    sequence: Count
-    n: Count
-    state: str
-
-
-class Projections(Wire, frozen=True, kw_only=True, tag="projection.standing.v1"):
-    """The answer of one service, in as many messages as it takes: ``more`` follow. Each has what it holds itself."""
-
-    service: str
-    roster: RosterDigest | None = None
-    tasks: tuple[TaskDigest, ...] = ()
-    more: bool = False
-    folds: tuple[FoldDigest, ...] = ()
-
-
 ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     Assign,
     Stop,
@@ -390,5 +360,13 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     ChainReading,
     ProjectionRequest,
     Projections,
+    ModelQuestion,
+    ModelOffer,
+    ChunkRequest,
+    ModelChunk,
+    ModelOrder,
+    ModelOrdered,
+    Probe,
+    Probed,
 )
 """Every message there is, for the AsyncAPI document."""

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from streams.event import Event
+from streams.model_store import StoredModel
 from streams.replica import Replica
+
+Replicas = Annotated[int, Meta(ge=0, le=10_000)]
 
 
 class ModelAnnounced(Event, frozen=True, kw_only=True, tag="model.announced.v1"):
@@ -23,5 +30,37 @@ class ModelWithdrawn(Event, frozen=True, kw_only=True, tag="model.withdrawn.v1")
     reason: str
 
 
-ModelEvent = ModelAnnounced | ModelWithdrawn
+class ModelRefused(Event, frozen=True, kw_only=True, tag="model.refused.v1"):
+    """A node announced a model and could not serve it when the registry tried: nothing is placed there."""
+
+    at_ms: int
+    node: str
+    model: str
+    reason: str
+
+
+class ModelDesired(Event, frozen=True, kw_only=True, tag="model.desired.v1"):
+    """How many replicas of a model of the store there shall be; the last one of a model holds."""
+
+    at_ms: int
+    file: StoredModel
+    """What the store had under the model's name when this was decided."""
+    replicas: Replicas
+    """So many, or with ``most`` at least so many."""
+    most: Replicas | None = None
+    """As many as are asked for, up to this; ``None``: just ``replicas``."""
+    by: str = ""
+    """Who decided it."""
+
+
+class ModelScaled(Event, frozen=True, kw_only=True, tag="model.scaled.v1"):
+    """What demand makes of a wish that leaves room for it."""
+
+    at_ms: int
+    model: str
+    replicas: Replicas
+    reason: str
+
+
+ModelEvent = ModelAnnounced | ModelWithdrawn | ModelRefused | ModelDesired | ModelScaled
 """All that MODELS may hold."""

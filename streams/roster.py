@@ -6,7 +6,7 @@ while its reports come in time, whatever the log says, so a ghost never lingers 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
 from msgspec import Struct
@@ -21,9 +21,11 @@ from streams.events import (
     DeviceUnconfirmed,
     DeviceVerified,
     ModelAnnounced,
+    ModelDesired,
+    ModelScaled,
 )
 from streams.messages import NodeStatus
-from streams.replica import Replica
+from streams.replica import Replica, Tier
 from streams.tokens import Token
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 MISSED_REPORTS: Final = 2.5
 """How many report intervals of silence make a node not live."""
+
+
+_NEAREST_FIRST: Final[tuple[Tier, ...]] = get_args(Tier)
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -67,6 +72,38 @@ class ModelView(Struct, frozen=True, kw_only=True):
     context_tokens: int
     engine: str
     quantisation: str | None
+    kind: str = "chat"
+    tiers: tuple[Tier, ...] = ("edge",)
+    """Where its replicas run, the nearest first."""
+    slots: int = 0
+    """Answers at once, on all of them together."""
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """How many replicas of a model there shall be."""
+
+    desired: ModelDesired
+    scaled: int | None
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.desired.file.name
+
+    @property
+    def least(self) -> int:
+        """No fewer, whatever the demand."""
+        return self.desired.replicas
+
+    @property
+    def most(self) -> int:
+        """No more, whatever the demand."""
+        return self.desired.replicas if self.desired.most is None else max(self.desired.most, self.desired.replicas)
+
+    @property
+    def wanted(self) -> int:
+        """So many now."""
+        return self.least if self.scaled is None else min(max(self.scaled, self.least), self.most)
 
 
 class _Report(Struct, frozen=True):
@@ -79,11 +116,13 @@ class _Report(Struct, frozen=True):
         return now_s - self.heard_at_s <= MISSED_REPORTS * self.status.interval_s
 
 
-class _Models(Struct, frozen=True):
+class _Models(Struct, frozen=True, omit_defaults=True):
     """What MODELS adds up to, as it is written into snapshots."""
 
     replicas: dict[Token, dict[str, Replica]]
     first_seen_ms: dict[str, int]
+    desired: dict[str, ModelDesired] = {}
+    scaled: dict[str, int] = {}
 
 
 class _Devices(Struct, frozen=True):
@@ -98,18 +137,27 @@ class Roster:
     Two folds that do not touch each other, of MODELS and of DEVICES, and beside them the reports, which no log has.
     """
 
-    VERSION: Final = 2
+    VERSION: Final = 3
     """Raise it whenever the same events add up to something else: older snapshots are then not used."""
 
     def __init__(self) -> None:
         """Start empty, before the first event."""
         self._replicas: dict[Token, dict[str, Replica]] = {}
         self._first_seen_ms: dict[str, int] = {}
+        self._desired: dict[str, ModelDesired] = {}
+        self._scaled: dict[str, int] = {}
         self._is_lost: dict[Token, bool] = {}
         self._reports: dict[Token, _Report] = {}
 
     def apply_model(self, node: Token, event: ModelEvent) -> None:
         """Fold one event of MODELS."""
+        if isinstance(event, ModelDesired):
+            self._desired[event.file.name] = event
+            self._scaled.pop(event.file.name, None)
+            return
+        if isinstance(event, ModelScaled):
+            self._scaled[event.model] = event.replicas
+            return
         replicas = self._replicas.setdefault(node, {})
         if isinstance(event, ModelAnnounced):
             replicas[event.replica.model] = event.replica
@@ -132,7 +180,7 @@ class Roster:
 
     def dump_models(self) -> bytes:
         """Return all that MODELS has added up to. The same events give the same bytes."""
-        return msgspec.msgpack.encode(_Models(self._replicas, self._first_seen_ms))
+        return msgspec.msgpack.encode(_Models(self._replicas, self._first_seen_ms, self._desired, self._scaled))
 
     def load_models(self, data: bytes) -> None:
         """Replace all that MODELS has added up to.
@@ -142,6 +190,7 @@ class Roster:
         """
         state = decode(data, _Models)
         self._replicas, self._first_seen_ms = state.replicas, state.first_seen_ms
+        self._desired, self._scaled = dict(state.desired), dict(state.scaled)
 
     def dump_devices(self) -> bytes:
         """Return all that DEVICES has added up to. The same events give the same bytes."""
@@ -172,8 +221,20 @@ class Roster:
         return tuple(self._view(node, now_s) for node, replicas in self._replicas.items() if model in replicas)
 
     def knows(self, model: str) -> bool:
-        """Whether the model was ever announced: then a task for it waits instead of failing."""
-        return model in self._first_seen_ms
+        """Whether the model was ever announced, or is to be brought: then a task for it waits instead of failing."""
+        return model in self._first_seen_ms or self.could_bring(model) is not None
+
+    def wishes(self) -> tuple[Wish, ...]:
+        """How many replicas of which models there shall be, by name; those that nobody wants any more included."""
+        return tuple(
+            Wish(desired=self._desired[model], scaled=self._scaled.get(model)) for model in sorted(self._desired)
+        )
+
+    def could_bring(self, model: str) -> Wish | None:
+        """Return the wish by which a model may be brought from the store when somebody asks for it, if there is one."""
+        desired = self._desired.get(model)
+        wish = None if desired is None else Wish(desired=desired, scaled=self._scaled.get(model))
+        return wish if wish is not None and wish.most > 0 else None
 
     def model(self, name: str, *, now_s: float) -> ModelView | None:
         """What can be served of a model now, or None if no live node has it."""
@@ -189,6 +250,9 @@ class Roster:
             context_tokens=widest.context_tokens,
             engine=widest.engine,
             quantisation=widest.quantisation,
+            kind=widest.kind,
+            tiers=tuple(sorted({replica.tier for _, replica in replicas}, key=_NEAREST_FIRST.index)),
+            slots=sum(replica.slots for _, replica in replicas),
         )
 
     def models(self, *, now_s: float) -> tuple[ModelView, ...]:

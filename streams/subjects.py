@@ -100,6 +100,10 @@ def model(node: Token, name: str) -> str:
     return f"models.{node}.{encode_name(name)}"
 
 
+MODEL_WISHES: Final = f"models.{MESH}.*"
+"""Where it stands how many replicas of each model there shall be: in the place of a node, which none is called."""
+
+
 def dead(key: TaskKey) -> str:
     """Where it stands what became of a task that died."""
     return f"dead.{key.account}.{key.task}"
@@ -172,7 +176,11 @@ def status(node: Token) -> str:
 STATUS_ALL: Final = "status.*"
 
 
-def node_inbox(node: Token, verb: Literal["assign", "stop", "registry", "report"]) -> str:
+NodeOrder = Literal["assign", "stop", "registry", "report", "probe", "orders"]
+"""What a node is told, or asked."""
+
+
+def node_inbox(node: Token, verb: NodeOrder) -> str:
     """Where a node is told something."""
     return f"node.{node}.{verb}"
 
@@ -198,7 +206,7 @@ def node_inbox_all(node: Token) -> str:
     return f"node.{node}.>"
 
 
-NodeVerb = Literal["announce", "ask", "finished", "refused"]
+NodeVerb = Literal["announce", "ask", "finished", "refused", "model", "chunk"]
 UserVerb = Literal["events", "cancel", "store"]
 NODE_VERBS: Final[tuple[NodeVerb, ...]] = get_args(NodeVerb)
 USER_VERBS: Final[tuple[UserVerb, ...]] = get_args(UserVerb)

@@ -35,12 +35,14 @@ from nodes.announce import Announcer
 from nodes.engine import EngineSpec, SyntheticKind
 from nodes.engines import open_engine
 from nodes.loaded_models import Served
+from nodes.probe_answers import ProbeAnswers
 from nodes.status import StatusReporter
 from nodes.worker import Worker
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.codec import encode
 from streams.events import CheckOf, TaskChunk, TaskSubmitted
+from streams.node_probe import Probed
 from streams.placing import Rules
 from streams.subjects import ServiceClass, TaskKey
 from streams.task_id import new_task_id
@@ -49,6 +51,8 @@ from streams.topology import TASKS, consumer_name, consumer_specs, stream_specs
 from tests.identity_in_process import connect_device, device_did, device_key, identity_service
 
 LIMIT_S = 30.0
+_STANDS_STILL_MS = 10_000
+"""A node of such a delay does nothing more: it lies when it is asked whether it works."""
 
 
 @dataclass(kw_only=True)
@@ -220,6 +224,11 @@ class InProcessMesh:
         worker = Worker(link, node, [Served(engine, replica)], self.telemetry, sign=sign)
         status = StatusReporter(link, node, worker, timedelta(seconds=interval_s))
         await worker.listen()
+        if delay_ms < _STANDS_STILL_MS:
+            await ProbeAnswers(link, node, worker).listen()
+        else:
+            works = encode(Probed(works=True))
+            await link.listen(subjects.node_inbox(node, "probe"), lambda asked: link.reply_to(asked, works))
         announcer = Announcer(link, node, worker.replicas)
         await announcer.listen()
         running = asyncio.create_task(announcer.run())

@@ -71,6 +71,18 @@ class DispatcherSettings(Struct, frozen=True, kw_only=True):
             examples=["auto=SMALL,LARGE"],
         ),
     ] = ()
+    scale_up_after: Annotated[
+        timedelta,
+        Meta(
+            description="How long tasks must wait for a model with all slots taken before one more replica is wanted."
+        ),
+    ] = timedelta(seconds=5)
+    scale_down_after: Annotated[
+        timedelta, Meta(description="How long one replica fewer must have been enough before it is given up.")
+    ] = timedelta(minutes=5)
+    scale_to_zero_after: Annotated[
+        timedelta, Meta(description="How long nobody must have asked a model before its last replica is given up.")
+    ] = timedelta(minutes=10)
     known_models: Annotated[
         tuple[str, ...],
         Meta(description="Models that tasks may wait for although no node has announced them yet."),

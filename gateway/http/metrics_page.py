@@ -12,14 +12,17 @@ from gateway.auth.caller import CALLER_KEY, need_operator
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
+    from prometheus_client.registry import Collector
 
 
 class MetricsPage:
     """A registry of its own, so that two gateways in one process do not mix; hand ``reader`` to ``open_telemetry``."""
 
-    def __init__(self) -> None:
-        """Start with nothing counted."""
+    def __init__(self, collector: Collector | None = None) -> None:
+        """Start with nothing counted; ``collector`` is asked at each scrape."""
         self._registry = CollectorRegistry()
+        if collector is not None:
+            self._registry.register(collector)
         self.reader: MetricReader = PrometheusMetricReader(registry=self._registry)
 
     async def show(self, request: web.Request) -> web.Response:

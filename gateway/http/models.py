@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
 from aiohttp import web
@@ -10,13 +10,14 @@ from msgspec import UNSET, Struct, UnsetType
 
 from gateway.auth.caller import CALLER_KEY, need_model
 from gateway.http.errors import ApiError
+from streams.replica import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.http.site import Site
     from gateway.scheduling.aliases import Alias
-    from streams.roster import ModelView
+    from streams.roster import ModelView, Wish
 
 _JSON: Final = {"Content-Type": "application/json"}
 
@@ -29,10 +30,21 @@ class ModelObject(Struct, frozen=True, kw_only=True):
     created: int
     owned_by: str = "ig3"
     context_tokens: int
-    engine: str
+    engine: str | None
+    """None: nothing is loaded that could say."""
     quantisation: str | None
     nodes: int
     """How many nodes serve it now."""
+    replicas: int
+    """The same: a node has at most one replica of a model."""
+    slots: int
+    """Answers at once, on all of them together."""
+    kind: str
+    """``chat`` or ``embedding``."""
+    tiers: tuple[Tier, ...]
+    """Where its replicas run, the nearest first: ``edge``, ``group`` of devices, ``cloud``."""
+    status: Literal["ready", "stored"] = "ready"
+    """``stored``: no node serves it, and the first task for it has one fetch it from the store and load it."""
     alias_of: tuple[str, ...] | UnsetType = UNSET
     """Of an alias: the models that answer for it now, in the order of the settings."""
 
@@ -53,12 +65,14 @@ class Models:
         self._aliases = site.aliases
 
     async def list_all(self, request: web.Request) -> web.Response:
-        """Answer with every model that a live node serves and that the caller may ask."""
-        caller, views = request[CALLER_KEY], self._feed.roster.models(now_s=self._feed.now_s())
-        served = {view.model: view for view in views}
+        """Answer with every model that a live node serves, or that can be brought, and that the caller may ask."""
+        caller, roster = request[CALLER_KEY], self._feed.roster
+        served = {view.model: view for view in roster.models(now_s=self._feed.now_s())}
+        stored = (wish for wish in roster.wishes() if wish.most and wish.model not in served)
         aliases = (_alias_object(alias, served) for alias in self._aliases.values())
-        found = [*(each for each in aliases if each is not None), *map(_model_object, views)]
-        body = ModelList(data=tuple(each for each in found if caller.may_ask(each.id)))
+        models = sorted((*map(_model_object, served.values()), *map(_stored_object, stored)), key=lambda one: one.id)
+        found = (*(one for one in aliases if one is not None), *models)
+        body = ModelList(data=tuple(one for one in found if caller.may_ask(one.id)))
         return web.Response(body=msgspec.json.encode(body), headers=_JSON)
 
     async def show(self, request: web.Request) -> web.Response:
@@ -68,6 +82,9 @@ class Models:
         if (alias := self._aliases.get(name)) is not None:
             return self._show_alias(alias)
         view = self._feed.roster.model(name, now_s=self._feed.now_s())
+        wish = self._feed.roster.could_bring(name)
+        if view is None and wish is not None:
+            return web.Response(body=msgspec.json.encode(_stored_object(wish)), headers=_JSON)
         if view is None:
             reason = "is served by no node now" if self._feed.roster.knows(name) else "does not exist"
             raise ApiError(404, f"The model `{name[:256]}` {reason}.", code="model_not_found", param="model")
@@ -95,7 +112,28 @@ def _alias_object(alias: Alias, served: Mapping[str, ModelView]) -> ModelObject 
         engine=views[0].engine,
         quantisation=views[0].quantisation,
         nodes=len({node for view in views for node in view.nodes}),
+        replicas=sum(len(view.nodes) for view in views),
+        slots=sum(view.slots for view in views),
+        kind=views[0].kind,
+        tiers=tuple(tier for tier in get_args(Tier) if any(tier in view.tiers for view in views)),
         alias_of=tuple(view.model for view in views),
+    )
+
+
+def _stored_object(wish: Wish) -> ModelObject:
+    file = wish.desired.file
+    return ModelObject(
+        id=file.name,
+        created=wish.desired.at_ms // 1000,
+        context_tokens=file.context_tokens or 0,
+        engine=None,
+        quantisation=file.quantisation,
+        nodes=0,
+        replicas=0,
+        slots=0,
+        kind="chat",
+        tiers=(),
+        status="stored",
     )
 
 
@@ -107,4 +145,8 @@ def _model_object(view: ModelView) -> ModelObject:
         engine=view.engine,
         quantisation=view.quantisation,
         nodes=len(view.nodes),
+        replicas=len(view.nodes),
+        slots=view.slots,
+        kind=view.kind,
+        tiers=view.tiers,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesh.history.stream_facts import stream_facts, stream_names
+from mesh.models.objects import STREAM as MODEL_STORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,7 +28,8 @@ async def surplus_streams(links: Mapping[Account, Link], specs: Iterable[StreamS
     Raises:
         BusError: if the broker does not answer.
     """
-    wanted = {(spec.account, spec.name) for spec in specs}
+    # The model store is made by the first push: it is nobody's by mistake.
+    wanted: set[tuple[Account, str]] = {*((spec.account, spec.name) for spec in specs), ("CORE", MODEL_STORE)}
     return [
         Surplus(account, await stream_facts(link, name))
         for account, link in links.items()

@@ -146,7 +146,7 @@ def test_nothing_runs_after_it_was_stopped(tmp_path: Path, how: signal.Signals) 
 
 def test_a_second_ctrl_c_does_not_wait_for_running_answers(tmp_path: Path) -> None:
     patient = {"IG3_STOP_TIMEOUT": "1h", "IG3_HTTP_STOP_TIMEOUT": "1h", "IG3_DRAIN": "1h"}
-    with running(tmp_path / "data", "--token-delay-ms", "50000", **patient) as up:
+    with running(tmp_path / "data", "--token-delay-ms", "1000", **patient) as up:
         family = up.family()
         with up.open(max_tokens=1000, stream=True):
             up.process.send_signal(signal.SIGINT)

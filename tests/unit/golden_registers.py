@@ -18,11 +18,15 @@ from streams.events import (
     MemberJoined,
     MemberLeft,
     ModelAnnounced,
+    ModelDesired,
+    ModelRefused,
+    ModelScaled,
     ModelWithdrawn,
     NonceSpent,
     SessionEnded,
 )
 from streams.limits import Limits
+from streams.model_store import StoredModel
 from streams.replica import Price, Replica
 
 _AT_MS = 1_767_225_600_123
@@ -81,6 +85,29 @@ REGISTERS = {
         ),
     ),
     "model.withdrawn.v1": ModelWithdrawn(at_ms=_AT_MS, node="node-a", model=_MODEL, reason="not announced again"),
+    "model.refused.v1": ModelRefused(at_ms=_AT_MS, node="node-a", model=_MODEL, reason="it did not answer in 30 s"),
+    "model.desired.v1": ModelDesired(
+        at_ms=_AT_MS,
+        file=StoredModel(
+            name=_MODEL,
+            sha256="0123456789abcdef" * 4,
+            size_bytes=98_362_432,
+            pushed_at_ms=_AT_MS,
+            architecture="llama",
+            quantisation="Q4_1",
+            licence="apache-2.0",
+            context_tokens=8192,
+            parameters=134_515_008,
+            cache_bytes_per_token=23_040,
+        ),
+        replicas=1,
+        most=4,
+        by="operator",
+    ),
+    "model.desired.v1.minimal": ModelDesired(
+        at_ms=_AT_MS, file=StoredModel(name="m", sha256="0" * 64, size_bytes=1, chunk_bytes=131_072), replicas=0
+    ),
+    "model.scaled.v1": ModelScaled(at_ms=_AT_MS, model=_MODEL, replicas=2, reason="3 tasks wait"),
     "device.registered.v1": DeviceRegistered(at_ms=_AT_MS, node="node-a", software="ig3-edge-network/0.1.0"),
     "device.verified.v1": DeviceVerified(
         at_ms=_AT_MS, node="node-a", did="did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK", proved_by="subject"

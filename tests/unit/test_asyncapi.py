@@ -1,6 +1,7 @@
 """The AsyncAPI document is whole, true to the bytes on the wire, and the committed copy is up to date."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -176,7 +177,12 @@ def test_the_schemas_are_schemas() -> None:
 @given(data=st.data())
 def test_what_we_write_is_what_the_schema_promises(kind: type[Any], data: st.DataObject) -> None:
     value = data.draw(structs(kind))
-    payload_validator(kind).validate(msgpack.unpackb(encode(value)))
+    payload_validator(kind).validate(as_json(msgpack.unpackb(encode(value))))
+
+
+def as_json(body: dict[str, Any]) -> dict[str, Any]:
+    """JSON Schema knows no bytes: there they are base64, as they are in a JSON body."""
+    return {name: b64encode(item).decode() if isinstance(item, bytes) else item for name, item in body.items()}
 
 
 @pytest.mark.parametrize("name", GOLDEN)

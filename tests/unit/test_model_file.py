@@ -96,6 +96,8 @@ def test_a_damaged_file_is_read_or_refused_but_never_breaks_the_reader(file: Pat
         (gguf(VALUES, (), 0), "holds no model"),
         (gguf({"general.name": "x"}, TENSORS, DATA_BYTES), "holds no model"),
         (gguf({**VALUES, "general.alignment": 0}, TENSORS, DATA_BYTES), "alignment 0"),
+        (gguf({**VALUES, "general.alignment": 48}, TENSORS, DATA_BYTES), "alignment 48"),
+        (gguf({**VALUES, "general.namf": "b"}, TENSORS, 2000).replace(b"general.namf", b"general.name"), "twice"),
         (gguf(VALUES, (tensor("t", (1, 1, 1, 1, 1), 0, 0),), 64), "5 dimensions"),
         (gguf(VALUES, (tensor("t", (2**40, 2**40), 0, 0),), 64), "cut short"),
         (gguf(VALUES, (tensor("t", (32,), 0, 2**60),), 64), "cut short"),

@@ -30,6 +30,7 @@ from streams.messages import (
     Running,
     Standing,
 )
+from streams.node_probe import Probed
 from streams.subjects import TaskKey
 from streams.task_id import bucket_of
 from streams.tokens import token
@@ -51,9 +52,12 @@ FAST = 1000.0
 class Rogue:
     """Announces a model of its own name, reports as a good node does, and leaves every chunk to the test."""
 
-    def __init__(self, mesh: InProcessMesh, name: str, *models: str, tokens_per_s: float | None = None) -> None:
+    def __init__(
+        self, mesh: InProcessMesh, name: str, *models: str, tokens_per_s: float | None = None, engine: str = "synthetic"
+    ) -> None:
         self.node = token(name)
         self._tokens_per_s = tokens_per_s
+        self._engine = engine
         self.models = models or (name,)
         self._mesh = mesh
         self._orders: asyncio.Queue[Delivery] = asyncio.Queue()
@@ -63,6 +67,8 @@ class Rogue:
     async def __aenter__(self) -> Self:
         self.link = await connect_device(self._mesh.server, self.node)
         await self.link.listen(subjects.node_inbox(self.node, "assign"), self._orders.put_nowait)
+        works = encode(Probed(works=True))
+        await self.link.listen(subjects.node_inbox(self.node, "probe"), lambda asked: self.link.reply_to(asked, works))
         self._reporting = asyncio.create_task(self._report())
         await self._announce()
         return self
@@ -74,7 +80,7 @@ class Rogue:
 
     async def _announce(self) -> None:
         replicas = tuple(
-            Replica(model=model, engine="synthetic", context_tokens=4096, slots=64, tokens_per_s=self._tokens_per_s)
+            Replica(model=model, engine=self._engine, context_tokens=4096, slots=64, tokens_per_s=self._tokens_per_s)
             for model in self.models
         )
         words = encode(Announce(software="rogue", replicas=replicas))

@@ -12,7 +12,7 @@ from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.bus.provision import provision
 from mesh.config.address import Address
-from streams.topology import ACCESS, DEVICES, stream_specs
+from streams.topology import stream_specs
 from tests.identity_in_process import identity_service
 from tests.integration.worker.played_dispatcher import PlayedDispatcher
 from tests.integration.worker.site import NODE, Site
@@ -42,8 +42,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
             )
         )
         stack.push_async_callback(core.close)
-        needed = [spec for spec in stream_specs() if spec.account == "EDGE" or spec.name in {DEVICES, ACCESS}]
-        await provision({"EDGE": edge, "CORE": core}, needed, [])
+        await provision({"EDGE": edge, "CORE": core}, stream_specs(), [])
         await stack.enter_async_context(identity_service(server))
         dispatcher = PlayedDispatcher(link=edge, node=NODE)
         await dispatcher.start()

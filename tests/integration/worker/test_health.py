@@ -117,7 +117,7 @@ async def node_that_ends(site: Site, engine: Engine, monkeypatch: pytest.MonkeyP
     mesh = MeshSettings(nats=str(site.server.address), data_dir=site.data_dir)
     process = NodeProcess(NodeSettings(id=NODE, drain=timedelta(minutes=5)), mesh, lambda _: None)
     running = asyncio.create_task(process.run(asyncio.Event()))
-    await until(lambda: site.dispatcher.announced)
+    await until(lambda: site.dispatcher.statuses)
     return running
 
 

@@ -30,7 +30,7 @@ async def test_a_node_announces_serves_drains_and_withdraws(site: Site) -> None:
     process = NodeProcess(settings, mesh_of(site), fractions.append)
     stop = asyncio.Event()
     running = asyncio.create_task(process.run(stop))
-    await until(lambda: site.dispatcher.announced)
+    await until(lambda: site.dispatcher.statuses)
     key = await site.dispatcher.place(sampling=Sampling(max_tokens=30))
     await site.dispatcher.chunks_stored(key, 1)
     stop.set()

@@ -59,7 +59,7 @@ async def test_a_node_answers_for_each_of_its_models_and_names_them_all(site: Si
     fractions: list[float] = []
     stop = asyncio.Event()
     running = asyncio.create_task(NodeProcess(settings, mesh, fractions.append).run(stop))
-    await until(lambda: site.dispatcher.announced)
+    await until(lambda: site.dispatcher.statuses)
     assert names(site) == ["a", "b"]
     for model in ("a", "b"):
         key = await site.dispatcher.place(model=model, sampling=Sampling(max_tokens=3))
