@@ -25,6 +25,7 @@ from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
 from mesh.config.settings import MeshSettings
 from mesh.identity.assembly import gatekeeper_maker
+from mesh.identity.device_log import DeviceLog
 from mesh.identity.device_login import DeviceLogin, connect_message, read_login
 from mesh.identity.device_settings import DeviceSettings
 from mesh.identity.did import did_key
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 _PROOFS: Final = 500
 _CONNECTIONS: Final = 100
 _STORM: Final = 200
+_REVOKED: Final = 20
+_POLL_S: Final = 0.002
 _NONCE: Final = "WqsFnjspPZlFB18"
 
 
@@ -103,6 +106,7 @@ async def _connections() -> None:
         await stack.enter_async_context(IdentityService(identity, make))
         await _one_after_the_other(server.url, credentials.user.seed_path)
         await _storm(server.url)
+        await _cut(server.url, bus)
 
 
 async def _one_after_the_other(url: str, known_seed: Path) -> None:
@@ -129,6 +133,24 @@ async def _storm(url: str) -> None:
         f"{_STORM} new devices at once: all in after {time.perf_counter() - begun:.2f} s, events stored and synced"
     )
     await asyncio.gather(*(link.close() for link in links))
+
+
+async def _cut(url: str, bus: Bus) -> None:
+    """How long a device keeps its connection after its revocation was stored."""
+    log = DeviceLog(bus.core)
+    await log.start()
+    took = list[float]()
+    for number in range(_REVOKED):
+        link = await Link.connect(_options(url, _login("ed25519", f"r{number}"), f"r{number}"))
+        await log.catch_up()
+        await log.revoke(Token(f"r{number}"), by="benchmark", reason="measured")
+        begun = time.perf_counter()
+        for _ in iter(lambda link=link: link.is_connected, False):
+            await asyncio.sleep(_POLL_S)
+        took.append(time.perf_counter() - begun)
+        await link.close()
+    await log.stop()
+    click.echo(f"cut off after a revocation: {statistics.median(took):.2f} s (p50), {max(took):.2f} s at most")
 
 
 def _options(url: str, login: DeviceLogin, name: str) -> LinkOptions:

@@ -47,7 +47,7 @@ Examples:
         *("metrics", "otlp_endpoint", "log_level", "log_format"),
     ),
     gateway=GatewaySettings,
-    dispatcher=only(DispatcherSettings, "deadline", "known_models"),
+    dispatcher=only(DispatcherSettings, "deadline", "known_models", "aliases"),
 )
 def gateway(mesh: MeshSettings, gateway: GatewaySettings, dispatcher: DispatcherSettings) -> None:
     """Serve the OpenAI API, the websocket and the live page.

@@ -16,7 +16,7 @@ from streams.chat import FinishReason, Message, Sampling, Usage
 if TYPE_CHECKING:
     from streams.replica import Replica
 
-EngineName = Literal["xllamacpp", "llama-cpp-python", "openai", "litellm", "synthetic"]
+EngineName = Literal["xllamacpp", "llama-cpp-python", "vllm", "openai", "litellm", "synthetic"]
 
 SyntheticKind = Literal["continues", "replays", "varies"]
 """How the synthetic engine joins a text that another node began.
@@ -38,6 +38,21 @@ class RemoteSpec(Struct, frozen=True, kw_only=True):
     """Longest silence of a server that has been asked."""
 
 
+class VllmSpec(Struct, frozen=True, kw_only=True):
+    """How to run vLLM."""
+
+    program: Path = Path(".venvs/vllm/bin/vllm")
+    """As ``make vllm`` installs it."""
+    tensor_parallel: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Over so many GPUs each layer is split."""
+    pipeline_parallel: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Over so many the layers are dealt out."""
+    prefix_cache: bool = False
+    """Whether it remembers beginnings of prompts, whoever sent them."""
+    options: tuple[str, ...] = ()
+    """Further arguments."""
+
+
 class EngineSpec(Struct, frozen=True, kw_only=True):
     """Which engine to open and with what."""
 
@@ -56,6 +71,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     """Pause before each token of the synthetic engine."""
     synthetic: SyntheticKind = "continues"
     remote: RemoteSpec = RemoteSpec()
+    vllm: VllmSpec = VllmSpec()
     cloud_config: Path | None = None
     """File with the models and providers of the engine litellm, in which ``model`` is looked up."""
     poison: str | None = None
@@ -96,6 +112,8 @@ class EngineLoad(Struct, frozen=True, kw_only=True):
     """Those that hold a slot, cancelled ones included until the engine has really let go of them."""
     waiting: int
     """Those that were accepted while every slot was taken."""
+    cache_used: float | None = None
+    """The part of its memory for attention that is taken, 0 to 1, where it tells."""
     away: str | None = None
     """Why it can do nothing for now, where what it asks outside of this process is not there; it looks whether that
     comes back."""

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, RemoteSpec, SyntheticKind
+from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, RemoteSpec, SyntheticKind, VllmSpec
 
 _LONGEST_HEARTBEAT: Final = timedelta(minutes=10)
 """What the status message takes."""
@@ -65,13 +65,32 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(description="File with the models and providers of the engine litellm.", examples=["cloud.yaml"]),
     ] = None
+    vllm_program: Annotated[Path, Meta(description="The command of vLLM, as `make vllm` installs it.")] = Path(
+        ".venvs/vllm/bin/vllm"
+    )
+    vllm_tensor_parallel: Annotated[
+        int, Meta(ge=1, le=64, description="Over how many GPUs vLLM splits each layer of the model.")
+    ] = 1
+    vllm_pipeline_parallel: Annotated[
+        int, Meta(ge=1, le=64, description="Over how many GPUs vLLM deals out the layers of the model.")
+    ] = 1
+    vllm_prefix_cache: Annotated[
+        bool,
+        Meta(
+            description="Whether vLLM remembers beginnings of prompts; accounts can then tell what others have asked."
+        ),
+    ] = False
+    vllm_options: Annotated[
+        tuple[str, ...],
+        Meta(description="Further arguments of `vllm serve`, each as one word.", examples=["--OPTION=VALUE,..."]),
+    ] = ()
     model: Annotated[
         tuple[str, ...],
         Meta(
             min_length=1,
             max_length=64,
             description="A built-in model, the path of a GGUF file, store:NAME of the model store, or a server's name"
-            " for a model; several, with commas or each with the flag, are served side by side.",
+            " for a model (vllm: a folder); several, with commas or each with the flag, are served side by side.",
             examples=["ID|FILE.gguf"],
         ),
     ] = (DEFAULT_MODEL,)
@@ -174,5 +193,12 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
                 patience_s=self.engine_patience.total_seconds(),
             ),
             cloud_config=self.cloud_config,
+            vllm=VllmSpec(
+                program=self.vllm_program,
+                tensor_parallel=self.vllm_tensor_parallel,
+                pipeline_parallel=self.vllm_pipeline_parallel,
+                prefix_cache=self.vllm_prefix_cache,
+                options=self.vllm_options,
+            ),
             poison=self.poison,
         )

@@ -41,6 +41,10 @@ class DeviceAdmitted(Event, frozen=True, kw_only=True, tag="device.admitted.v1")
     reason: str = ""
     did: DidText | None = None
     """Given where the device has not been seen yet: the name is kept for this DID."""
+    owner: Annotated[str, Meta(max_length=64)] | None = None
+    """The account that it belongs to; empty: nobody's any more; not given: as it was."""
+    stake: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None = None
+    """What its owner has put at stake for it, as the operator attests; not given: as it was."""
 
 
 class DeviceSuspended(Event, frozen=True, kw_only=True, tag="device.suspended.v1"):

@@ -66,6 +66,10 @@ class Device(Struct, frozen=True, kw_only=True):
     """Which key it proved its DID with."""
     stale_read_at_ms: int | None = None
     """If it was let in while the chain could not be asked: when the chain had said what it was let in by."""
+    owner: str | None = None
+    """The account that it belongs to: what must not leave that account's own devices may run there."""
+    stake: int = 0
+    """What its owner has put at stake for it."""
     changed_at_ms: int = 0
     checks: Tally = NOTHING
     """What checks of its answers, and suspensions over them, have come to."""
@@ -151,6 +155,8 @@ class Devices:
             did=did,
             standing=Standing.ADMITTED if is_proven else Standing.UNPROVEN,
             is_expected=not is_proven,
+            owner=before.owner if event.owner is None else event.owner or None,
+            stake=before.stake if event.stake is None else event.stake,
             by=event.by,
             reason=event.reason,
             task=None,

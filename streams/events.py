@@ -41,6 +41,7 @@ from streams.device_events import (
 )
 from streams.event import Event
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
+from streams.placing import Candidate, Rejects, Rules
 from streams.request_events import RequestKeyed, SubmissionUnreadable
 
 Counter = Annotated[int, Meta(ge=1)]
@@ -85,19 +86,11 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """The dead task that this one tries anew."""
     check_of: CheckOf | None = None
     """The answer that is asked for once more, to compare the two; only in tasks of the mesh itself."""
+    rules: Rules | None = None
+    """What its owner will not have otherwise: where it may run, and what it may cost."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------
-
-
-class Candidate(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One node as the scheduler saw it: a score, or why it was passed over."""
-
-    node: str
-    score: float | None = None
-    rejected: str | None = None
-    has_failed: bool = False
-    """Whether it has failed this task: then it comes behind all others, whatever its score."""
 
 
 class TaskError(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -168,6 +161,12 @@ class TaskAssigned(Event, frozen=True, kw_only=True, tag="task.assigned.v1"):
     offset: Count = 0
     seam: Seam | None = None
     """None where nothing had been written before."""
+    rejects: tuple[Rejects, ...] = ()
+    """How many were passed over, by reason: ``candidates`` names only some of them."""
+    serving: Count = 0
+    """How many nodes serve what was asked for; of very many only some are looked at."""
+    model: str | None = None
+    """What the node answers with, where another name was asked for."""
 
 
 class TaskHalted(Event, frozen=True, kw_only=True, tag="task.halted.v1"):

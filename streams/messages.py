@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Raw, Struct
 
 from streams.chat import Count, Message, Sampling
+from streams.device_hints import DeviceHints
 from streams.events import Attempt, ChunkSignature, Seam
 from streams.limits import RateState, StreamHolder
 from streams.model_orders import ModelOrder, ModelOrdered, NodeRoom
@@ -131,6 +132,8 @@ class NodeStatus(Wire, frozen=True, kw_only=True, tag="node.status.v1"):
     """None: it takes up no models when it is told to."""
     process: str = ""
     """Another one after each start of the node: what it was given before is gone."""
+    hints: DeviceHints | None = None
+    """None: nothing speaks against giving it work, or nothing is known."""
 
 
 class Announce(Wire, frozen=True, kw_only=True, tag="node.announce.v1"):

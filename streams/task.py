@@ -75,6 +75,8 @@ class TaskState(Struct, frozen=True, kw_only=True):
     phase: Phase = Phase.SUBMITTED
     attempt: int = 0
     node: str | None = None
+    model: str | None = None
+    """What the current or last attempt answers with, where another name was asked for."""
     chars: int = 0
     tokens: int = 0
     shares: tuple[AttemptShare, ...] = ()
@@ -217,6 +219,7 @@ def _assign(state: TaskState, marker: TaskAssigned) -> TaskState:
         phase=Phase.RUNNING,
         attempt=marker.attempt,
         node=marker.node,
+        model=marker.model,
         shares=(*before.shares, share),
         seam=marker.seam,
         position=None,

@@ -176,6 +176,7 @@ async def serve_http(
     metrics: MetricsPage | None = None,
     known_models: tuple[str, ...] = (MODEL, "promised"),
     deadline: timedelta = timedelta(seconds=LIMIT_S),
+    aliases: tuple[str, ...] = (),
     **settings: Any,
 ) -> AsyncIterator[HttpGateway]:
     """Serve on a free port; ``bus.feed`` must run."""
@@ -183,7 +184,7 @@ async def serve_http(
     feed, access = RosterFeed(bus), AccessFeed(bus.core)
     await feed.start()
     await access.start()
-    tasks = DispatcherSettings(known_models=known_models, deadline=deadline)
+    tasks = DispatcherSettings(known_models=known_models, deadline=deadline, aliases=aliases)
     app = build_app(
         bus,
         feed,

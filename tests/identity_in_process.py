@@ -5,8 +5,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Protocol
 
 from mesh.access.session_keys import SessionKeys
+from mesh.broker.credentials import Credentials
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
@@ -60,9 +62,23 @@ def device_options(url: str, name: str, login: DeviceLogin | None = None) -> Lin
     )
 
 
+class Broker(Protocol):
+    """One server, or one of a cluster."""
+
+    @property
+    def url(self) -> str:
+        """Where to connect."""
+        ...
+
+    @property
+    def credentials(self) -> Credentials:
+        """Those of the mesh."""
+        ...
+
+
 @asynccontextmanager
 async def identity_service(
-    server: EmbeddedServer,
+    server: Broker,
     policy: AdmissionPolicy = OPEN,
     *,
     addresses: frozenset[str] | None = None,

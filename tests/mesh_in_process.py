@@ -43,6 +43,7 @@ from streams.chat import Message, Sampling
 from streams.codec import encode
 from streams.events import CheckOf, TaskChunk, TaskSubmitted
 from streams.node_probe import Probed
+from streams.placing import Rules
 from streams.subjects import ServiceClass, TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token, token
@@ -254,6 +255,7 @@ class InProcessMesh:
         text: str = "hello",
         temperature: float | None = None,
         check_of: CheckOf | None = None,
+        rules: Rules | None = None,
     ) -> TaskKey:
         """Ask for an answer of ``tokens`` tokens."""
         key = key or self.key()
@@ -263,6 +265,7 @@ class InProcessMesh:
             sampling=Sampling(max_tokens=tokens, temperature=temperature),
             deadline_at_ms=deadline_at_ms,
             check_of=check_of,
+            rules=rules,
         )
         await self.bus.edge.append(subjects.submitted(service_class, key), encode(asked))
         return key

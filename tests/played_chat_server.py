@@ -53,12 +53,13 @@ class PlayedChatServer:
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     @asynccontextmanager
-    async def running(self, port: int = 0) -> AsyncIterator["PlayedChatServer"]:
+    async def running(self, port: int = 0, *more: web.RouteDef) -> AsyncIterator["PlayedChatServer"]:
         """Listen on loopback."""
         app = web.Application()
         app.router.add_get("/v1/models", self._list)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/api/ps", self._loaded)
+        app.add_routes(more)
         runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", port)

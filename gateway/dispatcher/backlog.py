@@ -74,7 +74,7 @@ class BacklogReports:
                 running[account] += 1
             else:
                 waiting[account] += 1
-                queues[life.model, life.service_class] += 1
+                queues[life.asked_model, life.service_class] += 1
         for account, service_class, model in self._overflow.waiting():
             waiting[account] += 1
             queues[model, service_class] += 1

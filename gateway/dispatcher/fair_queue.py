@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 T = TypeVar("T")
 
@@ -27,17 +30,31 @@ class FairQueue(Generic[T]):
         """Return who is next, and leave it there."""
         return next((own[0] for own in self._waiting.values()), None)
 
+    def in_order(self) -> Iterator[tuple[str, T]]:
+        """Everybody who waits with its account, in the order in which they are served if nobody else comes.
+
+        To be begun anew whenever the queue was changed.
+        """
+        longest = max(map(len, self._waiting.values()), default=0)
+        for place in range(longest):
+            for account, own in self._waiting.items():
+                if place < len(own):
+                    yield account, own[place]
+
     def take(self) -> T | None:
         """Remove and return who is next; its account then waits behind all others."""
         account = next(iter(self._waiting), None)
         if account is None:
             return None
-        item = self._waiting[account].popleft()
-        if self._waiting[account]:
-            self._waiting.move_to_end(account)
-        else:
-            del self._waiting[account]
+        item = self._waiting[account][0]
+        self.serve(account, item)
         return item
+
+    def serve(self, account: str, item: T) -> None:
+        """Remove an item whose turn it is; its account then waits behind all others."""
+        self.remove(account, item)
+        if account in self._waiting:
+            self._waiting.move_to_end(account)
 
     def remove(self, account: str, item: T) -> None:
         """Take out an item that no longer waits; nothing happens if it is not there."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
+from gateway.scheduling.policies import POLICIES
 from mesh.bus.headers import CONTENT_TYPE, header
 from streams.codec import decode
 from streams.errors import InvalidTaskId, UndecodableEvent
@@ -68,6 +69,9 @@ def check_submission(
         check_age(key.task, now_ms=now_ms, retention=retention)
     except InvalidTaskId as error:
         return TaskError(code="invalid_task_id", message=str(error), status=400)
+    if submission.rules is not None and submission.rules.policy not in {"", *POLICIES}:
+        message = f"There is no policy {submission.rules.policy!r}: use one of {', '.join(POLICIES)}."
+        return TaskError(code="invalid_value", message=message, status=400, param="rules.policy")
     if not is_known(submission.model):
         message = f"The model {submission.model!r} does not exist on this mesh."
         return TaskError(code="model_not_found", message=message, status=404, param="model")

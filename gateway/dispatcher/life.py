@@ -7,11 +7,14 @@ import logging
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from gateway.dispatcher import ending, gate, retrying
+from gateway.dispatcher.assignment import assignment
 from gateway.dispatcher.placer import Ticket
 from gateway.dispatcher.posting import Posting
-from gateway.dispatcher.scheduler import POLICY, Wish
 from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
+from gateway.dispatcher.wishing import wish_of
 from gateway.errors import GatewayError
 from mesh.bus.headers import TRACEPARENT, header
 from mesh.telemetry.names import (
@@ -24,7 +27,7 @@ from mesh.telemetry.names import (
     TASKS_ENDED,
 )
 from streams.clock import now_ms
-from streams.events import TaskAssigned, TaskError, TaskHalted, TaskQueued, TaskRequeued, TaskSubmitted
+from streams.events import TaskError, TaskHalted, TaskQueued, TaskRequeued, TaskSubmitted
 from streams.reputation import INVALID_RESULT
 from streams.task import Phase, closing
 
@@ -35,9 +38,10 @@ if TYPE_CHECKING:
     from gateway.dispatcher.placer import Placer
     from gateway.dispatcher.plausible import Fault
     from gateway.dispatcher.result_check import ResultCheck
-    from gateway.dispatcher.scheduler import Placement
     from gateway.dispatcher.settings import DispatcherSettings
     from gateway.dispatcher.spot_checks import SpotChecks
+    from gateway.scheduling.placement import Placement
+    from gateway.scheduling.stint import Stint
     from mesh.bus.service_bus import Bus
     from mesh.bus.work import Work
     from mesh.telemetry.telemetry import Telemetry
@@ -87,10 +91,16 @@ class TaskLife:
         self.service_class: ServiceClass = submission.service_class
         self._asked = TaskSubmitted(model=gate.UNREADABLE, messages=())
         self.deadline_at_ms = 0
+        self._stint: Stint | None = None
 
     @property
     def model(self) -> str:
-        """The model that was asked for."""
+        """The model that answers, or was asked for where none does yet."""
+        return self.record.state.model or self._asked.model
+
+    @property
+    def asked_model(self) -> str:
+        """The model that was asked for, or an alias."""
         return self._asked.model
 
     async def run(
@@ -126,11 +136,11 @@ class TaskLife:
         self._work.done()
         self._note_end(closing(end))
         if found is None:
-            self._checks.spots.note_end(self.record, self._asked, end)
+            self._checks.spots.note_end(self.record, replace(self._asked, model=self.model), end)
 
     def _note_end(self, end: TaskEnded) -> None:
         self._telemetry.add(TASKS_ENDED, 1, {ATTRIBUTE_OUTCOME: end.outcome})
-        self._span.note(ATTRIBUTE_MODEL, self._asked.model)
+        self._span.note(ATTRIBUTE_MODEL, self.model)
         self._span.note(ATTRIBUTE_OUTCOME, end.outcome)
         self._span.note(ATTRIBUTE_ATTEMPT, self.record.state.attempt)
         self._span.end(None if end.error is None else end.error.code)
@@ -221,15 +231,12 @@ class TaskLife:
         return self.record.verdict.result() if self.record.verdict.done() else None
 
     async def _place(self) -> Placement | Verdict:
-        key = self.record.key
-        state = self.record.state
-        avoid = frozenset(failure.node for failure in state.failures)
-        wish = Wish(
-            model=self._asked.model,
-            avoid=avoid,
-            has_text=state.chars > 0,
+        key, state, asked = self.record.key, self.record.state, self._asked
+        alias = self._placer.aliases.get(asked.model)
+        wish = replace(
+            wish_of(key, asked, self.service_class, state, at_ms=now_ms(), alias=alias),
+            prefix=self._placer.blocks_of(key.account, asked.messages),
             is_suspect=retrying.is_suspect(state.failures, self._settings),
-            check=self._asked.check_of,
         )
         ticket = Ticket(key, self.service_class, wish)
         placement = self._placer.ask(ticket)
@@ -247,8 +254,8 @@ class TaskLife:
         await asyncio.wait((ticket.granted, verdict), return_when=asyncio.FIRST_COMPLETED)
         if not verdict.done():
             return ticket.granted.result()
-        if ticket.granted.done() and (node := ticket.granted.result().node) is not None:
-            self._placer.release(node, self._asked.model, self.record.key)
+        if ticket.granted.done() and (node := (granted := ticket.granted.result()).node) is not None:
+            self._placer.release(node, granted.model, self.record.key)
         ticket.granted.cancel()
         return verdict.result()
 
@@ -258,20 +265,11 @@ class TaskLife:
         seam = retrying.seam(record.state, continues=placement.continues, is_trusted=is_trusted)
         try:
             await record.write(
-                lambda n: TaskAssigned(
-                    n=n,
-                    at_ms=now_ms(),
-                    attempt=record.state.attempt + 1,
-                    node=node,
-                    policy=POLICY,
-                    candidates=placement.candidates,
-                    offset=0 if seam == "restarted" else record.state.chars,
-                    seam=seam,
-                )
+                lambda n: assignment(n, placement, record.state, asked_model=self.asked_model, seam=seam)
             )
             return await self._watch(node)
         finally:
-            self._placer.release(node, self.model, record.key)
+            self._stint = self._placer.release(node, placement.model, record.key)
 
     async def _adopt(self, node: str) -> Verdict:
         """Go on with an attempt that a dispatcher before us began."""
@@ -279,13 +277,17 @@ class TaskLife:
         try:
             return await self._watch(node)
         finally:
-            self._placer.release(node, self.model, self.record.key)
+            self._stint = self._placer.release(node, self.model, self.record.key)
 
     async def _watch(self, node: str) -> Verdict:
         self.posting.begin(node, self._placer.process_of(node))
         try:
             self.hand_over()
-            return await self.record.verdict
+            self._placer.sent(node, self.model, self.record.key)
+            verdict = await self.record.verdict
+            if verdict.kind == "failed" and retrying.says_of_the_node(_error_of(verdict)):
+                self._placer.failed(node)
+            return verdict
         finally:
             self.posting.end()
 
@@ -301,6 +303,7 @@ class TaskLife:
             return await self._retry(TaskError(code=INVALID_RESULT, message=message, status=502))
         if (fault := await self._checks.results.fault(record, self._asked)) is not None:
             return await self._reject(fault)
+        self._placer.learn(self._stint, end)
         return await ending.settle(self._bus, record.key, end)
 
     async def _reject(self, fault: Fault) -> EndEvent | None:

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import os
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from gateway.dispatcher.fair_queue import FairQueue
-from gateway.dispatcher.scheduler import Placement, Wish, place
-from streams.messages import is_about
-from streams.subjects import SERVICE_CLASSES, TaskKey
+from gateway.scheduling.aliases import aliases_of
+from gateway.scheduling.policies import EDGE_FIRST
+from gateway.scheduling.prefixes import blocks_of
+from gateway.scheduling.scheduler import Scheduler
+from streams.subjects import SERVICE_CLASSES
 from streams.tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Set
+    from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.dispatcher.scheduler import Regard
     from gateway.roster_feed import RosterFeed
-    from streams.messages import Running
-    from streams.roster import NodeView
-    from streams.subjects import ServiceClass
+    from gateway.scheduling.aliases import Alias
+    from gateway.scheduling.placement import Placement
+    from gateway.scheduling.policy import Policy
+    from gateway.scheduling.stint import Stint
+    from gateway.scheduling.wish import Regard, Wish
+    from streams.chat import Message
+    from streams.events import TaskCompleted
+    from streams.subjects import ServiceClass, TaskKey
 
-_REMEMBER_S: Final = 15.0
-"""How long an ended task is known as ours: a report that still lists it must not count as somebody else's."""
+_SALT_BYTES: Final = 32
+_MOST_LET_BY: Final = 32
+"""How many that cannot be placed now, for reasons of their own, are passed in a queue each time that a slot is free."""
+
+NO_ALIASES: Final[Mapping[str, Alias]] = {}
 
 
 class Ticket:
@@ -41,16 +52,29 @@ class Ticket:
 class Placer:
     """Grants slots: at once where one is free, else in fair order, urgent classes first."""
 
-    def __init__(self, feed: RosterFeed, regard: Callable[[str], Regard]) -> None:
+    def __init__(
+        self,
+        feed: RosterFeed,
+        regard: Callable[[str], Regard],
+        policy: Policy = EDGE_FIRST,
+        aliases: Mapping[str, Alias] = NO_ALIASES,
+    ) -> None:
         """Watch the roster for slots that become free; ``regard`` says what is thought of a node."""
+        self.aliases = aliases
+        self._names_of = aliases_of(aliases)
+        self._turn = 0
+        self.scheduler = Scheduler(policy=policy, regard_of=regard)
+        self._salt = os.urandom(_SALT_BYTES)
         self._feed = feed
-        self._regard = regard
         self._waiting: dict[str, dict[ServiceClass, FairQueue[Ticket]]] = {}
-        self._ours: dict[tuple[str, str], set[TaskKey]] = {}
         self._suspects: dict[str, TaskKey] = {}
         self._suspects_waiting: list[Ticket] = []
-        self._ended: dict[TaskKey, float] = {}
         self._unsubscribe = feed.subscribe(self._on_change)
+
+    def start(self) -> None:
+        """Take in what the roster knows already."""
+        for view in self._feed.roster.nodes(now_s=self._feed.now_s()):
+            self.scheduler.observe(view)
 
     def stop(self) -> None:
         """Watch no more."""
@@ -61,13 +85,16 @@ class Placer:
         placement = self._place(ticket.wish)
         is_behind = not ticket.wish.is_suspect and self._is_anyone_waiting(ticket.wish.model)
         if placement.node is not None and not is_behind:
-            self._take(placement.node, ticket)
+            self._take(placement, placement.node, ticket)
             return placement
         if ticket.wish.is_suspect:
             self._suspects_waiting.append(ticket)
-        else:
-            self._queue_of(ticket).add(ticket.key.account, ticket)
-        return Placement(node=None, candidates=placement.candidates)
+            return replace(placement, node=None)
+        self._queue_of(ticket).add(ticket.key.account, ticket)
+        if placement.node is not None:
+            # Those before it may wait for what this one does not need.
+            self._grant(placement.model)
+        return ticket.granted.result() if ticket.granted.done() else replace(placement, node=None)
 
     def position(self, ticket: Ticket) -> int:
         """How many tasks are before this one."""
@@ -84,80 +111,92 @@ class Placer:
 
     def occupy(self, node: str, model: str, key: TaskKey) -> None:
         """Count a slot as used by a task of ours; also for one that another dispatcher has placed."""
-        self._ours.setdefault((node, model), set()).add(key)
+        self.scheduler.take(node, model, key, now_s=self._feed.now_s())
+
+    def sent(self, node: str, model: str, key: TaskKey) -> None:
+        """The node's order has gone out."""
+        self.scheduler.sent(node, model, key, now_s=self._feed.now_s())
+
+    def failed(self, node: str) -> None:
+        """A node has failed a task."""
+        self.scheduler.failed(node, now_s=self._feed.now_s())
+
+    def learn(self, stint: Stint | None, end: TaskCompleted) -> None:
+        """Learn from an answer that is believed, if one node has written all of it."""
+        if stint is not None and len(end.shares) == 1:
+            self.scheduler.completed(stint, end.usage)
+
+    def blocks_of(self, account: str, messages: Sequence[Message]) -> tuple[bytes, ...]:
+        """Cut a prompt into blocks, as nodes are remembered to have read them."""
+        return blocks_of(messages, account=account, salt=self._salt)
 
     def process_of(self, node: str) -> str | None:
         """The process that a node last reported from."""
         view = self._feed.roster.node(Token(node), now_s=self._feed.now_s())
         return view.status.process if view is not None and view.status is not None else None
 
-    def _take(self, node: str, ticket: Ticket) -> None:
-        self.occupy(node, ticket.wish.model, ticket.key)
+    def _take(self, placement: Placement, node: str, ticket: Ticket) -> None:
+        self.scheduler.take(node, placement.model, ticket.key, ticket.wish, now_s=self._feed.now_s())
         if ticket.wish.is_suspect:
             self._suspects[node] = ticket.key
 
-    def release(self, node: str, model: str, key: TaskKey) -> None:
-        """Count the slot as free again, and give it to who waits."""
-        self._ours.get((node, model), set()).discard(key)
+    def release(self, node: str, model: str, key: TaskKey) -> Stint | None:
+        """Count the slot as free again, and give it to who waits; returns what there may be to ``learn`` from."""
+        stint = self.scheduler.release(node, model, key, now_s=self._feed.now_s())
         if self._suspects.get(node) == key:
             del self._suspects[node]
-        now = time.monotonic()
-        self._ended[key] = now
-        self._forget_before(now - _REMEMBER_S)
         self._grant(model)
-
-    def _forget_before(self, then: float) -> None:
-        # In order of ending, so the oldest stands first.
-        while self._ended and (oldest := next(iter(self._ended.items())))[1] < then:
-            del self._ended[oldest[0]]
+        return stint
 
     def _on_change(self, name: str) -> None:
-        if not self._suspects_waiting and not any(self._is_anyone_waiting(model) for model in self._waiting):
-            return
         node = self._feed.roster.node(Token(name), now_s=self._feed.now_s())
-        for replica in node.replicas if node is not None else ():
-            self._grant(replica.model)
+        if node is None:
+            return
+        self.scheduler.observe(node)
+        if self._suspects_waiting or any(self._is_anyone_waiting(model) for model in self._waiting):
+            for replica in node.replicas:
+                self._grant(replica.model)
 
     def _grant(self, model: str) -> None:
         self._grant_suspects(model)
+        names = (model, *self._names_of.get(model, ()))
+        # Those that wait for the model and those that wait for an alias of it come first by turns.
+        self._turn = (self._turn + 1) % len(names)
         for service_class in SERVICE_CLASSES:
-            queue = self._waiting.get(model, {}).get(service_class)
-            while queue is not None and (ticket := queue.first()) is not None:
+            for name in (*names[self._turn :], *names[: self._turn]):
+                self._grant_queue(self._waiting.get(name, {}).get(service_class))
+
+    def _grant_queue(self, queue: FairQueue[Ticket] | None) -> None:
+        """Give what is free to who waits, in order; who waits for something particular lets others by."""
+        let_by = 0
+        while queue is not None and let_by < _MOST_LET_BY:
+            for account, ticket in queue.in_order():
                 placement = self._place(ticket.wish)
-                if placement.node is None:
+                if placement.node is not None:
+                    queue.serve(account, ticket)
+                    self._give(placement, placement.node, ticket)
+                    break
+                let_by += 1
+                if placement.is_full or let_by == _MOST_LET_BY:
                     return
-                queue.take()
-                if not ticket.granted.done():
-                    self._take(placement.node, ticket)
-                    ticket.granted.set_result(placement)
+            else:
+                return
+
+    def _give(self, placement: Placement, node: str, ticket: Ticket) -> None:
+        if not ticket.granted.done():
+            self._take(placement, node, ticket)
+            ticket.granted.set_result(placement)
 
     def _grant_suspects(self, model: str) -> None:
         # Before all others, since each node takes only one of them at a time; behind none, since they may wait long.
         for ticket in tuple(self._suspects_waiting):
-            placement = self._place(ticket.wish) if ticket.wish.model == model else None
+            placement = self._place(ticket.wish) if model in ticket.wish.able_models else None
             if placement is not None and placement.node is not None:
                 self._suspects_waiting.remove(ticket)
-                if not ticket.granted.done():
-                    self._take(placement.node, ticket)
-                    ticket.granted.set_result(placement)
+                self._give(placement, placement.node, ticket)
 
     def _place(self, wish: Wish) -> Placement:
-        nodes = self._feed.roster.serving(wish.model, now_s=self._feed.now_s())
-        in_use: dict[str, int] = {node.node: self._in_use(node, wish.model) for node in nodes}
-        regards: dict[str, Regard] = {node.node: self._regard(node.node) for node in nodes}
-        return place(wish, nodes, in_use, suspected=self._suspects, regards=regards)
-
-    def _in_use(self, node: NodeView, model: str) -> int:
-        ours = self._ours.get((node.node, model), set())
-        running = node.status.running if node.status is not None else ()
-        others = sum(1 for entry in running if entry.model in ("", model) and not self._is_known(entry, ours))
-        return len(ours) + others
-
-    def _is_known(self, entry: Running, ours: Set[TaskKey]) -> bool:
-        if not entry.account:
-            return any(is_about(entry, key) for key in (*ours, *self._ended))
-        key = TaskKey(Token(entry.account), Token(entry.task))
-        return key in ours or key in self._ended
+        return self.scheduler.place(wish, now_s=self._feed.now_s(), suspected=self._suspects)
 
     def _queue_of(self, ticket: Ticket) -> FairQueue[Ticket]:
         classes = self._waiting.setdefault(ticket.wish.model, {})

@@ -68,7 +68,7 @@ class Posting:
             attempt=record.state.attempt,
             next_n=record.state.n + 1,
             last_sequence=record.sequence,
-            model=asked.model,
+            model=record.state.model or asked.model,
             messages=asked.messages,
             sampling=asked.sampling,
             dispatcher=self._dispatcher,

@@ -8,7 +8,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from gateway.dispatcher.scheduler import Regard
+from gateway.scheduling.wish import Regard
 from mesh.errors import BusError
 from mesh.history.replay import replay
 from mesh.history.work_log import WorkLog
@@ -75,7 +75,9 @@ class Regards:
         # One that is not known yet cannot have connected: the log of devices is a moment behind.
         is_unfit = device is not None and device.verified_at_ms is not None and not device.signs_as_subject
         objection = "its answers cannot be checked: it proved its DID by a key of its document" if is_unfit else None
-        return Regard(reputation=round(score, 4), objection=objection)
+        if device is None:
+            return Regard(reputation=round(score, 4))
+        return Regard(reputation=round(score, 4), objection=objection, owner=device.owner, stake=device.stake)
 
     def _on_device(self, device: Device) -> None:
         self._kept.pop(device.node, None)

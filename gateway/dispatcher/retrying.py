@@ -28,6 +28,12 @@ _IN_GOOD_ORDER: Final = frozenset({"node_stopping", "node_draining", CANNOT_CONT
 _NOBODYS_FAULT: Final = _IN_GOOD_ORDER | {"node_busy", "engine_away"}
 """Refusals that say nothing of the task: they are not counted against it."""
 
+
+def says_of_the_node(error: TaskError) -> bool:
+    """Whether an attempt failed by what the node did: not by its leaving, which the roster tells, nor by the task."""
+    return error.status >= 500 and error.code not in _NOBODYS_FAULT | {NODE_LOST}
+
+
 LONGEST_PAUSE_S: Final = 10.0
 
 

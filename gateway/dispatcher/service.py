@@ -24,6 +24,7 @@ from gateway.dispatcher.regards import Regards
 from gateway.dispatcher.result_check import ResultCheck
 from gateway.dispatcher.spot_checks import SpotChecks
 from gateway.dispatcher.task_run import Verdict, failed
+from gateway.scheduling.policies import POLICIES
 from mesh.bus.work import WorkQueue
 from mesh.errors import BusError, PublishRefused, WrittenByNewer
 from mesh.identity.device_log import DeviceLog
@@ -93,7 +94,8 @@ class Dispatcher:
         self._regards = Regards(bus.core, self.devices, snapshots)
         spots = SpotChecks(bus, feed, self.devices, settings.spot_checks)
         self._checks = Checks(ResultCheck(self.devices), spots)
-        self._placer = Placer(feed, self._regards.of)
+        self._aliases = settings.alias_table
+        self._placer = Placer(feed, self._regards.of, POLICIES[settings.policy], self._aliases)
         self._reports = NodeReports(bus, self.lives, self.name)
         self._cancelling = Cancelling(bus, self.lives)
         self._overflow = Overflow(settings.account_overflow)
@@ -116,6 +118,7 @@ class Dispatcher:
         await self.devices.start()
         await self._entrance.start()
         self._regards.start()
+        self._placer.start()
         await self._reports.start()
         await self._cancelling.start()
         self._unsubscribe = self._feed.subscribe(self._on_node)
@@ -202,7 +205,7 @@ class Dispatcher:
                 if refused is None:
                     return
             await self._serve(life, work, asked, refused)
-            self._backlog.note_end(life.model, life.service_class)
+            self._backlog.note_end(life.asked_model, life.service_class)
         except BusError as error:
             log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
             work.hand_back()
@@ -265,7 +268,7 @@ class Dispatcher:
         return timedelta(milliseconds=until_ms - now_ms())
 
     def _is_known(self, model: str) -> bool:
-        return self._feed.roster.knows(model) or model in self._settings.known_models
+        return self._feed.roster.knows(model) or model in self._settings.known_models or model in self._aliases
 
     async def _tick(self) -> None:
         while True:

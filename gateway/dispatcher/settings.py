@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from gateway.dispatcher.overflow import MOST_OF_A_CLASS
+from gateway.scheduling.aliases import Alias, parse_aliases
 from gateway.settings import MOST_OPEN
+
+PolicyName = Literal["edge-first", "latency", "cost", "private", "ig3"]
+"""Those in ``gateway.scheduling.policies``."""
 
 SMALL_MODEL = "smollm2-135m-instruct"
 """The model that `ig3 up` serves when nothing else was asked for."""
@@ -17,6 +21,9 @@ SMALL_MODEL = "smollm2-135m-instruct"
 class DispatcherSettings(Struct, frozen=True, kw_only=True):
     """How one dispatcher works."""
 
+    policy: Annotated[
+        PolicyName, Meta(description="How nodes are chosen for tasks that name no policy of their own.")
+    ] = "edge-first"
     window: Annotated[
         int, Meta(ge=1, le=10_000, description="Tasks of each class that this dispatcher holds, running or waiting.")
     ] = 1024
@@ -68,7 +75,24 @@ class DispatcherSettings(Struct, frozen=True, kw_only=True):
     scale_to_zero_after: Annotated[
         timedelta, Meta(description="How long nobody must have asked a model before its last replica is given up.")
     ] = timedelta(minutes=10)
+    aliases: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names that stand for models: NAME=MODEL,MODEL. `auto` chooses by how hard the request is, "
+            "from the smallest to the largest; any other falls back in order.",
+            examples=["auto=SMALL,LARGE"],
+        ),
+    ] = ()
     known_models: Annotated[
         tuple[str, ...],
         Meta(description="Models that tasks may wait for although no node has announced them yet."),
     ] = (SMALL_MODEL,)
+
+    def __post_init__(self) -> None:
+        """Check what a type cannot say."""
+        _ = self.alias_table
+
+    @property
+    def alias_table(self) -> dict[str, Alias]:
+        """The aliases by name."""
+        return parse_aliases(self.aliases)

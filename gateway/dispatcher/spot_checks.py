@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
 
-from gateway.dispatcher.scheduler import runs_alike
+from gateway.scheduling.filters import runs_alike
 from mesh.errors import MeshError
 from streams import subjects
 from streams.clock import now_ms
@@ -136,6 +136,8 @@ class SpotChecks:
             sampling=asked.sampling,
             deadline_at_ms=deadline_at_ms,
             check_of=check,
+            # What must not leave a region, or its owner's devices, must not for a check either.
+            rules=asked.rules,
         )
         log.info("an answer of %s is checked, as task %s", check.node, key.task)
         await self._bus.edge.append(subjects.submitted("batch", key), encode(again))

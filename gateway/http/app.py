@@ -80,6 +80,7 @@ def build_app(
         sessions=sessions,
         defaults=_defaults(settings, shared, retention),
         known_models=shared.known_models,
+        aliases=shared.alias_table,
         policy=OriginPolicy(settings),
         telemetry=telemetry or Telemetry.off(),
         gate=gate,
@@ -120,11 +121,11 @@ def _add_routes(app: web.Application, site: Site) -> None:
     app.router.add_get("/readyz", health.ready)
 
 
-def _defaults(settings: GatewaySettings, tasks: DispatcherSettings, retention: timedelta) -> Defaults:
+def _defaults(settings: GatewaySettings, shared: DispatcherSettings, retention: timedelta) -> Defaults:
     return Defaults(
         urgency=settings.urgency,
         on_disconnect=settings.on_disconnect,
-        deadline=tasks.deadline,
+        deadline=shared.deadline,
         retention=retention,
     )
 

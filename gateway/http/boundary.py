@@ -43,7 +43,8 @@ PROCESSING_MS: Final = "openai-processing-ms"
 _FIRST_ERROR: Final = 400
 _CORS_REQUEST_HEADERS: Final = (
     "authorization, content-type, idempotency-key, last-event-id, x-request-id, "
-    "x-ig3-task, x-ig3-urgency, x-ig3-deadline-ms, x-ig3-on-disconnect"
+    "x-ig3-task, x-ig3-urgency, x-ig3-deadline-ms, x-ig3-on-disconnect, "
+    "x-ig3-policy, x-ig3-region, x-ig3-max-price, x-ig3-min-reputation"
 )
 _CORS_ANSWER_HEADERS: Final = ", ".join((REQUEST_ID, TASK, PROCESSING_MS, "retry-after", *RATE_HEADERS))
 

@@ -104,7 +104,7 @@ class ChatCompletions:
             watch = await submit(
                 site.bus,
                 key,
-                asked.submission(wishes.deadline_at_ms),
+                asked.submission(wishes.deadline_at_ms, wishes.rules),
                 wishes.urgency,
                 headers=(*measure.bus_headers, self._mark(admitted.key, wishes)),
                 may_exist=admitted.may_exist,

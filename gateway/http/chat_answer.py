@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gateway.http.errors import ApiError, from_end
 from streams.chat import FinishReason, Usage
-from streams.events import TaskChunk, TaskEnded, TaskQueued
+from streams.events import TaskAssigned, TaskChunk, TaskEnded, TaskQueued
 from streams.task_id import created_ms
 
 if TYPE_CHECKING:
@@ -111,22 +111,26 @@ class ChunkFrames:
     """
 
     def __init__(self, task: Token, model: str, *, include_usage: bool) -> None:
-        """Prepare the parts that stay the same."""
-        head = b'data: {"id":"%b","object":"chat.completion.chunk","created":%d,"model":%b,%b"choices":[' % (
-            completion_id(task).encode(),
-            created_ms(task) // 1000,
-            _encode(model),
-            _FINGERPRINT_FIELD,
-        )
-        no_usage = b',"usage":null' if include_usage else b""
-        self._head = head
-        self._content = head + b'{"index":0,"delta":{"content":'
-        self._tail = b'},"logprobs":null,"finish_reason":null}]' + no_usage + b"}\n\n"
-        self._no_usage = no_usage
+        """Prepare; ``model`` is what was asked for, and answers unless an assignment says otherwise."""
+        self._task = task
+        self._no_usage = b',"usage":null' if include_usage else b""
+        self._tail = b'},"logprobs":null,"finish_reason":null}]' + self._no_usage + b"}\n\n"
         self._include_usage = include_usage
         self._is_first = True
         self.has_text = False
         """Whether the client has text of the answer, by this stream or by an earlier one."""
+        self.answers_with(model)
+
+    def answers_with(self, model: str) -> None:
+        """Prepare the parts that stay the same in each chunk of a model."""
+        head = b'data: {"id":"%b","object":"chat.completion.chunk","created":%d,"model":%b,%b"choices":[' % (
+            completion_id(self._task).encode(),
+            created_ms(self._task) // 1000,
+            _encode(model),
+            _FINGERPRINT_FIELD,
+        )
+        self._head = head
+        self._content = head + b'{"index":0,"delta":{"content":'
 
     def write(self, step: Step) -> bytes:
         """Write what a client is told of one event: nothing at all of most markers."""
@@ -135,10 +139,14 @@ class ChunkFrames:
             return self._chunk(event)
         if isinstance(event, TaskQueued):
             return self.comment(b"queued position=%d reason=%b" % (event.position, _one_line(event.reason)))
+        if isinstance(event, TaskAssigned) and event.model is not None:
+            self.answers_with(event.model)
         return self._end(event.n, step.state) if isinstance(event, TaskEnded) else b""
 
-    def go_on(self, *, has_text: bool) -> None:
-        """Begin behind what an earlier stream has told."""
+    def go_on(self, *, has_text: bool, model: str | None = None) -> None:
+        """Begin behind what an earlier stream has told, of an answer that ``model`` writes if that is not as asked."""
+        if model is not None:
+            self.answers_with(model)
         self.has_text = has_text
         self._is_first = not has_text
 

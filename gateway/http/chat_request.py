@@ -19,6 +19,7 @@ from streams.events import TaskSubmitted
 
 if TYPE_CHECKING:
     from gateway.limits.ticket import Price
+    from streams.placing import Rules
 
 Role = Literal["system", "developer", "user", "assistant"]
 """Who may speak; ``tool`` waits for engines that call tools."""
@@ -99,13 +100,14 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
         """Whether the stream ends with a chunk that has the usage."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
-    def submission(self, deadline_at_ms: int) -> TaskSubmitted:
+    def submission(self, deadline_at_ms: int, rules: Rules | None = None) -> TaskSubmitted:
         """The task that this asks for."""
         return TaskSubmitted(
             model=self.model,
             messages=tuple([_message(message) for message in self.messages]),
             sampling=self._sampling(),
             deadline_at_ms=deadline_at_ms,
+            rules=rules,
         )
 
     def _sampling(self) -> Sampling:

@@ -84,7 +84,7 @@ class Exchange:
                 self._check_clock()
         if self.state.outcome != "completed":
             raise from_end(self.state)
-        body = whole_answer(self._key.task, self._asked.model, str(text), self.state)
+        body = whole_answer(self._key.task, self.state.model or self._asked.model, str(text), self.state)
         return web.Response(body=body, headers={"Content-Type": "application/json"})
 
     async def stream(self, follower: Follower) -> web.StreamResponse:
@@ -148,7 +148,7 @@ class Exchange:
             return await self._next(follower)
         steps = await follower.first_steps()
         self._note(follower.state)
-        frames.go_on(has_text=follower.behind.chars > 0)
+        frames.go_on(has_text=follower.behind.chars > 0, model=follower.behind.model)
         return steps
 
     async def _next(self, follower: Follower) -> list[Step]:

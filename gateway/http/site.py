@@ -17,7 +17,7 @@ from gateway.idempotency import IdempotencyKeys
 from gateway.submissions import Submissions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine
+    from collections.abc import Collection, Coroutine, Mapping
 
     from gateway.auth.caller import Door
     from gateway.auth.sign_in import SignIn
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.limits.limiter import Limiter
     from gateway.queue_gate import QueueGate
     from gateway.roster_feed import RosterFeed
+    from gateway.scheduling.aliases import Alias
     from gateway.settings import GatewaySettings
     from mesh.access.session_keys import SessionKeys
     from mesh.bus.service_bus import Bus
@@ -53,6 +54,7 @@ class Site:
         sessions: SessionKeys,
         defaults: Defaults,
         known_models: Collection[str],
+        aliases: Mapping[str, Alias],
         policy: OriginPolicy,
         telemetry: Telemetry,
         gate: QueueGate,
@@ -77,7 +79,8 @@ class Site:
         self.protection = protection(by_tls=settings.tls is not None)
         self.leaving = Leaving()
         self.readers = Readers(door)
-        self._known_models = frozenset(known_models)
+        self.aliases = aliases
+        self._known_models = frozenset(known_models) | frozenset(aliases)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def is_known(self, model: str) -> bool:

@@ -156,7 +156,7 @@ def _summary(key: TaskKey, state: TaskState, model: str | None) -> TaskSummary:
     return TaskSummary(
         id=key.task,
         created=created_ms(key.task) // 1000,
-        model=model,
+        model=state.model or model,
         phase=state.phase,
         position=state.position,
         reason=state.reason,

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streams.messages import CancelOutcome
+    from streams.placing import Rules
 
 _REFUSAL_PAUSE_S: Final = 0.25
 _REFUSED_PATIENCE: Final = timedelta(seconds=2)
@@ -72,6 +73,8 @@ class SubmitOptions(TypedDict, total=False):
     """``interactive`` (the default) for a waiting person, ``standard``, or ``batch`` for what may wait."""
     deadline: timedelta | None
     """How long the task may take, from now; after that it ends as failed."""
+    rules: Rules
+    """Where it may run and what it may cost; what is not kept to is not placed."""
     task: str | None
     """An id of your own (UUIDv7): a repeat with the same id attaches to the first answer, never asks twice."""
 
@@ -265,6 +268,7 @@ def _submission(model: str, prompt: str | Sequence[Message], options: SubmitOpti
         messages=messages,
         sampling=_sampling(options),
         deadline_at_ms=_deadline_at_ms(options.get("deadline")),
+        rules=options.get("rules"),
     )
     try:
         # Structs check when they decode, not when they are made.

@@ -46,6 +46,7 @@ Examples:
   ig3 devices                                             # who there is, and who waits to be admitted
   ig3 devices admit laptop-1a2b3c4d                       # let in one that waits, or was suspended
   ig3 devices admit rack-7 --did did:key:z6Mk...          # keep a name for one that is still to come
+  ig3 devices admit rack-7 --owner lab                    # tasks of lab under the policy private may run there
   ig3 devices suspend laptop-1a2b3c4d --reason "answers nonsense"
   ig3 devices revoke laptop-1a2b3c4d --reason "stolen"    # for good, and its connection is cut at once
 """
@@ -61,6 +62,9 @@ class DeviceLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     task: str = ""
     proved_by: str = ""
+    owner: str = ""
+    """The account that it belongs to."""
+    stake: int = 0
     reputation: float | None = None
     """0 to 1, by checks of its answers alone; a dispatcher also weighs in what it has done and where it failed."""
     changed_at: datetime | None = None
@@ -127,11 +131,21 @@ def show(mesh: MeshSettings, node: str, as_json: bool) -> None:
 @click.argument("node", metavar="NAME")
 @click.option("--did", metavar="DID", help="Keep the name for this DID, which has not been seen yet.")
 @click.option("--reason", default="", help="Why, for those who read the log.")
+@click.option("--owner", metavar="ACCOUNT", help="The account that it belongs to, for tasks that stay there; '': none.")
+@click.option("--stake", type=click.IntRange(0), help="What its owner has put at stake; the policy ig3 weighs it.")
 @settings_options(mesh=_PLACE)
-def admit(mesh: MeshSettings, node: str, did: str | None, reason: str) -> None:
-    """Let a device take part: one that waits, one that was suspended, or one that is still to come."""
+def admit(mesh: MeshSettings, node: str, did: str | None, reason: str, owner: str | None, stake: int | None) -> None:
+    """Let a device take part: one that waits, one that was suspended, or one that is still to come.
+
+    What is said of owner and stake holds until it is said otherwise.
+    """
     wanted = None if did is None else parse_did(did).text
-    _decide(mesh, node, lambda log, name: log.admit(name, by=_operator(), reason=reason, did=wanted))
+    account = None if owner is None else owner and token(owner)
+
+    async def decide(log: DeviceLog, name: Token) -> Device:
+        return await log.admit(name, by=_operator(), reason=reason, did=wanted, owner=account, stake=stake)
+
+    _decide(mesh, node, decide)
 
 
 @devices.command(epilog=_EXAMPLES)
@@ -196,6 +210,8 @@ def _line(device: Device) -> DeviceLine:
         reason=device.reason,
         task=device.task or "",
         proved_by=device.proved_by,
+        owner=device.owner or "",
+        stake=device.stake,
         reputation=round(score(device.checks, NOTHING, now_ms=now_ms()), 3),
         changed_at=_moment(at_ms) if at_ms else None,
         stale_reading_of=None if device.stale_read_at_ms is None else _moment(device.stale_read_at_ms),

@@ -40,6 +40,7 @@ _EXAMPLES: Final = """\b
 Examples:
   ig3 up                                                # the small model, on this machine only
   ig3 up --model ~/models/qwen.gguf                     # another model
+  ig3 up --http 0.0.0.0:8080 --auth required            # others may reach it, and show a key or sign in
   ig3 up --nodes 2 --slots 8                            # two nodes, eight answers at once on each
   ig3 up --cluster 3                                    # three NATS servers: any one of them may be killed
   ig3 up --leaf-listen 10.0.0.5:7422                    # the hub of edge sites: see ig3 sites
@@ -52,7 +53,7 @@ Examples:
 @settings_options(
     "given",
     up=UpSettings,
-    gateway=only(_SECTIONS["gateway"], "http"),
+    gateway=only(_SECTIONS["gateway"], "http", "auth"),
     node=only(_SECTIONS["node"], "engine", "model", "slots", "token_delay_ms"),
     mesh=only(MeshSettings, "nats", "data_dir", "durability"),
     site=only(SiteSettings, "leaf", "leaf_listen"),

@@ -66,6 +66,7 @@ class StreamTail:
         self._last: Delivery | None = None
         self._since_save = 0
         self._nudge = asyncio.Event()
+        self._reaching = asyncio.Lock()
         self._listener: Listener | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -114,8 +115,10 @@ class StreamTail:
             BusError: if the stream cannot be read.
         """
         for pause_s in _PAUSES_S:
-            if self._position < sequence:
-                await self._read_on()
+            # What one reads, all who wait have: hundreds of devices that come at once cost a few readings.
+            async with self._reaching:
+                if self._position < sequence:
+                    await self._read_on()
             if self._position >= sequence:
                 return
             # In a cluster any copy answers, and this one has not heard of it yet.

@@ -123,8 +123,19 @@ class DeviceLog:
             raise DeviceError(f"the name {node} belongs to another device: choose another with --id")
         return named if named is not None and named.did == did else None
 
-    async def admit(self, node: Token, *, by: str, reason: str = "", did: str | None = None) -> Device:
+    async def admit(
+        self,
+        node: Token,
+        *,
+        by: str,
+        reason: str = "",
+        did: str | None = None,
+        owner: str | None = None,
+        stake: int | None = None,
+    ) -> Device:
         """Let a device take part: one that waits, one that was suspended, or one that is expected under ``did``.
+
+        Given an ``owner``, it is that account's from then on (empty: nobody's), which vouches with ``stake``.
 
         Raises:
             DeviceError: if it was revoked, or is not known and no DID is given, or name and DID do not go together.
@@ -137,7 +148,8 @@ class DeviceLog:
             raise DeviceError(f"{node} was revoked for good: its owner needs a new key, and a new name")
         if did is None and (known is None or known.did is None):
             raise DeviceError(f"{node} has not shown a DID yet: give the one to keep the name for, by --did")
-        await self._append(node, "admitted", DeviceAdmitted(at_ms=now_ms(), node=node, by=by, reason=reason, did=did))
+        admitted = DeviceAdmitted(at_ms=now_ms(), node=node, by=by, reason=reason, did=did, owner=owner, stake=stake)
+        await self._append(node, "admitted", admitted)
         return self._known(node)
 
     async def suspend(self, node: Token, *, by: str, reason: str, task: str | None = None) -> Device:

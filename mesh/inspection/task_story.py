@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mesh.inspection.task_records import Ended, Happened, Submitted
-    from streams.events import Candidate, Marker, Seam
+    from streams.events import Marker, Seam
+    from streams.placing import Candidate
 
 _PROMPT_SHOWN: Final = 60
 _SEAMS: Final[dict[Seam, str]] = {
@@ -143,7 +144,10 @@ def _marker(event: Marker, after: timedelta) -> Iterator[Line]:
         case TaskQueued():
             yield Line(after, f"queued, {event.position} before it: {event.reason}", "cyan")
         case TaskAssigned():
-            yield Line(after, f"assigned to {event.node}: attempt {event.attempt}, policy {event.policy}", "bold")
+            model = "" if event.model is None else f", model {event.model}"
+            yield Line(
+                after, f"assigned to {event.node}: attempt {event.attempt}, policy {event.policy}{model}", "bold"
+            )
             yield from _candidates(event)
         case TaskRequeued():
             yield Line(after, f"attempt {event.attempt} on {event.node} came to nothing: {event.message}", "yellow")
@@ -158,8 +162,13 @@ def _candidates(event: TaskAssigned) -> Iterator[Line]:
         yield Line(None, _SEAMS[event.seam or "continued"].format(event.offset), "dim")
     width = max((len(candidate.node) for candidate in event.candidates), default=0)
     for candidate in sorted(event.candidates, key=_rank):
-        chosen = candidate.node == event.node
+        chosen = candidate.node == event.node and candidate.model == event.model
         yield Line(None, f"{'→' if chosen else ' '} {candidate.node:<{width}}  {_verdict(candidate)}", "dim")
+        if candidate.parts:
+            yield Line(None, f"  {'':<{width}}  {_why(candidate)}", "dim")
+    if event.serving > len(event.candidates):
+        passed_over = ", ".join(f"{each.count} {each.reason}" for each in event.rejects)
+        yield Line(None, f"of {event.serving} nodes{': passed over ' if passed_over else ''}{passed_over}", "dim")
 
 
 def _rank(candidate: Candidate) -> tuple[bool, bool, float]:
@@ -167,10 +176,19 @@ def _rank(candidate: Candidate) -> tuple[bool, bool, float]:
 
 
 def _verdict(candidate: Candidate) -> str:
+    of_model = f"{candidate.model}: " if candidate.model is not None else ""
     if candidate.rejected is not None:
-        return f"passed over: {candidate.rejected}"
-    score = "no score" if candidate.score is None else f"score {candidate.score:g}"
+        return f"{of_model}passed over: {candidate.rejected}"
+    score = f"{of_model}no score" if candidate.score is None else f"{of_model}score {candidate.score:g}"
     return f"{score}, comes last: it has failed this task" if candidate.has_failed else score
+
+
+def _why(candidate: Candidate) -> str:
+    """How a score came about, and what was expected."""
+    parts = ", ".join(f"{part.name} {part.value:+g}" for part in candidate.parts)
+    if candidate.first_token_s is None or candidate.finish_s is None:
+        return parts
+    return f"{parts}; first token after {candidate.first_token_s:g} s, all after {candidate.finish_s:g} s"
 
 
 def _fact(end: Ended, submitted_at: datetime, teller: _Teller) -> Iterator[Line]:

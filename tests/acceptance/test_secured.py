@@ -94,7 +94,6 @@ def settings(ours: Authority, device: Device) -> dict[str, str]:
     }
     choices = {
         "IG3_ENCRYPT_STORE": "aes",
-        "IG3_AUTH": "required",
         "IG3_SIGNUP": "open",
         "IG3_ADMISSION": "open",
         "IG3_LOG_LEVEL": "debug",
@@ -111,7 +110,9 @@ def settings(ours: Authority, device: Device) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -> Iterator[RunningMesh]:
-    with running_up(tmp_path_factory.mktemp("secured"), "--engine", SYNTHETIC, variables=settings) as running:
+    with running_up(
+        tmp_path_factory.mktemp("secured"), "--engine", SYNTHETIC, "--auth", "required", variables=settings
+    ) as running:
         yield running
 
 

@@ -154,6 +154,7 @@ REQUESTS = [
     Bad(name="deadline as a word", body=chat(), headers={"x-ig3-deadline-ms": "soon"}, param="x-ig3-deadline-ms"),
     Bad(name="deadline in a year", body=chat(), headers={"x-ig3-deadline-ms": "9" * 15}, param="x-ig3-deadline-ms"),
     Bad(name="on disconnect", body=chat(), headers={"x-ig3-on-disconnect": "cry"}, param="x-ig3-on-disconnect"),
+    Bad(name="policy", body=chat(), headers={"x-ig3-policy": "privat"}, param="x-ig3-policy"),
     Bad(name="task id", body=chat(), headers={"x-ig3-task": "mine"}, param="x-ig3-task"),
     Bad(name="task id of 1970", body=chat(), headers={"x-ig3-task": f"{0:012x}7{1:03x}8{1:015x}"}, param="x-ig3-task"),
     Bad(name="unknown path", path="/v1/nothing", status=404, code="unknown_url"),

@@ -12,7 +12,6 @@ from streams.codec import encode
 from streams.events import (
     AttemptFailure,
     AttemptShare,
-    Candidate,
     CheckOf,
     ChunkSignature,
     DeadDropped,
@@ -35,6 +34,7 @@ from streams.events import (
     TaskRequeued,
     TaskSubmitted,
 )
+from streams.placing import Candidate, Part, Rejects, Rules
 from tests.unit.golden_registers import ACCESS, NONCES, REGISTERS
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -94,6 +94,11 @@ SUBMITTED = {
             other_task="019b7a3e00007abc8def012345678901",
         ),
     ),
+    "task.submitted.v1.ruled": TaskSubmitted(
+        model=_MODEL,
+        messages=(Message(role="user", content="hi"),),
+        rules=Rules(policy="private", region="eu", highest_price_micro=2_000_000, lowest_reputation=0.5),
+    ),
     "task.submitted.v1.minimal": TaskSubmitted(model=_MODEL, messages=(Message(role="user", content="hi"),)),
 }
 
@@ -126,6 +131,27 @@ RESULTS = {
         node="node-b",
         policy="p",
         candidates=(Candidate(node="node-b", score=0.25), Candidate(node="node-a", score=80.5, has_failed=True)),
+    ),
+    "task.assigned.v1.explained": TaskAssigned(
+        n=1,
+        at_ms=_AT_MS,
+        attempt=1,
+        node="node-b",
+        policy="edge-first.v1",
+        candidates=(
+            Candidate(
+                node="node-b",
+                score=-1.25,
+                parts=(Part(name="answer", value=-1.5), Part(name="cached", value=0.25)),
+                model=_MODEL,
+                first_token_s=0.125,
+                finish_s=1.25,
+            ),
+            Candidate(node="node-a", rejected="all slots busy"),
+        ),
+        rejects=(Rejects(reason="all slots busy", count=9_998),),
+        serving=10_000,
+        model=_MODEL,
     ),
     "task.requeued.v1": TaskRequeued(
         n=5,

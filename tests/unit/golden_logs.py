@@ -18,7 +18,6 @@ from streams.codec import decode_end_event, decode_task_event, encode
 from streams.errors import StreamsError
 from streams.events import (
     AttemptFailure,
-    Candidate,
     ChunkSignature,
     EndEvent,
     Event,
@@ -36,6 +35,7 @@ from streams.events import (
     TaskRequeued,
     TaskSubmitted,
 )
+from streams.placing import Candidate
 from streams.subjects import MESH, TaskKey, ended, parse_result, result, submitted
 from streams.task import Rejection, TaskState, advance
 from streams.tokens import token

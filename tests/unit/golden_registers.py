@@ -119,6 +119,9 @@ REGISTERS = {
         reason="Ada's laptop",
         did="did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK",
     ),
+    "device.admitted.v1.owned": DeviceAdmitted(
+        at_ms=_AT_MS, node="node-a", by="operator ana", owner="lab", stake=2_500
+    ),
     "device.admitted.v1.minimal": DeviceAdmitted(at_ms=_AT_MS, node="node-a", by="policy open"),
     "device.suspended.v1": DeviceSuspended(
         at_ms=_AT_MS,

@@ -89,6 +89,24 @@ def test_a_suspended_device_can_be_admitted_again_and_a_revoked_one_never() -> N
     assert standing(fold(verified(A, ALICE), revoked(A), verified(B, ALICE)), B) is Standing.UNPROVEN
 
 
+def owned(node: Token, owner: str | None = None, stake: int | None = None) -> DeviceAdmitted:
+    return DeviceAdmitted(at_ms=2, node=node, by="operator", owner=owner, stake=stake)
+
+
+def test_an_owner_and_a_stake_hold_until_an_operator_says_otherwise() -> None:
+    known = (verified(A, ALICE), owned(A, "lab", 5))
+
+    def of(*events: DeviceEvent) -> tuple[str | None, int]:
+        device = fold(*known, *events).device(A)
+        assert device is not None
+        return device.owner, device.stake
+
+    assert of() == ("lab", 5)
+    assert of(suspended(A), admitted(A), verified(A, ALICE)) == ("lab", 5)
+    assert of(owned(A, "other")) == ("other", 5)
+    assert of(owned(A, "", 0)) == (None, 0)
+
+
 def test_proving_anew_lifts_no_suspension() -> None:
     assert standing(fold(verified(A, ALICE), suspended(A), verified(A, ALICE))) is Standing.SUSPENDED
 

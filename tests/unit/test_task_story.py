@@ -7,7 +7,6 @@ from mesh.inspection.task_story import tell
 from streams.chat import Message, Sampling, Usage
 from streams.events import (
     AttemptShare,
-    Candidate,
     EndEvent,
     TaskAssigned,
     TaskChunk,
@@ -20,6 +19,7 @@ from streams.events import (
     TaskQueued,
     TaskSubmitted,
 )
+from streams.placing import Candidate, Part, Rejects
 from streams.subjects import MESH, TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token
@@ -82,6 +82,35 @@ def test_why_this_node_and_not_the_others() -> None:
         "|  n1  score 2",
         "|  n4  score 99, comes last: it has failed this task",
         "|  n3  passed over: no free slot",
+    ]
+
+
+def test_how_a_score_came_about_and_how_many_nodes_are_not_named() -> None:
+    best = Candidate(
+        node="n1",
+        score=-1.5,
+        parts=(Part(name="answer", value=-2.0), Part(name="cached", value=0.5)),
+        model="small",
+        first_token_s=0.25,
+        finish_s=1.5,
+    )
+    event = TaskAssigned(
+        n=1,
+        at_ms=0,
+        attempt=1,
+        node="n1",
+        policy="p",
+        candidates=(best,),
+        rejects=(Rejects(reason="draining", count=7),),
+        serving=900,
+        model="small",
+    )
+    told = story([after(1, MESH, event)])
+    assert told[3:7] == [
+        "1|assigned to n1: attempt 1, policy p, model small",
+        "|→ n1  small: score -1.5",
+        "|      answer -2, cached +0.5; first token after 0.25 s, all after 1.5 s",
+        "|of 900 nodes: passed over 7 draining",
     ]
 
 

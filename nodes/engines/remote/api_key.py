@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from mesh.errors import CredentialsError
 from mesh.redaction import HIDDEN, hide_secrets
@@ -30,8 +30,15 @@ class ApiKey:
         """
         self._file = file
         self._variable = variable
-        self._text = ""
+        self._text = self._made = ""
         self.read()
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Take a key that this process has made itself."""
+        key = cls()
+        key._made = key._text = text
+        return key
 
     def __repr__(self) -> str:
         return f"ApiKey({HIDDEN if self._text else 'none'})"
@@ -71,7 +78,7 @@ class ApiKey:
                 raise EngineUnavailable(f"cannot use the API key: {error}") from error
             return lines[0].strip()
         if self._variable is None:
-            return ""
+            return self._made
         text = os.environ.get(self._variable, "").strip()
         if not text:
             raise EngineUnavailable(f"the variable {self._variable} holds no API key: set it, or name another one")

@@ -66,7 +66,9 @@ class HttpServer:
         return self._key
 
     def open(self) -> None:
-        """Begin; no cookies are kept, and nothing of the environment decides where requests go."""
+        """Begin; no cookies are kept, and nothing of the environment decides where requests go; may be repeated."""
+        if self._session is not None:
+            return
         # A connection for each question: one that is kept may be closed by the server just when it is asked again. No
         # limit, because somebody else counts the seats.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)

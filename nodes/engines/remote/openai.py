@@ -40,7 +40,7 @@ _PROBED: Final = 0.7
 class OpenAiEngine:
     """Asks one model of one server."""
 
-    def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
+    def __init__(self, spec: EngineSpec, on_loading: OnLoading, *, key: ApiKey | None = None) -> None:
         """Prepare to ask the server of ``spec.remote``.
 
         Raises:
@@ -49,7 +49,7 @@ class OpenAiEngine:
         self._spec = spec
         self._on_loading = on_loading
         remote = spec.remote
-        key = ApiKey(file=remote.key_file, variable=remote.key_variable)
+        key = key or ApiKey(file=remote.key_file, variable=remote.key_variable)
         self._server = HttpServer(remote.url, key, patience_s=remote.patience_s)
         self._presence = Presence(f"the server at {self._server.root}", self._look)
         self._model = ""
@@ -120,7 +120,7 @@ class OpenAiEngine:
         self._on_loading(Loading(stage="loading", fraction=_ASKED))
         probe = ChatProbe(self._server, model.id, model.family)
         self._dialect = await probe.dialect()
-        facts = await facts_of(self._server, model)
+        facts = await self._facts(model)
         self._plain = PlainText(facts.markers)
         slots = self._spec.slots or facts.slots or await probe.at_once()
         self._seats = Seats(slots)
@@ -144,6 +144,10 @@ class OpenAiEngine:
             self._lists_models = False
             return ListedModel(id=self._spec.model)
         return chosen(models, self._spec.model)
+
+    async def _facts(self, model: ListedModel) -> ServerFacts:
+        """What else is known of the model."""
+        return await facts_of(self._server, model)
 
     def _described(self, model: ListedModel, facts: ServerFacts, slots: int) -> Replica:
         return Replica(

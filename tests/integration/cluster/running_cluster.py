@@ -54,6 +54,11 @@ class RunningCluster:
         """Where clients connect, by the number of the server."""
         return tuple(f"nats://{HOST}:{port}" for port in self._clients)
 
+    @property
+    def url(self) -> str:
+        """Where clients of server 0 connect."""
+        return self.urls[0]
+
     def __enter__(self) -> Self:
         self._relays.start()
         self._stack.callback(self._relays.stop)

@@ -1,10 +1,12 @@
 """Greedy answers that another node writes once more: what comes of it in DEVICES, and what never does."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
 
+from gateway.dispatcher import spot_checks
 from gateway.dispatcher.ending import stored_end
 from mesh.history.ordered import OrderedReader
 from mesh.history.stream_facts import stream_facts
@@ -100,22 +102,36 @@ async def test_a_third_node_says_which_of_two_is_wrong(mesh: InProcessMesh, wron
     for key in await questions_of_the_mesh(mesh):
         assert (await mesh.steps(key))[-1].state.outcome == "completed"
     # The one that was wrong counts for less from now on.
-    candidates = {
-        candidate.node: candidate.score or 0.0
+    doubted = {
+        candidate.node
         for step in await mesh.steps(await mesh.submit())
         if isinstance(step.event, TaskAssigned)
         for candidate in step.event.candidates
+        if any(part.name == "doubt" for part in candidate.parts)
     }
-    full = {"first": 1000 / FIRST_MS, "second": 1000 / SECOND_MS}
-    assert {node for node, score in full.items() if candidates[node] < score} == {wrong}
+    assert doubted == {wrong}
 
 
 async def test_no_check_where_nobody_could_come_to_the_same(mesh: InProcessMesh):
     await mesh.add_dispatcher(spot_checks=1.0)
     await mesh.add_node("first", delay_ms=FIRST_MS)
-    await asked(mesh)
-    await mesh.all_acknowledged("standard")
+    async with Rogue(mesh, "second", "synthetic", engine="another"):
+        await asked(mesh)
+        await mesh.all_acknowledged("standard")
     assert await questions_of_the_mesh(mesh) == []
+
+
+async def test_only_so_large_a_share_is_checked(mesh: InProcessMesh, monkeypatch: pytest.MonkeyPatch):
+    drawn = iter((0.2, 0.19))
+    monkeypatch.setattr(spot_checks, "_dice", SimpleNamespace(random=lambda: next(drawn)))
+    await mesh.add_dispatcher(spot_checks=0.2)
+    await mesh.add_node("first", delay_ms=FIRST_MS)
+    await mesh.add_node("second", delay_ms=SECOND_MS)
+    await asked(mesh)
+    key = await asked(mesh)
+    (found,) = await checks(mesh, 1)
+    assert found.task == key.task
+    assert len(await questions_of_the_mesh(mesh)) == 1
 
 
 async def test_what_is_not_greedy_is_not_checked(mesh: InProcessMesh):

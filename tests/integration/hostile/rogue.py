@@ -52,9 +52,12 @@ FAST = 1000.0
 class Rogue:
     """Announces a model of its own name, reports as a good node does, and leaves every chunk to the test."""
 
-    def __init__(self, mesh: InProcessMesh, name: str, *models: str, tokens_per_s: float | None = None) -> None:
+    def __init__(
+        self, mesh: InProcessMesh, name: str, *models: str, tokens_per_s: float | None = None, engine: str = "synthetic"
+    ) -> None:
         self.node = token(name)
         self._tokens_per_s = tokens_per_s
+        self._engine = engine
         self.models = models or (name,)
         self._mesh = mesh
         self._orders: asyncio.Queue[Delivery] = asyncio.Queue()
@@ -77,7 +80,7 @@ class Rogue:
 
     async def _announce(self) -> None:
         replicas = tuple(
-            Replica(model=model, engine="synthetic", context_tokens=4096, slots=64, tokens_per_s=self._tokens_per_s)
+            Replica(model=model, engine=self._engine, context_tokens=4096, slots=64, tokens_per_s=self._tokens_per_s)
             for model in self.models
         )
         words = encode(Announce(software="rogue", replicas=replicas))

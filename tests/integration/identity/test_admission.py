@@ -1,6 +1,7 @@
 """Which devices may take part, by each rule; what an operator decides holds at once, everywhere, and over restarts."""
 
 import asyncio
+import logging
 import time
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -144,6 +145,23 @@ async def test_what_was_decided_while_no_identity_service_ran_is_made_good(
     async with identity_service(server):
         await until(lambda: not link.is_connected)
     await link.close()
+
+
+async def test_several_services_share_the_questions_and_any_of_them_is_enough(
+    server: EmbeddedServer, bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mesh.identity.callout")
+    async with AsyncExitStack() as first, AsyncExitStack() as second:
+        for stack in (first, second):
+            await stack.enter_async_context(identity_service(server))
+        for _ in range(10):
+            assert await gets_in(server, device_login(NODE))
+        assert len([line for line in caplog.messages if line.startswith("let in")]) == 10
+        await first.aclose()
+        assert await gets_in(server, device_login(NODE))
+        await first.enter_async_context(identity_service(server))
+        await second.aclose()
+        assert await gets_in(server, device_login(NODE))
 
 
 async def test_two_hundred_devices_at_once_all_get_in(server: EmbeddedServer, bus: Bus) -> None:

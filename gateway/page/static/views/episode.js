@@ -95,7 +95,8 @@ const SEAMS = {
 /** Why this node: every candidate with its score, or with the reason why it was passed over. */
 function Placement({ event }) {
   const candidates = [...(event.candidates ?? [])].sort((a, b) => (b.score ?? -Infinity) - (a.score ?? -Infinity));
-  const best = Math.max(...candidates.map((candidate) => Math.abs(candidate.score ?? 0)), Number.MIN_VALUE);
+  const scores = candidates.map((candidate) => candidate.score).filter((score) => score != null);
+  const range = { best: Math.max(...scores), worst: Math.min(...scores) };
   return html`
     <p class="detail">
       Attempt ${event.attempt}, policy <b>${event.policy}</b>${SEAMS[event.seam]?.(format.plural(event.offset ?? 0, "character"))}
@@ -107,20 +108,34 @@ function Placement({ event }) {
         ${candidates.map(
           (candidate) => html`
             <tr data-chosen=${candidate.node === event.node}>
-              <th scope="row">${candidate.node}</th>
-              <td>${candidate.rejected ?? html`<${Score} score=${candidate.score} best=${best} />`}</td>
+              <th scope="row">${candidate.node}${candidate.model && html` <span class="mono">${candidate.model}</span>`}</th>
+              <td title=${parts(candidate)}>${candidate.rejected ?? html`<${Score} score=${candidate.score} range=${range} />`}</td>
             </tr>
           `,
         )}
       </tbody>
     </table>
+    ${(event.serving ?? 0) > candidates.length && html`<p class="detail">of ${event.serving} nodes${passedOver(event)}</p>`}
   `;
 }
 
-function Score({ score, best }) {
+function passedOver(event) {
+  const reasons = (event.rejects ?? []).map((each) => `${each.count} ${each.reason}`);
+  return reasons.length ? `, passed over: ${reasons.join(", ")}` : "";
+}
+
+/** How a score came about: seconds that the task gains there, or loses. */
+function parts(candidate) {
+  return (candidate.parts ?? []).map((part) => `${part.name} ${part.value.toFixed(2)} s`).join(", ");
+}
+
+/** Scores are seconds lost, so the bar shows how much better than the worst of them it is. */
+function Score({ score, range }) {
+  const span = range.best - range.worst;
+  const share = span > 0 ? 0.02 + (0.98 * (score - range.worst)) / span : 1;
   return html`
     <span class="score">
-      <${Bar} value=${Math.abs(score)} of=${best} label="score" />
+      <${Bar} value=${share} of=${1} label="score" />
       <span class="number">${score.toFixed(2)}</span>
     </span>
   `;

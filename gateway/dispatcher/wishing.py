@@ -1,0 +1,72 @@
+"""What a task needs of a node, read off what was asked: sizes are estimates, since nobody knows a model's tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.scheduling.complexity import level_of
+from gateway.scheduling.wish import NO_RULES, USUAL_ANSWER_TOKENS, Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.scheduling.aliases import Alias
+    from streams.chat import Message
+    from streams.events import TaskSubmitted
+    from streams.subjects import ServiceClass, TaskKey
+    from streams.task import TaskState
+
+_CHARS_PER_TOKEN: Final = 4
+_PER_MESSAGE: Final = 4
+"""What a chat template puts around each message, in tokens, more or less."""
+
+_MOST_EXPECTED: Final = 512
+"""Answers are seldom as long as they may be."""
+
+
+def wish_of(
+    key: TaskKey,
+    asked: TaskSubmitted,
+    service_class: ServiceClass,
+    state: TaskState,
+    *,
+    at_ms: int,
+    alias: Alias | None = None,
+) -> Wish:
+    """What an attempt at a task needs, but for what nodes may have read of it before.
+
+    Args:
+        key: the task.
+        asked: what was submitted.
+        service_class: how urgent it is.
+        state: what earlier attempts came to.
+        at_ms: now, in Unix milliseconds.
+        alias: what was asked for, where that is no model.
+    """
+    level = level_of(asked.messages)
+    begun_with = state.model if state.chars else None
+    most = asked.sampling.max_tokens
+    return Wish(
+        model=asked.model,
+        models=() if alias is None else alias.models,
+        losses_s=() if alias is None else alias.losses_s(level, begun_with=begun_with),
+        seed=key.task,
+        # A check is the account's too whose answer is checked: what must stay on its devices stays there.
+        account=key.account if asked.check_of is None else asked.check_of.account,
+        prompt_tokens=tokens_in(asked.messages),
+        answer_tokens=USUAL_ANSWER_TOKENS if most is None else min(most, _MOST_EXPECTED),
+        most_answer_tokens=most or 0,
+        service_class=service_class,
+        level=level,
+        # The dispatcher's own deadline is for what goes wrong, not for haste.
+        left_s=None if asked.deadline_at_ms is None else (asked.deadline_at_ms - at_ms) / 1000,
+        rules=asked.rules or NO_RULES,
+        avoid=frozenset([failure.node for failure in state.failures]),
+        has_text=state.chars > 0,
+        check=asked.check_of,
+    )
+
+
+def tokens_in(messages: Sequence[Message]) -> int:
+    """How many tokens a prompt has, more or less: four characters to one, and what stands around each message."""
+    return sum([_PER_MESSAGE + len(message.content) // _CHARS_PER_TOKEN for message in messages])

@@ -1,0 +1,103 @@
+"""Which node has read which beginnings of prompts: what an engine keeps of them need not be read again.
+
+A prompt is cut into blocks of characters; each block's hash covers all blocks before it and the account, so that two
+accounts never share one (whose prompt was fast would tell what another has asked). The memory is one process's own and
+bounded; empty, as after a start, it costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.chat import Message
+
+BLOCK_CHARS: Final = 256
+BLOCK_TOKENS: Final = 64
+"""What a block is taken for: four characters to a token, as everywhere where nobody knows the model's tokens."""
+
+MOST_BLOCKS: Final = 256
+"""Of a longer prompt only the beginning is remembered."""
+
+_DIGEST_BYTES: Final = 8
+
+Place = tuple[str, str]
+"""A node, and the model that it has read a prompt with."""
+
+
+def blocks_of(messages: Sequence[Message], *, account: str, salt: bytes) -> tuple[bytes, ...]:
+    """Cut a prompt into whole blocks and hash them, each with all before it; ``salt`` is 16 to 64 secret bytes."""
+    text = "".join([f"{message.role}\0{message.content}\0" for message in messages])
+    count = min(len(text) // BLOCK_CHARS, MOST_BLOCKS)
+    before = account.encode()
+    found: list[bytes] = []
+    for start in range(0, count * BLOCK_CHARS, BLOCK_CHARS):
+        block = text[start : start + BLOCK_CHARS].encode("utf-8", "surrogatepass")
+        before = hashlib.blake2b(before + b"\0" + block, digest_size=_DIGEST_BYTES, key=salt).digest()
+        found.append(before)
+    return tuple(found)
+
+
+class PrefixMemory:
+    """What each node has read lately, as much as its engine can keep, the latest last."""
+
+    def __init__(self, *, most_blocks: int = 262_144) -> None:
+        """Begin knowing nothing; ``most_blocks`` bounds all nodes together."""
+        self._most = most_blocks
+        self._read: OrderedDict[Place, OrderedDict[bytes, None]] = OrderedDict()
+        self._readers: dict[bytes, set[Place]] = {}
+        self._blocks = 0
+
+    def note(self, place: Place, prefix: Sequence[bytes], *, capacity_tokens: int) -> None:
+        """Take note that a node reads a prompt, with an engine that keeps so many tokens."""
+        if not prefix:
+            return
+        read = self._read.setdefault(place, OrderedDict())
+        self._read.move_to_end(place)
+        # The beginning last: what is forgotten first are ends, without which a beginning is still worth having.
+        for block in reversed(prefix):
+            if block in read:
+                read.move_to_end(block)
+            else:
+                read[block] = None
+                self._readers.setdefault(block, set()).add(place)
+                self._blocks += 1
+        while len(read) > max(capacity_tokens // BLOCK_TOKENS, 1):
+            self._drop(place, read.popitem(last=False)[0])
+        while self._blocks > self._most:
+            self.forget(next(iter(self._read)))
+
+    def forget(self, place: Place) -> None:
+        """A node was started again, or has left: what it had read is gone."""
+        for block in self._read.pop(place, ()):
+            self._drop(place, block)
+
+    def tokens_read(self, prefix: Sequence[bytes]) -> dict[Place, int]:
+        """How many tokens of a prompt each node has read before, from its beginning on."""
+        found: dict[Place, int] = {}
+        holders: set[Place] | None = None
+        for count, block in enumerate(prefix, start=1):
+            readers = self._readers.get(block)
+            if readers is None:
+                break
+            holders = readers if holders is None else holders & readers
+            if not holders:
+                break
+            for place in holders:
+                found[place] = count * BLOCK_TOKENS
+        return found
+
+    def __len__(self) -> int:
+        """How many blocks are remembered, of all nodes."""
+        return self._blocks
+
+    def _drop(self, place: Place, block: bytes) -> None:
+        readers = self._readers[block]
+        readers.discard(place)
+        if not readers:
+            del self._readers[block]
+        self._blocks -= 1

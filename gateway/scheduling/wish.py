@@ -1,0 +1,77 @@
+"""What a task needs of a node, and what is thought of one: what placement is asked with."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from streams.events import CheckOf
+from streams.placing import Rules
+from streams.replica import Ability
+from streams.subjects import ServiceClass
+
+Level = Literal["simple", "moderate", "hard"]
+
+USUAL_ANSWER_TOKENS: Final = 128
+"""What an answer is taken to be long where nobody said; with ``max_tokens`` it is at most that."""
+
+NO_RULES: Final = Rules()
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """What one attempt at a task needs. ``avoid`` are nodes that have failed it: they come last, not never."""
+
+    model: str
+    """The name that was asked for."""
+    models: tuple[str, ...] = ()
+    """The models that may answer for it; none: that name is a model."""
+    losses_s: tuple[float, ...] = ()
+    """How many seconds each of ``models`` would have to be faster to be as welcome as the best of them."""
+    seed: str = ""
+    """The task's id: draws are made from it, so that anybody can make them again."""
+    account: str = ""
+    prompt_tokens: int = 0
+    """An estimate (``tokens_in``)."""
+    answer_tokens: int = USUAL_ANSWER_TOKENS
+    """How long the answer is expected to be."""
+    most_answer_tokens: int = 0
+    """How long it may be; 0: nobody said."""
+    kind: str = "chat"
+    needs: frozenset[Ability] = frozenset()
+    service_class: ServiceClass = "standard"
+    left_s: float | None = None
+    """Seconds to the deadline."""
+    level: Level = "moderate"
+    """How hard it is taken to be (``complexity``)."""
+    rules: Rules = NO_RULES
+    prefix: tuple[bytes, ...] = ()
+    """Its prompt in blocks (``prefixes.blocks_of``)."""
+    avoid: frozenset[str] = frozenset()
+    has_text: bool = False
+    """Whether a part of the answer is written: engines that can go on from it come first."""
+    is_suspect: bool = False
+    """Whether it may be what kills its nodes: then it shares none with another suspect."""
+    check: CheckOf | None = None
+    """Which answer is to be written once more: by another node, with the same engine."""
+
+    @property
+    def able_models(self) -> tuple[str, ...]:
+        """The models that may answer."""
+        return self.models or (self.model,)
+
+
+class Regard(Struct, frozen=True, kw_only=True):
+    """What is thought of a node, whatever the task."""
+
+    reputation: float = 1.0
+    """0 to 1 (``streams.reputation``)."""
+    objection: str | None = None
+    """Why it is given nothing."""
+    owner: str | None = None
+    """The account that it belongs to."""
+    stake: int = 0
+    """What its owner has put at stake for it, in units of the mesh."""
+
+
+WELL_REGARDED: Final = Regard()

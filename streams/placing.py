@@ -1,0 +1,51 @@
+"""What is asked of a placement, and what is kept of it in the ``assigned`` marker: the reasons for the choice."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+
+class Part(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One part of a score, in seconds that the task gains there, or loses."""
+
+    name: str
+    value: float
+
+
+class Candidate(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One node as the scheduler saw it: a score, or why it was passed over."""
+
+    node: str
+    score: float | None = None
+    rejected: str | None = None
+    has_failed: bool = False
+    """Whether it has failed this task: then it comes behind all others, whatever its score."""
+    parts: tuple[Part, ...] = ()
+    """How the score came about, of the best few; what is nothing is left out."""
+    model: str | None = None
+    """What it would have answered with, where that is not the model that was asked for."""
+    first_token_s: float | None = None
+    """When the scheduler expected the first token, of the best few."""
+    finish_s: float | None = None
+    """When it expected the whole answer."""
+
+
+class Rejects(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many nodes were passed over for one reason."""
+
+    reason: str
+    count: int
+
+
+class Rules(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What whoever submits a task will not have otherwise; nothing set: all goes."""
+
+    policy: Annotated[str, Meta(max_length=32)] = ""
+    """Name of the policy to place it by; none: the mesh's own."""
+    region: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    """Only replicas that say this region."""
+    highest_price_micro: Annotated[int, Meta(ge=0, le=10**12)] | None = None
+    """Millionths of a currency's unit for a million tokens, of a prompt or an answer, that a replica may ask."""
+    lowest_reputation: Annotated[float, Meta(ge=0, le=1)] = 0.0

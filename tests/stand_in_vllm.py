@@ -1,0 +1,68 @@
+"""What behaves like ``vllm serve`` as far as a node sees it, with words in the place of a model.
+
+Run by the node's own supervision: ``stand_in_vllm.py serve FOLDER --port N ...``. Like vLLM it has a process that works
+for it. ``--boom`` ends it before it serves; a file ``crash`` in the folder ends it while it does.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+from tests.played_chat_server import PlayedChatServer
+
+
+def option(arguments: list[str], name: str) -> str:
+    return arguments[arguments.index(name) + 1]
+
+
+async def serve(arguments: list[str]) -> None:
+    folder = Path(arguments[0])
+    model = {
+        "id": option(arguments, "--served-model-name"),
+        "owned_by": "vllm",
+        "max_model_len": int(option(arguments, "--max-model-len")),
+    }
+    server = PlayedChatServer(
+        key=os.environ["VLLM_API_KEY"], models=[model], usage="running", continues="flags", token_delay_s=0.005
+    )
+
+    async def health(_: web.Request) -> web.Response:
+        if (folder / "crash").exists():
+            os._exit(3)
+        return web.Response()
+
+    async def metrics(_: web.Request) -> web.Response:
+        lines = (
+            "# HELP vllm:num_requests_running Number of requests.",
+            f'vllm:num_requests_running{{engine="0",model_name="{model["id"]}"}} {float(server.writing)}',
+            f'vllm:num_requests_waiting{{engine="0",model_name="{model["id"]}"}} 0.0',
+            f'vllm:kv_cache_usage_perc{{engine="0",model_name="{model["id"]}"}} 0.25',
+        )
+        return web.Response(text="\n".join(lines) + "\n")
+
+    async with server.running(
+        int(option(arguments, "--port")), web.get("/health", health), web.get("/metrics", metrics)
+    ):
+        while not (folder / "crash").exists():  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0.02)
+    os._exit(3)
+
+
+def main() -> None:
+    arguments = sys.argv[2:]
+    if "--boom" in arguments:
+        print("ValueError: CUDA is out of memory", flush=True)
+        sys.exit(1)
+    folder = Path(arguments[0])
+    (folder / "arguments").write_text("\n".join(sys.argv[1:]))
+    works = subprocess.Popen(["/bin/sleep", "1000"])
+    (folder / "pids").write_text(f"{os.getpid()} {works.pid}")
+    asyncio.run(serve(arguments))
+
+
+if __name__ == "__main__":
+    main()
