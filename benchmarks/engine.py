@@ -1,8 +1,9 @@
 """What an engine reaches on this machine: no test, numbers to read.
 
-Tokens per second of one answer and of several at once, and how soon a cancelled answer has let go of its slot.
+Tokens per second of the same answers one by one and at once, by the clock and by the processor's time (which other work
+on the machine disturbs less), and how soon a cancelled answer has let go of its slot.
 
-python -m benchmarks.engine [--engine llama-cpp-python] [--model FILE.gguf] [--rounds 20]
+python -m benchmarks.engine [--engine llama-cpp-python] [--model FILE.gguf] [--rounds 20] [--threads 1]
 """
 
 import argparse
@@ -27,11 +28,19 @@ BEFORE_CANCEL = 10
 _POLL_S = 0.001
 
 
+class Rate(NamedTuple):
+    """Tokens per second, prompts included."""
+
+    clock: float
+    cpu: float
+    """Per second of processor time of this process: all threads together."""
+
+
 class Figures(NamedTuple):
     """What one engine reached."""
 
-    alone_per_s: list[float]
-    together_per_s: list[float]
+    one_by_one: list[Rate]
+    together: list[Rate]
     cancel_s: list[float]
     crowded_cancel_s: list[float]
 
@@ -42,19 +51,22 @@ async def measure(
     """Measure a started engine, alone and crowded in turn; ``busy_slots`` says how many slots the engine works on."""
     figures = Figures([], [], [], [])
     for _ in range(rounds):
-        figures.alone_per_s.append(await tokens_per_s(engine, 1, tokens))
-        figures.together_per_s.append(await tokens_per_s(engine, AT_ONCE, tokens))
+        figures.one_by_one.append(await rate(engine, tokens, at_once=1))
+        figures.together.append(await rate(engine, tokens, at_once=AT_ONCE))
         figures.cancel_s.append(await cancel_s(engine, busy_slots, others=0))
         if slots >= AT_ONCE:
             figures.crowded_cancel_s.append(await cancel_s(engine, busy_slots, others=AT_ONCE - 1))
     return figures
 
 
-async def tokens_per_s(engine: Engine, count: int, tokens: int) -> float:
-    """Ask for ``count`` answers at once; returns the tokens per second of all of them, prompts included."""
-    started = time.perf_counter()
-    written = await asyncio.gather(*(_read(engine.generate(_story(number, tokens))) for number in range(count)))
-    return sum(written) / (time.perf_counter() - started)
+async def rate(engine: Engine, tokens: int, *, at_once: int) -> Rate:
+    """Ask for the same `AT_ONCE` answers, ``at_once`` of them at a time."""
+    started, busy = time.perf_counter(), time.process_time()
+    written = 0
+    for first in range(0, AT_ONCE, at_once):
+        stories = [_story(number, tokens) for number in range(first, first + at_once)]
+        written += sum(await asyncio.gather(*(_read(engine.generate(story)) for story in stories)))
+    return Rate(written / (time.perf_counter() - started), written / (time.process_time() - busy))
 
 
 async def cancel_s(engine: Engine, busy_slots: Callable[[], int], *, others: int) -> float:
@@ -78,8 +90,14 @@ async def cancel_s(engine: Engine, busy_slots: Callable[[], int], *, others: int
 
 def show(figures: Figures) -> None:
     """Print medians, and the worst of what must not take long."""
-    for name, rates in (("alone", figures.alone_per_s), (f"{AT_ONCE} at once, together", figures.together_per_s)):
-        print(f"{name + ':':38} {median(rates):7.1f} tokens/s")
+    for name, rates in (("one by one", figures.one_by_one), (f"{AT_ONCE} at once, together", figures.together)):
+        clock, cpu = median(rate.clock for rate in rates), median(rate.cpu for rate in rates)
+        print(f"{name + ':':38} {clock:7.1f} tokens/s, {cpu:7.1f} per second of processor time")
+    clock, cpu = (
+        median(after[by] / before[by] for before, after in zip(figures.one_by_one, figures.together, strict=True))
+        for by in range(len(Rate._fields))
+    )
+    print(f"{'gain, median of the rounds:':38} {clock:7.2f} by the clock, {cpu:.2f} by processor time")
     for name, times in (("alone", figures.cancel_s), (f"beside {AT_ONCE - 1} others", figures.crowded_cancel_s)):
         if times:
             print(f"{f'cancelled, {name}:':38} {_milliseconds(times)}")
@@ -115,9 +133,10 @@ def main() -> None:
     parser.add_argument("--engine", choices=get_args(EngineName), default="xllamacpp")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--threads", type=int)
     given = parser.parse_args()
-    slots = None if given.engine == "llama-cpp-python" else AT_ONCE
-    asyncio.run(run(EngineSpec(engine=given.engine, model=given.model, slots=slots), given.rounds))
+    spec = EngineSpec(engine=given.engine, model=given.model, slots=AT_ONCE, threads=given.threads)
+    asyncio.run(run(spec, given.rounds))
 
 
 if __name__ == "__main__":

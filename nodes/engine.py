@@ -62,7 +62,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     model_id: str | None = None
     """Id under which the mesh knows the model; by default made from the file name."""
     slots: Annotated[int, Meta(ge=1, le=256)] | None = None
-    """Requests at once; ``None``: what suits the engine. ``llama-cpp-python`` has one and refuses more."""
+    """Requests at once; ``None``: what suits the engine."""
     context_tokens: Annotated[int, Meta(ge=128)] = 2048
     """Tokens that prompt and answer of one request may fill together; never more than the model was made for."""
     threads: Annotated[int, Meta(ge=1, le=512)] | None = None

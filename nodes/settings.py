@@ -119,7 +119,7 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     slots: Annotated[
         Annotated[int, Meta(ge=1, le=256)] | None,
         Meta(
-            description="Requests at once; none: what suits the engine (xllamacpp: 4; llama-cpp-python has 1).",
+            description="Requests at once; none: what suits the engine (4 for llama.cpp by either binding).",
             examples=["N"],
         ),
     ] = None

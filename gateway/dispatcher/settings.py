@@ -63,6 +63,14 @@ class DispatcherSettings(Struct, frozen=True, kw_only=True):
             description="Tasks of one account and class that may wait like that; more fail with status 429.",
         ),
     ] = MOST_OPEN
+    aliases: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names that stand for models: NAME=MODEL,MODEL. `auto` chooses by how hard the request is, "
+            "from the smallest to the largest; any other falls back in order.",
+            examples=["auto=SMALL,LARGE"],
+        ),
+    ] = ()
     scale_up_after: Annotated[
         timedelta,
         Meta(
@@ -75,14 +83,6 @@ class DispatcherSettings(Struct, frozen=True, kw_only=True):
     scale_to_zero_after: Annotated[
         timedelta, Meta(description="How long nobody must have asked a model before its last replica is given up.")
     ] = timedelta(minutes=10)
-    aliases: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Names that stand for models: NAME=MODEL,MODEL. `auto` chooses by how hard the request is, "
-            "from the smallest to the largest; any other falls back in order.",
-            examples=["auto=SMALL,LARGE"],
-        ),
-    ] = ()
     known_models: Annotated[
         tuple[str, ...],
         Meta(description="Models that tasks may wait for although no node has announced them yet."),

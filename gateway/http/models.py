@@ -36,7 +36,7 @@ class ModelObject(Struct, frozen=True, kw_only=True):
     nodes: int
     """How many nodes serve it now."""
     replicas: int
-    """The same, but for an alias: a node has at most one replica of a model."""
+    """The same: a node has at most one replica of a model."""
     slots: int
     """Answers at once, on all of them together."""
     kind: str
@@ -69,10 +69,10 @@ class Models:
         caller, roster = request[CALLER_KEY], self._feed.roster
         served = {view.model: view for view in roster.models(now_s=self._feed.now_s())}
         stored = (wish for wish in roster.wishes() if wish.most and wish.model not in served)
-        models = sorted((*map(_model_object, served.values()), *map(_stored_object, stored)), key=lambda one: one.id)
         aliases = (_alias_object(alias, served) for alias in self._aliases.values())
-        found = [*(each for each in aliases if each is not None), *models]
-        body = ModelList(data=tuple(each for each in found if caller.may_ask(each.id)))
+        models = sorted((*map(_model_object, served.values()), *map(_stored_object, stored)), key=lambda one: one.id)
+        found = (*(one for one in aliases if one is not None), *models)
+        body = ModelList(data=tuple(one for one in found if caller.may_ask(one.id)))
         return web.Response(body=msgspec.json.encode(body), headers=_JSON)
 
     async def show(self, request: web.Request) -> web.Response:

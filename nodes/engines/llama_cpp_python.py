@@ -1,6 +1,6 @@
 """llama.cpp by the binding ``llama-cpp-python``, which is compiled on the machine and so can be a build of one's own.
 
-One request runs at a time, the others wait in order; so its replica has one slot.
+Continuous batching of our own on llama.cpp's batch API: requests join and leave at every step of the model.
 """
 
 from __future__ import annotations
@@ -10,9 +10,15 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
+
 from nodes.engines.conversation import conversation_of
 from nodes.engines.lanes import Lanes, PieceSink
-from nodes.engines.llama_model import LlamaModel, has_gpu, import_binding
+from nodes.engines.llama_batches import LlamaBatches
+from nodes.engines.llama_context import LlamaContext
+from nodes.engines.llama_library import has_gpu, import_binding
+from nodes.engines.llama_model import LlamaModel
+from nodes.engines.llama_sequence import LlamaSequence
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.startup import start_with_model
 from nodes.errors import EngineUnavailable
@@ -26,29 +32,43 @@ if TYPE_CHECKING:
     from streams.chat import Sampling
     from streams.replica import Replica
 
-_SLOTS: Final = 1
+_SLOTS: Final = 4
+
+
+class _Loaded(Struct, frozen=True, kw_only=True):
+    """What there is once the model is loaded."""
+
+    model: LlamaModel
+    context: LlamaContext
+    batches: LlamaBatches
+    context_tokens: int
+
+    def close(self) -> None:
+        """Free everything, in the order in which it hangs together."""
+        self.batches.stop()
+        self.context.close()
+        self.model.close()
 
 
 class LlamaCppPythonEngine:
-    """One model in one llama.cpp context."""
+    """One model in one llama.cpp context.
+
+    Nothing of one request is left for the next: what the context remembers of it is dropped at its end.
+    """
 
     def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
-        if spec.slots not in (None, _SLOTS):
-            raise EngineUnavailable(
-                f"engine llama-cpp-python answers one request at a time and cannot have {spec.slots} slots: leave"
-                " --slots out, or use --engine xllamacpp"
-            )
         self._spec = spec
         self._on_loading = on_loading
         import_binding("llama_cpp")
-        self._lanes = Lanes(_SLOTS)
-        self._model: LlamaModel | None = None
+        self._slots = spec.slots or _SLOTS
+        self._lanes = Lanes(self._slots)
+        self._loaded: _Loaded | None = None
         self._plain = NO_MARKERS
 
     async def start(self) -> Replica:
         """Load the model and measure it."""
         return await start_with_model(
-            self, "llama-cpp-python", self._spec, _SLOTS, self._load, self._on_loading, on_gpu=has_gpu()
+            self, "llama-cpp-python", self._spec, self._slots, self._load, self._on_loading, on_gpu=has_gpu()
         )
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
@@ -69,17 +89,24 @@ class LlamaCppPythonEngine:
     async def stop(self) -> None:
         """End every request, then unload the model."""
         await self._lanes.stop()
-        model, self._model = self._model, None
-        if model is not None:
-            await asyncio.to_thread(model.close)
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            await asyncio.to_thread(loaded.close)
 
-    def _load(self, model: ModelFile, context_tokens: int) -> None:
-        self._plain = PlainText(model.header.markers)
-        self._model = LlamaModel(model.path, context_tokens, self._spec.threads)
+    def _load(self, file: ModelFile, context_tokens: int) -> None:
+        self._plain = PlainText(file.header.markers)
+        model = LlamaModel(file.path)
+        try:
+            context = LlamaContext(model, context_tokens=context_tokens, slots=self._slots, threads=self._spec.threads)
+        except EngineUnavailable:
+            model.close()
+            raise
+        batches = LlamaBatches(context, self._slots)
+        self._loaded = _Loaded(model=model, context=context, batches=batches, context_tokens=context_tokens)
 
     def _answer(self, conversation: Conversation, sampling: Sampling, sink: PieceSink) -> None:
-        """Run one request in the lane's thread."""
-        if self._model is None:
+        """Run one request in its lane's thread, which waits while the batches' thread works."""
+        loaded = self._loaded
+        if loaded is None:
             raise EngineUnavailable("the engine was not started")
-        for piece in self._model.answer(conversation, sampling, lambda: sink.closed):
-            sink.put(piece)
+        loaded.batches.run(LlamaSequence(loaded.model, conversation, sampling, sink, loaded.context_tokens))

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from streams.replica import Replica
 
 _SLOTS: Final = 4
-_BATCH_TOKENS: Final = 64
+_BATCH_TOKENS: Final = 60
 """Prompt tokens per step. All slots wait for a step, and a prompt can be cancelled between two: with the binding's own
-2048 a long prompt stopped every other answer for half a minute, with 64 for a second, at the same speed."""
+2048 a long prompt stopped every other answer for half a minute, with 64 for a second, at the same speed. From 64 on
+llama.cpp computes attention in another way, with other results (see ``llama_context``)."""
 
 _ERRORS_ONLY: Final = 1
 _BUSY: Final = re.compile(rb"^llamacpp:requests_(?:processing|deferred) (\d+)", re.MULTILINE)

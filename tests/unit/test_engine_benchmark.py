@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from benchmarks.engine import AT_ONCE, Figures, cancel_s, measure, show
+from benchmarks.engine import AT_ONCE, Figures, Rate, cancel_s, measure, show
 from nodes.engine import Engine, EngineSpec
 from nodes.engines import open_engine
 
@@ -57,11 +57,16 @@ async def test_an_engine_of_one_slot_is_not_measured_crowded(
 
 
 def test_the_worst_cancel_is_shown_beside_the_usual_one(capsys: pytest.CaptureFixture[str]) -> None:
-    show(Figures([10.0, 30.0, 20.0], [40.0], [0.01, 0.02, 0.19], [0.05]))
+    slow, fast = (
+        [Rate(10.0, 20.0), Rate(30.0, 30.0), Rate(20.0, 25.0)],
+        [Rate(20.0, 30.0), Rate(45.0, 45.0), Rate(32.0, 45.0)],
+    )
+    show(Figures(slow, fast, [0.01, 0.02, 0.19], [0.05]))
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert shown == [
-        "alone: 20.0 tokens/s",
-        "4 at once, together: 40.0 tokens/s",
+        "one by one: 20.0 tokens/s, 25.0 per second of processor time",
+        "4 at once, together: 32.0 tokens/s, 45.0 per second of processor time",
+        "gain, median of the rounds: 1.60 by the clock, 1.50 by processor time",
         "cancelled, alone: slot free after 20.0 ms, at most 190.0 ms (3 times)",
         "cancelled, beside 3 others: slot free after 50.0 ms, at most 50.0 ms (1 times)",
     ]

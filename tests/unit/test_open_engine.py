@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,13 +26,6 @@ def test_without_llama_cpp_python_it_says_how_to_get_it(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     with pytest.raises(EngineUnavailable, match="make llamacpp"):
         open_engine(EngineSpec(engine="llama-cpp-python"))
-
-
-def test_slots_that_llama_cpp_python_does_not_have_are_refused_and_not_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "llama_cpp", ModuleType("llama_cpp"))
-    with pytest.raises(EngineUnavailable, match="one request at a time and cannot have 4 slots: leave --slots out"):
-        open_engine(EngineSpec(engine="llama-cpp-python", slots=4))
-    assert open_engine(EngineSpec(engine="llama-cpp-python", slots=1)).load().running == 0
 
 
 def test_without_the_small_model_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from streams.events import DeviceLost, DeviceReturned, ModelAnnounced, ModelWithdrawn
 from streams.messages import NodeStatus
-from streams.replica import Replica
+from streams.replica import Replica, Tier
 from streams.roster import Roster
 from streams.tokens import Token
 
@@ -67,7 +67,8 @@ def test_what_is_withdrawn_is_no_longer_served_but_still_known():
 
 def test_a_model_has_the_tiers_and_slots_of_all_its_live_replicas_the_nearest_tier_first():
     roster = Roster()
-    for node, tier in ((N1, "cloud"), (Token("n2"), "edge"), (Token("n3"), "group")):
+    tiers: dict[Token, Tier] = {N1: "cloud", Token("n2"): "edge", Token("n3"): "group"}
+    for node, tier in tiers.items():
         replica = Replica(model="m", engine="e", context_tokens=8, slots=2, tier=tier)
         roster.apply_model(node, ModelAnnounced(at_ms=1, node=node, replica=replica))
         if tier != "group":  # silent

@@ -1,0 +1,105 @@
+"""What continuous batching of our own must keep: answers share the steps of the model and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from nodes.engine import EngineSpec, Generate
+from nodes.engines.llama_context import LlamaContext
+from nodes.engines.llama_cpp_python import LlamaCppPythonEngine
+from nodes.errors import EngineError
+from streams.chat import Message, Sampling
+from tests.contract.prompts import PROMPTS
+from tests.contract.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+
+SLOTS = 4
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine() -> AsyncIterator[LlamaCppPythonEngine]:
+    engine = LlamaCppPythonEngine(EngineSpec(engine="llama-cpp-python", context_tokens=512), lambda _: None)
+    assert (await engine.start()).slots == SLOTS
+    yield engine
+    await engine.stop()
+
+
+def ask(messages: tuple[Message, ...], *, prefix: str = "", **sampling: Any) -> Generate:
+    return Generate(messages=messages, prefix=prefix, sampling=Sampling(**sampling))
+
+
+async def text_of(engine: LlamaCppPythonEngine, request: Generate) -> str:
+    return "".join([piece.text async for piece in engine.generate(request)])
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When each step of the model ended."""
+    compute, ended = LlamaContext.compute, []
+
+    def counted(context: LlamaContext) -> None:
+        compute(context)
+        ended.append(time.monotonic())
+
+    monkeypatch.setattr(LlamaContext, "compute", counted)
+    return ended
+
+
+async def test_answers_at_once_share_the_steps(engine: LlamaCppPythonEngine, steps: list[float]) -> None:
+    request = ask(PROMPTS["story"], temperature=0, max_tokens=20)
+    await text_of(engine, request)
+    alone = len(steps)
+    await asyncio.gather(*(text_of(engine, request) for _ in range(SLOTS)))
+    assert len(steps) - alone < 2 * alone
+
+
+async def test_a_prompt_that_is_read_can_be_cancelled_within_a_step(
+    engine: LlamaCppPythonEngine, steps: list[float]
+) -> None:
+    long = ask((Message(role="user", content="word " * 440),), max_tokens=1)
+    await text_of(engine, long)
+    whole = len(steps)
+    async with aclosing(engine.generate(long)) as answer:
+        reading = asyncio.ensure_future(anext(answer))
+        await eventually(lambda: len(steps) > whole)
+        reading.cancel()
+        await asyncio.wait([reading])
+    assert engine.load().running == 0
+    assert len(steps) - whole < whole / 2
+
+
+async def test_penalties_count_what_was_written_before_the_seam(engine: LlamaCppPythonEngine) -> None:
+    again = ask((Message(role="user", content="Say the word sea again and again."),), prefix="sea sea sea sea sea sea")
+    plain = Sampling(temperature=0, max_tokens=6)
+    penalised = Sampling(temperature=0, max_tokens=6, frequency_penalty=2.0, presence_penalty=2.0)
+    texts = [
+        await text_of(engine, Generate(messages=again.messages, prefix=again.prefix, sampling=sampling))
+        for sampling in (plain, penalised)
+    ]
+    assert "sea" in texts[0]
+    assert "sea" not in texts[1]
+
+
+async def test_a_step_that_fails_fails_its_answers_and_the_next_ones_run(
+    engine: LlamaCppPythonEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(context: LlamaContext) -> None:
+        raise EngineError("a step failed")
+
+    request = ask(PROMPTS["story"], temperature=0, max_tokens=12)
+    before = await text_of(engine, request)
+    with monkeypatch.context() as patched:
+        patched.setattr(LlamaContext, "compute", fail)
+        outcomes = await asyncio.gather(*(text_of(engine, request) for _ in range(SLOTS)), return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ["a step failed"] * SLOTS
+    assert await text_of(engine, request) == before
