@@ -24,6 +24,9 @@ Examples:
   ig3 node --nats 10.0.0.5:4222                    # the small model, for a mesh on another machine
   ig3 node --model ~/models/qwen.gguf --slots 2    # another model, two answers at once
   ig3 node --engine llama-cpp-python               # with your own build of llama.cpp
+  ig3 node --engine openai --url http://127.0.0.1:11434 --model llama3.2:3b
+  ig3 node --engine vllm --model ~/models/Qwen3-8B # as `make vllm` installs it
+  ig3 node --engine litellm --cloud-config cloud.yaml
   ig3 node --model none --shard-listen 10.0.0.7:7300 --shard-memory 16GB    # lend memory to shard groups
   ig3 node --model none --shard-model big.gguf --shard-memory 8GB           # serve a model over such nodes
 """

@@ -22,6 +22,7 @@ from mesh.telemetry.telemetry import open_telemetry
 from nodes.announce import Announcer
 from nodes.engines import every_model
 from nodes.errors import EngineUnavailable
+from nodes.hints import HintReader
 from nodes.loaded_models import LoadedModels
 from nodes.model_cache import MODELS_FOLDER, ModelCache
 from nodes.model_pull import ModelPuller
@@ -119,7 +120,9 @@ class NodeProcess:
                 return
             stack.push_async_callback(link.close)
             cache = ModelCache(self._data_dir / MODELS_FOLDER, self._settings.model_disk)
-            models = LoadedModels(ModelPuller(link, self.node, cache))
+            models = LoadedModels(
+                ModelPuller(link, self.node, cache), region=self._settings.region, site=self._settings.site
+            )
             stack.push_async_callback(models.stop)
             if await unless(stop, self._load(models)):
                 await self._serve(link, models, stop)
@@ -162,6 +165,7 @@ class NodeProcess:
         reporter = StatusReporter(
             link, self.node, worker, self._settings.heartbeat, process=process, lends=lambda: shards.lends_bytes
         )
+        reporter.hints = HintReader(metered=self._settings.metered)
         orders = ModelOrders(link, self.node, serving, worker, self._settings, reporter.changed)
         reporter.room = orders.room
         await orders.listen()
