@@ -22,6 +22,7 @@ from mesh.telemetry.telemetry import open_telemetry
 from nodes.announce import Announcer
 from nodes.engines import every_model
 from nodes.errors import EngineUnavailable
+from nodes.hints import HintReader
 from nodes.loaded_models import LoadedModels
 from nodes.model_cache import MODELS_FOLDER, ModelCache
 from nodes.model_pull import ModelPuller
@@ -108,7 +109,9 @@ class NodeProcess:
                 return
             stack.push_async_callback(link.close)
             cache = ModelCache(self._data_dir / MODELS_FOLDER, self._settings.model_disk)
-            models = LoadedModels(ModelPuller(link, self.node, cache))
+            models = LoadedModels(
+                ModelPuller(link, self.node, cache), region=self._settings.region, site=self._settings.site
+            )
             stack.push_async_callback(models.stop)
             if await unless(stop, self._load(models)):
                 await self._serve(link, models, stop)
@@ -142,6 +145,7 @@ class NodeProcess:
         worker = Worker(link, self.node, models.served, self._telemetry, sign=self._sign)
         process = new_process_name()
         reporter = StatusReporter(link, self.node, worker, self._settings.heartbeat, process=process)
+        reporter.hints = HintReader(metered=self._settings.metered)
         announcer = Announcer(link, self.node, worker.replicas, process=process)
         await worker.listen(begins=False)
         await ProbeAnswers(link, self.node, worker).listen()

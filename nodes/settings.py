@@ -161,6 +161,20 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             " them."
         ),
     ] = timedelta(seconds=10)
+    region: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        Meta(
+            description="Where data goes, for tasks that must not leave a region: a name of the operator's choice.",
+            examples=["eu"],
+        ),
+    ] = None
+    site: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        Meta(description="Which house or data centre the device is in.", examples=["NAME"]),
+    ] = None
+    metered: Annotated[
+        bool, Meta(description="Whether the owner pays for what goes over the link: others are preferred then.")
+    ] = False
     heartbeat: Annotated[timedelta, Meta(description="Longest silence between two reports of the node's load.")] = (
         timedelta(milliseconds=1800)
     )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mesh.bus.link import Link
     from nodes.worker import Worker
+    from streams.device_hints import DeviceHints
     from streams.model_orders import NodeRoom
     from streams.tokens import Token
 
@@ -43,6 +44,7 @@ class StatusReporter:
     ) -> None:
         """Report on ``worker``; ``start`` begins. ``process`` tells this process from others; None: a new name."""
         self.room: Callable[[], NodeRoom | None] = _no_room
+        self.hints: Callable[[], DeviceHints | None] = _no_hints
         worker.watch(self.changed)
         self._link = link
         self._node = node
@@ -100,12 +102,17 @@ class StatusReporter:
             draining=self._worker.draining,
             room=self.room(),
             process=self.process,
+            hints=self.hints(),
         )
         self._link.send(self._subject, encode(report))
 
 
 def _no_room() -> None:
     """Nobody may have this node load models."""
+
+
+def _no_hints() -> None:
+    """The device says nothing of itself."""
 
 
 def new_process_name() -> str:
