@@ -1,8 +1,10 @@
-"""The scenarios there are. They were committed before anything was run or tuned; a change of one is a new name."""
+"""The scenarios there are. Each was committed before it was run, and nothing was tuned; a change of one is a new name."""
 
 from __future__ import annotations
 
 from typing import Final
+
+from msgspec.structs import replace
 
 from gateway.simulation.scenario import Bursts, Churn, Demand, NodeKind, Scenario
 
@@ -162,4 +164,39 @@ REGION: Final = Scenario(
     churn=Churn(up_s=1800, down_s=120),
 )
 
-SCENARIOS: Final = {each.name: each for each in (HOME, OFFICE, DOCUMENTS, ONE_OFF, TOWN, REGION)}
+ALIKE: Final = Scenario(
+    name="alike",
+    about="40 laptops of one speed, conversations under four system prompts: nothing to know but what was read where",
+    seed=107,
+    nodes=40,
+    mix=(replace(LAPTOP, tokens_per_s=(20, 20), honesty=(1, 1), rtt_s=(0.01, 0.01)),),
+    demand=Demand(
+        conversations=300,
+        per_s=0.2,
+        turns=(3, 8),
+        question_chars=(40, 600),
+        answer_tokens=(40, 240),
+        think_s=20,
+        system_prompts=4,
+        system_chars=4000,
+    ),
+)
+RUSH: Final = Scenario(
+    name="rush",
+    about="20 devices, asked for more than they can do: all slots busy, and a queue",
+    seed=108,
+    nodes=20,
+    mix=EDGE,
+    demand=Demand(
+        conversations=400,
+        per_s=1.5,
+        turns=(2, 5),
+        question_chars=(40, 600),
+        answer_tokens=(80, 300),
+        think_s=5,
+        system_prompts=4,
+        system_chars=4000,
+    ),
+)
+
+SCENARIOS: Final = {each.name: each for each in (HOME, OFFICE, DOCUMENTS, ONE_OFF, TOWN, REGION, ALIKE, RUSH)}
