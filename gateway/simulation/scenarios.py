@@ -1,4 +1,4 @@
-"""The scenarios there are. Each was committed before it was run, and nothing was tuned; a change of one is a new name."""
+"""The scenarios there are. Each was committed before it was run, and nothing was tuned; a changed one is a new name."""
 
 from __future__ import annotations
 
