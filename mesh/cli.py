@@ -55,6 +55,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("streams", "Compare the broker's streams with what they should be."),
             ("sites", "Add and join edge sites, and show how far the hub has got."),
             ("models", "Keep model files in the mesh, from where nodes fetch them."),
+            ("simulate", "Compare policies of placement in virtual time, with the scheduler as it runs in the mesh."),
             ("config", "Show the settings that hold and where each comes from."),
             ("doctor", "Look whether this installation is safe, and say what to do."),
             ("docs", "Write the documents that are made from the code."),
