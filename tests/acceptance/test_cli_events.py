@@ -64,7 +64,7 @@ def test_all_that_is_believed_is_what_the_log_says(synthetic: RunningMesh, task:
     assert compared["roster.models"] >= 2
     assert compared["ends"] >= 1
     table = synthetic.place.ok("events", "verify")
-    assert table.count("equal") == 5
+    assert table.count("equal") == len(report["comparisons"]) >= 5
     assert "differ" not in table
 
 

@@ -110,6 +110,7 @@ account local, model synthetic, .*
              max_tokens 6
    \+.* s  assigned to {node}: attempt 1, policy .*
              → {node}  score .*
+                            .*answer .*; first token after .* s, all after .* s
    \+.* s  first text \(time to first token\)
    \+.* s  wrote \d+ chunks? with 6 tokens, .* tokens/s; finish reason: length
    \+.* s  completed: \d+ prompt tokens, 6 completion tokens

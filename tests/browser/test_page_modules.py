@@ -242,8 +242,9 @@ async def test_a_request_of_a_session_that_is_over_waits_for_the_same_to_come_ba
     }"""
     asked, told, answer, token, kept = await page.evaluate(run, account)
 
-    me, task = "/v1/auth/me", "/v1/tasks/T"
-    assert asked == [[me, "old"], [task, "old"], [me, "fresh"], *([[task, "fresh"]] if goes_on else [])]
+    me, task, out = "/v1/auth/me", "/v1/tasks/T", "/v1/auth/sign-out"
+    again = [[task, "fresh"]] if goes_on else []
+    assert asked == [[me, "old"], [task, "old"], [me, "fresh"], *again, [out, "fresh"]]
     assert [name for name, _ in told] == ["entered", "out", "entered", "left", "out"]
     assert told[2] == ["entered", goes_on]
     assert answer == (200 if goes_on else "You are signed in as somebody else now.")

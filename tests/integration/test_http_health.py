@@ -95,6 +95,11 @@ async def test_models_with_slashes_in_their_names(gateway: HttpGateway) -> None:
         "engine": "e",
         "quantisation": "Q4",
         "nodes": 1,
+        "replicas": 1,
+        "slots": 1,
+        "kind": "chat",
+        "tiers": ["edge"],
+        "status": "ready",
     }
     assert await (await gateway.get("/v1/models/org/model:8b/q4")).json() == expected
     assert await (await gateway.get("/v1/models")).json() == {"object": "list", "data": [expected]}

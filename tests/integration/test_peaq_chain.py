@@ -226,7 +226,7 @@ def settings(chain: PeaqChain, did_cache: timedelta = timedelta(minutes=5)) -> I
         did_methods=("peaq",),
         peaq_endpoints=(chain.url,),
         peaq_genesis=chain.genesis,
-        peaq_timeout=timedelta(seconds=2),
+        peaq_timeout=timedelta(seconds=20),
         did_cache=did_cache,
     )
 
