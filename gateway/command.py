@@ -103,7 +103,12 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
         # What is loaded now stays: a collector that never walks it again pauses streams for less long.
         gc.collect()
         gc.freeze()
-        announce_ready(server.url, url=server.url, needs_key=settings.auth == "required")
+        announce_ready(
+            server.url,
+            url=server.url,
+            needs_key=settings.auth == "required",
+            needs_certificate=settings.http_tls_ca is not None,
+        )
         await stop.wait()
 
 

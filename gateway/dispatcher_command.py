@@ -13,6 +13,7 @@ from gateway.demand import Pace
 from gateway.dispatcher.entrance import Entrance
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.groups.registry import GroupRegistry
 from gateway.limits.open_limiter import open_limiter
 from gateway.model_desk import ModelDesk
 from gateway.model_placer import ModelPlacer
@@ -108,7 +109,8 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, limits: Gatewa
         desk = projection_desk(bus, feed, dispatcher.lives, folds=(dispatcher.devices.told, access.told))
         pace = Pace(up=settings.scale_up_after, down=settings.scale_down_after, to_zero=settings.scale_to_zero_after)
         placer = ModelPlacer(bus, feed, BacklogFeed(bus.core), pace)
-        parts = (feed, access, Registry(bus, feed, departures), ModelDesk(models_bus), dispatcher, placer, desk)
+        registries = (Registry(bus, feed, departures), GroupRegistry(bus, feed))
+        parts = (feed, access, *registries, ModelDesk(models_bus), dispatcher, placer, desk)
         for part in parts:
             await part.start()
         announce_ready(f"{options.name} takes tasks")

@@ -76,6 +76,10 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         Meta(description="Certificate of the gateway, with its chain; none: HTTP in plain text.", examples=["FILE"]),
     ] = None
     http_tls_key: Annotated[Path | None, Meta(description="Private key of that certificate.", examples=["FILE"])] = None
+    http_tls_ca: Annotated[
+        Path | None,
+        Meta(description="Whose certificates clients of HTTP must show; none: they need none.", examples=["FILE"]),
+    ] = None
     http_body_limit: Annotated[int, Meta(gt=0, description="Largest request body.", extra={"unit": "bytes"})] = (
         1024 * 1024
     )
@@ -191,6 +195,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         parse_address(self.http)
         if (self.http_tls_cert is None) != (self.http_tls_key is None):
             raise ValueError("http_tls_cert and http_tls_key are needed together")
+        if self.http_tls_ca is not None and self.http_tls_cert is None:
+            raise ValueError("a gateway that asks for certificates (http_tls_ca) shows one itself: give http_tls_cert")
         _ = self.disconnects, self.open_limits, self.limit_rules, self.read_limits, self.proxies
         for domain in self.sign_in_domains:
             if "/" in domain or "@" in domain or not domain.strip():
@@ -199,7 +205,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     @property
     def tls(self) -> TlsFiles | None:
         """What the gateway shows; None: it serves plain HTTP."""
-        return None if self.http_tls_cert is None else TlsFiles(cert=self.http_tls_cert, key=self.http_tls_key)
+        if self.http_tls_cert is None:
+            return None
+        return TlsFiles(cert=self.http_tls_cert, key=self.http_tls_key, ca=self.http_tls_ca)
 
     @property
     def disconnects(self) -> dict[str, OnDisconnect]:

@@ -36,7 +36,10 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
     ("Say who is who", (("did", "Make keys and DIDs for devices and users, and check them as the mesh does."),)),
     (
         "Decide who takes part",
-        (("devices", "List devices, and decide which of them may take part."),),
+        (
+            ("devices", "List devices, and decide which of them may take part."),
+            ("groups", "List shard groups, and end one."),
+        ),
     ),
     (
         "Who may use a mesh",

@@ -210,6 +210,10 @@ class DeviceError(MeshError):
     """There is no such device, or its name or DID is another's, or it was shut out for good."""
 
 
+class GroupError(MeshError):
+    """There is no such shard group, or it has ended already."""
+
+
 class AccountError(MeshError):
     """There is no such account, member or key, or there is one already, or the change makes no sense."""
 

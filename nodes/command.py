@@ -15,6 +15,7 @@ from mesh.processes.terminal import terminal
 from nodes.errors import EngineStuck
 from nodes.process import NodeProcess
 from nodes.settings import NodeSettings
+from nodes.shards.settings import ShardSettings
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,15 +24,21 @@ Examples:
   ig3 node --nats 10.0.0.5:4222                    # the small model, for a mesh on another machine
   ig3 node --model ~/models/qwen.gguf --slots 2    # another model, two answers at once
   ig3 node --engine llama-cpp-python               # with your own build of llama.cpp
+  ig3 node --engine openai --url http://127.0.0.1:11434 --model llama3.2:3b
+  ig3 node --engine vllm --model ~/models/Qwen3-8B # as `make vllm` installs it
+  ig3 node --engine litellm --cloud-config cloud.yaml
+  ig3 node --model none --shard-listen 10.0.0.7:7300 --shard-memory 16GB    # lend memory to shard groups
+  ig3 node --model none --shard-model big.gguf --shard-memory 8GB           # serve a model over such nodes
 """
 
 
 @click.command(epilog=_EXAMPLES)
 @settings_options(
     node=NodeSettings,
+    shards=ShardSettings,
     mesh=only(MeshSettings, "nats", "nats_ca", "data_dir", "otlp_endpoint", "log_level", "log_format"),
 )
-def node(node: NodeSettings, mesh: MeshSettings) -> None:
+def node(node: NodeSettings, shards: ShardSettings, mesh: MeshSettings) -> None:
     """Run a model on this machine and answer tasks.
 
     The node announces its model to the mesh, with what it measured at start, and works on what it is assigned. It
@@ -51,7 +58,7 @@ def node(node: NodeSettings, mesh: MeshSettings) -> None:
                     bar.close()
 
             try:
-                await NodeProcess(node, mesh, on_fraction).run(stop)
+                await NodeProcess(node, mesh, on_fraction, shards).run(stop)
             except EngineStuck as error:
                 # Python would wait for the engine's threads for ever; what starts this process starts another one.
                 click.echo(f"ig3: {error}", err=True)

@@ -16,13 +16,16 @@ from streams.chat import FinishReason, Message, Sampling, Usage
 if TYPE_CHECKING:
     from streams.replica import Replica
 
-EngineName = Literal["xllamacpp", "llama-cpp-python", "vllm", "openai", "litellm", "synthetic"]
+EngineName = Literal["xllamacpp", "llama-cpp-python", "vllm", "openai", "triton", "litellm", "synthetic"]
 
 SyntheticKind = Literal["continues", "replays", "varies"]
 """How the synthetic engine joins a text that another node began.
 
 ``continues``: it goes on from the text. ``replays``: it writes every answer from its beginning, the same each time.
 ``varies``: from its beginning, and never the same twice."""
+
+TritonPrompt = Literal["chatml", "plain"]
+"""How a conversation becomes a prompt for Triton, which knows no chat template: ChatML, or names and colons."""
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 """The small model that comes with ``make install``."""
@@ -72,6 +75,7 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     synthetic: SyntheticKind = "continues"
     remote: RemoteSpec = RemoteSpec()
     vllm: VllmSpec = VllmSpec()
+    triton_prompt: TritonPrompt = "chatml"
     cloud_config: Path | None = None
     """File with the models and providers of the engine litellm, in which ``model`` is looked up."""
     poison: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-RefusalCode = Literal["context_length_exceeded", "invalid_messages"]
+RefusalCode = Literal["context_length_exceeded", "invalid_messages", "invalid_input"]
 """Why an engine would not start on a request; the first is the name that OpenAI's clients know."""
 
 
@@ -51,3 +51,7 @@ class RequestRefused(EngineError):
         super().__init__(message)
         self.code: RefusalCode = code
         self.message = message
+
+
+class ShardLinkRefused(NodeError):
+    """The other end of a shard group's link is not who it should be, or does not answer."""

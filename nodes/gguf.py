@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
 
@@ -31,6 +31,8 @@ _ARRAY: Final = 9
 _INT32: Final = 5
 _SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
+_EMBEDDING: Final = "token_embd.weight"
+_OUTPUT: Final = "output.weight"
 _TEMPLATE: Final = "tokenizer.chat_template"
 _TOKENS: Final = "tokenizer.ggml.tokens"
 _TYPES_OF_TOKENS: Final = "tokenizer.ggml.token_type"
@@ -77,6 +79,13 @@ class GgufHeader(Struct, frozen=True, kw_only=True):
     file_bytes: int
     cache_bytes_per_token: int | None = None
     """What the attention of all layers keeps of one token; ``None`` where the model keeps something else."""
+    layers: int = 0
+    """Blocks, one after the other; 0 where it does not say."""
+    vocabulary_tokens: int = 0
+    embedding_bytes: int = 0
+    """The tensor that makes numbers of tokens."""
+    output_bytes: int = 0
+    """The tensor that makes tokens of numbers: where there is none of its own, the one of the embedding does both."""
     markers: tuple[str, ...] = ()
     """Texts that the tokenizer takes for control tokens wherever they stand, and those that the template uses so."""
 
@@ -177,7 +186,7 @@ def _header(reader: _Reader) -> GgufHeader:
     tensors = reader.count("tensors", _MAX_TENSORS)
     vocabulary = _Vocabulary()
     values = _read_values(reader, reader.count("values", _MAX_VALUES), vocabulary)
-    weights = _read_tensors(reader, tensors, values)
+    found = _read_tensors(reader, tensors, values)
     architecture = values.get("general.architecture")
     if not isinstance(architecture, str) or not tensors:
         raise reader.damaged("it holds no model")
@@ -187,11 +196,15 @@ def _header(reader: _Reader) -> GgufHeader:
         licence=_text(values.get("general.license")) or _text(values.get("general.license.name")),
         quantisation=_QUANTISATIONS.get(_whole(values.get("general.file_type"), -1)),
         context_tokens=_whole(values.get(f"{architecture}.context_length"), 0) or None,
-        parameters=weights if _whole(values.get("split.count"), 1) <= 1 else None,
+        parameters=found.weights if _whole(values.get("split.count"), 1) <= 1 else None,
         tensors=tensors,
         has_chat_template=_TEMPLATE in values,
         file_bytes=reader.size,
         cache_bytes_per_token=_cache_bytes_per_token(architecture, values),
+        layers=max(0, _whole(values.get(f"{architecture}.block_count"), 0)),
+        vocabulary_tokens=len(vocabulary.tokens),
+        embedding_bytes=found.bytes_of.get(_EMBEDDING, 0),
+        output_bytes=found.bytes_of.get(_OUTPUT) or found.bytes_of.get(_EMBEDDING, 0),
         markers=vocabulary.markers(_text(values.get(_TEMPLATE)) or ""),
     )
 
@@ -239,16 +252,26 @@ def _read_values(reader: _Reader, count: int, vocabulary: _Vocabulary) -> dict[s
     return values
 
 
-def _read_tensors(reader: _Reader, count: int, values: dict[str, Scalar | None]) -> int:
-    """Check that every tensor lies inside the file; return the number of weights."""
+class _Tensors(NamedTuple):
+    """How many weights there are, and how many bytes the tensors take that turn words into numbers and back."""
+
+    weights: int
+    bytes_of: dict[str, int]
+
+
+def _read_tensors(reader: _Reader, count: int, values: dict[str, Scalar | None]) -> _Tensors:
+    """Check that every tensor lies inside the file, and measure them."""
     weights = end = 0
+    bytes_of: dict[str, int] = {}
     for _ in range(count):
-        reader.string(_MAX_KEY_BYTES)
+        name = reader.string(_MAX_KEY_BYTES)
         size = _tensor_weights(reader)
         kind = int(reader.scalar("I"))
         offset = int(reader.scalar("Q"))
         per_block, block_bytes = _BLOCKS.get(kind, (1, 0))  # a newer type: only its offset can be checked
         end = max(end, offset + size // per_block * block_bytes)
+        if name in {_EMBEDDING, _OUTPUT}:
+            bytes_of[name] = size // per_block * block_bytes
         weights += size
     alignment = _whole(values.get("general.alignment"), _DEFAULT_ALIGNMENT)
     if alignment <= 0 or alignment & (alignment - 1):
@@ -256,7 +279,7 @@ def _read_tensors(reader: _Reader, count: int, values: dict[str, Scalar | None])
     data_start = -(-reader.at // alignment) * alignment
     if data_start + end > reader.size:
         raise reader.damaged(f"cut short: it should have {data_start + end} bytes and has {reader.size}")
-    return weights
+    return _Tensors(weights, bytes_of)
 
 
 def _tensor_weights(reader: _Reader) -> int:

@@ -38,10 +38,17 @@ class Served(NamedTuple):
 class LoadedModels:
     """One engine for each model. They are loaded one after the other: what fits is told from what the others left."""
 
-    def __init__(self, puller: ModelPuller | None = None) -> None:
-        """Begin with no model; without ``puller`` there is no model store."""
+    def __init__(
+        self, puller: ModelPuller | None = None, *, region: str | None = None, site: str | None = None
+    ) -> None:
+        """Begin with no model; without ``puller`` there is no model store.
+
+        Of each model it is said where it is, unless its engine says that of itself.
+        """
         self._puller = puller
         self._pulled: dict[str, Pulled] = {}
+        self._region = region
+        self._site = site
         self._served: dict[str, Served] = {}
         self._open: list[Engine] = []
         self._loading = asyncio.Lock()
@@ -72,11 +79,23 @@ class LoadedModels:
                 self._pulled[served.replica.model] = pulled
             return served
 
+    async def start(self, engine: Engine) -> Served:
+        """Start an engine that is open already, and count its model among those that are loaded.
+
+        Raises:
+            EngineError: as `load`.
+            EngineStuck: as `load`.
+        """
+        async with self._loading:
+            served = await self._start(engine)
+            self._served[served.replica.model] = served
+            return served
+
     async def _start(self, engine: Engine) -> Served:
         # From here on ``stop`` knows it, whatever becomes of the start.
         self._open.append(engine)
         try:
-            served = Served(engine, await engine.start())
+            served = Served(engine, self._placed(await engine.start()))
             self._refuse_twins(served.replica.model)
         except (EngineError, asyncio.CancelledError):
             await self._close(engine)
@@ -93,6 +112,9 @@ class LoadedModels:
         if self._puller is None:
             raise EngineUnavailable(f"there is no model store to take {spec.model!r} from")
         return await self._puller.pull(spec.model.removeprefix(STORED), partial(_tell_fetched, on_loading))
+
+    def _placed(self, replica: Replica) -> Replica:
+        return structs.replace(replica, region=replica.region or self._region, site=replica.site or self._site)
 
     def _refuse_twins(self, model: str) -> None:
         if model in self._served:

@@ -22,6 +22,7 @@ from mesh.telemetry.telemetry import open_telemetry
 from nodes.announce import Announcer
 from nodes.engines import every_model
 from nodes.errors import EngineUnavailable
+from nodes.hints import HintReader
 from nodes.loaded_models import LoadedModels
 from nodes.model_cache import MODELS_FOLDER, ModelCache
 from nodes.model_pull import ModelPuller
@@ -30,6 +31,9 @@ from nodes.orders import ModelOrders
 from nodes.pauses import jittered_s
 from nodes.probe_answers import ProbeAnswers
 from nodes.serving import Serving, announce_changes
+from nodes.shards.link_self import link_self
+from nodes.shards.role import ShardRole, ShardSite
+from nodes.shards.settings import ShardSettings
 from nodes.status import StatusReporter, new_process_name
 from nodes.worker import Worker
 from streams import subjects
@@ -61,7 +65,13 @@ _STEPS: Final = {
 class NodeProcess:
     """One node. ``run`` serves until it is asked to stop."""
 
-    def __init__(self, settings: NodeSettings, mesh: MeshSettings, on_fraction: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        mesh: MeshSettings,
+        on_fraction: Callable[[float], None],
+        shards: ShardSettings | None = None,
+    ) -> None:
         """Prepare; ``on_fraction`` is told how much of the model is loaded, 0 to 1.
 
         Raises:
@@ -69,6 +79,7 @@ class NodeProcess:
             CredentialsError: if this device's key, or its credential, cannot be read or made.
         """
         self._settings = settings
+        self._shards = shards or ShardSettings()
         self._on_fraction = on_fraction
         self._data_dir = mesh.data_dir
         self.node: Token = node_id(settings.id, mesh.data_dir, instance=settings.instance)
@@ -89,6 +100,7 @@ class NodeProcess:
             own = open_key(given, settings.device_passphrase_file)
         self._did = own.did
         self._sign = partial(sign_chunks, own.did, own.key)
+        self._link_self = partial(link_self, self.node, own.did, own.key)
         credential = None if settings.device_credential is None else read_credential(settings.device_credential)
         return DeviceLogin(own.did, own.key, self.node, credential=credential)
 
@@ -108,7 +120,9 @@ class NodeProcess:
                 return
             stack.push_async_callback(link.close)
             cache = ModelCache(self._data_dir / MODELS_FOLDER, self._settings.model_disk)
-            models = LoadedModels(ModelPuller(link, self.node, cache))
+            models = LoadedModels(
+                ModelPuller(link, self.node, cache), region=self._settings.region, site=self._settings.site
+            )
             stack.push_async_callback(models.stop)
             if await unless(stop, self._load(models)):
                 await self._serve(link, models, stop)
@@ -117,6 +131,8 @@ class NodeProcess:
         specs = tuple(each for spec in self._settings.engine_specs for each in every_model(spec))
         for number, spec in enumerate(specs):
             await models.load(spec, partial(self._on_loading, number, len(specs)))
+        if not specs:
+            self._on_fraction(1.0)
         return True
 
     async def _connect(self) -> Link:
@@ -141,16 +157,20 @@ class NodeProcess:
     async def _serve(self, link: Link, models: LoadedModels, stop: asyncio.Event) -> None:
         worker = Worker(link, self.node, models.served, self._telemetry, sign=self._sign)
         process = new_process_name()
-        reporter = StatusReporter(link, self.node, worker, self._settings.heartbeat, process=process)
         announcer = Announcer(link, self.node, worker.replicas, process=process)
         await worker.listen(begins=False)
         await ProbeAnswers(link, self.node, worker).listen()
         serving = Serving(models, worker, announcer, self._settings.drain)
+        shards = ShardRole(ShardSite(link, self.node, self._link_self, worker, serving), self._shards)
+        reporter = StatusReporter(
+            link, self.node, worker, self._settings.heartbeat, process=process, lends=lambda: shards.lends_bytes
+        )
+        reporter.hints = HintReader(metered=self._settings.metered)
         orders = ModelOrders(link, self.node, serving, worker, self._settings, reporter.changed)
         reporter.room = orders.room
         await orders.listen()
         await announcer.listen()
-        ready = asyncio.create_task(self._enter(announcer, worker, reporter))
+        ready = asyncio.create_task(self._enter(announcer, worker, reporter, shards))
         changes = asyncio.create_task(announce_changes(worker, announcer), name="announce-changes")
         try:
             broken = await unless(stop, _until_broken(announcer, worker))
@@ -158,6 +178,7 @@ class NodeProcess:
             log.info("stopping; running answers have %s", drain)
             await worker.drain(drain)
             await announcer.withdraw()
+            await shards.stop()
         finally:
             ready.cancel()
             changes.cancel()
@@ -166,14 +187,16 @@ class NodeProcess:
         if broken:
             raise EngineUnavailable(broken)
 
-    async def _enter(self, announcer: Announcer, worker: Worker, reporter: StatusReporter) -> None:
+    async def _enter(self, announcer: Announcer, worker: Worker, reporter: StatusReporter, shards: ShardRole) -> None:
         """Take work once the registry knows us: before that another process may have it, under the same id."""
         await announcer.accepted()
         worker.begin()
         await reporter.start()
+        await shards.start(self._settings.engine_spec, reporter.changed)
         replicas = worker.replicas
         models = tuple(replica.model for replica in replicas)
-        announce_ready(f"as {self.node}: {'; '.join(map(_in_words, replicas))}", models=models)
+        served = "; ".join(map(_in_words, replicas)) or "no model of its own"
+        announce_ready(f"as {self.node}: {served}", models=models)
 
     def _on_loading(self, before: int, models: int, loading: Loading) -> None:
         fraction = (before + loading.fraction) / models

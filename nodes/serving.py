@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 from nodes.errors import EngineStuck
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from datetime import timedelta
 
     from nodes.announce import Announcer
-    from nodes.engine import EngineSpec, OnLoading
-    from nodes.loaded_models import LoadedModels
+    from nodes.engine import Engine, EngineSpec, OnLoading
+    from nodes.loaded_models import LoadedModels, Served
     from nodes.worker import Worker
     from streams.replica import Replica
 
@@ -45,8 +46,19 @@ class Serving:
         Raises:
             EngineError: it cannot be loaded; what was served before still is.
         """
+        return await self._take_up(self._models.load(spec, on_loading))
+
+    async def start(self, engine: Engine) -> Replica:
+        """Do the same with an engine that is open already.
+
+        Raises:
+            EngineError: as `load`.
+        """
+        return await self._take_up(self._models.start(engine))
+
+    async def _take_up(self, loading: Awaitable[Served]) -> Replica:
         try:
-            served = await self._models.load(spec, on_loading)
+            served = await loading
         except EngineStuck as error:
             self._worker.break_down(str(error))
             raise

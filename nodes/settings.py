@@ -8,7 +8,10 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, RemoteSpec, SyntheticKind, VllmSpec
+from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, RemoteSpec, SyntheticKind, TritonPrompt, VllmSpec
+
+NO_MODEL: Final = "none"
+"""What ``--model`` says where a node only lends memory, or serves by a shard group."""
 
 _LONGEST_HEARTBEAT: Final = timedelta(minutes=10)
 """What the status message takes."""
@@ -48,7 +51,10 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     ] = "xllamacpp"
     url: Annotated[
         str,
-        Meta(description="The server that the engine openai asks, with or without /v1.", examples=["http://HOST:PORT"]),
+        Meta(
+            description="The server that the engines openai and triton ask, with or without /v1.",
+            examples=["http://HOST:PORT"],
+        ),
     ] = ""
     engine_key_file: Annotated[
         Path | None,
@@ -65,6 +71,10 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(description="File with the models and providers of the engine litellm.", examples=["cloud.yaml"]),
     ] = None
+    triton_prompt: Annotated[
+        TritonPrompt,
+        Meta(description="How a conversation becomes a prompt for Triton: ChatML, or names and colons (plain)."),
+    ] = "chatml"
     vllm_program: Annotated[Path, Meta(description="The command of vLLM, as `make vllm` installs it.")] = Path(
         ".venvs/vllm/bin/vllm"
     )
@@ -90,7 +100,8 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             min_length=1,
             max_length=64,
             description="A built-in model, the path of a GGUF file, store:NAME of the model store, or a server's name"
-            " for a model (vllm: a folder); several, with commas or each with the flag, are served side by side.",
+            " for a model (vllm: a folder); several, with commas or each with the flag, are served side by side. none:"
+            " no model of its own.",
             examples=["ID|FILE.gguf"],
         ),
     ] = (DEFAULT_MODEL,)
@@ -154,6 +165,20 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             " them."
         ),
     ] = timedelta(seconds=10)
+    region: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        Meta(
+            description="Where data goes, for tasks that must not leave a region: a name of the operator's choice.",
+            examples=["eu"],
+        ),
+    ] = None
+    site: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        Meta(description="Which house or data centre the device is in.", examples=["NAME"]),
+    ] = None
+    metered: Annotated[
+        bool, Meta(description="Whether the owner pays for what goes over the link: others are preferred then.")
+    ] = False
     heartbeat: Annotated[timedelta, Meta(description="Longest silence between two reports of the node's load.")] = (
         timedelta(milliseconds=1800)
     )
@@ -172,6 +197,8 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     @property
     def engine_specs(self) -> tuple[EngineSpec, ...]:
         """What each engine needs of this, in the order of the models."""
+        if self.model == (NO_MODEL,):
+            return ()
         names = self.model_id or (None,) * len(self.model)
         return tuple(self.engine_spec(model, name) for model, name in zip(self.model, names, strict=True))
 
@@ -193,6 +220,7 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
                 patience_s=self.engine_patience.total_seconds(),
             ),
             cloud_config=self.cloud_config,
+            triton_prompt=self.triton_prompt,
             vllm=VllmSpec(
                 program=self.vllm_program,
                 tensor_parallel=self.vllm_tensor_parallel,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mesh.bus.link import Link
     from nodes.worker import Worker
+    from streams.device_hints import DeviceHints
     from streams.model_orders import NodeRoom
     from streams.tokens import Token
 
@@ -39,16 +40,28 @@ class StatusReporter:
     """Sends ``NodeStatus`` soon after each change, once more when there is a rate, and at least each ``interval``."""
 
     def __init__(
-        self, link: Link, node: Token, worker: Worker, interval: timedelta, *, process: str | None = None
+        self,
+        link: Link,
+        node: Token,
+        worker: Worker,
+        interval: timedelta,
+        *,
+        process: str | None = None,
+        lends: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Report on ``worker``; ``start`` begins. ``process`` tells this process from others; None: a new name."""
+        """Report on ``worker``, and what the node ``lends`` to shard groups; ``start`` begins.
+
+        ``process`` tells this process from others; None: a new name.
+        """
         self.room: Callable[[], NodeRoom | None] = _no_room
+        self.hints: Callable[[], DeviceHints | None] = _no_hints
         worker.watch(self.changed)
         self._link = link
         self._node = node
         self._subject = subjects.status(node)
         self._worker = worker
         self._interval_s = interval.total_seconds()
+        self._lends = lends
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.Handle | None = None
         self._due = float("inf")
@@ -100,12 +113,18 @@ class StatusReporter:
             draining=self._worker.draining,
             room=self.room(),
             process=self.process,
+            lends_bytes=self._lends(),
+            hints=self.hints(),
         )
         self._link.send(self._subject, encode(report))
 
 
 def _no_room() -> None:
     """Nobody may have this node load models."""
+
+
+def _no_hints() -> None:
+    """The device says nothing of itself."""
 
 
 def new_process_name() -> str:

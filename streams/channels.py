@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from streams import events, messages, model_orders, model_store, node_probe, subjects, topology
 from streams.channel import Channel, Kinds, Reply, Sender
+from streams.group_channels import GROUP_CHANNELS
+from streams.group_messages import GroupAnswer
 from streams.subjects import TaskKey
 from streams.tokens import Token
 
@@ -24,6 +26,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "task": "The task id: a UUIDv7 in 32 lower-case hex digits.",
     "writer": "A node id, or `mesh` for markers of services.",
     "node": "The id of a device.",
+    "group": "The id of a shard group.",
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
     "digest": "SHA-256 of an idempotency key, or of the nonce of a sign-in, in hex.",
@@ -80,6 +83,7 @@ _ANSWERS_TO_NODES: Final[Kinds] = (
     messages.Standing,
     model_store.ModelOffer,
     model_store.ModelChunk,
+    GroupAnswer,
     messages.Refusal,
 )
 _ORDERS: Final[Kinds] = (model_orders.ModelOrder, model_orders.ModelOrdered)
@@ -371,5 +375,13 @@ def _inboxes() -> tuple[Channel, ...]:
     )
 
 
-CHANNELS: Final[tuple[Channel, ...]] = (*_stored(), *_kept(), *_states(), *_sent_on(), *_passing(), *_inboxes())
+CHANNELS: Final[tuple[Channel, ...]] = (
+    *_stored(),
+    *_kept(),
+    *_states(),
+    *_sent_on(),
+    *_passing(),
+    *GROUP_CHANNELS,
+    *_inboxes(),
+)
 """Every channel of the mesh."""

@@ -13,6 +13,7 @@ import msgspec
 
 from streams.errors import NewerEvent, UndecodableEvent
 from streams.events import CATALOGUE, AccessEvent, DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
+from streams.group_events import GroupEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +119,9 @@ decode_model_event: Final[Callable[[bytes], ModelEvent]] = _union_decoder(ModelE
 
 decode_device_event: Final[Callable[[bytes], DeviceEvent]] = _union_decoder(DeviceEvent)
 """Read what DEVICES holds."""
+
+decode_group_event: Final[Callable[[bytes], GroupEvent]] = _union_decoder(GroupEvent)
+"""Read what GROUPS holds."""
 
 decode_dead_event: Final[Callable[[bytes], DeadEvent]] = _union_decoder(DeadEvent)
 """Read what DEAD holds."""

@@ -10,7 +10,7 @@ Times are Unix milliseconds, as the writer's clock had them; order comes from th
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 
@@ -40,6 +40,7 @@ from streams.device_events import (
     DeviceVerified,
 )
 from streams.event import Event
+from streams.group_events import GroupEvent
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 from streams.placing import Candidate, Rejects, Rules
 from streams.request_events import RequestKeyed, SubmissionUnreadable
@@ -329,6 +330,7 @@ AnyEvent = (
     | AccessEvent
     | NonceSpent
     | SessionEnded
+    | GroupEvent
 )
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
@@ -371,6 +373,6 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountClosed,
     AccountErased,
     NonceSpent,
-    SessionEnded,
+    *(SessionEnded, *get_args(GroupEvent)),
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

@@ -13,6 +13,7 @@ from msgspec import Meta, Raw, Struct
 from streams.chat import Count, Message, Sampling
 from streams.device_hints import DeviceHints
 from streams.events import Attempt, ChunkSignature, Seam
+from streams.group_messages import GROUP_MESSAGES
 from streams.limits import RateState, StreamHolder
 from streams.model_orders import ModelOrder, ModelOrdered, NodeRoom
 from streams.model_store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
@@ -132,6 +133,8 @@ class NodeStatus(Wire, frozen=True, kw_only=True, tag="node.status.v1"):
     """None: it takes up no models when it is told to."""
     process: str = ""
     """Another one after each start of the node: what it was given before is gone."""
+    lends_bytes: Count = 0
+    """Memory that a shard group may have of it; 0 while one has."""
     hints: DeviceHints | None = None
     """None: nothing speaks against giving it work, or nothing is known."""
 
@@ -360,6 +363,7 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     ChainReading,
     ProjectionRequest,
     Projections,
+    *GROUP_MESSAGES,
     ModelQuestion,
     ModelOffer,
     ChunkRequest,

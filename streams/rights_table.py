@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from msgspec import Struct
 
-from streams import subjects
+from streams import group_subjects, subjects
 from streams.rights import BusRights, node_rights, user_rights, viewer_rights
 from streams.subjects import TaskKey
 from streams.tokens import Token
@@ -107,6 +107,7 @@ def _of_facts() -> Iterator[Row]:
         "dead tasks": subjects.dead(key),
         "models": subjects.model(NODE, "model"),
         "devices": subjects.device(NODE, "admitted"),
+        "shard groups": group_subjects.group(Token("0")),
         "money": f"billing.{ACCOUNT}",
         "idempotency keys": subjects.request_key(ACCOUNT, Token("0")),
         "accounts, members and keys": subjects.access(ACCOUNT),

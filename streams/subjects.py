@@ -176,7 +176,7 @@ def status(node: Token) -> str:
 STATUS_ALL: Final = "status.*"
 
 
-NodeOrder = Literal["assign", "stop", "registry", "report", "probe", "orders"]
+NodeOrder = Literal["assign", "stop", "registry", "report", "probe", "orders", "group"]
 """What a node is told, or asked."""
 
 
@@ -206,7 +206,7 @@ def node_inbox_all(node: Token) -> str:
     return f"node.{node}.>"
 
 
-NodeVerb = Literal["announce", "ask", "finished", "refused", "model", "chunk"]
+NodeVerb = Literal["announce", "ask", "finished", "refused", "model", "chunk", "group"]
 UserVerb = Literal["events", "cancel", "store"]
 NODE_VERBS: Final[tuple[NodeVerb, ...]] = get_args(NodeVerb)
 USER_VERBS: Final[tuple[UserVerb, ...]] = get_args(UserVerb)

@@ -97,6 +97,7 @@ MODELS: Final = "MODELS"
 DEVICES: Final = "DEVICES"
 BILLING: Final = "BILLING"
 ACCESS: Final = "ACCESS"
+GROUPS: Final = "GROUPS"
 
 NONCES_KEPT: Final = timedelta(minutes=10)
 """Longer than a nonce is good for (``gateway.auth.challenge``) by more than clocks may differ."""
@@ -297,6 +298,7 @@ def _registers(replicas: int) -> tuple[StreamSpec, ...]:
         (MODELS, "models.*.*", "Which node serves which model: announced and withdrawn."),
         (DEVICES, "devices.*.*", "Which devices there are and whether they are here."),
         (BILLING, "billing.*", "One fenced chain of ledger entries per account."),
+        (GROUPS, "groups.*", "Shard groups: how each came together, what its members hold, and its end."),
         (ACCESS, "access.*", "Accounts, their members and their API keys: one fenced chain per account."),
     )
     return tuple(

@@ -12,6 +12,7 @@ from typing import Self
 from gateway.dispatcher.entrance import Entrance
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.groups.registry import GroupRegistry
 from gateway.limits.open_limiter import open_limiter
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
@@ -78,12 +79,14 @@ class RunningDispatcher:
     feed: RosterFeed
     access: AccessFeed
     registry: Registry
+    groups: GroupRegistry
     departures: Departures
     dispatcher: Dispatcher
 
     async def stop(self) -> None:
         """Stop in good order."""
         await self.dispatcher.stop()
+        await self.groups.stop()
         await self.registry.stop()
         await self.access.stop()
         await self.feed.stop()
@@ -181,6 +184,8 @@ class InProcessMesh:
         departures = await self._departures(name)
         registry = Registry(bus, feed, departures)
         await registry.start()
+        groups = GroupRegistry(bus, feed)
+        await groups.start()
         chosen = {"known_models": ("synthetic", "promised"), **settings}
         limits, access = gateway or GatewaySettings(), AccessFeed(bus.core)
         await access.start()
@@ -196,7 +201,13 @@ class InProcessMesh:
         )
         await dispatcher.start()
         running = RunningDispatcher(
-            bus=bus, feed=feed, access=access, registry=registry, departures=departures, dispatcher=dispatcher
+            bus=bus,
+            feed=feed,
+            access=access,
+            registry=registry,
+            groups=groups,
+            departures=departures,
+            dispatcher=dispatcher,
         )
         self.stack.push_async_callback(running.stop)
         return running

@@ -234,7 +234,12 @@ class TaskLife:
         key, state, asked = self.record.key, self.record.state, self._asked
         alias = self._placer.aliases.get(asked.model)
         wish = replace(
-            wish_of(key, asked, self.service_class, state, at_ms=now_ms(), alias=alias),
+            wish_of(
+                *(key, asked, self.service_class, state),
+                at_ms=now_ms(),
+                alias=alias,
+                needs_level=self._placer.scheduler.fleet.has_cloud,
+            ),
             prefix=self._placer.blocks_of(key.account, asked.messages),
             is_suspect=retrying.is_suspect(state.failures, self._settings),
         )

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from streams.subjects import ServiceClass, TaskKey
 
 _SALT_BYTES: Final = 32
+_LEAST_NODES: Final = 2
+
 _MOST_LET_BY: Final = 32
 """How many that cannot be placed now, for reasons of their own, are passed in a queue each time that a slot is free."""
 
@@ -127,7 +129,9 @@ class Placer:
             self.scheduler.completed(stint, end.usage)
 
     def blocks_of(self, account: str, messages: Sequence[Message]) -> tuple[bytes, ...]:
-        """Cut a prompt into blocks, as nodes are remembered to have read them."""
+        """Cut a prompt into blocks, as nodes are remembered to have read them; none, where there is no choice."""
+        if self.scheduler.fleet.nodes < _LEAST_NODES:
+            return ()
         return blocks_of(messages, account=account, salt=self._salt)
 
     def process_of(self, node: str) -> str | None:

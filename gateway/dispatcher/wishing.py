@@ -32,6 +32,7 @@ def wish_of(
     *,
     at_ms: int,
     alias: Alias | None = None,
+    needs_level: bool = True,
 ) -> Wish:
     """What an attempt at a task needs, but for what nodes may have read of it before.
 
@@ -42,8 +43,9 @@ def wish_of(
         state: what earlier attempts came to.
         at_ms: now, in Unix milliseconds.
         alias: what was asked for, where that is no model.
+        needs_level: whether how hard it is can matter; else it is taken for moderate.
     """
-    level = level_of(asked.messages)
+    level = level_of(asked.messages) if needs_level or alias is not None else "moderate"
     begun_with = state.model if state.chars else None
     most = asked.sampling.max_tokens
     return Wish(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.scheduling import filters
+from gateway.scheduling import filters, scores
 from gateway.scheduling.placement import Placement
 from streams.placing import Candidate, Part, Rejects
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.scheduling.case import Case
     from gateway.scheduling.fleet import Seats
-    from gateway.scheduling.policy import Policy
+    from gateway.scheduling.policy import Policy, Weighted
     from gateway.scheduling.seat import Seat
 
 LOOK_AT_ALL: Final = 64
@@ -54,8 +54,9 @@ class _Look:
         self.passed_over: list[tuple[Seat, str]] = []
         self.counts: dict[str, int] = {}
         self._case = case
-        self._filters = policy.filters
-        self._scores = tuple((each.score, each.weight) for each in policy.scores)
+        wish = case.wish
+        self._filters = [each for each in policy.filters if (asks := filters.MATTERS.get(each)) is None or asks(wish)]
+        self.scores = [each for each in policy.scores if (asks := scores.MATTERS.get(each.score)) is None or asks(wish)]
 
     def at(self, seat: Seat) -> None:
         case = self._case
@@ -68,7 +69,7 @@ class _Look:
                     self.passed_over.append((seat, reason))
                 return
         case.reckon()
-        parts = tuple([score(case) * weight for score, weight in self._scores])
+        parts = tuple([score(case) * weight for score, weight in self.scores])
         has_failed = seat.node in case.wish.avoid
         able = _Able(
             not has_failed,
@@ -91,20 +92,19 @@ def choose(case: Case, among: Sequence[Seats], policy: Policy, *, first: Iterabl
     """
     look = _Look(case, policy)
     serving = sum(len(seats.all) for seats in among)
-    start, chance = _numbers(case.wish.seed)
     if serving <= LOOK_AT_ALL:
         for seats in among:
             for seat in seats.all.values():
                 look.at(seat)
     else:
-        _look_at_some(look, among, first, start)
+        _look_at_some(look, among, first, _number(case.wish.seed, "seats"))
     ranked = sorted(look.able, reverse=True)
-    chosen = _drawn(ranked, policy, chance, case.now_s) if ranked else None
+    chosen = _drawn(ranked, policy, case) if ranked else None
     return Placement(
         node=None if chosen is None else chosen.node,
         model="" if chosen is None else chosen.model,
         policy=policy.label,
-        candidates=(*_told(ranked, chosen, case.wish.model, policy), *_passed_over(look, case.wish.model)),
+        candidates=(*_told(ranked, chosen, case.wish.model, look.scores), *_passed_over(look, case.wish.model)),
         rejects=tuple(Rejects(reason=reason, count=count) for reason, count in sorted(look.counts.items())),
         serving=serving,
         continues=chosen is None or chosen.seat.replica.continues,
@@ -134,13 +134,16 @@ def _strides(seats: Sequence[Seat], start: int) -> Iterator[Seat]:
         yield seats[(start + step * _STRIDE) % count]
 
 
-def _numbers(seed: str) -> tuple[int, float]:
-    """What is drawn for a task: where to begin to look, and a chance from 0 to 1."""
-    digest = hashlib.blake2b(seed.encode(), digest_size=16).digest()
-    return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big") / 2**64
+def _number(seed: str, purpose: str) -> int:
+    """What is drawn for a task: 64 bits, others for each purpose."""
+    return int.from_bytes(hashlib.blake2b(f"{purpose} {seed}".encode(), digest_size=8).digest(), "big")
 
 
-def _drawn(ranked: Sequence[_Able], policy: Policy, chance: float, now_s: float) -> _Able:
+def _chance(seed: str) -> float:
+    return _number(seed, "node") / 2**64
+
+
+def _drawn(ranked: Sequence[_Able], policy: Policy, case: Case) -> _Able:
     """Draw one; those that have failed the task only where there is no other.
 
     Where the best one's report is overdue, the better of two that are drawn: all dispatchers that are as blind would
@@ -148,14 +151,14 @@ def _drawn(ranked: Sequence[_Able], policy: Policy, chance: float, now_s: float)
     """
     equals = [each for each in ranked if each.has_not_failed == ranked[0].has_not_failed]
     match policy.draw:
-        case "best" if len(equals) > 1 and ranked[0].seat.is_overdue(now_s):
-            return _better_of_two(equals, chance)
+        case "best" if len(equals) > 1 and ranked[0].seat.is_overdue(case.now_s):
+            return _better_of_two(equals, _chance(case.wish.seed))
         case "best":
             return ranked[0]
         case "uniform":
-            return equals[int(chance * len(equals))]
+            return equals[int(_chance(case.wish.seed) * len(equals))]
         case "weighted":
-            return _by_odds(equals[: policy.top], policy.halving_s, chance)
+            return _by_odds(equals[: policy.top], policy.halving_s, _chance(case.wish.seed))
 
 
 def _better_of_two(ranked: Sequence[_Able], chance: float) -> _Able:
@@ -174,7 +177,7 @@ def _by_odds(ranked: Sequence[_Able], halving_s: float, chance: float) -> _Able:
     return ranked[0]
 
 
-def _told(ranked: Sequence[_Able], chosen: _Able | None, model: str, policy: Policy) -> Iterator[Candidate]:
+def _told(ranked: Sequence[_Able], chosen: _Able | None, model: str, scored: Sequence[Weighted]) -> Iterator[Candidate]:
     told = list(ranked[:_TOLD])
     if chosen is not None and chosen not in told:
         told.append(chosen)
@@ -185,14 +188,14 @@ def _told(ranked: Sequence[_Able], chosen: _Able | None, model: str, policy: Pol
             model=None if each.model == model else each.model,
             score=round(each.score, 6),
             has_failed=not each.has_not_failed,
-            parts=_parts(each, policy) if is_in_parts else (),
+            parts=_parts(each, scored) if is_in_parts else (),
             first_token_s=round(each.first_token_s, 4) if is_in_parts else None,
             finish_s=round(each.finish_s, 4) if is_in_parts else None,
         )
 
 
-def _parts(able: _Able, policy: Policy) -> tuple[Part, ...]:
-    named = zip(policy.scores, able.parts, strict=True)
+def _parts(able: _Able, scored: Sequence[Weighted]) -> tuple[Part, ...]:
+    named = zip(scored, able.parts, strict=True)
     return tuple(Part(name=each.name, value=value) for each, part in named if (value := round(part, 4)))
 
 

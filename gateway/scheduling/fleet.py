@@ -60,6 +60,8 @@ class Fleet:
         """Begin without nodes."""
         self._models: dict[str, Seats] = {}
         self._of_node: dict[str, dict[str, Seat]] = {}
+        self.has_cloud = False
+        """Whether a provider outside was ever announced: only then how hard a request is matters for a plain model."""
         self._breakers: dict[str, Breaker] = {}
         self._occupancy = Occupancy()
 
@@ -79,6 +81,7 @@ class Fleet:
             elif seat.replica is not replica and seat.replica != replica:
                 seat.announce(replica)
                 self._seats(replica.model).version += 1
+            self.has_cloud = self.has_cloud or replica.tier == "cloud"
             was = seat.process
             seat.report(view)
             if was and seat.process != was:
@@ -108,6 +111,11 @@ class Fleet:
         """Count it as free again."""
         self._occupancy.release(node, model, key, now_s=now_s)
         self._recount_at(node, model)
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes were ever heard of."""
+        return len(self._of_node)
 
     def seats(self, model: str) -> Seats:
         """The seats of a model."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.scheduling.case import Case
 
 if TYPE_CHECKING:
-    from gateway.scheduling.wish import Level
+    from gateway.scheduling.wish import Level, Wish
 
 Score = Callable[[Case], float]
 
@@ -124,3 +124,12 @@ def latency(case: Case) -> float:
 def merit(case: Case) -> float:
     """Its reputation, as it is."""
     return math.log2(max(case.regard.reputation, _LEAST_REPUTATION))
+
+
+MATTERS: Final[dict[Score, Callable[[Wish], bool]]] = {
+    anew: lambda wish: wish.has_text,
+    late: lambda wish: wish.left_s is not None,
+    unlike_asked: lambda wish: bool(wish.losses_s),
+    cached: lambda wish: bool(wish.prefix),
+}
+"""Scores that are nothing for most wishes, and for which they are something."""

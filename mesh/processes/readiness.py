@@ -35,13 +35,14 @@ class Progress(Struct, frozen=True, kw_only=True, tag="progress"):
 class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
     """The process serves. ``detail`` is for people; ``url`` is where it listens; ``models`` is what it answers with.
 
-    ``needs_key`` says whether whoever asks there must show one.
+    ``needs_key`` says whether whoever asks there must show one, ``needs_certificate`` whether a certificate.
     """
 
     detail: str
     url: str = ""
     models: tuple[str, ...] = ()
     needs_key: bool = False
+    needs_certificate: bool = False
 
 
 Announcement = Progress | Ready
@@ -54,10 +55,17 @@ def announce_progress(step: str, fraction: float | None = None) -> None:
     _write(Progress(step=step, fraction=fraction))
 
 
-def announce_ready(detail: str, *, url: str = "", models: tuple[str, ...] = (), needs_key: bool = False) -> None:
+def announce_ready(
+    detail: str,
+    *,
+    url: str = "",
+    models: tuple[str, ...] = (),
+    needs_key: bool = False,
+    needs_certificate: bool = False,
+) -> None:
     """Say that this process serves now, to its log as well."""
     log.info("ready: %s", detail)
-    _write(Ready(detail=detail, url=url, models=models, needs_key=needs_key))
+    _write(Ready(detail=detail, url=url, models=models, needs_key=needs_key, needs_certificate=needs_certificate))
 
 
 def read_announcement(line: bytes) -> Announcement | None:

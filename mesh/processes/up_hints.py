@@ -30,6 +30,9 @@ def hints(announced: Mapping[str, Ready], mesh: MeshSettings) -> list[tuple[str,
         "messages": [{"role": "user", "content": "Why is the sky blue?"}],
     }
     shown = ' -H "authorization: Bearer $KEY"' if gateway.needs_key else ""
+    if gateway.needs_certificate:
+        # Nobody here knows which certificate a client has.
+        shown += ' --cert "$CERT" --key "$CERT_KEY"'
     kind = "-H 'content-type: application/json'"
     curl = f"curl -N {url}/v1/chat/completions{shown} {kind} \\\n    -d '{json.dumps(body)}'"
     key = [("key", f"KEY=$({here}{_program()} keys issue --name first) && echo $KEY")]

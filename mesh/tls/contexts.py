@@ -52,7 +52,7 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
 
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:
-    """Make the context of a server that shows a certificate.
+    """Make the context of a server that shows a certificate; with ``ca``, whoever connects must show one of that.
 
     Raises:
         TlsError: if a file cannot be used, or the key is not that of the certificate.
@@ -60,11 +60,19 @@ def server_context(files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _load_pair(context, files)
+    if files.ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_verify_locations(files.ca)
+        except OSError as error:
+            raise TlsError(f"the certificate authority {files.ca} cannot be used: {_reason(error)}") from error
     return context
 
 
 def renew(context: ssl.SSLContext, files: TlsFiles) -> None:
     """Have a server's context show what the files hold now; connections that are open go on with what they have.
+
+    An authority that comes on top is trusted as well; one that is gone stays trusted until the process starts again.
 
     Raises:
         TlsError: if they cannot be used. Then the context shows what it has shown so far.
@@ -72,6 +80,8 @@ def renew(context: ssl.SSLContext, files: TlsFiles) -> None:
     # A pair that does not fit would be half taken over.
     server_context(files)
     _load_pair(context, files)
+    if files.ca is not None:
+        context.load_verify_locations(files.ca)
 
 
 def _load_pair(context: ssl.SSLContext, files: TlsFiles) -> None:

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from msgspec import Struct
 
 from mesh.errors import TlsError
-from mesh.tls.contexts import server_context
+from mesh.tls.contexts import TlsFiles, server_context
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from mesh.tls.contexts import TlsFiles
 
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL: one that has ended can still be read."""
@@ -37,7 +35,8 @@ def inspect_pair(files: TlsFiles) -> Certificate:
     """
     if files.cert is None:
         raise TlsError("there is no certificate to look at")
-    server = server_context(files)
+    # Nobody shows a certificate here but the server.
+    server = server_context(TlsFiles(cert=files.cert, key=files.key))
     try:
         shown = _show(server, _that_trusts(files.cert))
     except ssl.SSLError as error:

@@ -27,6 +27,10 @@ def open_engine(spec: EngineSpec, on_loading: OnLoading | None = None) -> Engine
         from nodes.engines.remote.openai import OpenAiEngine
 
         return OpenAiEngine(spec, report)
+    if spec.engine == "triton":
+        from nodes.engines.remote.triton import TritonEngine
+
+        return TritonEngine(spec, report)
     if spec.engine == "vllm":
         from nodes.engines.remote.vllm import VllmEngine
 

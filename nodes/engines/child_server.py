@@ -28,6 +28,7 @@ _LOOK_S: Final = 0.2
 _GRACE_S: Final = 8.0
 """How long it may take to end by itself; a node gives its engine ten seconds."""
 _LAST_WORDS_S: Final = 1.0
+_GONE_LOOK_S: Final = 0.02
 _LAST_LINES: Final = 20
 _LONGEST_LINE: Final = 300
 _TELLING: Final = ("error", "exception", "not found", "out of memory", "cannot", "invalid")
@@ -101,6 +102,7 @@ class ChildServer:
             process.kill()
         _kill_group(process.pid)
         await process.wait()
+        await _group_gone(process.pid)
         await self._heard()
 
     async def _serves(self) -> bool:
@@ -174,3 +176,12 @@ def _kill_group(pid: int) -> None:
     """End what the program has left behind."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
+
+
+async def _group_gone(pid: int) -> None:
+    """Wait until what was killed is dead; not for ever: the dead stay in the list until somebody asks for them."""
+    until = asyncio.get_running_loop().time() + _LAST_WORDS_S
+    with contextlib.suppress(ProcessLookupError):
+        while asyncio.get_running_loop().time() < until:
+            os.killpg(pid, 0)
+            await asyncio.sleep(_GONE_LOOK_S)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
     from nodes.engines.conversation import Conversation
+    from nodes.engines.llama_model import Offload
     from nodes.model_file import ModelFile
     from streams.chat import Sampling
     from streams.replica import Replica
@@ -56,9 +57,10 @@ class LlamaCppPythonEngine:
     Nothing of one request is left for the next: what the context remembers of it is dropped at its end.
     """
 
-    def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
+    def __init__(self, spec: EngineSpec, on_loading: OnLoading, offload: Offload | None = None) -> None:
         self._spec = spec
         self._on_loading = on_loading
+        self._offload = offload
         import_binding("llama_cpp")
         self._slots = spec.slots or _SLOTS
         self._lanes = Lanes(self._slots)
@@ -68,8 +70,9 @@ class LlamaCppPythonEngine:
     async def start(self) -> Replica:
         """Load the model and measure it."""
         return await start_with_model(
-            self, "llama-cpp-python", self._spec, self._slots, self._load, self._on_loading, on_gpu=has_gpu()
-        )
+            self, "llama-cpp-python", self._spec, self._slots, self._load, self._on_loading,
+            on_gpu=self._offload is not None or has_gpu(),
+        )  # fmt: skip
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer; see `nodes.engine.Engine`."""
@@ -95,7 +98,7 @@ class LlamaCppPythonEngine:
 
     def _load(self, file: ModelFile, context_tokens: int) -> None:
         self._plain = PlainText(file.header.markers)
-        model = LlamaModel(file.path)
+        model = LlamaModel(file.path, self._offload)
         try:
             context = LlamaContext(model, context_tokens=context_tokens, slots=self._slots, threads=self._spec.threads)
         except EngineUnavailable:

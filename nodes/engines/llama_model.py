@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct
+
 from nodes.engines.llama_library import import_binding, quieten
 from nodes.errors import EngineError, EngineUnavailable, RequestRefused
 
@@ -27,10 +29,19 @@ _CHATML: Final = (
 )
 
 
+class Offload(Struct, frozen=True, kw_only=True):
+    """Which layers are on other devices than this machine's processor; no file is mapped then."""
+
+    layers: int
+    """So many of the last ones, the layer that makes words of the rest included."""
+    shares: tuple[float, ...] = ()
+    """How they spread over the devices, in their order; empty: by the memory that each says to have free."""
+
+
 class LlamaModel:
     """Loaded weights. All but `close` may be called from several threads at once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, offload: Offload | None = None) -> None:
         """Load the file.
 
         Raises:
@@ -43,7 +54,10 @@ class LlamaModel:
         params = self.api.llama_model_default_params()
         params.n_gpu_layers = _ALL_LAYERS
         params.load_mode = self.api.LLAMA_LOAD_MODE_MMAP
+        # The array must live as long as the call that reads it.
+        shares = _spread(self.api, params, offload)
         self.handle: Any = self.api.llama_model_load_from_file(str(path).encode(), params)
+        del shares
         if self.handle is None:
             raise self.unusable()
         self._vocab = self.api.llama_model_get_vocab(self.handle)
@@ -111,3 +125,16 @@ class LlamaModel:
 
     def _token_text(self, token: int) -> str:
         return self.api.llama_vocab_get_text(self._vocab, token).decode() if token >= 0 else ""
+
+
+def _spread(api: Any, params: Any, offload: Offload | None) -> Any:
+    """Say in ``params`` where layers go; returns what must stay alive while the model is loaded."""
+    if offload is None:
+        return None
+    params.n_gpu_layers = offload.layers
+    params.load_mode = api.LLAMA_LOAD_MODE_NONE
+    if not offload.shares:
+        return None
+    shares = (ctypes.c_float * api.llama_max_devices())(*offload.shares)
+    params.tensor_split = shares
+    return shares

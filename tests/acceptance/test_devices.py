@@ -76,9 +76,13 @@ def test_a_name_is_kept_for_a_device_that_is_still_to_come(parts: Parts, elsewhe
     key.parent.mkdir(parents=True)
     did = elsewhere.place.ok("did", "create", "--no-passphrase", "--out", str(key)).split()[0]
     assert parts.place.ok("devices", "admit", "cellar", "--did", did) == "cellar is expected\n"
-    elsewhere.start("node", "--engine", SYNTHETIC, "--id", "cellar", "--device-key", str(key))
+    node = elsewhere.start("node", "--engine", SYNTHETIC, "--id", "cellar", "--device-key", str(key))
     elsewhere.ready("node")
     assert devices(parts.place)["cellar"]["standing"] == "admitted"
+    assert parts.place.ok("devices", "suspend", "cellar", "--reason", "answers nonsense") == "cellar is suspended\n"
+    wait_until(lambda: "lost, reconnecting" in node.output)
+    assert devices(parts.place)["cellar"]["reason"] == "answers nonsense"
+    assert parts.place.ok("devices", "admit", "cellar") == "cellar is admitted\n"
 
 
 def test_bad_input_of_an_operator_is_told_and_changes_nothing(parts: Parts) -> None:

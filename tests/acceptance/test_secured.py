@@ -1,11 +1,10 @@
-"""`ig3 up` with everything encrypted: the bus (both sides show certificates), HTTP, and the streams on the disk.
+"""`ig3 up` with everything encrypted: the bus and HTTP (all sides show certificates), and the streams on the disk.
 
 And every secret of it, used rightly and wrongly, is found nowhere but where it is kept.
 """
 
 import json
 import re
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from mesh.history.stream_facts import stream_names
 from mesh.identity.accounts import evm_account
 from mesh.identity.evm import sign_personal
 from mesh.identity.keys import SigningKey
+from mesh.tls.contexts import client_context
 from streams.subjects import user_inbox_prefix
 from streams.tokens import Token
 from tests.certificates import Authority
@@ -89,6 +89,7 @@ def settings(ours: Authority, device: Device) -> dict[str, str]:
         "IG3_NATS_CLIENT_KEY": client.key,
         "IG3_HTTP_TLS_CERT": server.cert,
         "IG3_HTTP_TLS_KEY": server.key,
+        "IG3_HTTP_TLS_CA": ours.ca,
         "IG3_DEVICE_KEY": device.key,
         "IG3_DEVICE_PASSPHRASE_FILE": device.passphrase,
     }
@@ -129,7 +130,9 @@ def test_what_it_printed_can_be_pasted(mesh: RunningMesh, ours: Authority) -> No
     )
     assert key is not None
     assert curl is not None
-    answer = mesh.place.run("bash", "-c", f"{key[1]}\n{curl[1]}", variables={"CURL_CA_BUNDLE": str(ours.ca)})
+    shown = ours.shown("client")
+    variables = {"CURL_CA_BUNDLE": str(ours.ca), "CERT": str(shown.cert), "CERT_KEY": str(shown.key)}
+    answer = mesh.place.run("bash", "-c", f"{key[1]}\n{curl[1]}", variables=variables)
     assert answer.stdout.startswith("ig3_")
     assert answer.stdout.rstrip().endswith("data: [DONE]")
 
@@ -143,7 +146,7 @@ async def asking(mesh: RunningMesh, ours: Authority, credential: str) -> AsyncIt
 
 
 def browser(ours: Authority) -> ClientSession:
-    return ClientSession(connector=TCPConnector(ssl=ssl.create_default_context(cafile=ours.ca)))
+    return ClientSession(connector=TCPConnector(ssl=client_context(ours.client(shows=True).files)))
 
 
 async def test_an_answer_comes_through_when_everything_is_encrypted(

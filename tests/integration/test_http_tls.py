@@ -9,16 +9,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientConnectorCertificateError, ClientSession, TCPConnector
+from aiohttp import ClientConnectorCertificateError, ClientError, ClientSession, TCPConnector
 
 from gateway.http import server as http_server
 from gateway.settings import GatewaySettings
 from mesh.errors import TlsError
 from mesh.processes.readyz import wait_until_ready
+from mesh.tls.contexts import TlsFiles, client_context
 from tests.certificates import Authority
 from tests.http_gateway import LIMIT_S, HttpGateway, chat, read_sse, serve_http, text_of
 from tests.mesh_in_process import InProcessMesh
 from tests.processes import until
+
+NOTHING = TlsFiles()
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +43,9 @@ async def serve(mesh: InProcessMesh, ours: Authority) -> AsyncIterator[HttpGatew
 
 
 @asynccontextmanager
-async def trusting(ours: Authority) -> AsyncIterator[ClientSession]:
-    connector = TCPConnector(ssl=ssl.create_default_context(cafile=ours.ca))
+async def trusting(ours: Authority, shown: TlsFiles = NOTHING) -> AsyncIterator[ClientSession]:
+    files = TlsFiles(cert=shown.cert, key=shown.key, ca=ours.ca)
+    connector = TCPConnector(ssl=client_context(files))
     async with ClientSession(connector=connector) as session:
         yield session
 
@@ -125,6 +129,23 @@ async def test_a_gateway_with_a_key_of_another_certificate_does_not_start(mesh: 
             pass
 
 
-def test_a_certificate_without_its_key_is_refused() -> None:
+async def test_where_an_authority_is_given_clients_show_a_certificate_of_it_or_are_told_nothing(
+    mesh: InProcessMesh, ours: Authority, tmp_path: Path
+) -> None:
+    mine, strange = ours.asking(), Authority(tmp_path / "strange").shown()
+    asking = serve_http(mesh.bus, http_tls_cert=mine.cert, http_tls_key=mine.key, http_tls_ca=mine.ca)
+    async with asking as gateway, asyncio.timeout(LIMIT_S):
+        url = f"{gateway.url}/healthz"
+        async with trusting(ours, ours.shown("client")) as session, session.get(url) as response:
+            assert response.status == 200
+        for shown in (NOTHING, strange):
+            async with trusting(ours, shown) as session:
+                with pytest.raises(ClientError):
+                    await session.get(url)
+
+
+def test_half_of_what_tls_needs_is_refused() -> None:
     with pytest.raises(ValueError, match="needed together"):
         GatewaySettings(http_tls_cert=Path("cert.pem"))
+    with pytest.raises(ValueError, match="give http_tls_cert"):
+        GatewaySettings(http_tls_ca=Path("ca.pem"))

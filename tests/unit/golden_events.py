@@ -35,7 +35,7 @@ from streams.events import (
     TaskSubmitted,
 )
 from streams.placing import Candidate, Part, Rejects, Rules
-from tests.unit.golden_registers import ACCESS, NONCES, REGISTERS
+from tests.unit.golden_registers import ACCESS, GROUPS, NONCES, REGISTERS
 
 FOLDER = Path(__file__).parents[1] / "golden"
 
@@ -331,6 +331,7 @@ GOLDEN: dict[str, Event] = {
     **REGISTERS,
     **ACCESS,
     **NONCES,
+    **GROUPS,
 }
 
 

@@ -1,4 +1,4 @@
-"""What golden files of MODELS, DEVICES, ACCESS, NONCES and SESSIONS mean: a part of ``tests.unit.golden_events``."""
+"""What golden files of the registers mean, of NONCES and of SESSIONS: a part of ``tests.unit.golden_events``."""
 
 from streams.events import (
     AccountClosed,
@@ -25,6 +25,8 @@ from streams.events import (
     NonceSpent,
     SessionEnded,
 )
+from streams.group_events import GroupDissolved, GroupJoined, GroupProposed, GroupReady
+from streams.group_part import GroupPart
 from streams.limits import Limits
 from streams.model_store import StoredModel
 from streams.replica import Price, Replica
@@ -153,6 +155,26 @@ REGISTERS = {
     ),
     "device.lost.v1": DeviceLost(at_ms=_AT_MS, node="node-a", reason="missed its reports"),
     "device.returned.v1": DeviceReturned(at_ms=_AT_MS, node="node-a"),
+}
+
+GROUPS = {
+    "group.proposed.v1": GroupProposed(
+        at_ms=_AT_MS, leader="node-a", model="big", memory_bytes=48_000_000_000, fingerprint="0" * 64, replaces="g1"
+    ),
+    "group.proposed.v1.minimal": GroupProposed(
+        at_ms=_AT_MS, leader="node-a", model="big", memory_bytes=1, fingerprint="0" * 64
+    ),
+    "group.joined.v1": GroupJoined(
+        at_ms=_AT_MS, node="node-b", address="10.0.0.7:7300", memory_bytes=16_000_000_000, fingerprint="f" * 64
+    ),
+    "group.ready.v1": GroupReady(
+        at_ms=_AT_MS,
+        parts=(
+            GroupPart(node="node-a", layers=20, memory_bytes=9_000_000_000),
+            GroupPart(node="node-b", layers=61, memory_bytes=30_000_000_000, rtt_ms=0.35, mib_per_s=110.5),
+        ),
+    ),
+    "group.dissolved.v1": GroupDissolved(at_ms=_AT_MS, by="registry", reason="node-b is lost: it has left the bus"),
 }
 
 _DID = "did:pkh:eip155:1:0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"

@@ -15,6 +15,7 @@ from streams.codec import (
     decode_dead_event,
     decode_device_event,
     decode_end_event,
+    decode_group_event,
     decode_model_event,
     decode_task_event,
     encode,
@@ -26,6 +27,7 @@ from tests.unit.golden_events import (
     ENDED,
     FOLDER,
     GOLDEN,
+    GROUPS,
     KEYS,
     NONCES,
     RESULTS,
@@ -52,6 +54,8 @@ def decode_as_its_stream_does(name: str) -> Event:
         return decode_end_event(stored(name))
     if name in DEAD:
         return decode_dead_event(stored(name))
+    if name in GROUPS:
+        return decode_group_event(stored(name))
     if name in ACCESS:
         return decode_access_event(stored(name))
     if name in (others := KEYS | UNREADABLE | NONCES):

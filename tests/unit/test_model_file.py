@@ -41,7 +41,18 @@ def test_a_header_is_read(file: Path) -> None:
         tensors=2,
         has_chat_template=True,
         file_bytes=len(tiny()),
+        vocabulary_tokens=3,
     )
+
+
+def test_a_header_says_what_a_model_is_split_by(file: Path) -> None:
+    shape = {**VALUES, "llama.block_count": 7}
+    embedding = tensor("token_embd.weight", (64, 4), 0, 0)
+    file.write_bytes(gguf(shape, (embedding, tensor("output.weight", (64, 2), 3, 1024)), DATA_BYTES))
+    header = read_header(file)
+    assert (header.layers, header.vocabulary_tokens, header.embedding_bytes, header.output_bytes) == (7, 3, 1024, 80)
+    file.write_bytes(gguf(shape, (embedding,), DATA_BYTES))
+    assert read_header(file).output_bytes == 1024, "one tensor does both"
 
 
 def test_version_2_and_a_wider_alignment_are_read(file: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams import subjects
+from streams import group_subjects, subjects
 from streams.errors import InvalidSubject, StreamsError
 from streams.subjects import SERVICE_CLASSES, NodeCall, ResultOrigin, Submission, TaskKey
 from streams.task_id import new_task_id
@@ -22,6 +22,7 @@ PARSERS = [
     subjects.parse_call,
     subjects.parse_status,
     subjects.parse_access,
+    group_subjects.parse_group,
 ]
 
 HOSTILE_PARTS = ["", "*", ">", "a b", "a\tb", "a\r\n", "é", "🙂", "\0", "a" * 65, "$JS"]
@@ -81,6 +82,7 @@ def test_a_status_is_read_back(node: Token) -> None:
 @given(TOKENS)
 def test_an_accounts_chain_is_read_back(account: Token) -> None:
     assert subjects.parse_access(subjects.access(account)) == account
+    assert group_subjects.parse_group(group_subjects.group(account)) == account
 
 
 @given(KEYS, KEYS, TOKENS)
@@ -116,6 +118,7 @@ def test_every_subject_reads_as_the_design_says() -> None:
     assert subjects.device(node, "lost") == "devices.node-a.lost"
     assert subjects.status(node) == "status.node-a"
     assert subjects.access(account) == "access.acme"
+    assert group_subjects.group(Token("g1")) == "groups.g1"
     assert subjects.nonce(Token("0a")) == "nonces.0a"
     assert subjects.node_inbox(node, "assign") == "node.node-a.assign"
     assert subjects.node_inbox_all(node) == "node.node-a.>"
@@ -132,6 +135,7 @@ REAL = [
     (subjects.parse_call, subjects.user_api(KEY.account, "cancel")),
     (subjects.parse_status, subjects.status(Token("node-a"))),
     (subjects.parse_access, subjects.access(KEY.account)),
+    (group_subjects.parse_group, group_subjects.group(Token("g1"))),
 ]
 
 

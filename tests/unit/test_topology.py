@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from streams import subjects
+from streams import group_subjects, subjects
 from streams.account_subjects import account_subjects, holds_content, is_copy
 from streams.sites import hub_streams
 from streams.subjects import SERVICE_CLASSES, TaskKey
@@ -88,6 +88,7 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         subjects.UNREADABLE_SUBMISSION: "UNREADABLE",
         subjects.model(Token("node-a"), "any/model: 7B"): "MODELS",
         subjects.device(Token("node-a"), "lost"): "DEVICES",
+        group_subjects.group(Token("g1")): "GROUPS",
         f"billing.{ACCOUNT}": "BILLING",
         subjects.limit_state("account", ACCOUNT): "LIMITS",
         subjects.access(ACCOUNT): "ACCESS",
@@ -126,6 +127,7 @@ def test_facts_are_kept_apart_from_claims() -> None:
         "UNREADABLE": "CORE",
         "MODELS": "CORE",
         "DEVICES": "CORE",
+        "GROUPS": "CORE",
         "BILLING": "CORE",
         "LIMITS": "CORE",
         "ACCESS": "CORE",
@@ -157,6 +159,7 @@ def test_retention_and_replicas_reach_every_stream() -> None:
         "UNREADABLE": kept.ends,
         "MODELS": None,
         "DEVICES": None,
+        "GROUPS": None,
         "BILLING": None,
         "LIMITS": LIMITS_KEPT,
         "ACCESS": None,

@@ -93,17 +93,23 @@ class OpenAiEngine:
         await self._server.close()
 
     async def _answer(self, conversation: Conversation, sampling: Sampling) -> AsyncGenerator[Piece, None]:
-        answer = ChatAnswer(conversation, sampling, self._dialect.counting, self._server.key)
-        body = chat_body(self._model, conversation, sampling, self._dialect)
         try:
-            async with self._server.post(f"{self._server.api}/chat/completions", body) as response:
-                async for piece in answer.pieces(chunks_of(response)):
+            async with aclosing(self._asked(conversation, sampling)) as pieces:
+                async for piece in pieces:
                     yield piece
         except RequestRefused:
             raise
         except EngineError:
             self._presence.doubt()
             raise
+
+    async def _asked(self, conversation: Conversation, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        """Ask the server, in its own way."""
+        answer = ChatAnswer(conversation, sampling, self._dialect.counting, self._server.key)
+        body = chat_body(self._model, conversation, sampling, self._dialect)
+        async with self._server.post(f"{self._server.api}/chat/completions", body) as response:
+            async for piece in answer.pieces(chunks_of(response)):
+                yield piece
 
     async def _look(self) -> None:
         """Raise where the server cannot serve."""

@@ -1,0 +1,71 @@
+"""The interface of engines that turn texts into vectors, beside those that write answers (``nodes.engine``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
+
+from msgspec import Meta, Struct
+
+from streams.chat import Usage
+
+if TYPE_CHECKING:
+    from nodes.engine import EngineLoad
+    from streams.replica import Replica
+
+EmbeddingEngineName = Literal["minilm"]
+
+MOST_TEXTS: Final = 2048
+"""In one request; OpenAI's limit."""
+
+
+class EmbeddingSpec(Struct, frozen=True, kw_only=True):
+    """Which engine to open and with what."""
+
+    engine: EmbeddingEngineName = "minilm"
+    model_id: str | None = None
+    """Id under which the mesh knows the model; by default the model's own name."""
+    slots: Annotated[int, Meta(ge=1, le=256)] | None = None
+    """Requests at once; ``None``: what suits the engine."""
+
+
+class Embed(Struct, frozen=True, kw_only=True):
+    """One request: texts, none of them empty, at most `MOST_TEXTS`."""
+
+    texts: tuple[str, ...]
+
+
+class Embedded(Struct, frozen=True, kw_only=True):
+    """What became of them: a vector for each text, in their order."""
+
+    vectors: tuple[bytes, ...]
+    """32-bit floats, the least byte first, as many as ``Replica.dimensions`` says; the length of each vector is 1."""
+    usage: Usage
+    """Tokens of all texts, with those that the model itself puts around each; none were written."""
+
+
+class EmbeddingEngine(Protocol):
+    """One loaded model.
+
+    Raises ``EngineUnavailable`` from `start`; ``RequestRefused``, ``EngineUnavailable`` or ``EngineError`` from
+    `embed`, and nothing else from either.
+    """
+
+    async def start(self) -> Replica:
+        """Load the model, embed a little to measure it, and say what it is: of the kind ``embedding``."""
+        ...
+
+    async def embed(self, request: Embed) -> Embedded:
+        """Turn texts into vectors; several requests may run at once, those above the slots wait in order.
+
+        The vector of a text is the same whatever stands beside it. Cancelling the call ends the work within one text;
+        when it returns the slot is free.
+        """
+        ...
+
+    def load(self) -> EngineLoad:
+        """Count the requests inside; cheap enough to ask at any time."""
+        ...
+
+    async def stop(self) -> None:
+        """End every request with ``EngineUnavailable`` and free the memory; harmless if called again."""
+        ...

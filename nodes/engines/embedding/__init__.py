@@ -1,0 +1,19 @@
+"""Engines that turn texts into vectors, and the one place that knows which there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nodes.embedding import EmbeddingEngine, EmbeddingSpec
+
+
+def open_embedding_engine(spec: EmbeddingSpec) -> EmbeddingEngine:
+    """Make the engine that ``spec`` names; its packages are imported only now, the model is loaded by ``start()``.
+
+    Raises:
+        EngineUnavailable: the engine's package is not installed; the message says how to get it.
+    """
+    from nodes.engines.embedding.minilm import MiniLmEngine
+
+    return MiniLmEngine(spec)
