@@ -1,16 +1,27 @@
 """Fixtures that every suite may use."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mesh.processes.logs import OURS
 from tests.nats_server import NatsServer
 
 if "IG3_PEAQ_METADATA" in os.environ:
     # A file for the tests (see tests/peaq_metadata.py). To ig3 a name like this would be a setting that nobody knows.
     os.environ["PEAQ_METADATA"] = os.environ.pop("IG3_PEAQ_METADATA")
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Levels as they were: a command that runs in this process says how much it logs, and others want to read it."""
+    levels = {name: logging.getLogger(name).level for name in (None, *OURS)}
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture

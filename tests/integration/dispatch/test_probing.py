@@ -113,19 +113,22 @@ async def test_a_node_that_says_nothing_is_given_up_and_asked_once_at_a_time(mes
     asked: list[object] = []
     await link.listen(subjects.node_inbox(NODE, "probe"), asked.append)
     await link.client.flush()
-    probing = Probing(mesh.bus.edge, timedelta(milliseconds=100))
+    await link.client.flush()
+    probing = Probing(mesh.bus.edge, timedelta(milliseconds=400))
     both = await asyncio.gather(*(probing.objection_to(NODE, NOBODY) for _ in range(2)))
     assert both == ["it did not answer a small question within 0 s"] * 2
     assert len(asked) == 1
     await link.listen(subjects.node_inbox(Token("n1"), "probe"), lambda probe: link.reply_to(probe, b"\xc1"))
     await link.client.flush()
-    assert "cannot be read" in str(await probing.objection_to(NODE, NOBODY))
+    await link.client.flush()
+    assert "cannot be read" in str(await Probing(mesh.bus.edge).objection_to(NODE, NOBODY))
     await link.close()
 
 
 async def test_a_node_is_asked_for_a_model_that_it_does_not_have(mesh: InProcessMesh):
     link = await connect_device(mesh.server, NODE)
     await ProbeAnswers(link, NODE, Worker(link, NODE, [])).listen()
+    await link.client.flush()
     await link.client.flush()
     assert "does not serve the model" in str(await Probing(mesh.bus.edge).objection_to(NODE, NOBODY))
     await link.close()

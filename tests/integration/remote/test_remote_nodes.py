@@ -21,7 +21,7 @@ from streams.chat import Message, Sampling
 from streams.events import TaskEnded, TaskRequeued
 from tests.contract.waiting import eventually
 from tests.http_gateway import serve_http
-from tests.mesh_in_process import LIMIT_S, InProcessMesh, text_of
+from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningDispatcher, RunningNode, text_of
 from tests.played_chat_server import MODEL, Mode, PlayedChatServer
 
 if TYPE_CHECKING:
@@ -36,8 +36,25 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcessMesh]:
     async with InProcessMesh(folder=tmp_path_factory.mktemp("remote") / "mesh") as running:
-        await running.add_dispatcher(retry_pause=timedelta(milliseconds=20))
         yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def dispatcher(mesh: InProcessMesh) -> RunningDispatcher:
+    return await mesh.add_dispatcher(retry_pause=timedelta(milliseconds=20))
+
+
+async def gone(dispatcher: RunningDispatcher, *nodes: RunningNode) -> None:
+    """Have nodes vanish, and wait until that was noticed."""
+
+    def is_there(node: RunningNode) -> bool:
+        view = dispatcher.feed.roster.node(node.name, now_s=dispatcher.feed.now_s())
+        return view is not None and view.is_live
+
+    for node in nodes:
+        await node.vanish()
+    async with asyncio.timeout(LIMIT_S):
+        await eventually(lambda: not any(map(is_there, nodes)))
 
 
 def asks(server: PlayedChatServer, *, patience_s: float = 20) -> EngineSpec:
@@ -68,12 +85,18 @@ MISDEEDS: list[tuple[Mode | int, str]] = [
 
 @pytest.mark.parametrize(("misdeed", "code"), MISDEEDS)
 async def test_an_answer_goes_on_elsewhere_and_the_log_says_why(
-    mesh: InProcessMesh, misdeed: Mode | int, code: str, caplog: pytest.LogCaptureFixture
+    mesh: InProcessMesh,
+    dispatcher: RunningDispatcher,
+    misdeed: Mode | int,
+    code: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = PlayedChatServer()
     async with server.running():
         patience_s = 0.3 if misdeed == "hangs" else 20
-        bad = await mesh.add_node("bad", spec=asks(server, patience_s=patience_s))
+        # Names of its own: who has failed before is given less, and after a while nothing.
+        case = str(misdeed).replace(" ", "-")
+        bad = await mesh.add_node(f"bad-{case}", spec=asks(server, patience_s=patience_s))
         if isinstance(misdeed, int):
             server.status = misdeed
         else:
@@ -82,15 +105,14 @@ async def test_an_answer_goes_on_elsewhere_and_the_log_says_why(
         failure = await requeued(mesh, key)
         assert failure.code == code
         assert failure.message in caplog.text
-        good = await mesh.add_node("good")
+        good = await mesh.add_node(f"good-{case}")
         steps = await mesh.steps(key)
         assert ended_well(steps)
         text = text_of(steps)
         assert len(text.split()) == 8
         if isinstance(misdeed, str):
             assert text.startswith("lorem ipsum dolor ")
-        await good.vanish()
-        await bad.vanish()
+        await gone(dispatcher, good, bad)
 
 
 async def test_a_node_withdraws_what_is_away_and_announces_it_when_it_is_back(
