@@ -16,7 +16,7 @@ from streams.replica import Replica
 from streams.subjects import TaskKey, submitted
 from streams.tokens import Token
 
-TASKS = ("01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-000000000002")
+TASKS = ("01900000000070008000000000000001", "01900000000070008000000000000002")
 ASKED = TaskSubmitted(
     model="tiny", messages=(Message(role="user", content="hello " * 100),), sampling=Sampling(max_tokens=9)
 )
