@@ -308,7 +308,7 @@ async def test_tasks_that_lost_their_nodes_run_apart_and_keep_nobody_waiting(mes
 async def test_a_node_that_was_started_again_has_forgotten_its_tasks(mesh: InProcessMesh) -> None:
     await mesh.add_dispatcher()
     node = await mesh.add_node("n1", delay_ms=20)
-    key = await mesh.submit(tokens=60)
+    key = await mesh.submit(tokens=200)
     await mesh.reached(key, 4)
     # As a quick supervisor does it: nobody notices that there was no node for a moment.
     node.status.stop()
@@ -320,5 +320,5 @@ async def test_a_node_that_was_started_again_has_forgotten_its_tasks(mesh: InPro
     steps = await mesh.steps(key)
 
     assert steps[-1].state.outcome == "completed"
-    assert steps[-1].state.tokens == 60
+    assert steps[-1].state.tokens == 200
     assert next(marker.code for marker in failures(steps)) == "node_lost"
