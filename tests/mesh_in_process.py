@@ -107,6 +107,7 @@ class InProcessMesh:
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     identity: AsyncExitStack = field(default_factory=AsyncExitStack)
     telemetry: Telemetry = field(default_factory=Telemetry.off)
+    dispatchers: list[RunningDispatcher] = field(default_factory=list["RunningDispatcher"])
     session: timedelta = timedelta(minutes=15)
     """How long a node is let in for before it must prove anew who it is."""
 
@@ -210,6 +211,7 @@ class InProcessMesh:
             dispatcher=dispatcher,
         )
         self.stack.push_async_callback(running.stop)
+        self.dispatchers.append(running)
         return running
 
     async def add_node(

@@ -158,8 +158,10 @@ async def test_the_answers_of_a_node_that_dies_or_hangs_are_written_on_by_anothe
     readers = [asyncio.create_task(answer.read(session, parts.urls[answer.gateway], "hello")) for answer in answers]
     await until(lambda: all(len(answer.ids) > 2 for answer in answers))
     nodes = [(await summary(session, parts, answer.task))["node"] for answer in answers]
-    assert set(nodes) == set(NODES)
-    node = parts.running["node-a"]
+    # One that has answers: which, is for the scheduler to say, and a node that was away is given few at first.
+    busy = nodes[0]
+    (other,) = set(NODES) - {busy}
+    node = parts.running[busy]
     if fault is signal.SIGKILL:
         node.kill()
     else:
@@ -170,7 +172,7 @@ async def test_the_answers_of_a_node_that_dies_or_hangs_are_written_on_by_anothe
     for began, answer in zip(nodes, answers, strict=True):
         end = await only_end(bus, answer.task)
         assert isinstance(end, TaskCompleted)
-        assert [share.node for share in end.shares] == (["node-b"] if began == "node-b" else ["node-a", "node-b"])
+        assert [share.node for share in end.shares] == ([other] if began == other else [busy, other])
         assert end.usage.completion_tokens == sum(share.tokens for share in end.shares) == TOKENS
         assert answer.is_whole
         assert answer.ids == sorted(set(answer.ids))
@@ -185,8 +187,8 @@ async def test_the_answers_of_a_node_that_dies_or_hangs_are_written_on_by_anothe
         assert again.text == answers[0].text
         assert ends == {answer.task: await written(bus, answer.task) for answer in answers}
     else:
-        start_node(parts, "node-a")
-        parts.ready("node-a")
+        start_node(parts, busy)
+        parts.ready(busy)
 
 
 @pytest.mark.parametrize("victim", ["nats-server", "broker"])

@@ -1,12 +1,16 @@
 """What is done to a fleet while it answers: each fault injures it, and makes good what a supervisor would."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+
+from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from tests.chaos.answers import Reader
 from tests.chaos.fleet import IDENTITIES, Fleet
@@ -15,6 +19,7 @@ HANG_S = 7.0
 """Longer than it takes to find out that a node hangs, and than the queue waits for a dispatcher."""
 SHORT_HANG_S = 4.0
 RESTART_S = 1.0
+_LOOK_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,19 +79,33 @@ async def _cut(field: Field, kind: str, name: str, seconds: float) -> None:
         field.fleet.lines.heal()
 
 
+async def _busy_node(field: Field) -> str:
+    """The node with the most answers in hand: one that was away lately is given few, and would not be missed."""
+    tasks = [reader.now.task for reader in field.readers if reader.now is not None and reader.now.task]
+    holders: Counter[str] = Counter()
+    async with ClientSession(timeout=ClientTimeout(total=_LOOK_S)) as session:
+        for task in tasks:
+            with contextlib.suppress(ClientError, TimeoutError):
+                async with session.get(f"{field.fleet.url(0)}/v1/tasks/{task}") as response:
+                    summary = await response.json()
+                    holders[summary.get("node") if summary.get("finish_reason") is None else ""] += 1
+    busy = [node for node, _ in holders.most_common() if node in field.fleet.nodes]
+    return busy[0] if busy else field.chance.choice(field.fleet.nodes)
+
+
 async def kill_node(field: Field) -> None:
     """A device loses power."""
-    await _kill(field, "node killed", field.chance.choice(field.fleet.nodes))
+    await _kill(field, "node killed", await _busy_node(field))
 
 
 async def hang_node(field: Field) -> None:
     """A device stands still, and wakes when its tasks are somebody else's."""
-    await _hang(field, "node hung", field.chance.choice(field.fleet.nodes), HANG_S)
+    await _hang(field, "node hung", await _busy_node(field), HANG_S)
 
 
 async def cut_node(field: Field) -> None:
     """A device's cable is pulled; when it is back, what it wrote meanwhile arrives, for tasks that are another's."""
-    await _cut(field, "node cut off", field.chance.choice(field.fleet.nodes), HANG_S)
+    await _cut(field, "node cut off", await _busy_node(field), HANG_S)
 
 
 async def kill_dispatcher(field: Field) -> None:

@@ -1,12 +1,14 @@
 """The topic ``tasks``: what an account has asked lately, as it stands, then all that happens to it."""
 
+import asyncio
+
 from gateway.bridge import board
 from streams import subjects
 from streams.chat import Message
 from streams.codec import encode
 from streams.events import TaskSubmitted
 from streams.subjects import TaskKey
-from tests.bridge_server import BridgeServer, Frame, Socket
+from tests.bridge_server import LIMIT_S, BridgeServer, Frame, Socket
 from tests.mesh_in_process import InProcessMesh
 
 
@@ -40,8 +42,14 @@ async def test_what_ended_before_is_shown_as_it_stands(mesh: InProcessMesh, brid
     key = await mesh.submit(tokens=5, text="What was first?")
     steps = await mesh.steps(key)
 
-    async with bridge.connect() as client:
-        [view] = await joined(client)
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            # The board reads the log too, a moment behind.
+            async with bridge.connect() as client:
+                views = await joined(client)
+            if views and views[0]["phase"] == "ended":
+                break
+    [view] = views
 
     assert view["prompt"] == "What was first?"
     assert (view["model"], view["node"], view["tokens"]) == ("synthetic", "n1", 5)

@@ -1,5 +1,6 @@
 """A node that does not come to the end of an answer: what it signs for, and what is held against it."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -8,13 +9,20 @@ from gateway.dispatcher.ending import stored_end
 from mesh.identity.device_log import DeviceLog
 from streams import subjects
 from streams.codec import decode, encode
-from streams.devices import Standing
+from streams.devices import Devices, Standing
 from streams.events import TaskChunk, TaskCompleted, TaskQueued
 from streams.messages import Refused
+from streams.tokens import Token
+from tests.contract.waiting import eventually
 from tests.integration.hostile.rogue import FAST, HONEST, Onlooker, Rogue
-from tests.mesh_in_process import InProcessMesh
+from tests.mesh_in_process import LIMIT_S, InProcessMesh
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def proof_of(devices: Devices, node: Token) -> str:
+    device = devices.device(node)
+    return "" if device is None else device.proved_by
 
 
 async def test_a_node_that_is_killed_in_the_middle_is_no_liar_and_its_words_stand(
@@ -94,6 +102,9 @@ async def test_a_node_whose_answers_nobody_can_check_is_given_none(mesh: InProce
         assert device is not None
         assert device.did is not None
         await devices.verified(rogue.node, device.did, proved_by="#key-of-its-document")
+        believed = mesh.dispatchers[0].dispatcher.devices.devices
+        async with asyncio.timeout(LIMIT_S):
+            await eventually(lambda: proof_of(believed, rogue.node) == "#key-of-its-document")
         key = mesh.key()
         await mesh.submit(key, model="promised-later")
         await mesh.reached(key, 1)
