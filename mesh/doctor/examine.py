@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mesh.doctor.files import judge_disk, judge_files, judge_keys, judge_secrets, judge_storage
-from mesh.doctor.lines import judge_admission, judge_certificates, judge_listeners, judge_urls
+from mesh.doctor.lines import judge_admission, judge_certificates, judge_chain, judge_listeners, judge_urls
 from mesh.doctor.running import judge_broker, judge_identity, judge_version
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ RULES: Final[tuple[Callable[[Facts], Iterable[Finding]], ...]] = (
     judge_certificates,
     judge_urls,
     judge_admission,
+    judge_chain,
     judge_identity,
     judge_broker,
     judge_version,

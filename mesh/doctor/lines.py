@@ -81,6 +81,19 @@ def judge_admission(facts: Facts) -> Iterator[Finding]:
         yield ok("admission", facts.settings.admission)
 
 
+def judge_chain(facts: Facts) -> Iterator[Finding]:
+    """The nodes of the chain that say who somebody is."""
+    asked = {url.host for url in facts.urls if url.setting == "peaq_endpoints"}
+    if len(asked) == 1:
+        yield warning(
+            "peaq_endpoints",
+            "while the one node of the chain is away, nobody new gets in",
+            "name two or more, of different operators",
+        )
+    elif asked:
+        yield ok("peaq_endpoints", f"{len(asked)} nodes of the chain, asked in turn")
+
+
 def judge_certificates(facts: Facts) -> Iterator[Finding]:
     """Every certificate that the settings name."""
     for certificate in facts.certificates:

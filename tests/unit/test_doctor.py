@@ -134,6 +134,14 @@ def test_monitoring_never_leaves_this_machine(at: str) -> None:
     assert levels(lines.judge_listeners, listening("monitoring", at)) == ["insecure"]
 
 
+def test_a_chain_that_one_node_alone_tells_of_is_told() -> None:
+    first, second = (UrlFact(setting="peaq_endpoints", scheme="wss", host=host) for host in ("a.example", "b.example"))
+    assert levels(lines.judge_chain, replace(SAFE, urls=(first,))) == ["warning"]
+    assert levels(lines.judge_chain, replace(SAFE, urls=(first, first))) == ["warning"]
+    assert levels(lines.judge_chain, replace(SAFE, urls=(first, second))) == ["ok"]
+    assert levels(lines.judge_chain, SAFE) == []
+
+
 def test_open_admission_is_told_where_strangers_can_come() -> None:
     opened = replace(SAFE.settings, admission="open")
     assert levels(lines.judge_admission, replace(SAFE, settings=opened)) == ["ok"]
