@@ -1,9 +1,10 @@
 """Real `ig3` processes for tests that use a mesh as its users do: on free ports, in a folder of their own.
 
-Each process says on a pipe when it is ready (docs/processes.md), so nothing here polls. What a process writes goes to a
+Each process says on a pipe when it is ready (docs/processes.md). What a process writes goes to a
 file beside its mesh's folder; a process that does not come up, or does not stop, fails the test with the logs' tails.
 """
 
+import json
 import os
 import re
 import select
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from mesh.processes.readiness import Ready, read_announcement
 from tests.processes import PATIENCE_S
@@ -28,6 +30,7 @@ SMALL_MODEL = "smollm2-135m-instruct"
 SYNTHETIC = "synthetic"
 
 _TAIL_BYTES = 3000
+_HEARSAY_S = 10.0
 _OF_OTHERS = ("IG3_", "MAKE", "MFLAGS", "PYTEST_")
 NONE: Mapping[str, str] = {}
 
@@ -220,9 +223,15 @@ class Parts:
         return self.running[name]
 
     def ready(self, *names: str) -> None:
-        """Wait for parts, and remember where they listen."""
+        """Wait for parts, and remember where they listen; gateways have heard of the nodes among them."""
+        models: set[str] = set()
         for name in names:
-            self.urls[name] = self.running[name].ready().url
+            announced = self.running[name].ready()
+            self.urls[name] = announced.url
+            models.update(announced.models)
+        for name, url in self.urls.items():
+            if name.startswith("gateway") and self.running[name].process.poll() is None:
+                _await_models(url, models)
 
     def start_broker(self, *arguments: str) -> None:
         """Start the broker and wait for it; the other parts find it by `place`."""
@@ -247,6 +256,20 @@ def running_parts(folder: Path) -> Iterator[Parts]:
         yield parts
     finally:
         parts.stop()
+
+
+def _await_models(gateway: str, models: set[str]) -> None:
+    """A gateway hears of a node a moment after the node itself; one that tells strangers nothing is not waited for."""
+    deadline = time.monotonic() + _HEARSAY_S
+    while models and time.monotonic() < deadline:
+        try:
+            with urlopen(f"{gateway}/v1/models", timeout=_HEARSAY_S) as answer:
+                listed = {model["id"] for model in json.load(answer)["data"]}
+        except OSError:
+            return
+        if models <= listed:
+            return
+        time.sleep(0.05)
 
 
 def _nats_of(up: Running) -> str:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
+from aiohttp import ClientOSError, ServerDisconnectedError
 
 from nodes.engines.remote.chat_wire import Chunk, chunk
 from nodes.engines.remote.failures import Failure, error_of
@@ -112,7 +113,13 @@ class LiteLlm:
         inner: Any = None
         try:
             call = _call(provider, key, conversation, sampling)
-            stream = await steps.wait_for(self._library.acompletion(**call), patience_s)
+            try:
+                stream = await steps.wait_for(self._library.acompletion(**call), patience_s)
+            except Exception as error:
+                if not _was_cut(error):
+                    raise
+                # Most likely a connection that was kept from before, and that they closed in this moment.
+                stream = await steps.wait_for(self._library.acompletion(**call), patience_s)
             inner = stream.completion_stream
             yield _chunks(stream, steps, patience_s)
         except EngineError:
@@ -150,6 +157,15 @@ class LiteLlm:
             return EngineAway(f"the provider cannot be reached: {key.hide(str(error))}")
         status: object = getattr(error, "status_code", None)
         return error_of(status if isinstance(status, int) else _SERVER_FAULT, Failure(message=str(error)), key)
+
+
+def _was_cut(error: BaseException | None) -> bool:
+    """Whether the connection broke before a word of an answer came."""
+    while error is not None:
+        if isinstance(error, ServerDisconnectedError | ClientOSError | ConnectionError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _call(provider: ProviderEntry, key: ApiKey, conversation: Conversation, sampling: Sampling) -> dict[str, object]:
