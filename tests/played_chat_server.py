@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from tests.served_app import served
+
 Json = dict[str, Any]
 Mode = Literal[
     "fine", "hangs", "mute", "cuts", "garbage", "no json", "endless line", "no usage", "no reason", "says error",
@@ -60,15 +62,8 @@ class PlayedChatServer:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/api/ps", self._loaded)
         app.add_routes(more)
-        runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
+        async with served(app, port) as self.url:
             yield self
-        finally:
-            await runner.cleanup()
 
     @property
     def port(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.played_chat_server import words
+from tests.served_app import served
 
 Json = dict[str, Any]
 PROMPT_TOKENS = 7
@@ -37,14 +38,8 @@ class PlayedProviders:
         app.router.add_post("/{name:openai|mistral}/v1/chat/completions", self._openai)
         app.router.add_post("/anthropic/v1/messages", self._anthropic)
         app.router.add_post("/gemini/{path:.*}", self._gemini)
-        runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
+        async with served(app) as self.url:
             yield self
-        finally:
-            await runner.cleanup()
 
     @asynccontextmanager
     async def _stream(self, request: web.Request) -> AsyncIterator[web.StreamResponse]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from tests.played_chat_server import words
+from tests.served_app import served
 
 Json = dict[str, Any]
 Mode = Literal["fine", "says error", "nothing", "refuses"]
@@ -35,14 +36,8 @@ class PlayedTriton:
         app.router.add_get("/v2/models/{model}", self._about)
         app.router.add_get("/v2/models/{model}/ready", self._ready)
         app.router.add_post("/v2/models/{model}/generate_stream", self._generate)
-        runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
+        async with served(app) as self.url:
             yield self
-        finally:
-            await runner.cleanup()
 
     async def _index(self, _: web.Request) -> web.Response:
         if self.closed:

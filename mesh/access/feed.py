@@ -11,7 +11,6 @@ from mesh.access.log import ACCESS_SUBJECTS, AccessLog
 from mesh.errors import BusError
 from mesh.history.checkpoint import Checkpoint
 from mesh.history.projection_desk import fold_digest
-from mesh.history.stream_facts import stream_facts
 from mesh.history.tail import StreamTail
 from streams.access import Access
 from streams.topology import ACCESS, SESSIONS
@@ -88,8 +87,7 @@ class AccessFeed:
         Raises:
             BusError: if that cannot be known now.
         """
-        newest = (await stream_facts(self._core, SESSIONS)).last_sequence
-        await self._sessions.reach(newest)
+        newest = await self._sessions.catch_up()
         if self._sessions.position < newest:
             raise BusError("it cannot be known now which sessions were ended: try again")
 
@@ -120,7 +118,7 @@ class AccessFeed:
         return unsubscribe
 
     async def _look(self) -> None:
-        await self._tail.reach((await stream_facts(self._core, ACCESS)).last_sequence)
+        await self._tail.catch_up()
 
     def _on_session(self, sequence: int, subject: str, data: bytes) -> None:
         self.ended.apply(sequence, subject, data)

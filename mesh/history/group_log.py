@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mesh.history.stream_facts import stream_facts
 from mesh.history.tail import StreamTail
 from streams import group_subjects
 from streams.codec import decode_group_event, encode
@@ -53,7 +52,7 @@ class GroupLog:
         Raises:
             BusError: if the stream cannot be read.
         """
-        await self._tail.reach((await stream_facts(self._core, GROUPS)).last_sequence)
+        await self._tail.catch_up()
 
     async def append(self, group: Token, event: GroupEvent) -> None:
         """Write an event, and fold all that comes before it and itself.

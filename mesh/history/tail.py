@@ -81,7 +81,7 @@ class StreamTail:
         self._listener = await self._link.listen(self._subject, self._on_nudge)
         if self._link.has_choice:
             # The copy that answers may be behind, or empty still: nobody begins with less than the leader has.
-            await self.reach((await stream_facts(self._link, self._stream)).last_sequence)
+            await self.catch_up()
         await self._read_on()
         self._task = asyncio.create_task(self._run(), name=f"tail-{self._subject}")
 
@@ -123,6 +123,16 @@ class StreamTail:
                 return
             # In a cluster any copy answers, and this one has not heard of it yet.
             await asyncio.sleep(pause_s)
+
+    async def catch_up(self) -> int:
+        """Read on until all that is stored by now was handed out, and return the stream's last sequence.
+
+        Raises:
+            BusError: if the stream cannot be read.
+        """
+        newest = (await stream_facts(self._link, self._stream)).last_sequence
+        await self.reach(newest)
+        return newest
 
     def _on_nudge(self, _: Delivery) -> None:
         self._nudge.set()

@@ -10,7 +10,6 @@ from mesh.errors import DeviceError
 from mesh.history.checkpoint import Checkpoint
 from mesh.history.projection_desk import fold_digest
 from mesh.history.roster_log import DEVICE_SUBJECTS, node_of
-from mesh.history.stream_facts import stream_facts
 from mesh.history.tail import StreamTail
 from streams import subjects
 from streams.clock import now_ms
@@ -90,7 +89,7 @@ class DeviceLog:
         Raises:
             BusError: if the stream cannot be read.
         """
-        await self._tail.reach((await stream_facts(self._core, DEVICES)).last_sequence)
+        await self._tail.catch_up()
 
     def told(self) -> FoldDigest:
         """Return what the log adds up to here, for whoever verifies it."""
