@@ -26,7 +26,9 @@ from streams.access_events import (
     NonceSpent,
     SessionEnded,
 )
+from streams.answer_parts import TokenLogprob, ToolCallPiece
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
+from streams.dead_events import DeadDropped, DeadEvent, DeadKept, DeadRedriven
 from streams.device_events import (
     DeviceAdmitted,
     DeviceChecked,
@@ -44,6 +46,8 @@ from streams.group_events import GroupEvent
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 from streams.placing import Candidate, Rejects, Rules
 from streams.request_events import RequestKeyed, SubmissionUnreadable
+from streams.task_error import TaskError
+from streams.tools import OutputFormat, Tools
 
 Counter = Annotated[int, Meta(ge=1)]
 """``n``: the one counter that markers and chunks of a task share, from 1, without holes."""
@@ -89,18 +93,13 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """The answer that is asked for once more, to compare the two; only in tasks of the mesh itself."""
     rules: Rules | None = None
     """What its owner will not have otherwise: where it may run, and what it may cost."""
+    tools: Tools | None = None
+    """The functions that the model may call instead of, or before, an answer."""
+    format: OutputFormat | None = None
+    """What the answer must look like; None: plain text."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------
-
-
-class TaskError(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why a task did not complete, with the code and status that HTTP would have given."""
-
-    code: str
-    message: str
-    status: int
-    param: str | None = None
 
 
 class TaskAccepted(Event, frozen=True, kw_only=True, tag="task.accepted.v1"):
@@ -185,8 +184,8 @@ class TaskHalted(Event, frozen=True, kw_only=True, tag="task.halted.v1"):
 class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
     """A piece of the answer, written by the node. The last one has ``finish_reason``, ``usage`` and ``signature``.
 
-    ``offset`` counts characters (Unicode code points) of the answer before this chunk, over all attempts;
-    ``tokens`` counts the completion tokens in it.
+    ``offset`` counts characters (Unicode code points) of the answer before this chunk, over all attempts: those of its
+    text and those of the arguments of its calls. ``tokens`` counts the completion tokens in it.
     """
 
     n: Counter
@@ -198,6 +197,10 @@ class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
     usage: Usage | None = None
     signature: ChunkSignature | None = None
     """For all chunks of the attempt."""
+    tool_calls: tuple[ToolCallPiece, ...] = ()
+    """Behind ``text``: what the answer's calls have grown by."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of the tokens in ``text``, where they were asked for."""
 
 
 Outcome = Literal["completed", "failed", "cancelled", "dead"]
@@ -279,31 +282,6 @@ class TaskDead(Event, frozen=True, kw_only=True, tag="task.dead.v1"):
     shares: tuple[AttemptShare, ...] = ()
 
 
-# --- DEAD: what became of tasks that died ------------------------------------------------------------------------
-
-
-class DeadKept(Event, frozen=True, kw_only=True, tag="dead.kept.v1"):
-    """A task died and waits for somebody to look at it."""
-
-    at_ms: int
-    model: str
-    error: TaskError
-
-
-class DeadRedriven(Event, frozen=True, kw_only=True, tag="dead.redriven.v1"):
-    """Somebody had it tried again, as ``task``."""
-
-    at_ms: int
-    task: str
-
-
-class DeadDropped(Event, frozen=True, kw_only=True, tag="dead.dropped.v1"):
-    """Somebody looked at it and let it go."""
-
-    at_ms: int
-    reason: str
-
-
 # --- What may stand where ----------------------------------------------------------------------------------------
 
 Marker = TaskAccepted | TaskQueued | TaskAssigned | TaskRequeued | TaskHalted | TaskEnded
@@ -314,9 +292,6 @@ TaskEvent = Marker | TaskChunk
 
 EndEvent = TaskCompleted | TaskFailed | TaskCancelled | TaskDead
 """All that ENDED may hold."""
-
-DeadEvent = DeadKept | DeadRedriven | DeadDropped
-"""All that DEAD may hold."""
 
 AnyEvent = (
     TaskSubmitted

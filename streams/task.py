@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from streams.answer_parts import chars_in
 from streams.chat import FinishReason, Usage
 from streams.events import (
     AttemptFailure,
@@ -69,7 +70,7 @@ class Rejection(StrEnum):
 
 
 class TaskState(Struct, frozen=True, kw_only=True):
-    """All that the events so far say, without the text. ``chars`` is the length of the answer so far."""
+    """All that the events so far say, without the text. ``chars`` is the length of the answer so far (``chars_in``)."""
 
     n: int = 0
     phase: Phase = Phase.SUBMITTED
@@ -167,10 +168,11 @@ def _check_assignment(state: TaskState, marker: TaskAssigned) -> Rejection | Non
 
 def _add_chunk(state: TaskState, chunk: TaskChunk) -> TaskState:
     last = state.shares[-1]
+    chars = chars_in(chunk.text, chunk.tool_calls)
     share = AttemptShare(
         attempt=last.attempt,
         node=last.node,
-        chars=last.chars + len(chunk.text),
+        chars=last.chars + chars,
         tokens=last.tokens + chunk.tokens,
         signed=chunk.finish_reason is not None and chunk.signature is not None,
     )
@@ -178,7 +180,7 @@ def _add_chunk(state: TaskState, chunk: TaskChunk) -> TaskState:
         state,
         n=chunk.n,
         phase=Phase.RUNNING if chunk.finish_reason is None else Phase.WRITTEN,
-        chars=state.chars + len(chunk.text),
+        chars=state.chars + chars,
         tokens=state.tokens + chunk.tokens,
         shares=(*state.shares[:-1], share),
         finish_reason=chunk.finish_reason,
