@@ -21,6 +21,7 @@ from streams.node_probe import Probe, Probed
 from streams.projection_messages import FoldDigest, ProjectionRequest, Projections, RosterDigest, TaskDigest
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
+from streams.vectors import Dimensions, Texts
 from streams.wire import Wire
 
 __all__ = [
@@ -67,6 +68,7 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
 
     ``next_n`` and ``last_sequence`` are where the first chunk goes; ``prefix`` is text already published,
     of ``prefix_tokens`` tokens: they count in ``sampling.max_tokens`` and in the usage of the whole answer.
+    ``texts`` instead of ``messages`` are to become vectors; those of ``first`` texts before them are published.
     """
 
     account: str
@@ -75,7 +77,7 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     next_n: int
     last_sequence: int
     model: str
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] = ()
     sampling: Sampling
     dispatcher: str
     prefix: str = ""
@@ -86,6 +88,9 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     written: Count = 0
     """How many characters at the end of ``prefix`` are of this very attempt: a node that does not know it any more was
     started again, and cannot sign for what it has forgotten."""
+    texts: Texts = ()
+    first: Count = 0
+    dimensions: Dimensions | None = None
 
 
 class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):

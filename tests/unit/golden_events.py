@@ -35,6 +35,7 @@ from streams.events import (
     TaskSubmitted,
 )
 from streams.placing import Candidate, Part, Rejects, Rules
+from streams.vectors import Vectors
 from tests.unit.golden_registers import ACCESS, GROUPS, NONCES, REGISTERS
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -100,6 +101,8 @@ SUBMITTED = {
         rules=Rules(policy="private", region="eu", highest_price_micro=2_000_000, lowest_reputation=0.5),
     ),
     "task.submitted.v1.minimal": TaskSubmitted(model=_MODEL, messages=(Message(role="user", content="hi"),)),
+    "task.submitted.v1.texts": TaskSubmitted(model=_MODEL, texts=("Grüße, 世界 🙂", "two"), dimensions=256),
+    "task.submitted.v1.empty": TaskSubmitted(model=_MODEL),
 }
 
 RESULTS = {
@@ -220,6 +223,14 @@ RESULTS = {
         finish_reason="stop",
         usage=Usage(prompt_tokens=31, completion_tokens=1),
         signature=_SIGNATURE_WITH_KEY,
+    ),
+    "task.chunk.v1.vectors": TaskChunk(
+        n=2,
+        attempt=1,
+        offset=16,
+        text="",
+        tokens=7,
+        vectors=Vectors(count=2, floats=bytes.fromhex("0000803f000000000000000000000000000080bf00000000")),
     ),
     "task.chunk.v1.minimal": TaskChunk(n=2, attempt=1, offset=0, text="Hello"),
     "task.ended.v1": TaskEnded(n=9, at_ms=_AT_MS, outcome="failed", error=_ERROR),
