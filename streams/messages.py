@@ -23,6 +23,7 @@ from streams.projection_messages import FoldDigest, ProjectionRequest, Projectio
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
 from streams.tools import OutputFormat, Tools
+from streams.vectors import Dimensions, Texts
 from streams.wire import Wire
 
 __all__ = [
@@ -69,6 +70,7 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
 
     ``next_n`` and ``last_sequence`` are where the first chunk goes; ``prefix`` is text already published,
     of ``prefix_tokens`` tokens: they count in ``sampling.max_tokens`` and in the usage of the whole answer.
+    ``texts`` instead of ``messages`` are to become vectors; those of ``first`` texts before them are published.
     """
 
     account: str
@@ -77,7 +79,7 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     next_n: int
     last_sequence: int
     model: str
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] = ()
     sampling: Sampling
     dispatcher: str
     prefix: str = ""
@@ -92,6 +94,9 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     format: OutputFormat | None = None
     prefix_calls: tuple[ToolCallPiece, ...] = ()
     """Calls that are published behind ``prefix``, one piece each, the last of them perhaps not whole."""
+    texts: Texts = ()
+    first: Count = 0
+    dimensions: Dimensions | None = None
 
 
 class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):

@@ -34,6 +34,7 @@ from streams.events import (
     TaskRequeued,
 )
 from streams.placing import Candidate, Part, Rejects
+from streams.vectors import Vectors
 from tests.unit.golden_registers import ACCESS, GROUPS, NONCES, REGISTERS
 from tests.unit.golden_submitted import SUBMITTED
 
@@ -192,6 +193,14 @@ RESULTS = {
                 token="\ufffd", logprob=-0.25, raw=b"\xf0\x9f", top=(LikelyToken(token="So", logprob=-1.5, raw=b"So"),)
             ),
         ),
+    ),
+    "task.chunk.v1.vectors": TaskChunk(
+        n=2,
+        attempt=1,
+        offset=16,
+        text="",
+        tokens=7,
+        vectors=Vectors(count=2, floats=bytes.fromhex("0000803f000000000000000000000000000080bf00000000")),
     ),
     "task.chunk.v1.minimal": TaskChunk(n=2, attempt=1, offset=0, text="Hello"),
     "task.ended.v1": TaskEnded(n=9, at_ms=_AT_MS, outcome="failed", error=_ERROR),
