@@ -86,6 +86,9 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     written: Count = 0
     """How many characters at the end of ``prefix`` are of this very attempt: a node that does not know it any more was
     started again, and cannot sign for what it has forgotten."""
+    hedge: bool = False
+    """Whether another node has the task: then there is no reply subject, so no right to write. The node begins, keeps
+    what it has to itself, and asks (``Ask.hedge``) until the same attempt is assigned to it or stopped (ADR 18)."""
 
 
 class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):
@@ -194,6 +197,8 @@ class Ask(Wire, frozen=True, kw_only=True, tag="node.ask.v1"):
     account: str
     task: str
     attempt: Attempt
+    hedge: bool = False
+    """Whether it was never mine: I was asked beside another node, and have words now."""
 
 
 class Standing(Wire, frozen=True, kw_only=True, tag="node.standing.v1"):
@@ -206,6 +211,8 @@ class Standing(Wire, frozen=True, kw_only=True, tag="node.standing.v1"):
     written: bool = False
     """Whether the last chunk is stored already."""
     reason: str = ""
+    undecided: bool = False
+    """Not yours, but it may become so: the node that has the task has written nothing either. Wait, and ask again."""
 
 
 # --- user -> services: api.user.<account>.* ----------------------------------------------------------------------
