@@ -91,12 +91,12 @@ class Dispatcher:
         self._entrance = entrance
         self._retention = retention
         self.devices = DeviceLog(bus.core, snapshots)
-        self._regards = Regards(bus.core, self.devices, snapshots)
+        self.regards = Regards(bus.core, self.devices, snapshots)
         spots = SpotChecks(bus, feed, self.devices, settings.spot_checks)
         self._checks = Checks(ResultCheck(self.devices), spots)
         self._aliases = settings.alias_table
         self._placer = Placer(
-            *(feed, self._regards.of, POLICIES[settings.policy], self._aliases),
+            *(feed, self.regards.of, POLICIES[settings.policy], self._aliases),
             hedge_share=settings.hedge_share,
             hedge_after=settings.hedge_after,
         )
@@ -121,7 +121,7 @@ class Dispatcher:
         """
         await self.devices.start()
         await self._entrance.start()
-        self._regards.start()
+        self.regards.start()
         self._placer.start()
         await self._reports.start()
         await self._cancelling.start()
@@ -148,7 +148,7 @@ class Dispatcher:
         await self._cancelling.stop()
         self._placer.stop()
         await self._checks.spots.stop()
-        await self._regards.stop()
+        await self.regards.stop()
         await self._entrance.stop()
         await self.devices.stop()
 
