@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from streams import events, messages, model_orders, model_store, node_probe, subjects, topology
 from streams.channel import Channel, Kinds, Reply, Sender
+from streams.file_channels import FILE_CHANNELS, FILE_PARAMETERS
 from streams.group_channels import GROUP_CHANNELS
 from streams.group_messages import GroupAnswer
 from streams.subjects import TaskKey
@@ -27,6 +28,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "writer": "A node id, or `mesh` for markers of services.",
     "node": "The id of a device.",
     "group": "The id of a shard group.",
+    **FILE_PARAMETERS,
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
     "digest": "SHA-256 of an idempotency key, or of the nonce of a sign-in, in hex.",
@@ -382,6 +384,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     *_sent_on(),
     *_passing(),
     *GROUP_CHANNELS,
+    *FILE_CHANNELS,
     *_inboxes(),
 )
 """Every channel of the mesh."""

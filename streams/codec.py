@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 import msgspec
 
+from streams.batch_events import BatchEvent
 from streams.errors import NewerEvent, UndecodableEvent
 from streams.events import CATALOGUE, AccessEvent, DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
+from streams.file_events import FileEvent
 from streams.group_events import GroupEvent
 
 if TYPE_CHECKING:
@@ -122,6 +124,12 @@ decode_device_event: Final[Callable[[bytes], DeviceEvent]] = _union_decoder(Devi
 
 decode_group_event: Final[Callable[[bytes], GroupEvent]] = _union_decoder(GroupEvent)
 """Read what GROUPS holds."""
+
+decode_file_event: Final[Callable[[bytes], FileEvent]] = _union_decoder(FileEvent)
+"""Read what FILES holds."""
+
+decode_batch_event: Final[Callable[[bytes], BatchEvent]] = _union_decoder(BatchEvent)
+"""Read what BATCHES holds."""
 
 decode_dead_event: Final[Callable[[bytes], DeadEvent]] = _union_decoder(DeadEvent)
 """Read what DEAD holds."""

@@ -28,6 +28,7 @@ from streams.access_events import (
 )
 from streams.answer_check import CheckOf
 from streams.answer_parts import TokenLogprob, ToolCallPiece, chars_in
+from streams.batch_events import BatchEvent
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.dead_events import DeadDropped, DeadEvent, DeadKept, DeadRedriven
 from streams.device_events import (
@@ -43,6 +44,7 @@ from streams.device_events import (
     DeviceVerified,
 )
 from streams.event import Event
+from streams.file_events import FileEvent
 from streams.group_events import GroupEvent
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 from streams.placing import Candidate, Hedge, Rejects, Rules
@@ -311,6 +313,8 @@ AnyEvent = (
     | NonceSpent
     | SessionEnded
     | GroupEvent
+    | FileEvent
+    | BatchEvent
 )
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
@@ -353,6 +357,6 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountClosed,
     AccountErased,
     NonceSpent,
-    *(SessionEnded, *get_args(GroupEvent)),
+    *(SessionEnded, *get_args(GroupEvent), *get_args(FileEvent), *get_args(BatchEvent)),
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

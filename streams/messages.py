@@ -14,6 +14,7 @@ from streams.answer_parts import ToolCallPiece
 from streams.chat import Count, Message, Sampling
 from streams.device_hints import DeviceHints
 from streams.events import Attempt, ChunkSignature, Seam
+from streams.file_events import FilePart
 from streams.group_messages import GROUP_MESSAGES
 from streams.limits import RateState, StreamHolder
 from streams.model_orders import ModelOrder, ModelOrdered, NodeRoom
@@ -382,6 +383,7 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     ProjectionRequest,
     Projections,
     *GROUP_MESSAGES,
+    FilePart,
     ModelQuestion,
     ModelOffer,
     ChunkRequest,

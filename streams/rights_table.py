@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from msgspec import Struct
 
-from streams import group_subjects, subjects
+from streams import batch_subjects, file_subjects, group_subjects, subjects
 from streams.rights import BusRights, node_rights, user_rights, viewer_rights
 from streams.subjects import TaskKey
 from streams.tokens import Token
@@ -108,6 +108,9 @@ def _of_facts() -> Iterator[Row]:
         "models": subjects.model(NODE, "model"),
         "devices": subjects.device(NODE, "admitted"),
         "shard groups": group_subjects.group(Token("0")),
+        "files": file_subjects.file(ACCOUNT, Token("0")),
+        "parts of files": file_subjects.file_part(ACCOUNT, Token("0"), 0),
+        "batches": batch_subjects.batch(ACCOUNT, Token("0")),
         "money": f"billing.{ACCOUNT}",
         "idempotency keys": subjects.request_key(ACCOUNT, Token("0")),
         "accounts, members and keys": subjects.access(ACCOUNT),

@@ -98,6 +98,11 @@ DEVICES: Final = "DEVICES"
 BILLING: Final = "BILLING"
 ACCESS: Final = "ACCESS"
 GROUPS: Final = "GROUPS"
+FILES: Final = "FILES"
+FILE_PARTS: Final = "FILE_PARTS"
+BATCHES: Final = "BATCHES"
+BATCH_RUNNERS: Final = "batch-runners"
+"""The durable consumer through which gateways share batches."""
 
 NONCES_KEPT: Final = timedelta(minutes=10)
 """Longer than a nonce is good for (``gateway.auth.challenge``) by more than clocks may differ."""
@@ -137,7 +142,7 @@ def stream_specs(
     edge = (_tasks(kept, replicas), *_results(results_streams, kept, replicas))
     core = (_ended(kept, replicas), _dead(kept, replicas), _keys(kept, replicas), _unreadable(kept, replicas))
     short_lived = (_nonces(replicas), _sessions(replicas), _limits(replicas), _chain(replicas))
-    return (*edge, *core, *_registers(replicas), *short_lived)
+    return (*edge, *core, *_files(replicas), *_registers(replicas), *short_lived)
 
 
 def consumer_name(service_class: ServiceClass) -> str:
@@ -146,8 +151,20 @@ def consumer_name(service_class: ServiceClass) -> str:
 
 
 def consumer_specs() -> tuple[ConsumerSpec, ...]:
-    """Return every durable consumer of the mesh: one per class, so that batch work never fills a person's window."""
-    return tuple(
+    """Return every durable consumer of the mesh.
+
+    Dispatchers have one per class, so that batch work never fills a person's window.
+    """
+    batches = ConsumerSpec(
+        stream=BATCHES,
+        account="CORE",
+        name=BATCH_RUNNERS,
+        filter_subject="batches.>",
+        description="Gateways take batches here and keep them un-acked until they end.",
+        ack_wait=ACK_WAIT,
+        max_ack_pending=MAX_ACK_PENDING,
+    )
+    dispatchers = (
         ConsumerSpec(
             stream=TASKS,
             account="EDGE",
@@ -159,6 +176,7 @@ def consumer_specs() -> tuple[ConsumerSpec, ...]:
         )
         for service_class in SERVICE_CLASSES
     )
+    return (*dispatchers, batches)
 
 
 def _tasks(kept: Retention, replicas: int) -> StreamSpec:
@@ -230,6 +248,26 @@ def _keys(kept: Retention, replicas: int) -> StreamSpec:
         max_age=kept.content,
         one_per_subject=True,
         replicas=replicas,
+    )
+
+
+def _files(replicas: int) -> tuple[StreamSpec, ...]:
+    kept_until_deleted = (
+        (FILES, "files.*.*", "What users' files are, and when they were deleted."),
+        (FILE_PARTS, "parts.*.*.*", "The bytes of users' files."),
+        (BATCHES, "batches.*.*", "Many requests at once: when they were asked, begun and over."),
+    )
+    return tuple(
+        StreamSpec(
+            name=name,
+            account="CORE",
+            subjects=(subject,),
+            description=description,
+            is_erasable=True,
+            one_per_subject=name == FILE_PARTS,
+            replicas=replicas,
+        )
+        for name, subject, description in kept_until_deleted
     )
 
 

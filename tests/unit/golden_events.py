@@ -35,6 +35,7 @@ from streams.events import (
 )
 from streams.placing import Candidate, Hedge, Part, Rejects
 from streams.vectors import Vectors
+from tests.unit.golden_files import BATCHES, FILES
 from tests.unit.golden_registers import ACCESS, GROUPS, NONCES, REGISTERS
 from tests.unit.golden_submitted import SUBMITTED
 
@@ -348,6 +349,8 @@ GOLDEN: dict[str, Event] = {
     **ACCESS,
     **NONCES,
     **GROUPS,
+    **FILES,
+    **BATCHES,
 }
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mesh.cli import root
 from mesh.commands.docs import ASYNCAPI_FILE
-from streams import group_subjects, subjects
+from streams import batch_subjects, file_subjects, group_subjects, subjects
 from streams.asyncapi import asyncapi_document, asyncapi_json, message_name
 from streams.channel import Channel
 from streams.channels import CHANNELS, PARAMETERS
@@ -139,7 +139,7 @@ def test_addresses_are_those_of_the_builders() -> None:
     addresses = {channel.name: channel.address for channel in CHANNELS}
     key, node = TaskKey(Token("acme"), new_task_id()), Token("node-a")
     said = {"class": "batch", "bucket": key.task[-1], "task": key.task, "node": node, "writer": node, "kind": "lost"}
-    said |= {"account": key.account, "model": "m", "group": "g1"}
+    said |= {"account": key.account, "model": "m", "group": "g1", "file": "f1", "batch": "b1", "number": "00000007"}
     built = {
         "submitted": subjects.submitted("batch", key),
         "results": subjects.result(key, node),
@@ -149,6 +149,9 @@ def test_addresses_are_those_of_the_builders() -> None:
         "models": subjects.model(node, "m"),
         "devices": subjects.device(node, "lost"),
         "groups": group_subjects.group(Token("g1")),
+        "files": file_subjects.file(key.account, Token("f1")),
+        "file_parts": file_subjects.file_part(key.account, Token("f1"), 7),
+        "batches": batch_subjects.batch(key.account, Token("b1")),
         "assign": subjects.node_inbox(node, "assign"),
         "group_orders": subjects.node_inbox(node, "group"),
         "group": subjects.node_api(node, "group"),

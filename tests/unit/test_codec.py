@@ -10,13 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.batch_events import BatchEvent
 from streams.chat import Message
 from streams.codec import (
     JSON_CONTENT_TYPE,
     decode,
     decode_access_event,
+    decode_batch_event,
     decode_device_event,
     decode_end_event,
+    decode_file_event,
     decode_model_event,
     decode_task_event,
     encode,
@@ -34,6 +37,7 @@ from streams.events import (
     TaskEvent,
     TaskSubmitted,
 )
+from streams.file_events import FileEvent
 from streams.messages import ALL_MESSAGES, EventsPage, StoredEvent
 from tests.unit.event_strategies import structs
 
@@ -43,6 +47,8 @@ UNIONS = [
     (decode_model_event, ModelEvent),
     (decode_device_event, DeviceEvent),
     (decode_access_event, AccessEvent),
+    (decode_file_event, FileEvent),
+    (decode_batch_event, BatchEvent),
 ]
 SUBMITTED = TaskSubmitted(model="m", messages=(Message(role="user", content="hi"),))
 

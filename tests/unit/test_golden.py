@@ -12,9 +12,11 @@ from streams.codec import (
     JSON_CONTENT_TYPE,
     decode,
     decode_access_event,
+    decode_batch_event,
     decode_dead_event,
     decode_device_event,
     decode_end_event,
+    decode_file_event,
     decode_group_event,
     decode_model_event,
     decode_task_event,
@@ -23,8 +25,10 @@ from streams.codec import (
 from streams.events import CATALOGUE, Event, TaskSubmitted
 from tests.unit.golden_events import (
     ACCESS,
+    BATCHES,
     DEAD,
     ENDED,
+    FILES,
     FOLDER,
     GOLDEN,
     GROUPS,
@@ -56,6 +60,10 @@ def decode_as_its_stream_does(name: str) -> Event:
         return decode_dead_event(stored(name))
     if name in GROUPS:
         return decode_group_event(stored(name))
+    if name in FILES:
+        return decode_file_event(stored(name))
+    if name in BATCHES:
+        return decode_batch_event(stored(name))
     if name in ACCESS:
         return decode_access_event(stored(name))
     if name in (others := KEYS | UNREADABLE | NONCES):

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from streams import group_subjects, subjects
+from streams import batch_subjects, file_subjects, group_subjects, subjects
 from streams.account_subjects import account_subjects, holds_content, is_copy
 from streams.sites import hub_streams
 from streams.subjects import SERVICE_CLASSES, TaskKey
@@ -89,6 +89,9 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         subjects.model(Token("node-a"), "any/model: 7B"): "MODELS",
         subjects.device(Token("node-a"), "lost"): "DEVICES",
         group_subjects.group(Token("g1")): "GROUPS",
+        file_subjects.file(ACCOUNT, Token("f1")): "FILES",
+        file_subjects.file_part(ACCOUNT, Token("f1"), 0): "FILE_PARTS",
+        batch_subjects.batch(ACCOUNT, Token("b1")): "BATCHES",
         f"billing.{ACCOUNT}": "BILLING",
         subjects.limit_state("account", ACCOUNT): "LIMITS",
         subjects.access(ACCOUNT): "ACCESS",
@@ -128,6 +131,9 @@ def test_facts_are_kept_apart_from_claims() -> None:
         "MODELS": "CORE",
         "DEVICES": "CORE",
         "GROUPS": "CORE",
+        "FILES": "CORE",
+        "FILE_PARTS": "CORE",
+        "BATCHES": "CORE",
         "BILLING": "CORE",
         "LIMITS": "CORE",
         "ACCESS": "CORE",
@@ -137,9 +143,9 @@ def test_facts_are_kept_apart_from_claims() -> None:
     }
 
 
-def test_only_submissions_ends_keys_nonces_and_sessions_are_one_per_subject() -> None:
+def test_only_submissions_ends_keys_nonces_sessions_and_parts_of_files_are_one_per_subject() -> None:
     found = {spec.name for spec in stream_specs() if spec.one_per_subject}
-    assert found == {"TASKS", "ENDED", "KEYS", "NONCES", "SESSIONS"}
+    assert found == {"TASKS", "ENDED", "KEYS", "NONCES", "SESSIONS", "FILE_PARTS"}
 
 
 def test_only_the_state_of_limits_and_of_the_chain_is_no_history() -> None:
@@ -160,6 +166,9 @@ def test_retention_and_replicas_reach_every_stream() -> None:
         "MODELS": None,
         "DEVICES": None,
         "GROUPS": None,
+        "FILES": None,
+        "FILE_PARTS": None,
+        "BATCHES": None,
         "BILLING": None,
         "LIMITS": LIMITS_KEPT,
         "ACCESS": None,
@@ -175,7 +184,7 @@ def test_ends_outlive_the_content_they_charge_for() -> None:
 
 
 def test_each_class_has_a_consumer_that_sees_its_own_tasks_only() -> None:
-    specs = {spec.name: spec for spec in consumer_specs()}
+    specs = {spec.name: spec for spec in consumer_specs() if spec.stream == "TASKS"}
     assert list(specs) == [consumer_name(service_class) for service_class in SERVICE_CLASSES]
     for service_class in SERVICE_CLASSES:
         subject = subjects.submitted(service_class, key_in("3"))
@@ -183,8 +192,8 @@ def test_each_class_has_a_consumer_that_sees_its_own_tasks_only() -> None:
         assert seen_by == [consumer_name(service_class)]
 
 
-def test_consumers_wait_on_tasks_and_hand_over_within_seconds() -> None:
-    assert {(spec.stream, spec.account) for spec in consumer_specs()} == {("TASKS", "EDGE")}
+def test_consumers_wait_on_tasks_and_batches_and_hand_over_within_seconds() -> None:
+    assert {(spec.stream, spec.account) for spec in consumer_specs()} == {("TASKS", "EDGE"), ("BATCHES", "CORE")}
     assert {spec.ack_wait for spec in consumer_specs()} == {ACK_WAIT}
     assert timedelta(seconds=5) <= ACK_WAIT <= timedelta(seconds=6)
 
@@ -202,6 +211,7 @@ def test_what_is_one_accounts_is_found_in_every_stream_that_holds_anything_of_it
 
 def test_only_content_may_be_deleted() -> None:
     erasable = {spec.name for spec in EVERYTHING if spec.is_erasable}
-    assert erasable == {"TASKS", "KEYS", "UNREADABLE", *(f"RESULTS_{number}" for number in range(4))}
+    files = {"FILES", "FILE_PARTS", "BATCHES"}
+    assert erasable == {"TASKS", "KEYS", "UNREADABLE", *files, *(f"RESULTS_{number}" for number in range(4))}
     assert {spec.name for spec in EVERYTHING if holds_content(spec)} == erasable - {"UNREADABLE"}
     assert {spec.name for spec in EVERYTHING if is_copy(spec)} == {"SITE_berlin_TASKS", "SITE_berlin_RESULTS"}
