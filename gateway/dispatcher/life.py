@@ -99,9 +99,9 @@ class TaskLife:
         return self.record.state.model or self._asked.model
 
     @property
-    def asked_model(self) -> str:
-        """The model that was asked for, or an alias."""
-        return self._asked.model
+    def asked(self) -> TaskSubmitted:
+        """What was asked for; of what cannot be read, a stand-in."""
+        return self._asked
 
     async def run(
         self,
@@ -270,7 +270,7 @@ class TaskLife:
         seam = retrying.seam(record.state, continues=placement.continues, is_trusted=is_trusted)
         try:
             await record.write(
-                lambda n: assignment(n, placement, record.state, asked_model=self.asked_model, seam=seam)
+                lambda n: assignment(n, placement, record.state, asked_model=self._asked.model, seam=seam)
             )
             return await self._watch(node)
         finally:
