@@ -80,11 +80,12 @@ class Regards:
         device = self._devices.devices.device(node)
         checks = reputation.NOTHING if device is None else device.checks
         score = reputation.score(checks, self.work.of(node), now_ms=now_ms())
-        # One that is not known yet cannot have connected: the log of devices is a moment behind.
-        is_unfit = device is not None and device.verified_at_ms is not None and not device.signs_as_subject
+        if device is None or device.verified_at_ms is None:
+            # It cannot have connected without proof: the log of devices is a moment behind. What it wrote until then
+            # would be refused.
+            return Regard(reputation=round(score, 4), objection="its DID is not known here yet")
+        is_unfit = not device.signs_as_subject
         objection = "its answers cannot be checked: it proved its DID by a key of its document" if is_unfit else None
-        if device is None:
-            return Regard(reputation=round(score, 4))
         return Regard(reputation=round(score, 4), objection=objection, owner=device.owner, stake=device.stake)
 
     def _on_device(self, device: Device) -> None:

@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
-from streams.events import CheckOf
+from streams.answer_check import CheckOf
 from streams.placing import Rules
 from streams.replica import Ability
 from streams.subjects import ServiceClass
@@ -52,6 +52,8 @@ class Wish(Struct, frozen=True, kw_only=True):
     """Whether a part of the answer is written: engines that can go on from it come first."""
     is_suspect: bool = False
     """Whether it may be what kills its nodes: then it shares none with another suspect."""
+    beside: str = ""
+    """The node that has the task already, where this is about a second one (ADR 18)."""
     check: CheckOf | None = None
     """Which answer is to be written once more: by another node, with the same engine."""
 
