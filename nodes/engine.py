@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from msgspec import Meta, Struct
 
+from streams.answer_parts import TokenLogprob, ToolCallPiece
 from streams.chat import FinishReason, Message, Sampling, Usage
+from streams.replica import Ability
+from streams.tools import OutputFormat, Tools
 
 if TYPE_CHECKING:
     from streams.replica import Replica
@@ -78,6 +81,8 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     triton_prompt: TritonPrompt = "chatml"
     cloud_config: Path | None = None
     """File with the models and providers of the engine litellm, in which ``model`` is looked up."""
+    without: tuple[Ability, ...] = ()
+    """What the engine is not to do, even where it could; it is not announced then."""
     poison: str | None = None
     """A text that kills the process when the synthetic engine is asked it, as a prompt that an engine crashes on."""
 
@@ -93,6 +98,8 @@ class Generate(Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
     prefix: str = ""
+    tools: Tools | None = None
+    format: OutputFormat | None = None
 
 
 class Piece(Struct, frozen=True, kw_only=True):
@@ -107,6 +114,10 @@ class Piece(Struct, frozen=True, kw_only=True):
     tokens: int = 1
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    tool_calls: tuple[ToolCallPiece, ...] = ()
+    """Behind ``text``: what the answer's calls have grown by."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of the tokens in ``text``, where they were asked for."""
 
 
 class EngineLoad(Struct, frozen=True, kw_only=True):
