@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Raw, Struct
 
+from streams.answer_parts import ToolCallPiece
 from streams.chat import Count, Message, Sampling
 from streams.device_hints import DeviceHints
 from streams.events import Attempt, ChunkSignature, Seam
@@ -21,6 +22,8 @@ from streams.node_probe import Probe, Probed
 from streams.projection_messages import FoldDigest, ProjectionRequest, Projections, RosterDigest, TaskDigest
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
+from streams.tools import OutputFormat, Tools
+from streams.vectors import Dimensions, Texts
 from streams.wire import Wire
 
 __all__ = [
@@ -67,6 +70,7 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
 
     ``next_n`` and ``last_sequence`` are where the first chunk goes; ``prefix`` is text already published,
     of ``prefix_tokens`` tokens: they count in ``sampling.max_tokens`` and in the usage of the whole answer.
+    ``texts`` instead of ``messages`` are to become vectors; those of ``first`` texts before them are published.
     """
 
     account: str
@@ -75,7 +79,7 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     next_n: int
     last_sequence: int
     model: str
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] = ()
     sampling: Sampling
     dispatcher: str
     prefix: str = ""
@@ -89,6 +93,13 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     hedge: bool = False
     """Whether another node has the task: then there is no reply subject, so no right to write. The node begins, keeps
     what it has to itself, and asks (``Ask.hedge``) until the same attempt is assigned to it or stopped (ADR 18)."""
+    tools: Tools | None = None
+    format: OutputFormat | None = None
+    prefix_calls: tuple[ToolCallPiece, ...] = ()
+    """Calls that are published behind ``prefix``, one piece each, the last of them perhaps not whole."""
+    texts: Texts = ()
+    first: Count = 0
+    dimensions: Dimensions | None = None
 
 
 class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):

@@ -9,8 +9,9 @@ from msgspec import Meta, Struct
 Tier = Literal["edge", "group", "cloud"]
 """Where a replica runs: on one device of the mesh, on several that share its model, or at a provider outside."""
 
-Ability = Literal["tools", "schema", "vision", "logprobs"]
-"""What an engine can do beyond plain text: tool calls, output under a JSON schema, images in, logprobs out."""
+Ability = Literal["tools", "schema", "vision", "logprobs", "logit_bias"]
+"""What an engine can do beyond plain text: tool calls, output under a JSON schema, images in, logprobs out, a bias of
+the user's on single tokens."""
 
 _Name = Annotated[str, Meta(min_length=1, max_length=64)]
 _Price = Annotated[int, Meta(ge=0, le=10**12)]

@@ -65,11 +65,15 @@ class Rejection(StrEnum):
     FOREIGN_WRITER = "the writer does not hold the assignment"
     STALE_ATTEMPT = "the attempt is not the current one"
     WRONG_OFFSET = "the text does not begin where the answer stands"
+    MIXED = "a chunk has text or vectors, not both"
     OUT_OF_PHASE = "such an event cannot follow now"
 
 
 class TaskState(Struct, frozen=True, kw_only=True):
-    """All that the events so far say, without the text. ``chars`` is the length of the answer so far."""
+    """All that the events so far say, without the text.
+
+    ``chars`` is the length of the answer so far, in characters, or in vectors where it is those.
+    """
 
     n: int = 0
     phase: Phase = Phase.SUBMITTED
@@ -144,6 +148,8 @@ def _check_chunk(state: TaskState, writer: str, chunk: TaskChunk) -> Rejection |
         return Rejection.STALE_ATTEMPT
     if state.phase is not Phase.RUNNING:
         return Rejection.OUT_OF_PHASE
+    if chunk.vectors is not None and chunk.text:
+        return Rejection.MIXED
     return None if chunk.offset == state.chars else Rejection.WRONG_OFFSET
 
 
@@ -171,7 +177,7 @@ def _add_chunk(state: TaskState, chunk: TaskChunk) -> TaskState:
     share = AttemptShare(
         attempt=last.attempt,
         node=last.node,
-        chars=last.chars + len(chunk.text),
+        chars=last.chars + chunk.length,
         tokens=last.tokens + chunk.tokens,
         signed=chunk.finish_reason is not None and chunk.signature is not None,
     )
@@ -179,7 +185,7 @@ def _add_chunk(state: TaskState, chunk: TaskChunk) -> TaskState:
         state,
         n=chunk.n,
         phase=Phase.RUNNING if chunk.finish_reason is None else Phase.WRITTEN,
-        chars=state.chars + len(chunk.text),
+        chars=state.chars + chunk.length,
         tokens=state.tokens + chunk.tokens,
         shares=(*state.shares[:-1], share),
         finish_reason=chunk.finish_reason,

@@ -9,7 +9,7 @@ from gateway.scheduling.case import Case
 
 if TYPE_CHECKING:
     from gateway.scheduling.wish import Wish
-    from streams.events import CheckOf
+    from streams.answer_check import CheckOf
     from streams.replica import Replica
 
 Filter = Callable[[Case], str | None]

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from streams.events import CheckOf
+from streams.answer_check import CheckOf
 from streams.placing import Rules
 from streams.replica import Ability
 from streams.subjects import ServiceClass

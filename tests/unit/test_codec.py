@@ -1,6 +1,7 @@
 """What is written is read back the same, by us and by an independent MessagePack library; all else is refused."""
 
 import json
+from base64 import b64encode
 from typing import Any
 
 import msgpack
@@ -34,7 +35,6 @@ from streams.events import (
     TaskSubmitted,
 )
 from streams.messages import ALL_MESSAGES, EventsPage, StoredEvent
-from streams.model_store import ModelChunk
 from tests.unit.event_strategies import structs
 
 UNIONS = [
@@ -83,6 +83,8 @@ def says(read: Any, value: Any) -> bool:
             )
         case tuple():
             return len(read) == len(value) and all(map(says, read, value))
+        case bytes():
+            return read in (value, b64encode(value).decode())
         case _:
             return read == plain(value)
 
@@ -107,8 +109,8 @@ def test_a_page_carries_events_as_they_were_stored() -> None:
     assert says(msgpack.unpackb(encode(page))["events"][0]["body"], chunk)
 
 
-_NO_JSON = {EventsPage, ModelChunk}
-"""What holds bytes: JSON says those in base64."""
+_NO_JSON = {EventsPage}
+"""It holds messages as they are stored."""
 
 
 @pytest.mark.parametrize("kind", [kind for kind in (*CATALOGUE, *ALL_MESSAGES) if kind not in _NO_JSON])
@@ -188,7 +190,6 @@ def test_any_other_content_type_means_messagepack(content_type: str | None) -> N
         ({"model": ""}, "model"),
         ({"model": "m" * 257}, "model"),
         ({"model": 7}, "model"),
-        ({"messages": []}, "messages"),
         ({"messages": [{"role": "wizard", "content": "hi"}]}, "role"),
         ({"messages": [{"role": "user"}]}, "content"),
         ({"sampling": {"temperature": 2.1}}, "temperature"),
