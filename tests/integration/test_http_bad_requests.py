@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
+from gateway.fetching.fetcher import Fetcher
 from gateway.http.chat_question import chat_question
 from mesh.bus.answer import follow
 from nodes.engine import EngineSpec
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 LIMIT = 64 * 1024
 
 
+FETCHER = Fetcher()
 PLAIN_ENGINE = EngineSpec(engine="synthetic", slots=4, without=get_args(Ability))
 
 LONG = chat(messages=[{"role": "user", "content": "word " * 3000}])
@@ -166,7 +168,7 @@ async def test_a_refused_request_is_never_submitted(gateway: HttpGateway) -> Non
     "bad", [bad for bad in BODIES if isinstance(bad.body, dict) and "nobody" in bad.name], ids=lambda bad: bad.name
 )
 async def test_what_no_node_can_do_is_refused_on_the_bus_as_over_http(gateway: HttpGateway, bad: Bad) -> None:
-    draft = chat_question(bad.sent).draft
+    draft = chat_question(bad.sent, FETCHER).draft
     key = TaskKey(Token("local"), new_task_id())
     watch = gateway.bus.feed.watch(key)
     await gateway.bus.edge.append(subjects.submitted("standard", key), encode(draft))

@@ -1,6 +1,7 @@
 """Functions, formats and log probabilities over HTTP, on a mesh where one node of two can do them."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from typing import Any, get_args
@@ -8,7 +9,10 @@ from typing import Any, get_args
 import openai
 import pytest
 import pytest_asyncio
+from aiohttp import ClientResponse, web
 
+from gateway.fetching.fetcher import Fetcher, FetchPolicy
+from gateway.http.site import SITE
 from mesh.bus.answer import follow
 from nodes.engine import EngineSpec
 from streams.events import TaskAssigned
@@ -18,6 +22,7 @@ from streams.task_id import parse_task_id
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, read_sse, serve_http, sse_events
 from tests.mesh_in_process import InProcessMesh
+from tests.served_app import served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -175,3 +180,48 @@ async def test_openais_client_reads_calls_and_parses_what_keeps_to_a_schema(gate
     assert calls
     assert {call.function.name for call in calls} <= {"weather", "clock"}
     assert all("city" in json.loads(call.function.arguments) for call in calls)
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
+
+
+def looking_at(url: str) -> dict[str, Any]:
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
+    return {"messages": [{"role": "user", "content": parts}]}
+
+
+async def text_of_answer(response: ClientResponse) -> str:
+    assert response.status == 200, await response.text()
+    return (await response.json())["choices"][0]["message"]["content"]
+
+
+async def test_a_picture_is_seen_wherever_it_comes_from(gateway: HttpGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def show(request: web.Request) -> web.Response:
+        # What a server says of its type is not believed.
+        shown = PNG if request.path == "/x.png" else b"<html>"
+        return web.Response(body=shown, content_type="text/html")
+
+    async def home(_host: str, _port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    app = web.Application()
+    app.router.add_get("/{name}", show)
+    monkeypatch.setattr(
+        gateway.server._app[SITE],
+        "fetcher",
+        Fetcher(FetchPolicy(urls="http", resolve=home, is_allowed=lambda address: address.is_loopback)),
+    )
+    async with served(app) as url:
+        there = url.replace("127.0.0.1", "pictures.test")
+        sent = "data:image/png;base64," + base64.b64encode(PNG).decode()
+        other = "data:image/png;base64," + base64.b64encode(PNG + b"1").decode()
+        seen = await text_of_answer(await gateway.ask(looking_at(sent)))
+        assert await text_of_answer(await gateway.ask(looking_at(f"{there}/x.png"))) == seen
+        assert await text_of_answer(await gateway.ask(looking_at(other))) != seen
+        for stream in (False, True):
+            refused = await gateway.ask({**looking_at(f"{there}/page"), "stream": stream})
+            error = (await refused.json())["error"]
+            assert (refused.status, error["code"]) == (400, "invalid_image")
+            assert error["param"] == "messages[0].content[1].image_url.url"
+    # What was refused after it was admitted holds no place.
+    assert (await gateway.ask()).status == 200
