@@ -45,7 +45,8 @@ from streams.event import Event
 from streams.group_events import GroupEvent
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 from streams.placing import Candidate, Rejects, Rules
-from streams.request_events import RequestKeyed, SubmissionUnreadable
+from streams.request_events import RequestKeyed, ResponseDeleted, SubmissionUnreadable
+from streams.response_terms import ResponseTerms
 from streams.task_error import TaskError
 from streams.tools import OutputFormat, Tools
 
@@ -97,6 +98,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """The functions that the model may call instead of, or before, an answer."""
     format: OutputFormat | None = None
     """What the answer must look like; None: plain text."""
+    response: ResponseTerms | None = None
+    """What it says as a response; None: it was not asked for as one."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------
@@ -299,6 +302,7 @@ AnyEvent = (
     | EndEvent
     | DeadEvent
     | RequestKeyed
+    | ResponseDeleted
     | SubmissionUnreadable
     | ModelEvent
     | DeviceEvent
@@ -325,6 +329,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     DeadRedriven,
     DeadDropped,
     RequestKeyed,
+    ResponseDeleted,
     SubmissionUnreadable,
     ModelAnnounced,
     ModelWithdrawn,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class ChatQuestion:
     """A chat completion that is asked for."""
 
+    is_background = False
+
     def __init__(self, request: ChatRequest) -> None:
         """Ask what ``request`` says."""
         self._request = request
