@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mesh.bus.headers import TRACEPARENT, header_block
 from streams import subjects
+from streams.answer_parts import joined_calls
 from streams.codec import encode
 from streams.messages import Assign, Stop
 from streams.tokens import Token
@@ -75,6 +76,7 @@ class Posting:
             format=asked.format,
             dispatcher=self._dispatcher,
             prefix="".join(record.text),
+            prefix_calls=joined_calls(record.calls),
             prefix_tokens=record.state.tokens,
             written=record.state.shares[-1].chars,
             deadline_at_ms=deadline_at_ms,

@@ -96,6 +96,11 @@ class Question(Answerable, Protocol):
         """How urgent it is, where the body says so."""
         ...
 
+    @property
+    def draft(self) -> TaskSubmitted:
+        """The task that it asks for, as far as that is known before there is room: what it demands of a replica."""
+        ...
+
     def price(self, answer_tokens: int) -> Price:
         """What it may use; ``answer_tokens`` where it does not say how long its answer may be."""
         ...

@@ -63,6 +63,7 @@ class Asking:
             goes_on=goes_on,
             stream=asked.is_streamed,
             price=partial(asked.price, site.settings.answer_tokens),
+            draft=asked.draft,
         )
         with site.limiter.ticket(caller) as ticket:
             admitted = await admit(site, question, idempotency_key(request), ticket)
