@@ -1,4 +1,4 @@
-"""The typed events of a response. Their numbers follow from the task's events alone, so any gateway goes on with them.
+"""Writes the typed events of a response. Their numbers follow from the task's events alone, so any gateway goes on.
 
 Every task event that a client is told of gives the same events with the same numbers, whoever reads, from wherever and
 in whatever portions; so ``starting_after`` means the same at every gateway. A restart (ADR 8) has a number too, that of
@@ -7,105 +7,38 @@ the error that ends the streams which had text of what is void; behind it all be
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from msgspec import Struct
 
-from gateway.http.responses.objects import (
-    OutputMessage,
-    OutputText,
-    Response,
-    item_id,
-    message_item,
-    response_of,
+from gateway.http.responses.events import (
+    ArgumentsDelta,
+    ArgumentsDone,
+    ErrorEvent,
+    ItemEvent,
+    PartEvent,
+    ResponseEvent,
+    TextDone,
 )
+from gateway.http.responses.objects import OutputText, call_item, item_id, message_item, response_of
+from mesh.bus.answer import AnswerText
+from streams.chat import ToolCall
 from streams.events import TaskAccepted, TaskAssigned, TaskChunk, TaskEnded, TaskQueued
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.http.errors import ApiError
+    from gateway.http.responses.events import ItemKind, PartKind, StreamEvent, Whole
+    from gateway.http.responses.objects import ItemStatus, OutputItem, Response
     from mesh.bus.answer import Step
+    from streams.answer_parts import ToolCallPiece
     from streams.events import TaskSubmitted
     from streams.response_terms import ResponseTerms
     from streams.task import TaskState
     from streams.tokens import Token
 
-Whole = Literal[
-    "response.created",
-    "response.queued",
-    "response.in_progress",
-    "response.completed",
-    "response.incomplete",
-    "response.failed",
-]
 _ENDS: Final[dict[str, Whole]] = {"completed": "response.completed", "incomplete": "response.incomplete"}
-
-
-class ResponseEvent(Struct, frozen=True, kw_only=True):
-    """How the whole response stands."""
-
-    type: Whole
-    response: Response
-    sequence_number: int
-
-
-class ItemEvent(Struct, frozen=True, kw_only=True):
-    """An item of the output begins, or is whole."""
-
-    type: Literal["response.output_item.added", "response.output_item.done"]
-    output_index: int = 0
-    item: OutputMessage
-    sequence_number: int
-
-
-class PartEvent(Struct, frozen=True, kw_only=True):
-    """A part of a message begins, or is whole."""
-
-    type: Literal["response.content_part.added", "response.content_part.done"]
-    item_id: str
-    output_index: int = 0
-    content_index: int = 0
-    part: OutputText
-    sequence_number: int
-
-
-class TextDelta(Struct, frozen=True, kw_only=True):
-    """What the text has grown by."""
-
-    type: Literal["response.output_text.delta"] = "response.output_text.delta"
-    item_id: str
-    output_index: int = 0
-    content_index: int = 0
-    delta: str
-    logprobs: tuple[None, ...] = ()
-    sequence_number: int
-
-
-class TextDone(Struct, frozen=True, kw_only=True):
-    """The text is whole."""
-
-    type: Literal["response.output_text.done"] = "response.output_text.done"
-    item_id: str
-    output_index: int = 0
-    content_index: int = 0
-    text: str
-    logprobs: tuple[None, ...] = ()
-    sequence_number: int
-
-
-class ErrorEvent(Struct, frozen=True, kw_only=True):
-    """The stream ends here, for a reason that is no end of the response."""
-
-    type: Literal["error"] = "error"
-    code: str | None
-    message: str
-    param: str | None
-    sequence_number: int
-
-
-StreamEvent = ResponseEvent | ItemEvent | PartEvent | TextDelta | TextDone | ErrorEvent
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -132,7 +65,7 @@ class ResponseFrames:
         self._item_id = item_id(task)
         self._delta = (
             b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","item_id":"%b",'
-            b'"output_index":0,"content_index":0,"delta":' % self._item_id.encode()
+            b'"content_index":0,"logprobs":[],"delta":' % self._item_id.encode()
         )
         self._begin()
 
@@ -175,8 +108,13 @@ class ResponseFrames:
         return self._error(error, self.next_number - 1, b"" if n is None else b"id: %d\n" % n)
 
     def _begin(self) -> None:
-        self._is_created = self._is_queued = self._is_running = self._has_item = False
-        self._pieces: list[str] = []
+        self._is_created = self._is_queued = self._is_running = False
+        self._answer = AnswerText()
+        self._items = 0
+        """How many items of the output have begun."""
+        self._message_at: int | None = None
+        self._calls_at: dict[int, int] = {}
+        """Which item each call is; the last has not ended yet."""
 
     def _void(self) -> None:
         self.next_number += 1
@@ -189,7 +127,7 @@ class ResponseFrames:
             self._is_created = True
             self._whole("response.created", state)
         if isinstance(event, TaskChunk):
-            self._add_text(event.text)
+            self._add(step, event)
         elif isinstance(event, TaskQueued | TaskAccepted) and not self._is_queued:
             self._is_queued = True
             self._whole("response.queued", state)
@@ -199,57 +137,99 @@ class ResponseFrames:
         elif isinstance(event, TaskEnded):
             self._end(state)
 
-    def _add_text(self, text: str) -> None:
-        if not text:
-            return
-        self._open_item()
-        self._pieces.append(text)
-        self.has_text = True
-        if (number := self._number()) is not None:
-            frame = b'%b%b,"logprobs":[],"sequence_number":%d}\n\n' % (self._delta, _encode(text), number)
-            self._written.append(frame)
+    # --- the output ------------------------------------------------------------------------------------------------
 
-    def _open_item(self) -> None:
-        if self._has_item:
+    def _add(self, step: Step, chunk: TaskChunk) -> None:
+        self._answer.take([step])
+        if chunk.text:
+            at = self._open_message()
+            number = self._number()
+            if number > self._after:
+                frame = b'%b%b,"output_index":%d,"sequence_number":%d}\n\n'
+                self._written.append(frame % (self._delta, _encode(chunk.text), at, number))
+        for piece in chunk.tool_calls:
+            self._add_call(piece)
+        self.has_text = self.has_text or self._items > 0
+
+    def _add_call(self, piece: ToolCallPiece) -> None:
+        at = self._calls_at.get(piece.index)
+        if at is None:
+            if piece.name is None:
+                # Nobody can answer a call of no name (as in ``AnswerText``).
+                return
+            self._close_call("completed")
+            at = self._calls_at[piece.index] = self._next_item()
+            begun = ToolCall(id=piece.id or f"call_{piece.index}", name=piece.name, arguments="")
+            item = call_item(self._task, len(self._calls_at) - 1, begun, "in_progress")
+            self._item("response.output_item.added", at, item)
+        if piece.arguments:
+            name, number = f"fc_{self._task}_{len(self._calls_at) - 1}", self._number()
+            self._event(ArgumentsDelta(item_id=name, output_index=at, delta=piece.arguments, sequence_number=number))
+
+    def _close_call(self, status: ItemStatus) -> None:
+        if not self._calls_at:
             return
-        self._has_item = True
-        self._item("response.output_item.added", message_item(self._task, "", "in_progress"))
-        self._part("response.content_part.added", "")
+        at, index = list(self._calls_at.values())[-1], len(self._calls_at) - 1
+        item = call_item(self._task, index, self._answer.tool_calls[index], status)
+        number = self._number()
+        self._event(
+            ArgumentsDone(
+                item_id=item.id, output_index=at, name=item.name, arguments=item.arguments, sequence_number=number
+            )
+        )
+        self._item("response.output_item.done", at, item)
+
+    def _open_message(self) -> int:
+        if self._message_at is None:
+            self._message_at = self._next_item()
+            self._item("response.output_item.added", self._message_at, message_item(self._task, "", "in_progress"))
+            self._part("response.content_part.added", "")
+        return self._message_at
+
+    def _close_message(self, status: ItemStatus) -> None:
+        if self._message_at is None:
+            return
+        text, number = str(self._answer), self._number()
+        self._event(TextDone(item_id=self._item_id, output_index=self._message_at, text=text, sequence_number=number))
+        self._part("response.content_part.done", text)
+        self._item("response.output_item.done", self._message_at, message_item(self._task, text, status))
+
+    def _next_item(self) -> int:
+        self._items += 1
+        return self._items - 1
 
     def _end(self, state: TaskState) -> None:
-        text = "".join(self._pieces)
-        response = response_of(self._task, self._asked, self._terms, text, state)
+        response = response_of(self._task, self._asked, self._terms, self._answer, state)
         if state.outcome == "completed":
-            self._open_item()
-            if (number := self._number()) is not None:
-                self._event(TextDone(item_id=self._item_id, text=text, sequence_number=number))
-            self._part("response.content_part.done", text)
-            self._item("response.output_item.done", response.output[0])
+            status: ItemStatus = "completed" if response.status == "completed" else "incomplete"
+            self._close_call(status)
+            if not self._items:
+                self._open_message()
+            self._close_message(status)
         self._whole(_ENDS.get(response.status, "response.failed"), state, response)
 
+    # --- events ----------------------------------------------------------------------------------------------------
+
     def _whole(self, kind: Whole, state: TaskState, response: Response | None = None) -> None:
-        if (number := self._number()) is not None:
-            now = response or response_of(self._task, self._asked, self._terms, "", state)
-            self._event(ResponseEvent(type=kind, response=now, sequence_number=number))
+        now = response or response_of(self._task, self._asked, self._terms, self._answer, state)
+        self._event(ResponseEvent(type=kind, response=now, sequence_number=self._number()))
 
-    def _item(
-        self, kind: Literal["response.output_item.added", "response.output_item.done"], item: OutputMessage
-    ) -> None:
-        if (number := self._number()) is not None:
-            self._event(ItemEvent(type=kind, item=item, sequence_number=number))
+    def _item(self, kind: ItemKind, at: int, item: OutputItem) -> None:
+        self._event(ItemEvent(type=kind, output_index=at, item=item, sequence_number=self._number()))
 
-    def _part(self, kind: Literal["response.content_part.added", "response.content_part.done"], text: str) -> None:
-        if (number := self._number()) is not None:
-            self._event(PartEvent(type=kind, item_id=self._item_id, part=OutputText(text=text), sequence_number=number))
+    def _part(self, kind: PartKind, text: str) -> None:
+        part, at = OutputText(text=text), self._message_at or 0
+        self._event(
+            PartEvent(type=kind, item_id=self._item_id, output_index=at, part=part, sequence_number=self._number())
+        )
 
-    def _number(self) -> int | None:
-        """Count an event; None if it is not to be written."""
-        number = self.next_number
+    def _number(self) -> int:
         self.next_number += 1
-        return number if number > self._after else None
+        return self.next_number - 1
 
-    def _event(self, event: ResponseEvent | ItemEvent | PartEvent | TextDone) -> None:
-        self._written.append(b"event: %b\ndata: %b\n\n" % (event.type.encode(), _encode(event)))
+    def _event(self, event: StreamEvent) -> None:
+        if event.sequence_number > self._after:
+            self._written.append(b"event: %b\ndata: %b\n\n" % (event.type.encode(), _encode(event)))
 
     def _error(self, error: ApiError, number: int, counter: bytes) -> bytes:
         detail = error.detail()

@@ -67,14 +67,14 @@ class History:
         if kept is None:
             message = f"Previous response with id '{name}' not found."
             raise ApiError(400, message, code="previous_response_not_found", param="previous_response_id")
-        text = await self._answer(kept.key)
-        if text is None:
+        answer = await self._answer(kept.key)
+        if answer is None:
             message = f"The response '{name}' has no whole answer (yet), so that nothing can be asked behind it."
             raise ApiError(400, message, code="previous_response_not_complete", param="previous_response_id")
         said = kept.asked.messages[1:] if kept.terms.instructed else kept.asked.messages
-        return (*said, Message(role="assistant", content=text))
+        return (*said, Message(role="assistant", content=str(answer), tool_calls=answer.tool_calls))
 
-    async def _answer(self, key: TaskKey) -> str | None:
+    async def _answer(self, key: TaskKey) -> AnswerText | None:
         """The answer of a task; None if it is not whole. Copies of a stream may lag behind what the client has read."""
         reader, text = Reader(self._site.bus.source, key), AnswerText()
         give_up_at_s = asyncio.get_running_loop().time() + LAG_S
@@ -82,4 +82,4 @@ class History:
         while not reader.state.is_over and asyncio.get_running_loop().time() < give_up_at_s:
             await asyncio.sleep(_PAUSE_S)
             text.take(await reader.catch_up())
-        return str(text) if reader.state.outcome == "completed" else None
+        return text if reader.state.outcome == "completed" else None

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from gateway.http.errors import from_end
 from streams.task import Phase
 from streams.task_id import created_ms
 
 if TYPE_CHECKING:
-    from streams.chat import Usage
+    from mesh.bus.answer import AnswerText
+    from streams.chat import ToolCall, Usage
     from streams.events import TaskSubmitted
     from streams.response_terms import ResponseTerms
     from streams.task import TaskState
     from streams.tokens import Token
+    from streams.tools import Function, OutputFormat, Tools
 
 Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
@@ -39,6 +41,19 @@ class OutputMessage(Struct, frozen=True, kw_only=True, tag_field="type", tag="me
     status: ItemStatus
     role: Literal["assistant"] = "assistant"
     content: tuple[OutputText, ...]
+
+
+class FunctionCall(Struct, frozen=True, kw_only=True, tag_field="type", tag="function_call"):
+    """A function that the model wants called."""
+
+    id: str
+    call_id: str
+    name: str
+    arguments: str
+    status: ItemStatus
+
+
+OutputItem = OutputMessage | FunctionCall
 
 
 class InputTokensDetails(Struct, frozen=True, kw_only=True):
@@ -77,16 +92,41 @@ class IncompleteDetails(Struct, frozen=True, kw_only=True):
     reason: Literal["max_output_tokens"] = "max_output_tokens"
 
 
-class PlainFormat(Struct, frozen=True, kw_only=True):
+class PlainFormat(Struct, frozen=True, kw_only=True, tag_field="type", tag="text"):
     """``text.format``: plain text."""
 
-    type: Literal["text"] = "text"
+
+class ObjectFormat(Struct, frozen=True, kw_only=True, tag_field="type", tag="json_object"):
+    """``text.format``: any JSON object."""
+
+
+class SchemaFormat(Struct, frozen=True, kw_only=True, tag_field="type", tag="json_schema"):
+    """``text.format``: JSON under a schema."""
+
+    name: str
+    schema: Raw
+    strict: bool
 
 
 class TextConfig(Struct, frozen=True, kw_only=True):
     """``text``: the form of the answer."""
 
-    format: PlainFormat = PlainFormat()
+    format: PlainFormat | ObjectFormat | SchemaFormat = PlainFormat()
+
+
+class FunctionTool(Struct, frozen=True, kw_only=True, tag_field="type", tag="function"):
+    """A function that the model may call."""
+
+    name: str
+    description: str | None
+    parameters: Raw | None
+    strict: bool
+
+
+class NamedChoice(Struct, frozen=True, kw_only=True, tag_field="type", tag="function"):
+    """That the model must call this function."""
+
+    name: str
 
 
 class Response(Struct, frozen=True, kw_only=True):
@@ -103,14 +143,14 @@ class Response(Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None
     metadata: dict[str, str]
     model: str
-    output: tuple[OutputMessage, ...] = ()
-    parallel_tool_calls: bool = True
+    output: tuple[OutputItem, ...] = ()
+    parallel_tool_calls: bool
     previous_response_id: str | None
     store: bool
     temperature: float | None
     text: TextConfig = TextConfig()
-    tool_choice: Literal["auto"] = "auto"
-    tools: tuple[None, ...] = ()
+    tool_choice: Literal["auto", "none", "required"] | NamedChoice
+    tools: tuple[FunctionTool, ...]
     top_p: float | None
     truncation: Literal["disabled"] = "disabled"
     usage: ResponseUsage | None = None
@@ -164,10 +204,18 @@ def item_status_of(status: Status) -> ItemStatus:
             return "incomplete"
 
 
-def response_of(task: Token, asked: TaskSubmitted, terms: ResponseTerms, text: str, state: TaskState) -> Response:
-    """A task as a response, as it stands at ``state`` with ``text`` written."""
-    status = status_of(state)
-    is_written = bool(text) or status in ("completed", "incomplete")
+def call_item(task: Token, index: int, call: ToolCall, status: ItemStatus) -> FunctionCall:
+    """A call of the answer, or what there is of it so far."""
+    return FunctionCall(
+        id=f"fc_{task}_{index}", call_id=call.id, name=call.name, arguments=call.arguments, status=status
+    )
+
+
+def response_of(
+    task: Token, asked: TaskSubmitted, terms: ResponseTerms, answer: AnswerText, state: TaskState
+) -> Response:
+    """A task as a response, as it stands at ``state`` with ``answer`` written."""
+    status, tools = status_of(state), asked.tools
     return Response(
         id=response_id(task),
         created_at=created_ms(task) // 1000,
@@ -179,13 +227,46 @@ def response_of(task: Token, asked: TaskSubmitted, terms: ResponseTerms, text: s
         max_output_tokens=asked.sampling.max_tokens,
         metadata={pair.name: pair.text for pair in terms.metadata},
         model=state.model or asked.model,
-        output=(message_item(task, text, item_status_of(status)),) if is_written else (),
+        output=_output(task, answer, status),
+        parallel_tool_calls=tools is None or tools.parallel,
         previous_response_id=None if terms.previous is None else response_id(terms.previous),
         store=terms.stored,
         temperature=asked.sampling.temperature,
+        text=TextConfig() if asked.format is None else TextConfig(format=_format(asked.format)),
+        tool_choice=_choice(tools),
+        tools=() if tools is None else tuple([_tool(function) for function in tools.functions]),
         top_p=asked.sampling.top_p,
         usage=None if state.usage is None or not state.is_over else usage_of(state.usage),
     )
+
+
+def _output(task: Token, answer: AnswerText, status: Status) -> tuple[OutputItem, ...]:
+    """Its items: a message, unless it only calls functions, and its calls."""
+    text, calls, item_status = str(answer), answer.tool_calls, item_status_of(status)
+    is_whole = status in ("completed", "incomplete")
+    message = (message_item(task, text, item_status),) if text or (is_whole and not calls) else ()
+    return (*message, *(call_item(task, index, call, item_status) for index, call in enumerate(calls)))
+
+
+def _tool(function: Function) -> FunctionTool:
+    return FunctionTool(
+        name=function.name,
+        description=function.description or None,
+        parameters=Raw(function.parameters_json.encode()) if function.parameters_json else None,
+        strict=function.strict,
+    )
+
+
+def _choice(tools: Tools | None) -> Literal["auto", "none", "required"] | NamedChoice:
+    if tools is None:
+        return "auto"
+    return NamedChoice(name=tools.name or "") if tools.choice == "named" else tools.choice
+
+
+def _format(wanted: OutputFormat) -> ObjectFormat | SchemaFormat:
+    if wanted.kind == "json_object":
+        return ObjectFormat()
+    return SchemaFormat(name=wanted.name, schema=Raw(wanted.schema_json.encode()), strict=wanted.strict)
 
 
 def usage_of(usage: Usage) -> ResponseUsage:

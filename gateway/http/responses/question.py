@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
+from gateway.demands import demand_error
+from gateway.http.errors import from_task_error
+from gateway.http.responses.conversation import demands_of, messages_of
 from gateway.http.responses.frames import ResponseFrames
 from gateway.http.responses.objects import PREFIX, response_of
 from gateway.http.responses.request import read_response_request
@@ -18,7 +21,7 @@ from streams.response_terms import MetadataPair, ResponseTerms
 if TYPE_CHECKING:
     from gateway.http.chat_request import ServiceTier
     from gateway.http.responses.history import History, Kept
-    from gateway.http.responses.request import InputItem, ResponseRequest
+    from gateway.http.responses.request import ResponseRequest
     from gateway.http.site import Site
     from gateway.limits.ticket import Price
     from mesh.access.caller import Caller
@@ -52,7 +55,7 @@ class ResponseQuestion:
 
     def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
         """Write a ``response``."""
-        return _encode(response_of(task, self.draft, self._terms, str(text), state))
+        return _encode(response_of(task, self.draft, self._terms, text, state))
 
     def frames(self, task: Token) -> ResponseFrames:
         """A writer of typed events."""
@@ -69,7 +72,7 @@ class Again:
 
     def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
         """Write the ``response`` as it stands."""
-        return _encode(response_of(task, self._kept.asked, self._kept.terms, str(text), state))
+        return _encode(response_of(task, self._kept.asked, self._kept.terms, text, state))
 
     def frames(self, task: Token) -> ResponseFrames:
         """A writer of the events behind that number."""
@@ -103,24 +106,15 @@ class ResponseReader:
             background=bool(request.background),
         )
         sampling = Sampling(max_tokens=request.max_output_tokens, temperature=request.temperature, top_p=request.top_p)
+        tools, output_format = demands_of(request)
         draft = TaskSubmitted(
             model=request.model,
-            messages=(*instructions, *earlier, *_input(request)),
+            messages=(*instructions, *earlier, *messages_of(request.input)),
             sampling=sampling,
+            tools=tools,
+            format=output_format,
             response=terms,
         )
+        if (error := demand_error(draft)) is not None:
+            raise from_task_error(error)
         return ResponseQuestion(request, draft, terms)
-
-
-def _input(request: ResponseRequest) -> tuple[Message, ...]:
-    given = request.input
-    if isinstance(given, str):
-        return (Message(role="user", content=given),)
-    return tuple([_message(item) for item in given])
-
-
-def _message(item: InputItem) -> Message:
-    content = item.content
-    if not isinstance(content, str):
-        content = "".join([part.text for part in content])
-    return Message(role=item.role, content=content)

@@ -5,44 +5,86 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
+from gateway.http.chat_messages import CallId
 from gateway.http.chat_request import MaxTokens, ServiceTier
+from gateway.http.chat_tools import ObjectFormat, TextFormat
 from gateway.http.errors import ApiError
 from gateway.http.invalid_body import explain
 from streams.response_terms import MOST_METADATA, MetadataName, MetadataText
+from streams.tools import MOST_FUNCTIONS, FunctionName
 
 Role = Literal["system", "developer", "user", "assistant"]
 Nothing = Annotated[list[Any], Meta(max_length=0)]
 """A list that may be there as long as nothing is in it."""
 
 
-class ContentPart(Struct, frozen=True):
-    """A piece of a message's text; other kinds of part are refused by their type."""
+class InputText(Struct, frozen=True, tag_field="type", tag="input_text"):
+    """A piece of a message's text."""
 
-    type: Literal["input_text", "output_text"]
     text: str
 
 
+class OutputText(Struct, frozen=True, tag_field="type", tag="output_text"):
+    """A piece of what the model has said before."""
+
+    text: str
+
+
+class InputImage(Struct, frozen=True, tag_field="type", tag="input_image"):
+    """A picture in a message, in a ``data:`` URL."""
+
+    image_url: Annotated[str, Meta(min_length=1)]
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+Part = InputText | OutputText | InputImage
+
+
 class InputItem(Struct, frozen=True):
-    """One turn of the input; what is no message is refused by its type."""
+    """One turn of the input, a call that the model has made, or what came of one; others are refused by their type."""
 
-    role: Role
-    content: str | list[ContentPart]
-    type: Literal["message"] = "message"
+    type: Literal["message", "function_call", "function_call_output"] = "message"
+    role: Role | None = None
+    content: str | list[Part] | None = None
+    call_id: CallId | None = None
+    name: FunctionName | None = None
+    arguments: str | None = None
+    output: str | list[Part] | None = None
 
 
-class PlainFormat(Struct, frozen=True):
-    """Plain text."""
+class SchemaFormat(Struct, frozen=True, tag_field="type", tag="json_schema"):
+    """JSON under a schema."""
 
-    type: Literal["text"]
+    name: FunctionName
+    description: str | None = None
+    schema: Raw = Raw(b"")
+    strict: bool | None = None
 
 
 class TextConfig(Struct, frozen=True):
     """``text``."""
 
-    format: PlainFormat | None = None
+    format: TextFormat | ObjectFormat | SchemaFormat | None = None
     verbosity: Literal["medium"] | None = None
+
+
+class FunctionTool(Struct, frozen=True):
+    """``tools[]``; OpenAI's hosted tools are refused by their type."""
+
+    type: Literal["function"]
+    name: FunctionName
+    description: Annotated[str, Meta(max_length=16_384)] | None = None
+    parameters: Raw = Raw(b"")
+    strict: bool | None = None
+
+
+class NamedChoice(Struct, frozen=True):
+    """``tool_choice`` that names the one function to call."""
+
+    type: Literal["function"]
+    name: FunctionName
 
 
 class Reasoning(Struct, frozen=True):
@@ -67,12 +109,13 @@ class ResponseRequest(Struct, frozen=True, kw_only=True):
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     metadata: Annotated[dict[MetadataName, MetadataText], Meta(max_length=MOST_METADATA)] | None = None
     service_tier: ServiceTier | None = None
-    # What follows cannot be honoured.
     text: TextConfig | None = None
+    tools: Annotated[list[FunctionTool], Meta(max_length=MOST_FUNCTIONS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
+    parallel_tool_calls: bool | None = None
+    # What follows cannot be honoured.
     truncation: Literal["disabled"] | None = None
     reasoning: Reasoning | None = None
-    tools: Nothing | None = None
-    tool_choice: Literal["none", "auto"] | None = None
     include: Nothing | None = None
     top_logprobs: Literal[0] | None = None
     conversation: None = None
@@ -83,12 +126,10 @@ class ResponseRequest(Struct, frozen=True, kw_only=True):
 ALLOWED: Final = {"role": get_args(Role), "service_tier": get_args(ServiceTier)}
 """Choices to name when another was made."""
 
-UNSUPPORTED_VALUES: Final = frozenset({"text", "truncation", "reasoning", "include"})
+UNSUPPORTED_VALUES: Final = frozenset({"verbosity", "truncation", "reasoning", "include"})
 """Parameters of which some values work."""
 
-UNSUPPORTED: Final = frozenset(
-    {*("tools", "tool_choice", "top_logprobs"), *("conversation", "prompt", "context_management")}
-)
+UNSUPPORTED: Final = frozenset({"top_logprobs", "conversation", "prompt", "context_management"})
 """Parameters that do not work at all."""
 
 _decode: Final = msgspec.json.Decoder(ResponseRequest).decode
