@@ -146,6 +146,7 @@ class ChunkFrames:
     """
 
     last = DONE
+    tells_failures = False
 
     def __init__(self, task: Token, model: str, *, include_usage: bool) -> None:
         """Prepare; ``model`` is what was asked for, and answers unless an assignment says otherwise."""
@@ -196,6 +197,10 @@ class ChunkFrames:
 
     def skip(self, steps: Sequence[Step]) -> None:
         """Nothing that was void stays."""
+
+    def restart(self, error: ApiError, steps: Sequence[Step]) -> bytes:
+        """Write the event that ends a stream whose text is void since the last of ``steps``."""
+        return self.failure(error, n=steps[-1].event.n)
 
     def comment(self, text: bytes) -> bytes:
         """Write what clients skip.
