@@ -38,7 +38,9 @@ OPEN_ROUTES: Final = frozenset(
 
 CHAT_PATH: Final = "/v1/chat/completions"
 
-ASKING: Final = frozenset({CHAT_PATH})
+RESPONSES_PATH: Final = "/v1/responses"
+
+ASKING: Final = frozenset({CHAT_PATH, RESPONSES_PATH})
 """What asks a model: it is counted with what it asks (gateway.http.admission), and not as a read."""
 
 PROCESSING_MS: Final = "openai-processing-ms"
@@ -127,7 +129,7 @@ def _preflight(request: web.Request, site: Site) -> web.Response | None:
     return web.Response(
         status=204,
         headers={
-            "Access-Control-Allow-Methods": "GET, POST",
+            "Access-Control-Allow-Methods": "GET, POST, DELETE",
             "Access-Control-Allow-Headers": _CORS_REQUEST_HEADERS,
             "Access-Control-Max-Age": "600",
         },
