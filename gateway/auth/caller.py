@@ -168,6 +168,7 @@ def refuse_open_gateway(settings: GatewaySettings) -> None:
 def _bearer(request: web.BaseRequest) -> str | None:
     header = request.headers.get("Authorization")
     if header is None:
-        return None
+        # Anthropic's clients show theirs here.
+        return request.headers.get("x-api-key")
     scheme, _, text = header.partition(" ")
     return text.strip() if scheme.lower() == _BEARER else ""
