@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 from msgspec import Meta, Struct
 
 from gateway.client_address import Network, parse_network
+from gateway.fetching.fetcher import FetchUrls
 from gateway.limits.rules import LimitRules
 from mesh.config.address import parse_address
 from mesh.tls.contexts import TlsFiles
@@ -79,6 +80,13 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     http_tls_ca: Annotated[
         Path | None,
         Meta(description="Whose certificates clients of HTTP must show; none: they need none.", examples=["FILE"]),
+    ] = None
+    grpc: Annotated[
+        str | None,
+        Meta(
+            description="Where the gRPC API is served, by the same certificate as HTTP (extra `grpc`); none: nowhere.",
+            examples=["HOST:PORT"],
+        ),
     ] = None
     http_body_limit: Annotated[int, Meta(gt=0, description="Largest request body.", extra={"unit": "bytes"})] = (
         1024 * 1024
@@ -172,6 +180,13 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
             extra={"secret": True},
         ),
     ] = None
+    fetch_urls: Annotated[
+        FetchUrls,
+        Meta(
+            description="What is fetched when a request names a picture by a URL: nothing (off), what is public over "
+            "https, or over http as well."
+        ),
+    ] = "https"
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(description="Addresses or networks of proxies whose X-Forwarded-For says who a client is."),
@@ -192,7 +207,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what a type cannot say."""
-        parse_address(self.http)
+        for place in (self.http, self.grpc):
+            if place is not None:
+                parse_address(place)
         if (self.http_tls_cert is None) != (self.http_tls_key is None):
             raise ValueError("http_tls_cert and http_tls_key are needed together")
         if self.http_tls_ca is not None and self.http_tls_cert is None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
 
 from msgspec import Meta, Struct
 
+from streams import vectors
 from streams.chat import Usage
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 EmbeddingEngineName = Literal["minilm"]
 
-MOST_TEXTS: Final = 2048
-"""In one request; OpenAI's limit."""
+MOST_TEXTS: Final = vectors.MOST_TEXTS
+"""In one request."""
 
 
 class EmbeddingSpec(Struct, frozen=True, kw_only=True):

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
     from streams.events import TaskChunk
     from streams.subjects import TaskKey
+    from streams.vectors import Vectors
 
 _BEGIN: Final = b"ig3-chunks-begin-v1"
 _LINK: Final = b"ig3-chunks-link-v1"
+_VECTORS: Final = b"ig3-chunks-vectors-v1"
 _PURPOSE: Final = b"ig3-answer-v1"
 _NUMBER: Final = struct.Struct(">Q")
+_PAIR: Final = struct.Struct(">QQ")
 _NUMBERS: Final = struct.Struct(">QQQ")
 _MORE: Final = b"\x00"
 _LAST: Final = b"\x01"
@@ -41,6 +44,8 @@ def extend(head: bytes, chunk: TaskChunk) -> bytes:
     """Return where a chain that stands at ``head`` stands behind one more chunk of its attempt."""
     numbers = _NUMBERS.pack(chunk.n, chunk.offset, chunk.tokens)
     parts = (_LINK, head, numbers, _part(chunk.text), _closing(chunk), _beside_text(chunk))
+    # Another beginning, so that no text can stand for vectors; a chunk of text is what it was before there were any.
+    parts = parts if chunk.vectors is None else (_VECTORS, _vectors(chunk.vectors), *parts)
     return hashlib.sha256(b"".join(parts)).digest()
 
 
@@ -72,6 +77,10 @@ def _beside_text(chunk: TaskChunk) -> bytes:
         return b""
     raw = _beside((chunk.tool_calls, chunk.logprobs))
     return _BESIDE + _NUMBER.pack(len(raw)) + raw
+
+
+def _vectors(vectors: Vectors) -> bytes:
+    return _PAIR.pack(vectors.count, len(vectors.floats)) + vectors.floats
 
 
 def _part(text: str) -> bytes:

@@ -26,7 +26,8 @@ from streams.access_events import (
     NonceSpent,
     SessionEnded,
 )
-from streams.answer_parts import TokenLogprob, ToolCallPiece
+from streams.answer_check import CheckOf
+from streams.answer_parts import TokenLogprob, ToolCallPiece, chars_in
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.dead_events import DeadDropped, DeadEvent, DeadKept, DeadRedriven
 from streams.device_events import (
@@ -44,11 +45,12 @@ from streams.device_events import (
 from streams.event import Event
 from streams.group_events import GroupEvent
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
-from streams.placing import Candidate, Rejects, Rules
+from streams.placing import Candidate, Hedge, Rejects, Rules
 from streams.request_events import RequestKeyed, ResponseDeleted, SubmissionUnreadable
 from streams.response_terms import ResponseTerms
 from streams.task_error import TaskError
 from streams.tools import OutputFormat, Tools
+from streams.vectors import Dimensions, Texts, Vectors
 
 Counter = Annotated[int, Meta(ge=1)]
 """``n``: the one counter that markers and chunks of a task share, from 1, without holes."""
@@ -57,8 +59,6 @@ Attempt = Annotated[int, Meta(ge=1)]
 ChunkTokens = Annotated[int, Meta(ge=0, le=2**24)]
 """More than a message can hold: so that no sum over a task's chunks is too large for an event."""
 
-_Name = Annotated[str, Meta(max_length=64)]
-
 Deadline = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 """Unix milliseconds up to the year 9999: what a user sends must not overflow a clock of ours."""
 
@@ -66,26 +66,14 @@ Deadline = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 # --- TASKS: what was asked ---------------------------------------------------------------------------------------
 
 
-class CheckOf(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An answer that is checked by having another node write it too (ADR 14)."""
-
-    account: _Name
-    task: _Name
-    node: _Name
-    """Who wrote it."""
-    engine: Annotated[str, Meta(max_length=256)]
-    """With what; together with the quantisation and the model, what another node must run to come to the same."""
-    quantisation: Annotated[str, Meta(max_length=256)] | None = None
-    other: _Name | None = None
-    """Who has written another answer, as ``other_task``: then this run says which of the two is wrong."""
-    other_task: _Name | None = None
-
-
 class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
-    """Somebody asks a model something. The first one on a subject wins; the broker refuses every other."""
+    """Somebody asks a model something. The first one on a subject wins; the broker refuses every other.
+
+    Either ``messages``, which are to be answered, or ``texts``, each of which is to become a vector.
+    """
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
-    messages: Annotated[tuple[Message, ...], Meta(min_length=1, max_length=4096)]
+    messages: Annotated[tuple[Message, ...], Meta(max_length=4096)] = ()
     sampling: Sampling = Sampling()
     deadline_at_ms: Deadline | None = None
     redrive_of: Annotated[str, Meta(max_length=64)] | None = None
@@ -98,6 +86,9 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """The functions that the model may call instead of, or before, an answer."""
     format: OutputFormat | None = None
     """What the answer must look like; None: plain text."""
+    texts: Texts = ()
+    dimensions: Dimensions | None = None
+    """Numbers in each vector, where fewer are wanted than the model gives."""
     response: ResponseTerms | None = None
     """What it says as a response; None: it was not asked for as one."""
 
@@ -170,6 +161,8 @@ class TaskAssigned(Event, frozen=True, kw_only=True, tag="task.assigned.v1"):
     """How many nodes serve what was asked for; of very many only some are looked at."""
     model: str | None = None
     """What the node answers with, where another name was asked for."""
+    hedge: Hedge | None = None
+    """How ``node`` came by the task, where it was asked beside the node of the attempt before."""
 
 
 class TaskHalted(Event, frozen=True, kw_only=True, tag="task.halted.v1"):
@@ -188,7 +181,8 @@ class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
     """A piece of the answer, written by the node. The last one has ``finish_reason``, ``usage`` and ``signature``.
 
     ``offset`` counts characters (Unicode code points) of the answer before this chunk, over all attempts: those of its
-    text and those of the arguments of its calls. ``tokens`` counts the completion tokens in it.
+    text and those of the arguments of its calls; ``tokens`` the completion tokens in it. Where the answer is vectors,
+    they count vectors, and the tokens of their texts.
     """
 
     n: Counter
@@ -204,6 +198,13 @@ class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
     """Behind ``text``: what the answer's calls have grown by."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """Of the tokens in ``text``, where they were asked for."""
+    vectors: Vectors | None = None
+    """Instead of text."""
+
+    @property
+    def length(self) -> int:
+        """How much further it brings the answer: in characters, or in vectors."""
+        return chars_in(self.text, self.tool_calls) if self.vectors is None else self.vectors.count
 
 
 Outcome = Literal["completed", "failed", "cancelled", "dead"]
@@ -216,6 +217,8 @@ class TaskEnded(Event, frozen=True, kw_only=True, tag="task.ended.v1"):
     at_ms: int
     outcome: Outcome
     error: TaskError | None = None
+    hedge: Hedge | None = None
+    """As in the end that it tells of."""
 
 
 # --- ENDED: the one terminal event -------------------------------------------------------------------------------
@@ -252,6 +255,8 @@ class TaskCompleted(Event, frozen=True, kw_only=True, tag="task.completed.v1"):
     shares: tuple[AttemptShare, ...]
     failures: tuple[AttemptFailure, ...] = ()
     """Why earlier attempts came to nothing."""
+    hedge: Hedge | None = None
+    """The second node that was asked, and what came of that; a node that lost has no share."""
 
 
 class TaskFailed(Event, frozen=True, kw_only=True, tag="task.failed.v1"):

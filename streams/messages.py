@@ -23,6 +23,7 @@ from streams.projection_messages import FoldDigest, ProjectionRequest, Projectio
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
 from streams.tools import OutputFormat, Tools
+from streams.vectors import Dimensions, Texts
 from streams.wire import Wire
 
 __all__ = [
@@ -69,6 +70,7 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
 
     ``next_n`` and ``last_sequence`` are where the first chunk goes; ``prefix`` is text already published,
     of ``prefix_tokens`` tokens: they count in ``sampling.max_tokens`` and in the usage of the whole answer.
+    ``texts`` instead of ``messages`` are to become vectors; those of ``first`` texts before them are published.
     """
 
     account: str
@@ -77,7 +79,7 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     next_n: int
     last_sequence: int
     model: str
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] = ()
     sampling: Sampling
     dispatcher: str
     prefix: str = ""
@@ -92,6 +94,12 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     format: OutputFormat | None = None
     prefix_calls: tuple[ToolCallPiece, ...] = ()
     """Calls that are published behind ``prefix``, one piece each, the last of them perhaps not whole."""
+    texts: Texts = ()
+    first: Count = 0
+    dimensions: Dimensions | None = None
+    hedge: bool = False
+    """Whether another node has the task: then there is no reply subject, so no right to write. The node begins, keeps
+    what it has to itself, and asks (``Ask.hedge``) until the same attempt is assigned to it or stopped (ADR 18)."""
 
 
 class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):
@@ -200,6 +208,8 @@ class Ask(Wire, frozen=True, kw_only=True, tag="node.ask.v1"):
     account: str
     task: str
     attempt: Attempt
+    hedge: bool = False
+    """Whether it was never mine: I was asked beside another node, and have words now."""
 
 
 class Standing(Wire, frozen=True, kw_only=True, tag="node.standing.v1"):
@@ -212,6 +222,8 @@ class Standing(Wire, frozen=True, kw_only=True, tag="node.standing.v1"):
     written: bool = False
     """Whether the last chunk is stored already."""
     reason: str = ""
+    undecided: bool = False
+    """Not yours, but it may become so: the node that has the task has written nothing either. Wait, and ask again."""
 
 
 # --- user -> services: api.user.<account>.* ----------------------------------------------------------------------

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from streams.answer_parts import chars_in
 from streams.chat import FinishReason, Usage
 from streams.events import (
     AttemptFailure,
@@ -66,11 +65,15 @@ class Rejection(StrEnum):
     FOREIGN_WRITER = "the writer does not hold the assignment"
     STALE_ATTEMPT = "the attempt is not the current one"
     WRONG_OFFSET = "the text does not begin where the answer stands"
+    MIXED = "a chunk has text or vectors, not both"
     OUT_OF_PHASE = "such an event cannot follow now"
 
 
 class TaskState(Struct, frozen=True, kw_only=True):
-    """All that the events so far say, without the text. ``chars`` is the length of the answer so far (``chars_in``)."""
+    """All that the events so far say, without the text.
+
+    ``chars`` is the length of the answer so far, in characters, or in vectors where it is those.
+    """
 
     n: int = 0
     phase: Phase = Phase.SUBMITTED
@@ -115,7 +118,8 @@ def closing(end: EndEvent) -> TaskEnded:
     error = end.error if isinstance(end, (TaskFailed, TaskDead)) else None
     if isinstance(end, TaskCancelled):
         error = TaskError(code="cancelled", message=end.reason, status=CLIENT_CLOSED_REQUEST)
-    return TaskEnded(n=end.final_n + 1, at_ms=end.at_ms, outcome=outcome, error=error)
+    hedge = end.hedge if isinstance(end, TaskCompleted) else None
+    return TaskEnded(n=end.final_n + 1, at_ms=end.at_ms, outcome=outcome, error=error, hedge=hedge)
 
 
 def fold(events: Iterable[tuple[str, TaskEvent]], state: TaskState | None = None) -> TaskState:
@@ -144,6 +148,8 @@ def _check_chunk(state: TaskState, writer: str, chunk: TaskChunk) -> Rejection |
         return Rejection.STALE_ATTEMPT
     if state.phase is not Phase.RUNNING:
         return Rejection.OUT_OF_PHASE
+    if chunk.vectors is not None and chunk.text:
+        return Rejection.MIXED
     return None if chunk.offset == state.chars else Rejection.WRONG_OFFSET
 
 
@@ -168,11 +174,10 @@ def _check_assignment(state: TaskState, marker: TaskAssigned) -> Rejection | Non
 
 def _add_chunk(state: TaskState, chunk: TaskChunk) -> TaskState:
     last = state.shares[-1]
-    chars = chars_in(chunk.text, chunk.tool_calls)
     share = AttemptShare(
         attempt=last.attempt,
         node=last.node,
-        chars=last.chars + chars,
+        chars=last.chars + chunk.length,
         tokens=last.tokens + chunk.tokens,
         signed=chunk.finish_reason is not None and chunk.signature is not None,
     )
@@ -180,7 +185,7 @@ def _add_chunk(state: TaskState, chunk: TaskChunk) -> TaskState:
         state,
         n=chunk.n,
         phase=Phase.RUNNING if chunk.finish_reason is None else Phase.WRITTEN,
-        chars=state.chars + chars,
+        chars=state.chars + chunk.length,
         tokens=state.tokens + chunk.tokens,
         shares=(*state.shares[:-1], share),
         finish_reason=chunk.finish_reason,

@@ -10,6 +10,7 @@ from msgspec import Struct
 from gateway.demands import demand_error
 from gateway.scheduling.policies import POLICIES
 from mesh.bus.headers import CONTENT_TYPE, header
+from streams.chat import Sampling
 from streams.codec import decode
 from streams.errors import InvalidTaskId, UndecodableEvent
 from streams.events import TaskError, TaskSubmitted
@@ -66,6 +67,8 @@ def check_submission(
     if (submission.check_of is None) == (key.account == CHECKS):
         message = f"Answers are checked by the mesh itself, under the account {CHECKS}, which is for nothing else."
         return TaskError(code="invalid_request_error", message=message, status=400, param="check_of")
+    if (error := _question_error(submission)) is not None:
+        return error
     try:
         check_age(key.task, now_ms=now_ms, retention=retention)
     except InvalidTaskId as error:
@@ -77,6 +80,23 @@ def check_submission(
         message = f"The model {submission.model!r} does not exist on this mesh."
         return TaskError(code="model_not_found", message=message, status=404, param="model")
     return demand_error(submission)
+
+
+def _question_error(submission: TaskSubmitted) -> TaskError | None:
+    """Say what is wrong with what is asked: words to answer, or texts to turn into vectors, and only one of them."""
+    if submission.messages and submission.texts:
+        message = "A task has either 'messages', to be answered, or 'texts', to become vectors: this one has both."
+        return TaskError(code="invalid_request_error", message=message, status=400, param="texts")
+    if not submission.messages and not submission.texts:
+        message = "A task needs 'messages', to be answered, or 'texts', to become vectors: this one has neither."
+        return TaskError(code="invalid_request_error", message=message, status=400, param="messages")
+    if submission.texts and submission.sampling != Sampling():
+        message = "Vectors are not sampled: leave 'sampling' out where 'texts' are given."
+        return TaskError(code="invalid_request_error", message=message, status=400, param="sampling")
+    if submission.dimensions is not None and not submission.texts:
+        message = "Only vectors have 'dimensions': leave it out where 'messages' are given."
+        return TaskError(code="invalid_request_error", message=message, status=400, param="dimensions")
+    return None
 
 
 def deadline_ms(task: Token, submission: TaskSubmitted, *, default: timedelta) -> int:

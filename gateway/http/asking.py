@@ -15,10 +15,9 @@ from gateway.http.exchange import Exchange
 from gateway.http.following import Follower
 from gateway.http.measuring import Measure
 from gateway.http.site import TASK_KEY
-from gateway.http.submitting import submit
+from gateway.http.storing import store_task
 from gateway.http.wishes import idempotency_key, read_wishes
-from mesh.access.passed_mark import PASSED, passed_mark
-from streams import subjects
+from mesh.bus.headers import TRACEPARENT
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from gateway.http.wishes import Wishes
     from gateway.limits.ticket import Ticket
     from mesh.bus.live import Watch
-    from streams.subjects import TaskKey
 
 
 class Asking:
@@ -68,7 +66,7 @@ class Asking:
         with site.limiter.ticket(caller) as ticket:
             admitted = await admit(site, question, idempotency_key(request), ticket)
             request[TASK_KEY] = admitted.key.task
-            measure = Measure(site, request, task=admitted.key.task, model=asked.model)
+            measure = Measure(site, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model)
             exchange = Exchange(site, request, admitted.key, asked, wishes, measure, ticket)
             try:
                 answer = await self._answer(exchange, admitted, asked, wishes, measure, ticket)
@@ -105,27 +103,5 @@ class Asking:
         self, admitted: Admitted, asked: Question, wishes: Wishes, measure: Measure, ticket: Ticket
     ) -> Watch | None:
         """Store the task; None means that it was stored before."""
-        site, key = self._site, admitted.key
-        # Counted first: whoever asks while this one is being stored finds it counted.
-        site.gate.opened(key, asked.model, wishes.urgency, deadline_at_ms=wishes.deadline_at_ms)
-        site.limiter.keep(key, ticket, deadline_at_ms=wishes.deadline_at_ms)
-        watch = None
-        try:
-            task = await asked.submission(wishes.deadline_at_ms, wishes.rules)
-            watch = await submit(
-                site.bus,
-                key,
-                task,
-                wishes.urgency,
-                headers=(*measure.bus_headers, self._mark(admitted.key, wishes)),
-                may_exist=admitted.may_exist,
-            )
-        finally:
-            if watch is None:
-                site.gate.dropped(key)
-                site.limiter.drop(key, ticket)
-        return watch
-
-    def _mark(self, key: TaskKey, wishes: Wishes) -> tuple[str, str]:
-        """Tell the dispatchers that the task has paid here."""
-        return PASSED, passed_mark(self._site.sessions, subjects.submitted(wishes.urgency, key))
+        task = asked.submission(wishes.deadline_at_ms, wishes.rules)
+        return await store_task(self._site, admitted, asked.model, task, wishes, ticket, headers=measure.bus_headers)

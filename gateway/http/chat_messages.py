@@ -159,6 +159,7 @@ def _part(part: Part, pictures: Mapping[str, Picture]) -> chat.TextPart | chat.I
     picture = pictures.get(part.image_url.url)
     return chat.ImagePart(
         media_type="" if picture is None else picture.media_type,
-        data=b"" if picture is None else picture.data,
+        # What is not there yet is told from another by where it is.
+        data=part.image_url.url.encode("utf-8", "replace") if picture is None else picture.data,
         detail=part.image_url.detail or "auto",
     )

@@ -10,15 +10,15 @@ from gateway.demands import demand_error
 from gateway.http.chat_answer import ChunkFrames, whole_answer
 from gateway.http.chat_messages import picture_urls
 from gateway.http.chat_request import read_chat_request
-from gateway.http.errors import ApiError, from_task_error
+from gateway.http.errors import from_task_error
+from gateway.http.request_pictures import Pictures
 from gateway.limits.price import price_of_task
-from gateway.pictures import PictureRefused, picture_in
 
 if TYPE_CHECKING:
+    from gateway.fetching.fetcher import Fetcher
     from gateway.http.chat_request import ChatRequest, ServiceTier
     from gateway.http.site import Site
     from gateway.limits.ticket import Price
-    from gateway.pictures import Picture
     from mesh.access.caller import Caller
     from mesh.bus.answer import AnswerText
     from streams.events import TaskSubmitted
@@ -32,9 +32,10 @@ class ChatQuestion:
 
     is_background = False
 
-    def __init__(self, request: ChatRequest, draft: TaskSubmitted) -> None:
-        """Ask what ``request`` says, which is ``draft`` as a task."""
+    def __init__(self, request: ChatRequest, draft: TaskSubmitted, pictures: Pictures) -> None:
+        """Ask what ``request`` says: ``draft`` is the task, but for those of its ``pictures`` that must be fetched."""
         self._request = request
+        self._pictures = pictures
         self.draft = draft
         self.model = request.model
         self.is_streamed = bool(request.stream)
@@ -45,8 +46,15 @@ class ChatQuestion:
         return price_of_task(self.draft, answer_tokens=answer_tokens)
 
     async def submission(self, deadline_at_ms: int, rules: Rules | None) -> TaskSubmitted:
-        """The task that it asks for."""
-        return replace(self.draft, deadline_at_ms=deadline_at_ms, rules=rules)
+        """The task that it asks for.
+
+        Raises:
+            ApiError: 400, if a picture cannot be fetched, or is none.
+        """
+        draft = self.draft
+        if self._pictures.to_fetch:
+            draft = self._request.draft(await self._pictures.all_there())
+        return replace(draft, deadline_at_ms=deadline_at_ms, rules=rules)
 
     def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
         """Write a ``chat.completion``."""
@@ -57,35 +65,24 @@ class ChatQuestion:
         return ChunkFrames(task, self.model, include_usage=self._request.include_usage)
 
 
-async def read_chat(_site: Site, _caller: Caller, body: bytes) -> ChatQuestion:
+async def read_chat(site: Site, _caller: Caller, body: bytes) -> ChatQuestion:
     """Read a request.
 
     Raises:
         ApiError: 400, naming the parameter that is wrong.
     """
-    return chat_question(body)
+    return chat_question(body, site.fetcher)
 
 
-def chat_question(body: bytes) -> ChatQuestion:
-    """Read a request, and see that all of it fits together.
+def chat_question(body: bytes, fetcher: Fetcher) -> ChatQuestion:
+    """Read a request, and see that all of it fits together; ``fetcher`` gets pictures once there is room for the task.
 
     Raises:
         ApiError: 400, naming the parameter that is wrong.
     """
     request = read_chat_request(body)
-    draft = request.draft(_pictures_in(request))
+    pictures = Pictures(picture_urls(request.messages), fetcher)
+    draft = request.draft(pictures.here)
     if (error := demand_error(draft)) is not None:
         raise from_task_error(error)
-    return ChatQuestion(request, draft)
-
-
-def _pictures_in(request: ChatRequest) -> dict[str, Picture]:
-    """The pictures that came with the request."""
-    pictures: dict[str, Picture] = {}
-    for url, place in picture_urls(request.messages):
-        try:
-            pictures[url] = picture_in(url)
-        except PictureRefused as error:
-            message = f"Invalid value for '{place}': {error}."
-            raise ApiError(400, message, code="invalid_image", param=place) from error
-    return pictures
+    return ChatQuestion(request, draft, pictures)

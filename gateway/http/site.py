@@ -10,6 +10,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from gateway.demands import inability
+from gateway.fetching.fetcher import Fetcher, FetchPolicy
 from gateway.http.leaving import Leaving
 from gateway.http.measuring import OpenAnswers
 from gateway.http.protection import protection
@@ -79,6 +80,7 @@ class Site:
         self.gate = gate
         self.limiter = limiter
         self.protection = protection(by_tls=settings.tls is not None)
+        self.fetcher = Fetcher(FetchPolicy(urls=settings.fetch_urls))
         self.leaving = Leaving()
         self.readers = Readers(door)
         self.aliases = aliases

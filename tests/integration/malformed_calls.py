@@ -125,7 +125,7 @@ TURNS = [
         param="messages[1].tool_call_id",
     ),
     Bad(name="a result alone", body=asking(result()), param="messages[0].tool_call_id"),
-    Bad(name="a result of a call that nobody made", body=asking(USER, result()), param="messages[1].tool_call_id"),
+    Bad(name="a result of a call that was not made", body=asking(USER, result()), param="messages[1].tool_call_id"),
     Bad(name="a result of another call", body=called(call(), then=(result("c2"),)), param="messages[2].tool_call_id"),
     Bad(name="a result twice", body=called(call(), then=(result(), result())), param="messages[3].tool_call_id"),
     Bad(

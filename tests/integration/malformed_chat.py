@@ -158,6 +158,41 @@ PARTS = [
         code=PICTURE,
         param="messages[0].content[0].image_url.url",
     ),
+    *(
+        Bad(name=f"a picture at {url}", body=picture(url), code=PICTURE, param="messages[0].content[0].image_url.url")
+        for url in (
+            "https://127.0.0.1/x.png",
+            "https://[::1]/x.png",
+            "https://[::ffff:8.8.8.8]/x.png",
+            "https://169.254.169.254/latest",
+            "https://user:secret@example.org/x.png",
+            "https://example.org:22/x.png",
+            "http://example.org/x.png",
+            "https:///x.png",
+            "https://[bad/x.png",
+            "gopher://example.org/",
+        )
+    ),
+    Bad(
+        name="a picture at a url without end",
+        body=picture("https://example.org/" + "x" * 2048),
+        code=PICTURE,
+        param="messages[0].content[0].image_url.url",
+    ),
+    Bad(
+        name="more pictures to fetch than there may be",
+        body=parts(
+            *({"type": "image_url", "image_url": {"url": f"https://example.org/{n}.png"}} for n in range(9)),
+        ),
+        code=PICTURE,
+        param="messages[0].content[8].image_url.url",
+    ),
+    Bad(
+        name="a picture elsewhere that nobody sees",
+        body=picture("https://example.org/x.png"),
+        code=VALUE,
+        param="messages",
+    ),
     Bad(
         name="a detail that is none", body=picture(PNG, detail="fine"), param="messages[0].content[0].image_url.detail"
     ),

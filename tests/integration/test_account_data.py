@@ -18,8 +18,9 @@ from mesh.inspection.account_erasure import AccountErasure
 from mesh.inspection.account_export import export_account
 from mesh.inspection.task_records import ended
 from streams import subjects
+from streams.answer_check import CheckOf
 from streams.codec import encode
-from streams.events import CheckOf, SubmissionUnreadable
+from streams.events import SubmissionUnreadable
 from streams.subjects import CHECKS, TaskKey
 from streams.tokens import Token
 from streams.topology import stream_specs

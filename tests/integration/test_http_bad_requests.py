@@ -4,12 +4,23 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from typing import get_args
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 
+from gateway.fetching.fetcher import Fetcher
+from gateway.http.chat_question import chat_question
+from mesh.bus.answer import follow
+from nodes.engine import EngineSpec
+from streams import subjects
+from streams.codec import encode
+from streams.events import TaskEnded
+from streams.replica import Ability
+from streams.subjects import TaskKey
 from streams.task_id import new_task_id
+from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, HttpGateway, chat, serve_http
 from tests.integration.malformed_chat import BODIES
 from tests.integration.malformed_parts import CHAT, Bad
@@ -20,6 +31,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LIMIT = 64 * 1024
 
+
+FETCHER = Fetcher()
+PLAIN_ENGINE = EngineSpec(engine="synthetic", slots=4, without=get_args(Ability))
 
 LONG = chat(messages=[{"role": "user", "content": "word " * 3000}])
 
@@ -108,7 +122,7 @@ REQUESTS = [
 async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HttpGateway]:
     async with InProcessMesh(folder=tmp_path_factory.mktemp("mesh") / "data") as mesh:
         await mesh.add_dispatcher()
-        await mesh.add_node(interval_s=5)
+        await mesh.add_node(interval_s=5, spec=PLAIN_ENGINE)
         async with serve_http(mesh.bus, http_body_limit=LIMIT) as serving:
             await serving.until_served()
             yield serving
@@ -148,6 +162,23 @@ async def test_a_refused_request_is_never_submitted(gateway: HttpGateway) -> Non
     await gateway.bus.edge.request("$JS.API.INFO", b"")
     await listener.close()
     assert submitted == []
+
+
+@pytest.mark.parametrize(
+    "bad", [bad for bad in BODIES if isinstance(bad.body, dict) and "nobody" in bad.name], ids=lambda bad: bad.name
+)
+async def test_what_no_node_can_do_is_refused_on_the_bus_as_over_http(gateway: HttpGateway, bad: Bad) -> None:
+    draft = chat_question(bad.sent, FETCHER).draft
+    key = TaskKey(Token("local"), new_task_id())
+    watch = gateway.bus.feed.watch(key)
+    await gateway.bus.edge.append(subjects.submitted("standard", key), encode(draft))
+    async with asyncio.timeout(LIMIT_S):
+        steps = [step async for steps in follow(gateway.bus.source, key, watch=watch) for step in steps]
+    end = steps[-1].event
+    assert isinstance(end, TaskEnded)
+    assert end.error is not None
+    assert (end.error.status, end.error.code, end.error.param) == (bad.status, bad.code, bad.param)
+    assert steps[-1].state.node is None
 
 
 async def test_a_refusal_before_there_is_a_task_names_the_one_that_the_client_wanted(gateway: HttpGateway) -> None:

@@ -47,7 +47,7 @@ def _scalar(kind: mi.Type) -> st.SearchStrategy[Any]:
         case mi.StrType() if kind.pattern is not None:
             return st.from_regex(kind.pattern, fullmatch=True)
         case mi.BytesType():
-            return st.binary(max_size=_LONGEST_TEXT)
+            return st.binary(min_size=kind.min_length or 0, max_size=_LONGEST_TEXT)
         case mi.StrType():
             longest = _LONGEST_TEXT if kind.max_length is None else min(kind.max_length, _LONGEST_TEXT)
             return st.text(TEXT, min_size=kind.min_length or 0, max_size=longest)

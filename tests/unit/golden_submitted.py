@@ -111,4 +111,6 @@ SUBMITTED = {
         tools=Tools(functions=(Function(name="f"),), choice="none"),
     ),
     "task.submitted.v1.minimal": TaskSubmitted(model=_MODEL, messages=(Message(role="user", content="hi"),)),
+    "task.submitted.v1.texts": TaskSubmitted(model=_MODEL, texts=("Grüße, 世界 🙂", "two"), dimensions=256),
+    "task.submitted.v1.empty": TaskSubmitted(model=_MODEL),
 }

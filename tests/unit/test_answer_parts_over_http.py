@@ -114,8 +114,11 @@ def test_openais_own_accumulator_makes_the_same_of_a_stream_as_of_the_whole(text
     gathered = state.get_final_completion().choices[0].message
     message = ChatCompletion.model_validate({**EMPTY, "choices": [whole(steps)]}).choices[0].message
     assert (gathered.content or "") == (message.content or "") == text
-    assert [(call.id, call.function.name, call.function.arguments) for call in gathered.tool_calls or ()] == [
-        (call.id, call.function.name, call.function.arguments) for call in message.tool_calls or ()
+    came = [(call.id, call.function.name, call.function.arguments) for call in gathered.tool_calls or ()]
+    assert came == [
+        (call.id, call.function.name, call.function.arguments)
+        for call in message.tool_calls or ()
+        if call.type == "function"
     ]
 
 

@@ -13,6 +13,7 @@ from streams.chat import Usage
 from streams.events import TaskChunk
 from streams.subjects import TaskKey
 from streams.tokens import Token
+from streams.vectors import Vectors
 from tests.unit.event_strategies import TEXT
 
 KEY = TaskKey(Token("local"), Token("019b7a3e00007abc8def012345678900"))
@@ -135,3 +136,29 @@ def test_the_chain_is_what_the_decision_record_says():
 
     assert head_of((first, last)) == head
     assert chunk_chain.message(head) == b"ig3-answer-v1\n" + head.hex().encode()
+
+
+def test_vectors_are_in_the_chain_and_no_text_can_stand_for_them():
+    floats = bytes(range(32))
+    chunk = TaskChunk(n=2, attempt=1, offset=0, text="", tokens=2, vectors=Vectors(count=2, floats=floats))
+    others = (
+        replace(chunk, vectors=None),
+        replace(chunk, vectors=None, text=floats.decode()),
+        replace(chunk, vectors=Vectors(count=1, floats=floats)),
+        replace(chunk, vectors=Vectors(count=2, floats=floats[:-8])),
+        replace(chunk, vectors=Vectors(count=2, floats=floats[:-1] + b"\xff")),
+    )
+    assert len({head_of((each,)) for each in (chunk, *others)}) == 6
+
+
+def test_a_link_of_vectors_is_what_the_decision_record_says():
+    floats = bytes(8)
+    chunk = TaskChunk(n=2, attempt=1, offset=3, text="", tokens=4, vectors=Vectors(count=2, floats=floats))
+
+    def number(value: int) -> bytes:
+        return value.to_bytes(8, "big")
+
+    begun = chunk_chain.begin(KEY, 1, NODE)
+    rest = b"ig3-chunks-link-v1" + begun + number(2) + number(3) + number(4) + number(0) + b"\x00"
+    link = b"ig3-chunks-vectors-v1" + number(2) + number(8) + floats + rest
+    assert head_of((chunk,)) == hashlib.sha256(link).digest()

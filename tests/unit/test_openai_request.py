@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.fetching.fetcher import Fetcher
 from gateway.http.chat_question import ChatQuestion, chat_question
 from gateway.http.chat_request import UNSUPPORTED, UNSUPPORTED_VALUES, ChatRequest
 from gateway.http.errors import ApiError
 from streams.codec import decode, encode
 from streams.events import TaskSubmitted
+
+FETCHER = Fetcher()
 
 
 def body(**fields: Any) -> bytes:
@@ -21,7 +24,7 @@ def body(**fields: Any) -> bytes:
 
 def refusal(data: bytes) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        chat_question(data)
+        chat_question(data, FETCHER)
     return caught.value
 
 
@@ -57,7 +60,7 @@ requests = st.fixed_dictionaries(
 
 @given(requests)
 def test_every_request_that_is_read_becomes_a_task_that_every_dispatcher_reads(fields: dict[str, Any]) -> None:
-    task = chat_question(json.dumps(fields).encode()).draft
+    task = chat_question(json.dumps(fields).encode(), FETCHER).draft
     assert decode(encode(task), TaskSubmitted) == task
     assert len(task.messages) == len(fields["messages"])
     for message, given_message in zip(task.messages, fields["messages"], strict=True):
@@ -92,7 +95,7 @@ def test_no_json_does_anything_but_a_400_or_a_task(fields: dict[str, Any]) -> No
 
 def read_or_refuse(data: bytes) -> ChatQuestion | ApiError:
     try:
-        return chat_question(data)
+        return chat_question(data, FETCHER)
     except ApiError as error:
         return error
 
@@ -107,7 +110,7 @@ def test_what_engines_cannot_do_is_refused_by_name_whatever_its_value(name: str,
 
 @pytest.mark.parametrize("name", sorted(UNSUPPORTED | UNSUPPORTED_VALUES))
 def test_what_is_not_asked_for_is_not_refused(name: str) -> None:
-    assert chat_question(body(**{name: None})).model == "m"
+    assert chat_question(body(**{name: None}), FETCHER).model == "m"
 
 
 def test_every_name_that_is_refused_is_a_field() -> None:
@@ -115,13 +118,13 @@ def test_every_name_that_is_refused_is_a_field() -> None:
 
 
 def test_one_stop_text_is_a_list_of_one() -> None:
-    assert chat_question(body(stop="END")).draft.sampling.stop == ("END",)
-    assert chat_question(body(stop=["a", "b"])).draft.sampling.stop == ("a", "b")
-    assert chat_question(body(stop=None)).draft.sampling.stop == ()
+    assert chat_question(body(stop="END"), FETCHER).draft.sampling.stop == ("END",)
+    assert chat_question(body(stop=["a", "b"]), FETCHER).draft.sampling.stop == ("a", "b")
+    assert chat_question(body(stop=None), FETCHER).draft.sampling.stop == ()
 
 
 def test_the_newer_name_of_max_tokens_wins() -> None:
-    asked = chat_question(body(max_tokens=5, max_completion_tokens=7))
+    asked = chat_question(body(max_tokens=5, max_completion_tokens=7), FETCHER)
     assert asked.draft.sampling.max_tokens == 7
 
 

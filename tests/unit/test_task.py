@@ -21,6 +21,7 @@ from streams.events import (
 )
 from streams.subjects import MESH
 from streams.task import Phase, Rejection, TaskState, advance, fold
+from streams.vectors import Vectors
 from tests.unit.event_strategies import structs
 from tests.unit.task_histories import NODES, USAGE, History, Written, histories
 
@@ -284,3 +285,24 @@ def test_a_reader_that_fetches_again_at_gaps_gets_the_same_whatever_the_order(hi
             state = following
         assert state == fold(history.events[: state.n])
     assert state == fold(history.events)
+
+
+# --- vectors -------------------------------------------------------------------------------------------------------
+
+
+def vectors(n: int, *, offset: int, count: int, text: str = "") -> TaskChunk:
+    return TaskChunk(
+        n=n, attempt=1, offset=offset, text=text, tokens=count, vectors=Vectors(count=count, floats=bytes(8 * count))
+    )
+
+
+def test_where_the_answer_is_vectors_all_that_counts_characters_counts_vectors() -> None:
+    state = accepted(fold(History().accept().assign("node-a").events), "node-a", vectors(3, offset=0, count=16))
+    state = accepted(state, "node-a", vectors(4, offset=16, count=5))
+    assert (state.chars, state.tokens, state.shares[-1].chars) == (21, 21, 21)
+    assert advance(state, "node-a", vectors(5, offset=16, count=1)) is Rejection.WRONG_OFFSET
+
+
+def test_a_chunk_of_text_and_vectors_at_once_does_not_count() -> None:
+    state = fold(History().accept().assign("node-a").events)
+    assert advance(state, "node-a", vectors(3, offset=0, count=1, text="x")) is Rejection.MIXED

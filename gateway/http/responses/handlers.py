@@ -23,6 +23,7 @@ from gateway.http.site import TASK_KEY
 from gateway.http.task_calls import cancel
 from gateway.http.wishes import Wishes
 from mesh.bus.answer import AnswerText, Reader
+from mesh.bus.headers import TRACEPARENT
 
 if TYPE_CHECKING:
     from gateway.http.responses.deletions import Deletions
@@ -108,7 +109,7 @@ class Responses:
         site, caller = self._site, request[CALLER_KEY]
         reached = await self._reached(kept, after)
         wishes = Wishes(urgency="standard", deadline_at_ms=_NO_DEADLINE_MS, on_disconnect="continue", after=reached)
-        measure = Measure(site, request, task=kept.key.task, model=kept.asked.model)
+        measure = Measure(site, request.headers.get(TRACEPARENT), task=kept.key.task, model=kept.asked.model)
         with (
             site.limiter.ticket(caller) as ticket,
             Follower(site.bus.source, kept.key, after=reached) as follower,

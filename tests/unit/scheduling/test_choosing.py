@@ -9,7 +9,7 @@ from gateway.scheduling.choosing import LOOK_AT_ALL
 from gateway.scheduling.placement import Placement
 from gateway.scheduling.policies import EDGE_FIRST
 from gateway.scheduling.wish import Regard, Wish
-from streams.events import CheckOf
+from streams.answer_check import CheckOf
 from streams.roster import NodeView
 from streams.subjects import TaskKey
 from streams.tokens import Token
