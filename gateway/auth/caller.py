@@ -94,7 +94,9 @@ class Door:
             WrittenByNewer: if a newer version has written of the account.
             BusError: if it cannot be known now.
         """
-        text = _bearer(request.headers.get("Authorization"))
+        shown = request.headers.get("Authorization")
+        # Anthropic's clients show theirs in a header of its own.
+        text = request.headers.get("x-api-key") if shown is None else _bearer(shown)
         if text is None or self._is_idle(text):
             return None
         return await self.credential_text(text, self.failures.address_of(request))
@@ -189,7 +191,6 @@ def refuse_open_gateway(settings: GatewaySettings) -> None:
 
 def _bearer(header: str | None) -> str | None:
     if header is None:
-        # Anthropic's clients show theirs here.
-        return request.headers.get("x-api-key")
+        return None
     scheme, _, text = header.partition(" ")
     return text.strip() if scheme.lower() == _BEARER else ""
