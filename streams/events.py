@@ -28,6 +28,7 @@ from streams.access_events import (
 )
 from streams.answer_check import CheckOf
 from streams.answer_parts import TokenLogprob, ToolCallPiece, chars_in
+from streams.cache_events import CacheHit
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.dead_events import DeadDropped, DeadEvent, DeadKept, DeadRedriven
 from streams.device_events import (
@@ -299,6 +300,7 @@ AnyEvent = (
     | DeadEvent
     | RequestKeyed
     | SubmissionUnreadable
+    | CacheHit
     | ModelEvent
     | DeviceEvent
     | AccessEvent
@@ -347,6 +349,6 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountClosed,
     AccountErased,
     NonceSpent,
-    *(SessionEnded, *get_args(GroupEvent)),
+    *(SessionEnded, *get_args(GroupEvent), CacheHit),
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

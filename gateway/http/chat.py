@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.auth.caller import caller_with, need_model
 from gateway.http.admission import Asked, admit
 from gateway.http.body import read_json_body
+from gateway.http.cached_chat import CachedChat, note_bypass
 from gateway.http.chat_request import price_of, read_chat_request
 from gateway.http.errors import ApiError
 from gateway.http.exchange import Exchange
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.http.admission import Admitted
+    from gateway.http.cache_part import Part
     from gateway.http.chat_request import ChatRequest
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
@@ -61,17 +63,37 @@ class ChatCompletions:
             price=partial(price_of, asked, answer_tokens=site.settings.answer_tokens),
         )
         with site.limiter.ticket(caller) as ticket:
+            said = site.caching.may_use(request, asked, wishes)
+            if said is None:
+                note_bypass(site, request)
+                return await self._generated(request, asked, question, ticket, None)
+            task = asked.submission(wishes.deadline_at_ms, wishes.rules)
+            cached = CachedChat(
+                site, request, asked, question, ticket, site.caching.ask(caller.account, task, wishes, said)
+            )
+            return await cached.answer(self._generated)
+
+    async def _generated(
+        self, request: web.Request, asked: ChatRequest, question: Asked, ticket: Ticket, part: Part | None
+    ) -> web.StreamResponse:
+        """Have the answer written by a task, or follow the task that writes it."""
+        site, wishes = self._site, question.wishes
+        admitted = None if part is None else await part.admitted(question.account, ticket, stream=question.stream)
+        if admitted is None:
             admitted = await admit(site, question, idempotency_key(request), ticket)
-            request[TASK_KEY] = admitted.key.task
-            measure = Measure(site, request, task=admitted.key.task, model=asked.model)
-            exchange = Exchange(site, request, admitted.key, asked, wishes, measure, ticket)
-            try:
-                answer = await self._answer(exchange, admitted, asked, wishes, measure, ticket)
-            except BaseException:
-                measure.end(exchange.state, failed=True)
-                raise
-            measure.end(exchange.state)
-            return answer
+        request[TASK_KEY] = admitted.key.task
+        measure = Measure(site, request, task=admitted.key.task, model=asked.model)
+        exchange = Exchange(site, request, admitted.key, asked, wishes, measure, ticket, part)
+        try:
+            answer = await self._answer(exchange, admitted, asked, wishes, measure, ticket, part)
+        except BaseException:
+            measure.end(exchange.state, failed=True)
+            raise
+        finally:
+            if part is not None:
+                part.ended(admitted.key)
+        measure.end(exchange.state)
+        return answer
 
     async def _answer(
         self,
@@ -81,8 +103,11 @@ class ChatCompletions:
         wishes: Wishes,
         measure: Measure,
         ticket: Ticket,
+        part: Part | None,
     ) -> web.StreamResponse:
         watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket)
+        if part is not None:
+            part.begun()
         site, after = self._site, wishes.after if asked.stream else 0
         with (
             Follower(site.bus.source, admitted.key, watch=watch, after=after, only_whole=not asked.stream) as follower,
