@@ -88,6 +88,16 @@ class Attempt:
         """The model that was asked for."""
         return self._assign.model
 
+    @property
+    def is_hidden(self) -> bool:
+        """Whether another node has the task, and this one has words ready in case that one has none (ADR 18)."""
+        return self._writer.is_hidden
+
+    def fits(self, assign: Assign) -> bool:
+        """Whether what is being written is what ``assign`` asks for: it goes on from the same text, if from any."""
+        own = self._assign
+        return (own.model, own.prefix, own.seam) == (assign.model, assign.prefix, assign.seam)
+
     def renew(self, assign: Assign, subject: str) -> None:
         """Take the same assignment once more: a fresh grant, maybe from another dispatcher."""
         self._dispatcher = assign.dispatcher

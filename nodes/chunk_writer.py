@@ -62,7 +62,8 @@ class Verdict(StrEnum):
 class Grant(Struct, frozen=True, kw_only=True):
     """The right to write an attempt's chunks, and where the next one goes.
 
-    ``subject`` is the reply subject of the assignment. ``chars`` counts the characters of the answer before it.
+    ``subject`` is the reply subject of the assignment; none: another node has the task, and nothing may be written so
+    far. ``chars`` counts the characters of the answer before it.
     """
 
     key: TaskKey
@@ -93,6 +94,11 @@ class ChunkWriter:
         self._renewed = asyncio.Event()
 
     @property
+    def is_hidden(self) -> bool:
+        """Whether this is a second node's work (ADR 18): held back until a grant comes, or a stop."""
+        return not self._grant.subject
+
+    @property
     def last_sequence(self) -> int:
         """Stream sequence of the last event of the task that this writer knows of."""
         return self._last_sequence
@@ -107,10 +113,11 @@ class ChunkWriter:
         While an append is in flight its acknowledgement decides where the next chunk goes, not the grant: the grant
         was written before the dispatcher could know.
         """
+        was_hidden = self.is_hidden
         self._grant = grant
         self._granted_on = connection_number(self._link)
         self._granted_at_s = time.monotonic()
-        if not self._writing and grant.last_sequence > self._last_sequence:
+        if was_hidden or (not self._writing and grant.last_sequence > self._last_sequence):
             self._next_n, self._last_sequence = grant.next_n, grant.last_sequence
         self._renewed.set()
 
@@ -176,6 +183,9 @@ class ChunkWriter:
         """Ask where we stand; None means: publish the batch again, now at the right place."""
         self._renewed.clear()
         standing = await self._ask()
+        if standing.undecided:
+            await self._await_grant()
+            return None
         if not standing.yours:
             log.info("task %s: attempt %d is over: %s", self._grant.key.task, self._grant.attempt, standing.reason)
             return Verdict.VOID
@@ -204,12 +214,13 @@ class ChunkWriter:
 
     def _holds_grant(self) -> bool:
         is_fresh = time.monotonic() - self._granted_at_s < _RENEW_AFTER_S
-        return is_fresh and self._granted_on == connection_number(self._link)
+        return not self.is_hidden and is_fresh and self._granted_on == connection_number(self._link)
 
     async def _ask(self) -> Standing:
         """Ask until somebody answers: the attempt's deadline, or a stop, ends this from outside."""
         key = self._grant.key
-        question = encode(Ask(account=key.account, task=key.task, attempt=self._grant.attempt))
+        ask = Ask(account=key.account, task=key.task, attempt=self._grant.attempt, hedge=self.is_hidden)
+        question = encode(ask)
         tries = 0
         while True:
             try:

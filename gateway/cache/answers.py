@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from mesh.bus.answer import Step
 from streams.cache_messages import CacheAnswer
+from streams.codec import encode
 from streams.events import TaskAssigned, TaskChunk, TaskEnded
 from streams.subjects import MESH
 from streams.task import Phase, TaskState
@@ -80,11 +81,12 @@ class Recorder:
         )
 
     def _add(self, chunk: TaskChunk) -> None:
-        self._size += len(chunk.text.encode("utf-8", "replace")) + _PER_CHUNK
+        is_plain = _is_plain(chunk)
+        self._size += len(chunk.text.encode("utf-8", "replace")) + _PER_CHUNK if is_plain else len(encode(chunk))
         if self._size > self._most_bytes:
             self._chunks.clear()
             self._run.clear()
-        elif _is_plain(chunk):
+        elif is_plain:
             self._run.append(chunk)
         else:
             self._close_run()

@@ -30,6 +30,7 @@ from streams.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from gateway.dispatcher.result_check import ResultCheck
     from gateway.dispatcher.task_run import TaskRun
     from gateway.roster_feed import RosterFeed
     from mesh.bus.service_bus import Bus
@@ -44,6 +45,13 @@ _WITHIN: Final = timedelta(minutes=30)
 
 _dice: Final = random.SystemRandom()
 """No node shall be able to tell which of its answers will be checked."""
+
+
+class Checks(NamedTuple):
+    """How answers are checked: each before its task ends, some once more afterwards."""
+
+    results: ResultCheck
+    spots: SpotChecks
 
 
 class Answer(NamedTuple):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from gateway.http.chat_request import ChatRequest
+    from gateway.http.api import Question
     from gateway.http.wishes import Wishes
     from gateway.scheduling.aliases import Alias
     from gateway.settings import GatewaySettings
@@ -97,7 +97,7 @@ class Caching:
         await asyncio.gather(*self._deleting, return_exceptions=True)
         await self.cache.stop()
 
-    def may_use(self, request: web.Request, asked: ChatRequest, wishes: Wishes) -> _Said | None:
+    def may_use(self, request: web.Request, asked: Question, wishes: Wishes) -> _Said | None:
         """Whether the answer to a request may come from the cache, and go there; None: it goes its own way.
 
         Raises:
@@ -106,7 +106,7 @@ class Caching:
         said = _said(request)
         if self.rules.mode == "off" or said.avoids:
             return None
-        if not said.uses and (self.rules.mode != "on" or not _leaves_nothing_to_chance(asked)):
+        if not said.uses and (self.rules.mode != "on" or not _is_repeatable(asked)):
             return None
         # Who names a task means that one, and its idempotency key is its own promise (ADR 9).
         if wishes.task is not None or wishes.after or IDEMPOTENCY_KEY in request.headers:
@@ -121,6 +121,7 @@ class Caching:
         is_shared = task.model in self.rules.shared_models
         return Ask(
             slot=slot_of(secret, account, request),
+            task=task,
             shared=slot_of(secret, SHARED, request) if is_shared else None,
             service_class=wishes.urgency,
             deadline_at_ms=wishes.deadline_at_ms,
@@ -145,9 +146,12 @@ class Caching:
                     task.add_done_callback(self._deleting.discard)
 
 
-def _leaves_nothing_to_chance(asked: ChatRequest) -> bool:
-    """Whether the same answer is what its client would get, or has asked for: greedy, or with a seed; and only text."""
-    return (asked.temperature == 0 or asked.seed is not None) and not asked.tools
+def _is_repeatable(asked: Question) -> bool:
+    """Whether the same answer is what its client would get, or has asked for; APIs that do not say so are asked for it.
+
+    A question says so by ``is_repeatable``: greedy, or with a seed; and nothing but text.
+    """
+    return bool(getattr(asked, "is_repeatable", False))
 
 
 def _said(request: web.Request) -> _Said:

@@ -19,7 +19,7 @@ class Replay:
         """Hand out ``steps``, the last of which is the end."""
         self._steps = list(steps)
         self.state = TaskState()
-        self.behind = TaskState()
+        self.behind: list[Step] = []
         self.reached = 0
 
     @property

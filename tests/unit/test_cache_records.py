@@ -114,7 +114,7 @@ def test_text_that_is_void_is_not_kept() -> None:
 
 def test_what_is_too_long_is_not_kept() -> None:
     assert recorded(written("x" * 500, "y" * 500), room=1000) is None
-    assert recorded(written("x" * 500, "y" * 300), room=1000) is not None
+    assert recorded(written("x" * 500, "y" * 100), room=1000) is not None
 
 
 @pytest.mark.parametrize("outcome", ["failed", "cancelled", "dead"])

@@ -1,4 +1,4 @@
-"""A chat request whose answer may be there already, or be on its way: given again, followed, or generated and kept."""
+"""A request whose answer may be there already, or be on its way: given again, followed, or generated and kept."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gateway.http.measuring import Measure
 from gateway.http.replay import Replay
 from gateway.http.site import CACHE_KEY, TASK_KEY
 from gateway.limits.ticket import Price
+from mesh.bus.headers import TRACEPARENT
 from streams.subjects import TaskKey
 from streams.task import TaskState
 from streams.task_id import new_task_id
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.cache import Ask
     from gateway.http.admission import Asked
-    from gateway.http.chat_request import ChatRequest
+    from gateway.http.api import Question
     from gateway.http.site import Site
     from gateway.limits.ticket import Ticket
     from streams.cache_messages import CacheAnswer
@@ -41,7 +42,7 @@ class Generate(Protocol):
     """Has an answer written by a task; with a ``part``, one that others may wait for too."""
 
     async def __call__(
-        self, request: web.Request, asked: ChatRequest, question: Asked, ticket: Ticket, part: Part | None
+        self, request: web.Request, asked: Question, question: Asked, ticket: Ticket, part: Part | None
     ) -> web.StreamResponse:
         """Answer the request."""
         ...
@@ -53,11 +54,11 @@ def note_bypass(site: Site, request: web.Request) -> None:
     site.caching.counts.count("bypass")
 
 
-class CachedChat:
+class CachedAnswer:
     """One request."""
 
     def __init__(
-        self, site: Site, request: web.Request, asked: ChatRequest, question: Asked, ticket: Ticket, ask: Ask
+        self, site: Site, request: web.Request, asked: Question, question: Asked, ticket: Ticket, ask: Ask
     ) -> None:
         """Prepare."""
         self._site = site
@@ -119,12 +120,12 @@ class CachedChat:
             request[TASK_KEY] = key.task
         if site.caching.hits is not None:
             site.caching.hits.note(account, answer, self._asked.model)
-        measure = Measure(site, request, task=key.task, model=self._asked.model)
+        measure = Measure(site, request.headers.get(TRACEPARENT), task=key.task, model=self._asked.model)
         wishes = self._question.wishes
         exchange = Exchange(site, request, key, self._asked, wishes, measure, self._ticket)
         replay = Replay(steps_of(answer))
         try:
-            return await (exchange.stream(replay) if self._asked.stream else exchange.whole(replay))
+            return await (exchange.stream(replay) if self._asked.is_streamed else exchange.whole(replay))
         finally:
             measure.end(_SERVED)
 
