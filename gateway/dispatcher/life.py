@@ -261,7 +261,9 @@ class TaskLife:
     async def _assign(self, placement: Placement) -> Verdict:
         node, record = placement.node or "", self.record
         is_trusted = all(self._checks.results.is_trusted(share.node) for share in record.state.shares if share.chars)
-        seam = retrying.seam(record.state, continues=placement.continues, is_trusted=is_trusted)
+        # No engine goes on inside a call.
+        continues = placement.continues and not record.calls
+        seam = retrying.seam(record.state, continues=continues, is_trusted=is_trusted)
         try:
             hedge, asked = self.race.hedge_of(placement), self.asked_model
             await record.write(
