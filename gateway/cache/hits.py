@@ -50,7 +50,7 @@ class HitLog:
         before = self._fresh.get((account, answer.task))
         times = 1 if before is None else before.times + 1
         self._fresh[account, answer.task] = _Given(answer, answer.model or model, times)
-        if self._writing is None:
+        if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_on(), name="cache-hits")
 
     async def stop(self) -> None:
@@ -66,7 +66,6 @@ class HitLog:
         while self._fresh or self._waiting:
             await asyncio.sleep(GATHER_S)
             await self._write()
-        self._writing = None
 
     async def _write(self) -> None:
         self._gather()
