@@ -10,6 +10,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from streams import events, messages, model_orders, model_store, node_probe, subjects, topology
+from streams.cache_channels import CACHE_CHANNELS
 from streams.channel import Channel, Kinds, Reply, Sender
 from streams.file_channels import FILE_CHANNELS, FILE_PARAMETERS
 from streams.group_channels import GROUP_CHANNELS
@@ -31,7 +32,7 @@ PARAMETERS: Final[dict[str, str]] = {
     **FILE_PARAMETERS,
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
-    "digest": "SHA-256 of an idempotency key, or of the nonce of a sign-in, in hex.",
+    "digest": "A hash of an idempotency key, of the nonce of a sign-in, or of a request whose answer is kept, in hex.",
     "session": "The random id of a sign-in, which all tokens of it name.",
     "dispatcher": "The name of a dispatcher.",
     "server": "The name of a NATS server.",
@@ -151,7 +152,7 @@ def _stored() -> tuple[Channel, ...]:
             address=_address(subjects.request_key(_ACCOUNT, _DIGEST)),
             account="CORE",
             description=_doc(subjects.request_key),
-            senders=(Sender("service", (events.RequestKeyed,)),),
+            senders=(Sender("service", (events.RequestKeyed, events.ResponseDeleted)),),
             receivers=("service",),
             stream=topology.KEYS,
         ),
@@ -385,6 +386,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     *_passing(),
     *GROUP_CHANNELS,
     *FILE_CHANNELS,
+    *CACHE_CHANNELS,
     *_inboxes(),
 )
 """Every channel of the mesh."""

@@ -10,10 +10,11 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from streams.answer_parts import ToolCallPiece
-from streams.chat import Count, Message, Sampling
+from streams.assignments import Assign, Stop
+from streams.cache_messages import CACHE_MESSAGES
+from streams.chat import Count
 from streams.device_hints import DeviceHints
-from streams.events import Attempt, ChunkSignature, Seam
+from streams.events import Attempt, ChunkSignature
 from streams.file_events import FilePart
 from streams.group_messages import GROUP_MESSAGES
 from streams.limits import RateState, StreamHolder
@@ -21,10 +22,9 @@ from streams.model_orders import ModelOrder, ModelOrdered, NodeRoom
 from streams.model_store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
 from streams.node_probe import Probe, Probed
 from streams.projection_messages import FoldDigest, ProjectionRequest, Projections, RosterDigest, TaskDigest
+from streams.region_backlog import RegionBacklog
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
-from streams.tools import OutputFormat, Tools
-from streams.vectors import Dimensions, Texts
 from streams.wire import Wire
 
 __all__ = [
@@ -61,55 +61,6 @@ __all__ = [
     "Wire",
     "is_about",
 ]
-
-
-# --- dispatcher -> node: node.<node>.assign, node.<node>.stop ----------------------------------------------------
-
-
-class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
-    """Work for a node. The reply subject of the message is the results subject: the right to write there.
-
-    ``next_n`` and ``last_sequence`` are where the first chunk goes; ``prefix`` is text already published,
-    of ``prefix_tokens`` tokens: they count in ``sampling.max_tokens`` and in the usage of the whole answer.
-    ``texts`` instead of ``messages`` are to become vectors; those of ``first`` texts before them are published.
-    """
-
-    account: str
-    task: str
-    attempt: Attempt
-    next_n: int
-    last_sequence: int
-    model: str
-    messages: tuple[Message, ...] = ()
-    sampling: Sampling
-    dispatcher: str
-    prefix: str = ""
-    prefix_tokens: Count = 0
-    deadline_at_ms: int | None = None
-    seam: Seam | None = None
-    """How to join ``prefix``; it is empty where the answer begins, or begins again."""
-    written: Count = 0
-    """How many characters at the end of ``prefix`` are of this very attempt: a node that does not know it any more was
-    started again, and cannot sign for what it has forgotten."""
-    tools: Tools | None = None
-    format: OutputFormat | None = None
-    prefix_calls: tuple[ToolCallPiece, ...] = ()
-    """Calls that are published behind ``prefix``, one piece each, the last of them perhaps not whole."""
-    texts: Texts = ()
-    first: Count = 0
-    dimensions: Dimensions | None = None
-    hedge: bool = False
-    """Whether another node has the task: then there is no reply subject, so no right to write. The node begins, keeps
-    what it has to itself, and asks (``Ask.hedge``) until the same attempt is assigned to it or stopped (ADR 18)."""
-
-
-class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):
-    """The attempt is void: stop generating, write nothing more."""
-
-    task: str
-    attempt: Attempt
-    reason: str
-    account: str = ""
 
 
 # --- node -> services: status.<node>, api.node.<node>.* ----------------------------------------------------------
@@ -325,6 +276,7 @@ class Backlog(Wire, frozen=True, kw_only=True, tag="dispatcher.backlog.v1"):
     interval_s: float
     accounts: tuple[AccountBacklog, ...] = ()
     models: tuple[ModelBacklog, ...] = ()
+    regions: tuple[RegionBacklog, ...] = ()
     leaves: bool = False
 
 
@@ -384,6 +336,7 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     Projections,
     *GROUP_MESSAGES,
     FilePart,
+    *CACHE_MESSAGES,
     ModelQuestion,
     ModelOffer,
     ChunkRequest,
