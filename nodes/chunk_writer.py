@@ -62,7 +62,8 @@ class Verdict(StrEnum):
 class Grant(Struct, frozen=True, kw_only=True):
     """The right to write an attempt's chunks, and where the next one goes.
 
-    ``subject`` is the reply subject of the assignment. ``chars`` counts the characters of the answer before it.
+    ``subject`` is the reply subject of the assignment. ``chars`` counts the characters of the answer before it,
+    or the vectors.
     """
 
     key: TaskKey
@@ -159,6 +160,7 @@ class ChunkWriter:
             tokens=batch.tokens,
             finish_reason=batch.finish_reason,
             usage=batch.usage,
+            vectors=batch.vectors,
         )
         self._sent = chunk_chain.extend(self._chain, chunk)
         if chunk.finish_reason is not None and self._sign is not None:
@@ -169,7 +171,7 @@ class ChunkWriter:
     def _advance(self, batch: Batch, sequence: int) -> None:
         self._next_n += 1
         self._last_sequence = sequence
-        self._chars += len(batch.text)
+        self._chars += batch.length
         self._chain = self._sent
 
     async def _settle(self, batch: Batch) -> Verdict | None:
@@ -183,8 +185,8 @@ class ChunkWriter:
         ahead = standing.chars - self._chars
         self._next_n, self._last_sequence = standing.next_n, standing.last_sequence
         # A last chunk may have no text: then only the stream's state tells whether it is there.
-        is_stored = standing.next_n > expected_n if batch.text else standing.written
-        if is_stored and ahead == len(batch.text):
+        is_stored = standing.next_n > expected_n if batch.length else standing.written
+        if is_stored and ahead == batch.length:
             self._chars, self._chain = standing.chars, self._sent
             return Verdict.STORED
         if ahead == 0:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol, runtime_checkable
 
 from msgspec import Meta, Struct
 
+from nodes.engine import Engine
 from streams import vectors
 from streams.chat import Usage
 
@@ -27,6 +28,10 @@ class EmbeddingSpec(Struct, frozen=True, kw_only=True):
     """Id under which the mesh knows the model; by default the model's own name."""
     slots: Annotated[int, Meta(ge=1, le=256)] | None = None
     """Requests at once; ``None``: what suits the engine."""
+    threads: Annotated[int, Meta(ge=1, le=512)] | None = None
+    """Threads that compute; ``None``: one less than this process may use."""
+    shortens: bool = False
+    """Whether the model was trained so that its vectors may be cut (``Replica.shortens``)."""
 
 
 class Embed(Struct, frozen=True, kw_only=True):
@@ -44,6 +49,7 @@ class Embedded(Struct, frozen=True, kw_only=True):
     """Tokens of all texts, with those that the model itself puts around each; none were written."""
 
 
+@runtime_checkable
 class EmbeddingEngine(Protocol):
     """One loaded model.
 
@@ -70,3 +76,7 @@ class EmbeddingEngine(Protocol):
     async def stop(self) -> None:
         """End every request with ``EngineUnavailable`` and free the memory; harmless if called again."""
         ...
+
+
+AnyEngine = Engine | EmbeddingEngine
+"""What a node may have loaded."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nodes.engine import Piece
     from nodes.errors import NodeError
     from streams.chat import FinishReason, Usage
+    from streams.vectors import Vectors
 
 PENDING_CHARS: Final = 16_384
 """How far the engine may run ahead of the stream before it has to wait."""
@@ -24,6 +25,12 @@ class Batch(NamedTuple):
     tokens: int
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    vectors: Vectors | None = None
+
+    @property
+    def length(self) -> int:
+        """How much further it brings the answer: in characters, or in vectors."""
+        return len(self.text) if self.vectors is None else self.vectors.count
 
 
 class Outbox:
@@ -48,10 +55,13 @@ class Outbox:
     def put(self, piece: Piece) -> None:
         """Add a piece; one with a finish reason is the last."""
         self._texts.append(piece.text)
-        self._chars += len(piece.text)
         self._tokens += piece.tokens
         if piece.finish_reason is not None:
             self._last = piece
+        self._arrived(len(piece.text))
+
+    def _arrived(self, length: int) -> None:
+        self._chars += length
         self._arrival = _wake(self._arrival)
 
     def fail(self, error: NodeError) -> None:

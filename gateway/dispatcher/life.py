@@ -267,7 +267,7 @@ class TaskLife:
     async def _assign(self, placement: Placement) -> Verdict:
         node, record = placement.node or "", self.record
         is_trusted = all(self._checks.results.is_trusted(share.node) for share in record.state.shares if share.chars)
-        seam = retrying.seam(record.state, continues=placement.continues, is_trusted=is_trusted)
+        seam = retrying.seam(record.state, continues=placement.continues, is_trusted=is_trusted, asked=self._asked)
         try:
             await record.write(
                 lambda n: assignment(n, placement, record.state, asked_model=self.asked_model, seam=seam)

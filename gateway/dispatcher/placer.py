@@ -139,6 +139,11 @@ class Placer:
         view = self._feed.roster.node(Token(node), now_s=self._feed.now_s())
         return view.status.process if view is not None and view.status is not None else None
 
+    def dimensions_of(self, node: str, model: str) -> int | None:
+        """How many numbers a vector of a node's model has, as it has announced; None: nobody knows, or it writes."""
+        seat = self.scheduler.fleet.seat(node, model)
+        return None if seat is None else seat.replica.dimensions
+
     def _take(self, placement: Placement, node: str, ticket: Ticket) -> None:
         self.scheduler.take(node, placement.model, ticket.key, ticket.wish, now_s=self._feed.now_s())
         if ticket.wish.is_suspect:

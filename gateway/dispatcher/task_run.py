@@ -64,6 +64,8 @@ class TaskRun:
         self.chunks: list[TaskChunk] = []
         """Those of the current attempt: what its node signs for."""
         self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self.dimensions: int | None = None
+        """Numbers in each vector, as the first that counts has them."""
         self._is_ours = False
         self._bus = bus
         self._filter = subjects.results_of(key)
@@ -164,8 +166,11 @@ class TaskRun:
         if isinstance(event, TaskChunk):
             self.text.append(event.text)
             self.chunks.append(event)
+            if self.dimensions is None and event.vectors is not None:
+                self.dimensions = event.vectors.dimensions
         elif isinstance(event, TaskAssigned):
             self.chunks.clear()
             if event.seam == "restarted":
                 self.text.clear()
+                self.dimensions = None
         return None

@@ -90,8 +90,9 @@ class Case:
 
     @property
     def first_token_s(self) -> float:
-        """When the first token would be there."""
-        return self.seat.rtt_s + self.prompt_s - self.saved_s + self.seat.token_s
+        """When the first token would be there; where none is written, when the prompt is read."""
+        first_s = self.seat.token_s if self.wish.answer_tokens else 0.0
+        return self.seat.rtt_s + self.prompt_s - self.saved_s + first_s
 
     @property
     def finish_s(self) -> float:

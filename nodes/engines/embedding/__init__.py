@@ -17,3 +17,10 @@ def open_embedding_engine(spec: EmbeddingSpec) -> EmbeddingEngine:
     from nodes.engines.embedding.minilm import MiniLmEngine
 
     return MiniLmEngine(spec)
+
+
+def is_minilm_installed() -> bool:
+    """Whether the small model that comes with ``make install`` can be served here."""
+    from nodes.engines.embedding.minilm import is_installed
+
+    return is_installed()

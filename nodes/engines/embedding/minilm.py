@@ -154,6 +154,15 @@ def _look(job: _Job) -> None:
         raise job.over
 
 
+def is_installed() -> bool:
+    """Whether the model and what computes it are here."""
+    try:
+        _folder()
+    except EngineUnavailable:
+        return False
+    return find_spec("numpy") is not None
+
+
 def _folder() -> Path:
     # The spec is looked up without importing: the package's code needs dependencies that are left out on purpose.
     spec = find_spec(_PACKAGE)
