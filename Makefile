@@ -25,7 +25,7 @@ endif
 # No word from tools about newer versions of themselves.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help up install dev llamacpp extras vllm browser test chaos lint format types imports unit acceptance bench lock clean
+.PHONY: help up install dev llamacpp extras vllm browser test chaos proto lint format types imports unit acceptance bench lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ acceptance: dev browser ## the tests that use the mesh as its users do
 chaos: dev ## kill, hang and cut off everything for ten minutes while answers stream (ARGS="--seed 7 --minutes 30")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
+proto: dev ## write the code of the gRPC API from proto/
+	@$(BIN)/python scripts/proto
+
 bench: dev ## measure the gateway against its floors (BENCH=benchmarks.other for another one)
 	@exec $(BIN)/python -m $(BENCH) $(ARGS)
 
@@ -89,7 +92,7 @@ lock: $(UV) ## resolve again and rewrite the hash-pinned locks
 	cd requirements && rm -f edge.lock dev.lock bootstrap.lock
 	$(COMPILE) $(EVERYWHERE) pyproject.toml requirements/bootstrap.in $(TOGETHER) -o requirements/full.lock
 	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge -o requirements/edge.lock
-	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge --extra llamacpp --extra cache --extra chain --extra cloud --extra dev \
+	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge --extra llamacpp --extra cache --extra chain --extra cloud --extra grpc --extra dev \
 	    --no-emit-package llama-cpp-python -o requirements/dev.lock
 	$(COMPILE) $(EVERYWHERE) -c requirements/full.lock requirements/bootstrap.in -o requirements/bootstrap.lock
 	$(COMPILE) $(EVERYWHERE) --no-deps requirements/model.in -o requirements/model.lock

@@ -11,6 +11,7 @@ import click
 
 from gateway.backlog_feed import BacklogFeed
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.errors import GatewayError
 from gateway.projections import projection_desk
 from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
@@ -30,12 +31,17 @@ from streams.tokens import token
 if TYPE_CHECKING:
     import asyncio
 
+    from aiohttp import web
+
     from gateway.http.metrics_page import MetricsPage
+    from gateway.rpc.server import RpcServer
+
 _EXAMPLES: Final = """\b
 Examples:
   ig3 gateway --http :9090              # a second gateway on this machine
   ig3 gateway --nats 10.0.0.5:4222      # on another machine than the broker
   ig3 gateway --on-disconnect cancel    # do not finish what nobody waits for
+  ig3 gateway --grpc :50051             # serve gRPC as well
 """
 
 
@@ -100,6 +106,8 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
             metrics=metrics,
         )
         server = await stack.enter_async_context(HttpServer(app, settings))
+        if settings.grpc is not None:
+            await stack.enter_async_context(_rpc_server(app, settings.grpc))
         # What is loaded now stays: a collector that never walks it again pauses streams for less long.
         gc.collect()
         gc.freeze()
@@ -122,6 +130,22 @@ async def _metrics_page(mesh: MeshSettings, bus: Bus, feed: RosterFeed, stack: A
     await backlog.start()
     stack.push_async_callback(backlog.stop)
     return MetricsPage(ModelMetrics(feed, backlog))
+
+
+def _rpc_server(app: web.Application, place: str) -> RpcServer:
+    """Make the server of the gRPC API.
+
+    Raises:
+        GatewayError: if its packages are not installed.
+    """
+    from gateway.http.site import SITE
+
+    try:
+        from gateway.rpc.server import RpcServer
+    except ModuleNotFoundError as error:
+        remedy = "install the extra: make extras EXTRAS=grpc"
+        raise GatewayError(f"gRPC is to be served at {place}, and {error.name} is not there: {remedy}") from error
+    return RpcServer(app[SITE], place)
 
 
 def _bus_options(mesh: MeshSettings) -> BusOptions:

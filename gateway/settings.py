@@ -80,6 +80,13 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(description="Whose certificates clients of HTTP must show; none: they need none.", examples=["FILE"]),
     ] = None
+    grpc: Annotated[
+        str | None,
+        Meta(
+            description="Where the gRPC API is served, by the same certificate as HTTP (extra `grpc`); none: nowhere.",
+            examples=["HOST:PORT"],
+        ),
+    ] = None
     http_body_limit: Annotated[int, Meta(gt=0, description="Largest request body.", extra={"unit": "bytes"})] = (
         1024 * 1024
     )
@@ -192,7 +199,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what a type cannot say."""
-        parse_address(self.http)
+        for place in (self.http, self.grpc):
+            if place is not None:
+                parse_address(place)
         if (self.http_tls_cert is None) != (self.http_tls_key is None):
             raise ValueError("http_tls_cert and http_tls_key are needed together")
         if self.http_tls_ca is not None and self.http_tls_cert is None:

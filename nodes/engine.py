@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from msgspec import Meta, Struct
 
+from streams.answer_parts import TokenLogprob, ToolCallPiece
 from streams.chat import FinishReason, Message, Sampling, Usage
+from streams.tools import OutputFormat, Tools
 
 if TYPE_CHECKING:
     from streams.replica import Replica
@@ -93,6 +95,8 @@ class Generate(Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
     prefix: str = ""
+    tools: Tools | None = None
+    format: OutputFormat | None = None
 
 
 class Piece(Struct, frozen=True, kw_only=True):
@@ -107,6 +111,10 @@ class Piece(Struct, frozen=True, kw_only=True):
     tokens: int = 1
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    tool_calls: tuple[ToolCallPiece, ...] = ()
+    """Behind ``text``: what the answer's calls have grown by."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of the tokens in ``text``, where they were asked for."""
 
 
 class EngineLoad(Struct, frozen=True, kw_only=True):

@@ -9,12 +9,36 @@ from msgspec import Meta, Struct
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 """Who speaks; ``developer`` is OpenAI's newer name for ``system``."""
 
-FinishReason = Literal["stop", "length"]
-"""``stop``: the model or a stop string ended it. ``length``: ``max_tokens`` or the context ended it."""
+FinishReason = Literal["stop", "length", "tool_calls"]
+"""``stop``: the model or a stop string ended it. ``length``: ``max_tokens`` or the context ended it. ``tool_calls``:
+the model wants functions called and their results."""
 
 
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 """How many of something there are; every number that JSON can hold exactly."""
+
+
+class TextPart(Struct, frozen=True, kw_only=True, tag="text"):
+    """A piece of a message's text."""
+
+    text: str
+
+
+class ImagePart(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="image"):
+    """A picture in a message."""
+
+    media_type: Annotated[str, Meta(max_length=64)]
+    data: bytes
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+class ToolCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A function that the assistant has called."""
+
+    id: Annotated[str, Meta(max_length=64)]
+    name: Annotated[str, Meta(max_length=64)]
+    arguments: str
+    """JSON, as the model wrote it."""
 
 
 class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -22,7 +46,21 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     role: Role
     content: str
+    """All its text; where it has ``parts``, theirs joined."""
     name: str | None = None
+    parts: tuple[TextPart | ImagePart, ...] = ()
+    """Text and pictures in their order; none: the message is ``content`` alone."""
+    tool_calls: Annotated[tuple[ToolCall, ...], Meta(max_length=128)] = ()
+    """What an assistant's turn has called."""
+    tool_call_id: Annotated[str, Meta(max_length=64)] | None = None
+    """Which call a turn of the role ``tool`` has the result of."""
+
+
+class TokenBias(Struct, frozen=True, kw_only=True):
+    """What is added to the logit of one token of the model's own vocabulary."""
+
+    token: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    bias: Annotated[float, Meta(ge=-100, le=100)]
 
 
 class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,6 +76,9 @@ class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stop: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(max_length=4)] = ()
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    logit_bias: Annotated[tuple[TokenBias, ...], Meta(max_length=1024)] = ()
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    """How many likely tokens to name for each place; 0: the chosen one's logprob alone; None: no logprobs."""
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,6 +11,8 @@ import hashlib
 import struct
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -28,6 +30,8 @@ _NUMBERS: Final = struct.Struct(">QQQ")
 _MORE: Final = b"\x00"
 _LAST: Final = b"\x01"
 _LAST_WITHOUT_USAGE: Final = b"\x02"
+_BESIDE: Final = b"\x03"
+_beside: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 def begin(key: TaskKey, attempt: int, node: str) -> bytes:
@@ -39,7 +43,7 @@ def begin(key: TaskKey, attempt: int, node: str) -> bytes:
 def extend(head: bytes, chunk: TaskChunk) -> bytes:
     """Return where a chain that stands at ``head`` stands behind one more chunk of its attempt."""
     numbers = _NUMBERS.pack(chunk.n, chunk.offset, chunk.tokens)
-    parts = (_LINK, head, numbers, _part(chunk.text), _closing(chunk))
+    parts = (_LINK, head, numbers, _part(chunk.text), _closing(chunk), _beside_text(chunk))
     # Another beginning, so that no text can stand for vectors; a chunk of text is what it was before there were any.
     parts = parts if chunk.vectors is None else (_VECTORS, _vectors(chunk.vectors), *parts)
     return hashlib.sha256(b"".join(parts)).digest()
@@ -65,6 +69,14 @@ def _closing(chunk: TaskChunk) -> bytes:
     usage = chunk.usage
     numbers = _NUMBERS.pack(usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
     return _LAST + _part(chunk.finish_reason) + numbers
+
+
+def _beside_text(chunk: TaskChunk) -> bytes:
+    """What is not text: nothing, where there is none, so that chains from before there could be any hold."""
+    if not chunk.tool_calls and not chunk.logprobs:
+        return b""
+    raw = _beside((chunk.tool_calls, chunk.logprobs))
+    return _BESIDE + _NUMBER.pack(len(raw)) + raw
 
 
 def _vectors(vectors: Vectors) -> bytes:

@@ -27,7 +27,9 @@ from streams.access_events import (
     SessionEnded,
 )
 from streams.answer_check import CheckOf
+from streams.answer_parts import TokenLogprob, ToolCallPiece, chars_in
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
+from streams.dead_events import DeadDropped, DeadEvent, DeadKept, DeadRedriven
 from streams.device_events import (
     DeviceAdmitted,
     DeviceChecked,
@@ -45,6 +47,8 @@ from streams.group_events import GroupEvent
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 from streams.placing import Candidate, Rejects, Rules
 from streams.request_events import RequestKeyed, SubmissionUnreadable
+from streams.task_error import TaskError
+from streams.tools import OutputFormat, Tools
 from streams.vectors import Dimensions, Texts, Vectors
 
 Counter = Annotated[int, Meta(ge=1)]
@@ -77,21 +81,16 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """The answer that is asked for once more, to compare the two; only in tasks of the mesh itself."""
     rules: Rules | None = None
     """What its owner will not have otherwise: where it may run, and what it may cost."""
+    tools: Tools | None = None
+    """The functions that the model may call instead of, or before, an answer."""
+    format: OutputFormat | None = None
+    """What the answer must look like; None: plain text."""
     texts: Texts = ()
     dimensions: Dimensions | None = None
     """Numbers in each vector, where fewer are wanted than the model gives."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------
-
-
-class TaskError(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why a task did not complete, with the code and status that HTTP would have given."""
-
-    code: str
-    message: str
-    status: int
-    param: str | None = None
 
 
 class TaskAccepted(Event, frozen=True, kw_only=True, tag="task.accepted.v1"):
@@ -176,8 +175,9 @@ class TaskHalted(Event, frozen=True, kw_only=True, tag="task.halted.v1"):
 class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
     """A piece of the answer, written by the node. The last one has ``finish_reason``, ``usage`` and ``signature``.
 
-    ``offset`` counts characters (Unicode code points) of the answer before this chunk, over all attempts, and
-    ``tokens`` the completion tokens in it; where the answer is vectors, vectors, and the tokens of their texts.
+    ``offset`` counts characters (Unicode code points) of the answer before this chunk, over all attempts: those of its
+    text and those of the arguments of its calls; ``tokens`` the completion tokens in it. Where the answer is vectors,
+    they count vectors, and the tokens of their texts.
     """
 
     n: Counter
@@ -189,13 +189,17 @@ class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
     usage: Usage | None = None
     signature: ChunkSignature | None = None
     """For all chunks of the attempt."""
+    tool_calls: tuple[ToolCallPiece, ...] = ()
+    """Behind ``text``: what the answer's calls have grown by."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of the tokens in ``text``, where they were asked for."""
     vectors: Vectors | None = None
     """Instead of text."""
 
     @property
     def length(self) -> int:
         """How much further it brings the answer: in characters, or in vectors."""
-        return len(self.text) if self.vectors is None else self.vectors.count
+        return chars_in(self.text, self.tool_calls) if self.vectors is None else self.vectors.count
 
 
 Outcome = Literal["completed", "failed", "cancelled", "dead"]
@@ -277,31 +281,6 @@ class TaskDead(Event, frozen=True, kw_only=True, tag="task.dead.v1"):
     shares: tuple[AttemptShare, ...] = ()
 
 
-# --- DEAD: what became of tasks that died ------------------------------------------------------------------------
-
-
-class DeadKept(Event, frozen=True, kw_only=True, tag="dead.kept.v1"):
-    """A task died and waits for somebody to look at it."""
-
-    at_ms: int
-    model: str
-    error: TaskError
-
-
-class DeadRedriven(Event, frozen=True, kw_only=True, tag="dead.redriven.v1"):
-    """Somebody had it tried again, as ``task``."""
-
-    at_ms: int
-    task: str
-
-
-class DeadDropped(Event, frozen=True, kw_only=True, tag="dead.dropped.v1"):
-    """Somebody looked at it and let it go."""
-
-    at_ms: int
-    reason: str
-
-
 # --- What may stand where ----------------------------------------------------------------------------------------
 
 Marker = TaskAccepted | TaskQueued | TaskAssigned | TaskRequeued | TaskHalted | TaskEnded
@@ -312,9 +291,6 @@ TaskEvent = Marker | TaskChunk
 
 EndEvent = TaskCompleted | TaskFailed | TaskCancelled | TaskDead
 """All that ENDED may hold."""
-
-DeadEvent = DeadKept | DeadRedriven | DeadDropped
-"""All that DEAD may hold."""
 
 AnyEvent = (
     TaskSubmitted

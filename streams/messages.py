@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Raw, Struct
 
+from streams.answer_parts import ToolCallPiece
 from streams.chat import Count, Message, Sampling
 from streams.device_hints import DeviceHints
 from streams.events import Attempt, ChunkSignature, Seam
@@ -21,6 +22,7 @@ from streams.node_probe import Probe, Probed
 from streams.projection_messages import FoldDigest, ProjectionRequest, Projections, RosterDigest, TaskDigest
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
+from streams.tools import OutputFormat, Tools
 from streams.vectors import Dimensions, Texts
 from streams.wire import Wire
 
@@ -88,6 +90,10 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     written: Count = 0
     """How many characters at the end of ``prefix`` are of this very attempt: a node that does not know it any more was
     started again, and cannot sign for what it has forgotten."""
+    tools: Tools | None = None
+    format: OutputFormat | None = None
+    prefix_calls: tuple[ToolCallPiece, ...] = ()
+    """Calls that are published behind ``prefix``, one piece each, the last of them perhaps not whole."""
     texts: Texts = ()
     first: Count = 0
     dimensions: Dimensions | None = None

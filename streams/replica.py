@@ -12,8 +12,9 @@ Tier = Literal["edge", "group", "cloud"]
 Kind = Literal["chat", "embedding"]
 """What a model makes of what it is given: an answer in words, or a vector of each text."""
 
-Ability = Literal["tools", "schema", "vision", "logprobs"]
-"""What an engine can do beyond plain text: tool calls, output under a JSON schema, images in, logprobs out."""
+Ability = Literal["tools", "schema", "vision", "logprobs", "logit_bias"]
+"""What an engine can do beyond plain text: tool calls, output under a JSON schema, images in, logprobs out, a bias of
+the user's on single tokens."""
 
 MOST_SLOTS: Final = 4096
 

@@ -56,13 +56,32 @@ class Door:
             WrittenByNewer: if a newer version has written of the account.
             BusError: if it cannot be known now.
         """
-        caller = await self.credential(request)
+        return self._known(await self.credential(request))
+
+    async def authenticate_call(self, authorization: str | None, address: str) -> Caller:
+        """Return who makes a call that is none of HTTP's, by what it carries as ``authorization``.
+
+        Raises:
+            CredentialRefused: if a credential opens nothing, or there is none and there must be.
+            TooManyFailures: if whoever asks has to wait.
+            WrittenByNewer: if a newer version has written of the account.
+            BusError: if it cannot be known now.
+        """
+        text = _bearer(authorization)
+        shown = None if text is None or self._is_idle(text) else await self.credential_text(text, address)
+        return self._known(shown)
+
+    def _known(self, caller: Caller | None) -> Caller:
         if caller is not None:
             return caller
         if self.local is None:
             message = "You must show an API key or a session: Authorization: Bearer ig3_…"
             raise CredentialRefused(message, reason="no credential was shown")
         return self.local
+
+    def _is_idle(self, text: str) -> bool:
+        """Whether a text has not the form of a credential, where nobody needs one."""
+        return self.local is not None and not is_credential(text)
 
     async def credential(self, request: web.BaseRequest) -> Caller | None:
         """Return who shows a credential, or None if nobody does.
@@ -75,8 +94,8 @@ class Door:
             WrittenByNewer: if a newer version has written of the account.
             BusError: if it cannot be known now.
         """
-        text = _bearer(request)
-        if text is None or (self.local is not None and not is_credential(text)):
+        text = _bearer(request.headers.get("Authorization"))
+        if text is None or self._is_idle(text):
             return None
         return await self.credential_text(text, self.failures.address_of(request))
 
@@ -156,17 +175,19 @@ def refuse_open_gateway(settings: GatewaySettings) -> None:
     Raises:
         GatewayError: saying what to do.
     """
-    host = parse_address(settings.http).host
-    if settings.auth == "required" or is_loopback(host):
-        return
-    raise GatewayError(
-        f"a gateway that listens on {host} would let in whoever reaches it: ask for a key with --auth required "
-        "(`ig3 keys issue` makes one), or listen on this machine only with --http 127.0.0.1:8080"
-    )
+    places = [("--http 127.0.0.1:8080", settings.http)]
+    if settings.grpc is not None:
+        places.append(("--grpc 127.0.0.1:50051", settings.grpc))
+    for remedy, place in places:
+        host = parse_address(place).host
+        if settings.auth != "required" and not is_loopback(host):
+            raise GatewayError(
+                f"a gateway that listens on {host} would let in whoever reaches it: ask for a key with --auth required "
+                f"(`ig3 keys issue` makes one), or listen on this machine only with {remedy}"
+            )
 
 
-def _bearer(request: web.BaseRequest) -> str | None:
-    header = request.headers.get("Authorization")
+def _bearer(header: str | None) -> str | None:
     if header is None:
         return None
     scheme, _, text = header.partition(" ")

@@ -22,7 +22,7 @@ from streams.errors import StreamsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.bridge.outbox import Outbox
+    from gateway.bridge.audience import Ear
     from gateway.submissions import Submission, Submissions
     from mesh.bus.answer import Step
     from mesh.bus.direct_client import Delivery
@@ -92,16 +92,16 @@ class Board:
         if self._listener is not None:
             await self._listener.close()
 
-    def join(self, outbox: Outbox) -> None:
+    def join(self, ear: Ear) -> None:
         """Send all tasks as they stand, then what happens to them."""
         self._flush()
         views = tuple(entry.view() for _, entry in sorted(self._entries.items()) if entry.is_confirmed)
-        outbox.offer(Encoded(Tasks(tasks=views, reset=True)))
-        self._audience.add(outbox)
+        ear.offer(Encoded(Tasks(tasks=views, reset=True)))
+        self._audience.add(ear)
 
-    def leave(self, outbox: Outbox) -> None:
+    def leave(self, ear: Ear) -> None:
         """Send no more."""
-        self._audience.remove(outbox)
+        self._audience.remove(ear)
 
     # --- noticing tasks ------------------------------------------------------------------------------------------
 

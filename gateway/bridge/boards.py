@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.bridge.board import Board
 
 if TYPE_CHECKING:
-    from gateway.bridge.outbox import Outbox
+    from gateway.bridge.audience import Ear
     from gateway.submissions import Submissions
     from mesh.bus.service_bus import Bus
     from streams.tokens import Token
@@ -20,7 +20,7 @@ class _Seat:
     def __init__(self, board: Board) -> None:
         self.board = board
         self.started = asyncio.create_task(board.start())
-        self.wanted_by: set[Outbox] = set()
+        self.wanted_by: set[Ear] = set()
 
 
 class Boards:
@@ -33,7 +33,7 @@ class Boards:
         self._seats: dict[Token, _Seat] = {}
         self._stopping: set[asyncio.Task[None]] = set()
 
-    async def open(self, account: Token, outbox: Outbox) -> Board:
+    async def open(self, account: Token, ear: Ear) -> Board:
         """Return the account's board when it is ready to be joined; ``leave`` gives it back.
 
         Raises:
@@ -42,21 +42,21 @@ class Boards:
         seat = self._seats.get(account)
         if seat is None:
             seat = self._seats[account] = _Seat(Board(self._bus, self._submissions, account))
-        seat.wanted_by.add(outbox)
+        seat.wanted_by.add(ear)
         try:
             await asyncio.shield(seat.started)
         except BaseException:
-            self.leave(account, outbox)
+            self.leave(account, ear)
             raise
         return seat.board
 
-    def leave(self, account: Token, outbox: Outbox) -> None:
+    def leave(self, account: Token, ear: Ear) -> None:
         """Send no more; no error if nothing was sent."""
         seat = self._seats.get(account)
         if seat is None:
             return
-        seat.wanted_by.discard(outbox)
-        seat.board.leave(outbox)
+        seat.wanted_by.discard(ear)
+        seat.board.leave(ear)
         if not seat.wanted_by:
             del self._seats[account]
             self._keep(asyncio.create_task(_stop(seat)))

@@ -71,6 +71,8 @@ class Posting:
             model=record.state.model or asked.model,
             messages=asked.messages,
             sampling=asked.sampling,
+            tools=asked.tools,
+            format=asked.format,
             dispatcher=self._dispatcher,
             prefix="".join(record.text),
             prefix_tokens=record.state.tokens,

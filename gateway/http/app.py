@@ -13,8 +13,9 @@ from gateway.backlog_feed import BacklogFeed
 from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.http.asking import Asking
 from gateway.http.boundary import CHAT_PATH, boundary, sign
-from gateway.http.chat import ChatCompletions
+from gateway.http.chat_question import read_chat
 from gateway.http.health import Health
 from gateway.http.models import Models
 from gateway.http.origin import OriginPolicy
@@ -104,9 +105,9 @@ def _add_routes(app: web.Application, site: Site) -> None:
     bridge_routes.add_routes(app, bridge)
     site.leaving.on_begin(bridge.dismiss)
     page_routes.add_routes(app)
-    chat, models, tasks, health = ChatCompletions(site), Models(site), Tasks(site), Health(site)
+    models, tasks, health = Models(site), Tasks(site), Health(site)
     sign_ins = SignIns(site)
-    app.router.add_post(CHAT_PATH, chat.create)
+    app.router.add_post(CHAT_PATH, Asking(site, read_chat).create)
     app.router.add_get("/v1/models", models.list_all)
     app.router.add_get("/v1/models/{model:.+}", models.show)
     app.router.add_get("/v1/tasks/{task}", tasks.show)

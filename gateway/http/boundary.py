@@ -38,6 +38,9 @@ OPEN_ROUTES: Final = frozenset(
 
 CHAT_PATH: Final = "/v1/chat/completions"
 
+ASKING: Final = frozenset({CHAT_PATH})
+"""What asks a model: it is counted with what it asks (gateway.http.admission), and not as a read."""
+
 PROCESSING_MS: Final = "openai-processing-ms"
 
 _FIRST_ERROR: Final = 400
@@ -82,8 +85,7 @@ async def _identify(request: web.Request, site: Site) -> None:
     if path in OPEN_ROUTES:
         return
     request[CALLER_KEY] = caller = await site.door.authenticate(request)
-    if path != CHAT_PATH:
-        # What asks a model is counted with what it asks (gateway.http.admission).
+    if path not in ASKING:
         site.door.reads.count(caller.account)
 
 

@@ -13,6 +13,8 @@ from streams.events import TaskAssigned, TaskChunk, TaskEnded, TaskQueued
 from streams.task_id import created_ms
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mesh.bus.answer import Step
     from streams.task import TaskState
     from streams.tokens import Token
@@ -110,6 +112,8 @@ class ChunkFrames:
     that a client that goes on behind an id has had all before it.
     """
 
+    last = DONE
+
     def __init__(self, task: Token, model: str, *, include_usage: bool) -> None:
         """Prepare; ``model`` is what was asked for, and answers unless an assignment says otherwise."""
         self._task = task
@@ -149,6 +153,14 @@ class ChunkFrames:
             self.answers_with(model)
         self.has_text = has_text
         self._is_first = not has_text
+
+    def resume(self, steps: Sequence[Step]) -> None:
+        """Begin behind what an earlier stream has told."""
+        if steps:
+            self.go_on(has_text=steps[-1].state.chars > 0, model=steps[-1].state.model)
+
+    def skip(self, steps: Sequence[Step]) -> None:
+        """Nothing that was void stays."""
 
     def comment(self, text: bytes) -> bytes:
         """Write what clients skip.

@@ -1,4 +1,4 @@
-"""One chat request and its task: the task's events become a whole answer, or a stream."""
+"""One request and its task: the task's events become a whole answer, or a stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from gateway.auth.caller import CALLER_KEY
-from gateway.http.chat_answer import DONE, ChunkFrames, whole_answer
 from gateway.http.errors import ApiError, from_end, stopping, unavailable
 from gateway.http.event_stream import KEEP_ALIVE, EventStream
 from gateway.http.task_calls import cancel_quietly
@@ -19,7 +18,7 @@ from streams.clock import now_ms
 from streams.task import TaskState
 
 if TYPE_CHECKING:
-    from gateway.http.chat_request import ChatRequest
+    from gateway.http.api import Frames, Question
     from gateway.http.following import Follower
     from gateway.http.measuring import Measure
     from gateway.http.site import Site
@@ -44,7 +43,7 @@ class Exchange:
         site: Site,
         request: web.Request,
         key: TaskKey,
-        asked: ChatRequest,
+        asked: Question,
         wishes: Wishes,
         measure: Measure,
         ticket: Ticket,
@@ -84,7 +83,7 @@ class Exchange:
                 self._check_clock()
         if self.state.outcome != "completed":
             raise from_end(self.state)
-        body = whole_answer(self._key.task, self.state.model or self._asked.model, str(text), self.state)
+        body = self._asked.answer(self._key.task, text, self.state)
         return web.Response(body=body, headers={"Content-Type": "application/json"})
 
     async def stream(self, follower: Follower) -> web.StreamResponse:
@@ -95,7 +94,7 @@ class Exchange:
             BusError: if the streams cannot be read for long, before the first words.
         """
         stream = EventStream(self._request, self._site.settings.sse_keep_alive)
-        frames = ChunkFrames(self._key.task, self._asked.model, include_usage=self._asked.include_usage)
+        frames = self._asked.frames(self._key.task)
         with contextlib.suppress(ConnectionError):
             try:
                 await self._pass_on(follower, stream, frames)
@@ -105,7 +104,7 @@ class Exchange:
                 await stream.send(frames.failure(_as_api_error(error)))
         return stream.response or web.Response(status=499)
 
-    async def _pass_on(self, follower: Follower, stream: EventStream, frames: ChunkFrames) -> None:
+    async def _pass_on(self, follower: Follower, stream: EventStream, frames: Frames) -> None:
         try:
             steps = await self._first(follower, frames)
             while True:
@@ -120,12 +119,12 @@ class Exchange:
                     return
                 steps = await self._next(follower)
             if not stream.is_open:
-                await stream.send(DONE)
+                await stream.send(frames.last)
         except ConnectionError:
             self._hung_up()
             raise
 
-    async def _send(self, steps: list[Step], stream: EventStream, frames: ChunkFrames) -> bool:
+    async def _send(self, steps: list[Step], stream: EventStream, frames: Frames) -> bool:
         """Send what is told of these steps; True if that was the last that this stream can say."""
         restart = next((index for index in range(len(steps) - 1, -1, -1) if steps[index].restarts), None)
         if restart is not None:
@@ -133,6 +132,7 @@ class Exchange:
                 await stream.send(frames.failure(self._restarted(), n=steps[restart].event.n))
                 return True
             # Nobody has seen what is void, and nobody need.
+            frames.skip(steps[:restart])
             steps = steps[restart:]
         data = b"".join([frames.write(step) for step in steps])
         if data:
@@ -143,12 +143,12 @@ class Exchange:
             await self._idle(stream, frames)
         return False
 
-    async def _first(self, follower: Follower, frames: ChunkFrames) -> list[Step]:
+    async def _first(self, follower: Follower, frames: Frames) -> list[Step]:
         if not self._wishes.after:
             return await self._next(follower)
         steps = await follower.first_steps()
         self._note(follower.state)
-        frames.go_on(has_text=follower.behind.chars > 0, model=follower.behind.model)
+        frames.resume(follower.behind)
         return steps
 
     async def _next(self, follower: Follower) -> list[Step]:
@@ -163,14 +163,14 @@ class Exchange:
             self._site.gate.dropped(self._key)
             self._ticket.close_stream()
 
-    async def _idle(self, stream: EventStream, frames: ChunkFrames) -> None:
+    async def _idle(self, stream: EventStream, frames: Frames) -> None:
         self._check_clock()
         if not stream.is_open and stream.quiet_s >= HOLD_S:
             await stream.send(frames.comment(b"waiting for the first words"))
         else:
             await stream.keep_alive(frames.comment(KEEP_ALIVE))
 
-    async def _send_on(self, follower: Follower, stream: EventStream, frames: ChunkFrames) -> None:
+    async def _send_on(self, follower: Follower, stream: EventStream, frames: Frames) -> None:
         """Tell the reader where to go on, since this gateway stops."""
         where = f"the same request with {TASK}: {self._key.task}"
         if not frames.has_text:

@@ -10,7 +10,6 @@ from gateway.http.errors import ApiError, newer_version
 from gateway.http.wishes import LAST_EVENT_ID
 from mesh.bus.answer import Reader
 from mesh.errors import BusError, WrittenByNewer
-from streams.task import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from mesh.bus.answer import Step, TaskSource
     from mesh.bus.live import Watch
     from streams.subjects import TaskKey
+    from streams.task import TaskState
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +57,13 @@ class Follower:
         self._watch = watch or source.watch(key)
         self._watch.is_patient = only_whole
         self._is_current = watch is not None
+        self._after = after
         self.reached = after
         """The last counter that was handed out."""
         self.guard: Callable[[], None] | None = None
         """Asked before steps are handed out; raises ApiError where the client may not have them any more."""
-        self.behind = TaskState()
-        """What the task was at ``after``, for a client that goes on."""
+        self.behind: list[Step] = []
+        """What happened up to ``after``, for a client that goes on."""
 
     @property
     def state(self) -> TaskState:
@@ -138,7 +139,8 @@ class Follower:
 
     def _fresh(self, steps: list[Step]) -> list[Step]:
         if steps and steps[0].state.n <= self.reached:
-            self.behind = [step.state for step in steps if step.state.n <= self.reached][-1]
+            known = self.behind[-1].state.n if self.behind else 0
+            self.behind += [step for step in steps if known < step.state.n <= self._after]
             steps = [step for step in steps if step.state.n > self.reached]
         if steps:
             self.reached = steps[-1].state.n

@@ -23,8 +23,6 @@ from mesh.telemetry.names import (
 )
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from gateway.http.site import Site
     from mesh.telemetry.telemetry import Telemetry
     from streams.chat import Usage
@@ -62,9 +60,8 @@ class OpenAnswers:
 class Measure:
     """One request's clock. Times are on ``time.monotonic``."""
 
-    def __init__(self, site: Site, request: web.Request, *, task: str, model: str) -> None:
-        """Start the clock; the client's ``traceparent`` is continued."""
-        given = request.headers.get(TRACEPARENT)
+    def __init__(self, site: Site, given: str | None, *, task: str, model: str) -> None:
+        """Start the clock; the client's ``traceparent``, if one was given, is continued."""
         telemetry = site.telemetry
         self._telemetry = telemetry
         self._open = site.open_answers

@@ -7,12 +7,12 @@ writes the files that are missing. Names are ``<tag>``, or ``<tag>.<what is spec
 import sys
 from pathlib import Path
 
-from streams.chat import Message, Sampling, Usage
+from streams.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece
+from streams.chat import Usage
 from streams.codec import encode
 from streams.events import (
     AttemptFailure,
     AttemptShare,
-    CheckOf,
     ChunkSignature,
     DeadDropped,
     DeadKept,
@@ -32,11 +32,11 @@ from streams.events import (
     TaskHalted,
     TaskQueued,
     TaskRequeued,
-    TaskSubmitted,
 )
-from streams.placing import Candidate, Part, Rejects, Rules
+from streams.placing import Candidate, Part, Rejects
 from streams.vectors import Vectors
 from tests.unit.golden_registers import ACCESS, GROUPS, NONCES, REGISTERS
+from tests.unit.golden_submitted import SUBMITTED
 
 FOLDER = Path(__file__).parents[1] / "golden"
 
@@ -56,54 +56,6 @@ _SIGNATURE_WITH_KEY = ChunkSignature(
     algorithm="secp256k1", signature_base64="AAECAwQFBgcICQoLDA0ODw==", public_key_base64="AgAAAAAAAA=="
 )
 _SIGNED_SHARES = (AttemptShare(attempt=1, node="node-a", chars=12, tokens=4, signed=True),)
-
-SUBMITTED = {
-    "task.submitted.v1": TaskSubmitted(
-        model="org/Modèle 7B:q4",
-        messages=(
-            Message(role="system", content="Be brief."),
-            Message(role="developer", content="Answer in verse."),
-            Message(role="user", content="Grüße, 世界 🙂\r\n\0", name="ada"),
-            Message(role="assistant", content=""),
-            Message(role="tool", content="42"),
-        ),
-        sampling=Sampling(
-            max_tokens=1_000_000,
-            temperature=2.0,
-            top_p=1.0,
-            seed=-(2**63),
-            stop=("\n\n", "END", "。", "4"),
-            presence_penalty=-2.0,
-            frequency_penalty=2.0,
-        ),
-        deadline_at_ms=253_402_300_799_999,
-    ),
-    "task.submitted.v1.redrive": TaskSubmitted(
-        model=_MODEL, messages=(Message(role="user", content="hi"),), redrive_of="019b7a3e00007abc8def012345678900"
-    ),
-    "task.submitted.v1.check": TaskSubmitted(
-        model=_MODEL,
-        messages=(Message(role="user", content="hi"),),
-        sampling=Sampling(temperature=0.0),
-        check_of=CheckOf(
-            account="local",
-            task="019b7a3e00007abc8def012345678900",
-            node="node-a",
-            engine="xllamacpp",
-            quantisation="Q4_1",
-            other="node-b",
-            other_task="019b7a3e00007abc8def012345678901",
-        ),
-    ),
-    "task.submitted.v1.ruled": TaskSubmitted(
-        model=_MODEL,
-        messages=(Message(role="user", content="hi"),),
-        rules=Rules(policy="private", region="eu", highest_price_micro=2_000_000, lowest_reputation=0.5),
-    ),
-    "task.submitted.v1.minimal": TaskSubmitted(model=_MODEL, messages=(Message(role="user", content="hi"),)),
-    "task.submitted.v1.texts": TaskSubmitted(model=_MODEL, texts=("Grüße, 世界 🙂", "two"), dimensions=256),
-    "task.submitted.v1.empty": TaskSubmitted(model=_MODEL),
-}
 
 RESULTS = {
     "task.accepted.v1": TaskAccepted(n=1, at_ms=_AT_MS),
@@ -224,6 +176,24 @@ RESULTS = {
         usage=Usage(prompt_tokens=31, completion_tokens=1),
         signature=_SIGNATURE_WITH_KEY,
     ),
+    "task.chunk.v1.calls": TaskChunk(
+        n=9,
+        attempt=1,
+        offset=3,
+        text="So:",
+        tokens=7,
+        finish_reason="tool_calls",
+        usage=Usage(prompt_tokens=3, completion_tokens=7),
+        tool_calls=(
+            ToolCallPiece(index=0, id="call_1", name="look-up", arguments='{"place":'),
+            ToolCallPiece(index=0, arguments='"Zürich"}'),
+        ),
+        logprobs=(
+            TokenLogprob(
+                token="\ufffd", logprob=-0.25, raw=b"\xf0\x9f", top=(LikelyToken(token="So", logprob=-1.5, raw=b"So"),)
+            ),
+        ),
+    ),
     "task.chunk.v1.vectors": TaskChunk(
         n=2,
         attempt=1,
@@ -267,6 +237,14 @@ ENDED = {
         model=_MODEL,
         final_n=2,
         finish_reason="length",
+        usage=Usage(prompt_tokens=0, completion_tokens=0),
+        shares=(),
+    ),
+    "task.completed.v1.calls": TaskCompleted(
+        at_ms=_AT_MS,
+        model=_MODEL,
+        final_n=2,
+        finish_reason="tool_calls",
         usage=Usage(prompt_tokens=0, completion_tokens=0),
         shares=(),
     ),

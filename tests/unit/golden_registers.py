@@ -74,6 +74,11 @@ REGISTERS = {
             price=Price(currency="EUR", prompt_micro=150_000, completion_micro=600_000, cached_prompt_micro=75_000),
         ),
     ),
+    "model.announced.v1.biased": ModelAnnounced(
+        at_ms=_AT_MS,
+        node="n",
+        replica=Replica(model="m", engine="xllamacpp", context_tokens=1, slots=1, abilities=("logit_bias",)),
+    ),
     "model.announced.v1.group": ModelAnnounced(
         at_ms=_AT_MS,
         node="group-1",

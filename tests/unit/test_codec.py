@@ -35,7 +35,6 @@ from streams.events import (
     TaskSubmitted,
 )
 from streams.messages import ALL_MESSAGES, EventsPage, StoredEvent
-from streams.model_store import ModelChunk
 from tests.unit.event_strategies import structs
 
 UNIONS = [
@@ -110,8 +109,8 @@ def test_a_page_carries_events_as_they_were_stored() -> None:
     assert says(msgpack.unpackb(encode(page))["events"][0]["body"], chunk)
 
 
-_NO_JSON = {EventsPage, ModelChunk}
-"""What holds bytes: JSON says those in base64."""
+_NO_JSON = {EventsPage}
+"""It holds messages as they are stored."""
 
 
 @pytest.mark.parametrize("kind", [kind for kind in (*CATALOGUE, *ALL_MESSAGES) if kind not in _NO_JSON])

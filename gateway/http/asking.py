@@ -1,4 +1,4 @@
-"""``POST /v1/chat/completions``: a request becomes a task on the mesh, and the task's events become the answer."""
+"""Whatever API asks: a request becomes a task on the mesh, and the task's events become the answer."""
 
 from __future__ import annotations
 
@@ -8,48 +8,46 @@ from typing import TYPE_CHECKING
 from gateway.auth.caller import caller_with, need_model
 from gateway.http.admission import Asked, admit
 from gateway.http.body import read_json_body
-from gateway.http.chat_request import price_of, read_chat_request
 from gateway.http.errors import ApiError
 from gateway.http.exchange import Exchange
 from gateway.http.following import Follower
 from gateway.http.measuring import Measure
 from gateway.http.site import TASK_KEY
-from gateway.http.submitting import submit
+from gateway.http.storing import store_task
 from gateway.http.wishes import idempotency_key, read_wishes
-from mesh.access.passed_mark import PASSED, passed_mark
-from streams import subjects
+from mesh.bus.headers import TRACEPARENT
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.http.admission import Admitted
-    from gateway.http.chat_request import ChatRequest
+    from gateway.http.api import Question, Read
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
     from gateway.limits.ticket import Ticket
     from mesh.bus.live import Watch
-    from streams.subjects import TaskKey
 
 
-class ChatCompletions:
-    """The handler."""
+class Asking:
+    """The handler of one API."""
 
-    def __init__(self, site: Site) -> None:
-        """Serve for ``site``."""
+    def __init__(self, site: Site, read: Read) -> None:
+        """Serve for ``site`` what ``read`` understands."""
         self._site = site
+        self._read = read
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         site = self._site
         caller = caller_with(request, "chat")
         body = await read_json_body(request, site.settings)
-        asked = read_chat_request(body)
+        asked = await self._read(site, caller, body)
         need_model(caller, asked.model)
         if not site.is_known(asked.model):
             message = f"The model `{asked.model}` does not exist on this mesh; GET /v1/models lists those that do."
             raise ApiError(404, message, code="model_not_found", param="model")
         wishes = read_wishes(request, asked.service_tier, site.defaults_of(caller.account))
-        goes_on = bool(asked.stream and wishes.after)
+        goes_on = bool(asked.is_streamed and wishes.after)
         question = Asked(
             account=caller.account,
             path=request.path,
@@ -57,13 +55,13 @@ class ChatCompletions:
             model=asked.model,
             wishes=wishes,
             goes_on=goes_on,
-            stream=bool(asked.stream),
-            price=partial(price_of, asked, answer_tokens=site.settings.answer_tokens),
+            stream=asked.is_streamed,
+            price=partial(asked.price, site.settings.answer_tokens),
         )
         with site.limiter.ticket(caller) as ticket:
             admitted = await admit(site, question, idempotency_key(request), ticket)
             request[TASK_KEY] = admitted.key.task
-            measure = Measure(site, request, task=admitted.key.task, model=asked.model)
+            measure = Measure(site, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model)
             exchange = Exchange(site, request, admitted.key, asked, wishes, measure, ticket)
             try:
                 answer = await self._answer(exchange, admitted, asked, wishes, measure, ticket)
@@ -77,44 +75,24 @@ class ChatCompletions:
         self,
         exchange: Exchange,
         admitted: Admitted,
-        asked: ChatRequest,
+        asked: Question,
         wishes: Wishes,
         measure: Measure,
         ticket: Ticket,
     ) -> web.StreamResponse:
         watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket)
-        site, after = self._site, wishes.after if asked.stream else 0
+        site, streamed = self._site, asked.is_streamed
+        after = wishes.after if streamed else 0
         with (
-            Follower(site.bus.source, admitted.key, watch=watch, after=after, only_whole=not asked.stream) as follower,
+            Follower(site.bus.source, admitted.key, watch=watch, after=after, only_whole=not streamed) as follower,
             site.leaving.reading(follower),
             site.readers.reading(exchange.caller, "chat", follower),
         ):
-            return await (exchange.stream(follower) if asked.stream else exchange.whole(follower))
+            return await (exchange.stream(follower) if streamed else exchange.whole(follower))
 
     async def _submit(
-        self, admitted: Admitted, asked: ChatRequest, wishes: Wishes, measure: Measure, ticket: Ticket
+        self, admitted: Admitted, asked: Question, wishes: Wishes, measure: Measure, ticket: Ticket
     ) -> Watch | None:
         """Store the task; None means that it was stored before."""
-        site, key = self._site, admitted.key
-        # Counted first: whoever asks while this one is being stored finds it counted.
-        site.gate.opened(key, asked.model, wishes.urgency, deadline_at_ms=wishes.deadline_at_ms)
-        site.limiter.keep(key, ticket, deadline_at_ms=wishes.deadline_at_ms)
-        watch = None
-        try:
-            watch = await submit(
-                site.bus,
-                key,
-                asked.submission(wishes.deadline_at_ms, wishes.rules),
-                wishes.urgency,
-                headers=(*measure.bus_headers, self._mark(admitted.key, wishes)),
-                may_exist=admitted.may_exist,
-            )
-        finally:
-            if watch is None:
-                site.gate.dropped(key)
-                site.limiter.drop(key, ticket)
-        return watch
-
-    def _mark(self, key: TaskKey, wishes: Wishes) -> tuple[str, str]:
-        """Tell the dispatchers that the task has paid here."""
-        return PASSED, passed_mark(self._site.sessions, subjects.submitted(wishes.urgency, key))
+        task = asked.submission(wishes.deadline_at_ms, wishes.rules)
+        return await store_task(self._site, admitted, asked.model, task, wishes, ticket, headers=measure.bus_headers)

@@ -1,0 +1,95 @@
+"""What an API is to the one flow that serves them all: a reader of its requests, and writers of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.http.chat_request import ServiceTier
+    from gateway.http.errors import ApiError
+    from gateway.http.site import Site
+    from gateway.limits.ticket import Price
+    from mesh.access.caller import Caller
+    from mesh.bus.answer import AnswerText, Step
+    from streams.events import TaskSubmitted
+    from streams.placing import Rules
+    from streams.task import TaskState
+    from streams.tokens import Token
+
+
+class Frames(Protocol):
+    """Writes one answer's stream, event by event. It sees every valid event of the task once, in order, by one method.
+
+    What it writes follows from these events alone, so any gateway writes the same bytes of the same task.
+    """
+
+    has_text: bool
+    """Whether the client has text of the answer, by this stream or by an earlier one."""
+    last: bytes
+    """What ends a stream that has nothing to tell, since its client has it all."""
+
+    def write(self, step: Step) -> bytes:
+        """Write what a client is told of one event; empty: nothing."""
+        ...
+
+    def resume(self, steps: Sequence[Step]) -> None:
+        """Take note of what an earlier stream has told this client; at most once, before all else."""
+        ...
+
+    def skip(self, steps: Sequence[Step]) -> None:
+        """Take note of what is void before the client has seen any of it."""
+        ...
+
+    def comment(self, text: bytes) -> bytes:
+        """Write what clients skip."""
+        ...
+
+    def failure(self, error: ApiError, *, n: int | None = None) -> bytes:
+        """Write the event that ends a stream whose answer does not come; ``n`` is where to go on behind."""
+        ...
+
+
+class Question(Protocol):
+    """One request, read and checked, in the words of its API."""
+
+    @property
+    def model(self) -> str:
+        """Who is asked."""
+        ...
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the answer comes as it is written."""
+        ...
+
+    @property
+    def service_tier(self) -> ServiceTier | None:
+        """How urgent it is, where the body says so."""
+        ...
+
+    def price(self, answer_tokens: int) -> Price:
+        """What it may use; ``answer_tokens`` where it does not say how long its answer may be."""
+        ...
+
+    async def submission(self, deadline_at_ms: int, rules: Rules | None) -> TaskSubmitted:
+        """The task that it asks for; called only when there is room for it, and it is not known to be stored."""
+        ...
+
+    def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
+        """Write the whole answer of a completed task as JSON."""
+        ...
+
+    def frames(self, task: Token) -> Frames:
+        """A writer for the stream of a task."""
+        ...
+
+
+Read = Callable[["Site", "Caller", bytes], Awaitable[Question]]
+"""Reads the body of a request.
+
+Raises:
+    ApiError: 400, naming the parameter that is wrong.
+"""

@@ -1,0 +1,98 @@
+"""What was asked: the submissions among the golden files."""
+
+from streams.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
+from streams.events import CheckOf, TaskSubmitted
+from streams.placing import Rules
+from streams.tools import Function, OutputFormat, Tools
+
+_MODEL = "smollm2-135m-instruct"
+
+SUBMITTED = {
+    "task.submitted.v1": TaskSubmitted(
+        model="org/Modèle 7B:q4",
+        messages=(
+            Message(role="system", content="Be brief."),
+            Message(role="developer", content="Answer in verse."),
+            Message(role="user", content="Grüße, 世界 🙂\r\n\0", name="ada"),
+            Message(role="assistant", content=""),
+            Message(role="tool", content="42"),
+        ),
+        sampling=Sampling(
+            max_tokens=1_000_000,
+            temperature=2.0,
+            top_p=1.0,
+            seed=-(2**63),
+            stop=("\n\n", "END", "。", "4"),
+            presence_penalty=-2.0,
+            frequency_penalty=2.0,
+        ),
+        deadline_at_ms=253_402_300_799_999,
+    ),
+    "task.submitted.v1.redrive": TaskSubmitted(
+        model=_MODEL, messages=(Message(role="user", content="hi"),), redrive_of="019b7a3e00007abc8def012345678900"
+    ),
+    "task.submitted.v1.check": TaskSubmitted(
+        model=_MODEL,
+        messages=(Message(role="user", content="hi"),),
+        sampling=Sampling(temperature=0.0),
+        check_of=CheckOf(
+            account="local",
+            task="019b7a3e00007abc8def012345678900",
+            node="node-a",
+            engine="xllamacpp",
+            quantisation="Q4_1",
+            other="node-b",
+            other_task="019b7a3e00007abc8def012345678901",
+        ),
+    ),
+    "task.submitted.v1.ruled": TaskSubmitted(
+        model=_MODEL,
+        messages=(Message(role="user", content="hi"),),
+        rules=Rules(policy="private", region="eu", highest_price_micro=2_000_000, lowest_reputation=0.5),
+    ),
+    "task.submitted.v1.tools": TaskSubmitted(
+        model=_MODEL,
+        messages=(
+            Message(
+                role="user",
+                content="What is this?",
+                parts=(
+                    TextPart(text="What is this?"),
+                    ImagePart(media_type="image/png", data=b"\x89PNG", detail="low"),
+                ),
+            ),
+            Message(
+                role="assistant",
+                content="",
+                tool_calls=(ToolCall(id="call_1", name="look-up", arguments='{"place":"Zürich"}'),),
+            ),
+            Message(role="tool", content="4 °C", tool_call_id="call_1"),
+        ),
+        sampling=Sampling(logit_bias=(TokenBias(token=42, bias=-100.0),), top_logprobs=20),
+        tools=Tools(
+            functions=(
+                Function(name="look-up", description="Looks up.", parameters_json='{"type":"object"}', strict=True),
+            ),
+            choice="named",
+            name="look-up",
+            parallel=False,
+        ),
+        format=OutputFormat(kind="json_schema", name="weather", schema_json='{"type":"object"}', strict=False),
+    ),
+    "task.submitted.v1.tool-required": TaskSubmitted(
+        model=_MODEL,
+        messages=(
+            Message(role="user", content="", parts=(ImagePart(media_type="image/jpeg", data=b"", detail="high"),)),
+        ),
+        tools=Tools(functions=(Function(name="f"),), choice="required"),
+        format=OutputFormat(kind="json_object"),
+    ),
+    "task.submitted.v1.tool-none": TaskSubmitted(
+        model=_MODEL,
+        messages=(Message(role="user", content="hi"),),
+        tools=Tools(functions=(Function(name="f"),), choice="none"),
+    ),
+    "task.submitted.v1.minimal": TaskSubmitted(model=_MODEL, messages=(Message(role="user", content="hi"),)),
+    "task.submitted.v1.texts": TaskSubmitted(model=_MODEL, texts=("Grüße, 世界 🙂", "two"), dimensions=256),
+    "task.submitted.v1.empty": TaskSubmitted(model=_MODEL),
+}
