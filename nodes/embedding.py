@@ -29,7 +29,7 @@ class EmbeddingSpec(Struct, frozen=True, kw_only=True):
     slots: Annotated[int, Meta(ge=1, le=256)] | None = None
     """Requests at once; ``None``: what suits the engine."""
     threads: Annotated[int, Meta(ge=1, le=512)] | None = None
-    """Threads that compute; ``None``: one less than this process may use."""
+    """Threads that compute; ``None``: what suits the engine (minilm: one for each slot)."""
     shortens: bool = False
     """Whether the model was trained so that its vectors may be cut (``Replica.shortens``)."""
 

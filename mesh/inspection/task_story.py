@@ -109,7 +109,7 @@ class _Teller:
         reason = f"; finish reason: {finish}" if finish else ""
         count = "1 chunk" if len(self._chunks) == 1 else f"{len(self._chunks)} chunks"
         self._chunks = []
-        what = f"{vectors} vectors of {_tokens(tokens)}" if vectors else _tokens(tokens)
+        what = f"{_count(vectors, 'vector')} of {_tokens(tokens)}" if vectors else _tokens(tokens)
         yield Line(last.at - self._begun, f"wrote {count} with {what}{speed}{reason}")
 
     def _write(self, one: Happened, chunk: TaskChunk) -> Iterator[Line]:
@@ -124,7 +124,11 @@ _PLURALS: Final = {"message": "messages", "text to become a vector": "texts to b
 
 
 def _tokens(count: int) -> str:
-    return "1 token" if count == 1 else f"{count} tokens"
+    return _count(count, "token")
+
+
+def _count(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def _question(submitted: Submitted) -> Iterator[Line]:

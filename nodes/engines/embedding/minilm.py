@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from nodes.embedding import MOST_TEXTS, Embed, Embedded
 from nodes.engine import EngineLoad
+from nodes.engines.embedding.blas_threads import blas_threads
 from nodes.engines.embedding.word_pieces import WordPieces
 from nodes.errors import EngineError, EngineUnavailable, RequestRefused
 from streams.chat import Usage
@@ -29,6 +30,8 @@ _LAYERS: Final = 6
 _HEADS: Final = 12
 _PARAMETERS: Final = 22_713_216
 _SLOTS: Final = 1
+_BLAS_THREADS: Final = 1
+"""Of each slot. The matrices are small: more threads gain little on an idle machine and lose much on a busy one."""
 _PROBE: Final = "The quick brown fox jumps over the lazy dog, and goes home when the sun is low. " * 4
 
 
@@ -52,6 +55,7 @@ class MiniLmEngine:
             raise EngineUnavailable("engine minilm needs numpy: run `make install`, or pip install numpy")
         self._model_id = spec.model_id or MODEL_ID
         self._slots = spec.slots or _SLOTS
+        self._blas_threads = spec.threads or _BLAS_THREADS
         self._free = asyncio.Semaphore(self._slots)
         self._threads = ThreadPoolExecutor(max_workers=self._slots, thread_name_prefix="minilm")
         self._jobs: set[_Job] = set()
@@ -61,7 +65,7 @@ class MiniLmEngine:
     async def start(self) -> Replica:
         """Load the model and measure it."""
         folder = _folder()
-        self._loaded = await asyncio.to_thread(_load, folder)
+        self._loaded = await asyncio.to_thread(_load, folder, self._blas_threads)
         started = time.perf_counter()
         probed = await self.embed(Embed(texts=(_PROBE,)))
         weights = (folder / "model.safetensors").stat().st_size
@@ -173,9 +177,10 @@ def _folder() -> Path:
     raise EngineUnavailable(f"model {MODEL_ID} is not installed: run `make install`")
 
 
-def _load(folder: Path) -> tuple[WordPieces, Bert]:
-    from nodes.engines.embedding.bert import Bert
-    from nodes.engines.embedding.safetensors import read_floats
+def _load(folder: Path, threads: int) -> tuple[WordPieces, Bert]:
+    with blas_threads(threads):
+        from nodes.engines.embedding.bert import Bert
+        from nodes.engines.embedding.safetensors import read_floats
 
     try:
         vocabulary = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
