@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from gateway.scheduling.aliases import Alias
     from streams.events import TaskSubmitted
-    from streams.replica import Kind
+    from streams.replica import ModelKind
     from streams.roster import Roster
 
-_INSTEAD: Final[dict[Kind, str]] = {
+_INSTEAD: Final[dict[ModelKind, str]] = {
     "embedding": "it writes answers: ask it by /v1/chat/completions (on the bus: 'messages')",
     "chat": "it turns texts into vectors: ask it by /v1/embeddings (on the bus: 'texts')",
 }
 
 
-def kind_of(asked: TaskSubmitted) -> Kind:
+def kind_of(asked: TaskSubmitted) -> ModelKind:
     """What a task asks for."""
     return "embedding" if asked.texts else "chat"
 
@@ -37,7 +37,7 @@ class ModelKinds:
         self._roster = roster
         self._aliases = aliases
 
-    def objection(self, model: str, kind: Kind, dimensions: int | None = None) -> TaskError | None:
+    def objection(self, model: str, kind: ModelKind, dimensions: int | None = None) -> TaskError | None:
         """Say why a model that is known cannot have a task of a kind, or None."""
         alias = self._aliases.get(model)
         models = (model,) if alias is None else alias.models

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from streams.replica import Kind
+from streams.replica import ModelKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Occupancy(Struct, frozen=True, kw_only=True):
     """Whether it is about to be unloaded."""
     away: str | None = None
     """Why its engine can do nothing, where what it asks outside is not there."""
-    kind: Kind = "chat"
+    kind: ModelKind = "chat"
 
 
 class Objection(Struct, frozen=True, kw_only=True):

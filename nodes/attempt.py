@@ -29,6 +29,7 @@ from nodes.errors import (
 )
 from nodes.outbox import Outbox
 from nodes.vector_work import VectorWork
+from streams.answer_parts import chars_in
 from streams.messages import Finished, Refused
 
 if TYPE_CHECKING:
@@ -96,6 +97,16 @@ class Attempt:
     def model(self) -> str:
         """The model that was asked for."""
         return self._assign.model
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether another node has the task, and this one has words ready in case that one has none (ADR 18)."""
+        return self._writer.is_hidden
+
+    def fits(self, assign: Assign) -> bool:
+        """Whether what is being written is what ``assign`` asks for: it goes on from the same text, if from any."""
+        own = self._assign
+        return (own.model, own.prefix, own.seam) == (assign.model, assign.prefix, assign.seam)
 
     def renew(self, assign: Assign, subject: str) -> None:
         """Take the same assignment once more: a fresh grant, maybe from another dispatcher."""
@@ -237,7 +248,7 @@ class Attempt:
             subject=subject,
             next_n=assign.next_n,
             last_sequence=assign.last_sequence,
-            chars=len(assign.prefix) + assign.first,
+            chars=chars_in(assign.prefix, assign.prefix_calls) + assign.first,
         )
 
     def _time_left_s(self) -> float | None:

@@ -62,8 +62,8 @@ class Verdict(StrEnum):
 class Grant(Struct, frozen=True, kw_only=True):
     """The right to write an attempt's chunks, and where the next one goes.
 
-    ``subject`` is the reply subject of the assignment. ``chars`` counts the characters of the answer before it,
-    or the vectors.
+    ``subject`` is the reply subject of the assignment; none: another node has the task, and nothing may be written so
+    far. ``chars`` counts the characters of the answer before it, those of its text and of its calls, or its vectors.
     """
 
     key: TaskKey
@@ -94,6 +94,11 @@ class ChunkWriter:
         self._renewed = asyncio.Event()
 
     @property
+    def is_hidden(self) -> bool:
+        """Whether this is a second node's work (ADR 18): held back until a grant comes, or a stop."""
+        return not self._grant.subject
+
+    @property
     def last_sequence(self) -> int:
         """Stream sequence of the last event of the task that this writer knows of."""
         return self._last_sequence
@@ -108,10 +113,11 @@ class ChunkWriter:
         While an append is in flight its acknowledgement decides where the next chunk goes, not the grant: the grant
         was written before the dispatcher could know.
         """
+        was_hidden = self.is_hidden
         self._grant = grant
         self._granted_on = connection_number(self._link)
         self._granted_at_s = time.monotonic()
-        if not self._writing and grant.last_sequence > self._last_sequence:
+        if was_hidden or (not self._writing and grant.last_sequence > self._last_sequence):
             self._next_n, self._last_sequence = grant.next_n, grant.last_sequence
         self._renewed.set()
 
@@ -160,6 +166,8 @@ class ChunkWriter:
             tokens=batch.tokens,
             finish_reason=batch.finish_reason,
             usage=batch.usage,
+            tool_calls=batch.tool_calls,
+            logprobs=batch.logprobs,
             vectors=batch.vectors,
         )
         self._sent = chunk_chain.extend(self._chain, chunk)
@@ -171,13 +179,16 @@ class ChunkWriter:
     def _advance(self, batch: Batch, sequence: int) -> None:
         self._next_n += 1
         self._last_sequence = sequence
-        self._chars += batch.length
+        self._chars += batch.chars
         self._chain = self._sent
 
     async def _settle(self, batch: Batch) -> Verdict | None:
         """Ask where we stand; None means: publish the batch again, now at the right place."""
         self._renewed.clear()
         standing = await self._ask()
+        if standing.undecided:
+            await self._await_grant()
+            return None
         if not standing.yours:
             log.info("task %s: attempt %d is over: %s", self._grant.key.task, self._grant.attempt, standing.reason)
             return Verdict.VOID
@@ -185,8 +196,8 @@ class ChunkWriter:
         ahead = standing.chars - self._chars
         self._next_n, self._last_sequence = standing.next_n, standing.last_sequence
         # A last chunk may have no text: then only the stream's state tells whether it is there.
-        is_stored = standing.next_n > expected_n if batch.length else standing.written
-        if is_stored and ahead == batch.length:
+        is_stored = standing.next_n > expected_n if batch.chars else standing.written
+        if is_stored and ahead == batch.chars:
             self._chars, self._chain = standing.chars, self._sent
             return Verdict.STORED
         if ahead == 0:
@@ -206,12 +217,13 @@ class ChunkWriter:
 
     def _holds_grant(self) -> bool:
         is_fresh = time.monotonic() - self._granted_at_s < _RENEW_AFTER_S
-        return is_fresh and self._granted_on == connection_number(self._link)
+        return not self.is_hidden and is_fresh and self._granted_on == connection_number(self._link)
 
     async def _ask(self) -> Standing:
         """Ask until somebody answers: the attempt's deadline, or a stop, ends this from outside."""
         key = self._grant.key
-        question = encode(Ask(account=key.account, task=key.task, attempt=self._grant.attempt))
+        ask = Ask(account=key.account, task=key.task, attempt=self._grant.attempt, hedge=self.is_hidden)
+        question = encode(ask)
         tries = 0
         while True:
             try:

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from nodes.embedding import EmbeddingEngineName, EmbeddingSpec
 from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, RemoteSpec, SyntheticKind, TritonPrompt, VllmSpec
+from streams.replica import Ability
 
 NO_MODEL: Final = "none"
 """What ``--model`` says where a node only lends memory, or serves by a shard group."""
@@ -175,6 +176,14 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             " answer, or varies, so that it can do neither."
         ),
     ] = "continues"
+    without: Annotated[
+        tuple[Ability, ...],
+        Meta(
+            description="What the engine is not to do although it could: tools, schema (JSON under a schema), vision,"
+            " logprobs, logit_bias; it is not announced, so that nothing that takes it is placed here.",
+            examples=["ABILITY"],
+        ),
+    ] = ()
     poison: Annotated[
         str | None,
         Meta(
@@ -265,5 +274,6 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
                 prefix_cache=self.vllm_prefix_cache,
                 options=self.vllm_options,
             ),
+            without=self.without,
             poison=self.poison,
         )

@@ -58,11 +58,13 @@ class VectorOutbox(Outbox):
         self._chars = sum(group.vectors for group in self._groups)
         is_last = self._usage is not None and not self._groups
         return Batch(
-            "",
-            sum(group.tokens for group in groups),
-            "stop" if is_last else None,
-            self._usage if is_last else None,
-            Vectors(count=sum(group.vectors for group in groups), floats=b"".join(group.floats for group in groups)),
+            text="",
+            tokens=sum(group.tokens for group in groups),
+            finish_reason="stop" if is_last else None,
+            usage=self._usage if is_last else None,
+            vectors=Vectors(
+                count=sum(group.vectors for group in groups), floats=b"".join(group.floats for group in groups)
+            ),
         )
 
 

@@ -158,6 +158,7 @@ class Worker:
         self._changed()
 
     async def _finish(self, limit: timedelta, model: str | None) -> None:
+        self._give_back_hidden(model)
         await self._all_ended(limit, model)
         for run in self._runs_of(model):
             run.attempt.hand_over()
@@ -167,6 +168,12 @@ class Worker:
         for attempt in (run.attempt for run in unfinished):
             report = attempt.refused("node_stopping", "the node was shut down before the end", 503)
             self._reports.ended(attempt.key, attempt.number, report)
+
+    def _give_back_hidden(self, model: str | None) -> None:
+        for run in self._runs_of(model):
+            if run.attempt.is_hidden:
+                self._reports.tell(run.attempt.refused("node_stopping", "the node is being shut down", 503))
+                self._cancel(run)
 
     def _runs_of(self, model: str | None) -> tuple[_Run, ...]:
         return tuple(run for run in self._runs.values() if model in {None, run.attempt.model})
@@ -212,15 +219,15 @@ class Worker:
         except StreamsError as error:
             log.warning("ignored what is no assignment: %s", error)
             return
-        if delivery.reply != subjects.result(key, self._node):
+        if delivery.reply != ("" if assign.hedge else subjects.result(key, self._node)):
             log.warning("task %s: ignored an assignment that grants %r", key.task, delivery.reply)
             return
         self._take(assign, key, delivery)
 
     def _take(self, assign: Assign, key: TaskKey, delivery: Delivery) -> None:
         run = self._runs.get(key)
-        if run is not None and run.attempt.number >= assign.attempt:
-            if run.attempt.number == assign.attempt:
+        if run is not None and run.attempt.number >= assign.attempt and not _gives_way(run, assign):
+            if run.attempt.number == assign.attempt and not assign.hedge:
                 run.attempt.renew(assign, delivery.reply)
             return
         if self._reports.has_ended(assign):
@@ -274,7 +281,11 @@ class Worker:
         report = None if done.cancelled() else done.result()
         if attempt.model in self._health:
             self._health[attempt.model].note(report)
-        self._reports.ended(attempt.key, attempt.number, report)
+        if attempt.is_hidden:
+            # Nobody has seen anything of it: the same attempt may yet be assigned to this node.
+            self._reports.tell(report)
+        else:
+            self._reports.ended(attempt.key, attempt.number, report)
         self._changed()
 
     def _on_stop(self, delivery: Delivery) -> None:
@@ -319,6 +330,12 @@ class Worker:
             )
             for model, entry in self._served.items()
         }
+
+
+def _gives_way(run: _Run, assign: Assign) -> bool:
+    """Whether hidden work is of no use to the attempt that is assigned now: it was stopped, or began from elsewhere."""
+    is_of_no_use = run.doing.cancelling() > 0 or not run.attempt.fits(assign)
+    return run.attempt.is_hidden and not assign.hedge and run.attempt.number == assign.attempt and is_of_no_use
 
 
 async def _run_after(superseded: asyncio.Task[Report | None], attempt: Attempt) -> Report | None:

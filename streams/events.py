@@ -45,7 +45,7 @@ from streams.device_events import (
 from streams.event import Event
 from streams.group_events import GroupEvent
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
-from streams.placing import Candidate, Rejects, Rules
+from streams.placing import Candidate, Hedge, Rejects, Rules
 from streams.request_events import RequestKeyed, SubmissionUnreadable
 from streams.task_error import TaskError
 from streams.tools import OutputFormat, Tools
@@ -158,6 +158,8 @@ class TaskAssigned(Event, frozen=True, kw_only=True, tag="task.assigned.v1"):
     """How many nodes serve what was asked for; of very many only some are looked at."""
     model: str | None = None
     """What the node answers with, where another name was asked for."""
+    hedge: Hedge | None = None
+    """How ``node`` came by the task, where it was asked beside the node of the attempt before."""
 
 
 class TaskHalted(Event, frozen=True, kw_only=True, tag="task.halted.v1"):
@@ -212,6 +214,8 @@ class TaskEnded(Event, frozen=True, kw_only=True, tag="task.ended.v1"):
     at_ms: int
     outcome: Outcome
     error: TaskError | None = None
+    hedge: Hedge | None = None
+    """As in the end that it tells of."""
 
 
 # --- ENDED: the one terminal event -------------------------------------------------------------------------------
@@ -248,6 +252,8 @@ class TaskCompleted(Event, frozen=True, kw_only=True, tag="task.completed.v1"):
     shares: tuple[AttemptShare, ...]
     failures: tuple[AttemptFailure, ...] = ()
     """Why earlier attempts came to nothing."""
+    hedge: Hedge | None = None
+    """The second node that was asked, and what came of that; a node that lost has no share."""
 
 
 class TaskFailed(Event, frozen=True, kw_only=True, tag="task.failed.v1"):

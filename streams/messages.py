@@ -97,6 +97,9 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     texts: Texts = ()
     first: Count = 0
     dimensions: Dimensions | None = None
+    hedge: bool = False
+    """Whether another node has the task: then there is no reply subject, so no right to write. The node begins, keeps
+    what it has to itself, and asks (``Ask.hedge``) until the same attempt is assigned to it or stopped (ADR 18)."""
 
 
 class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):
@@ -205,6 +208,8 @@ class Ask(Wire, frozen=True, kw_only=True, tag="node.ask.v1"):
     account: str
     task: str
     attempt: Attempt
+    hedge: bool = False
+    """Whether it was never mine: I was asked beside another node, and have words now."""
 
 
 class Standing(Wire, frozen=True, kw_only=True, tag="node.standing.v1"):
@@ -217,6 +222,8 @@ class Standing(Wire, frozen=True, kw_only=True, tag="node.standing.v1"):
     written: bool = False
     """Whether the last chunk is stored already."""
     reason: str = ""
+    undecided: bool = False
+    """Not yours, but it may become so: the node that has the task has written nothing either. Wait, and ask again."""
 
 
 # --- user -> services: api.user.<account>.* ----------------------------------------------------------------------

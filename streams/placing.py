@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -37,6 +37,24 @@ class Rejects(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     reason: str
     count: int
+
+
+class Hedge(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A second node that was asked for the first word too, because that of the first one was late (ADR 18)."""
+
+    attempt: Annotated[int, Meta(ge=1)]
+    """Beside which attempt."""
+    beside: str
+    """Who had the task."""
+    node: str
+    """Who was asked too."""
+    waited_s: float
+    """How long nothing had been written by then."""
+    samples: Annotated[int, Meta(ge=0)] = 0
+    """How many first words that time is the 95th percentile of; 0: it was predicted."""
+    outcome: Literal["won", "lost", "left", "over"] = "over"
+    """``won``: the second node's words are the answer. ``lost``: the first one was first. ``left``: the second one
+    refused, or was lost. ``over``: the attempt ended before either had a word."""
 
 
 class Rules(Struct, frozen=True, kw_only=True, omit_defaults=True):

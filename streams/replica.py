@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 Tier = Literal["edge", "group", "cloud"]
 """Where a replica runs: on one device of the mesh, on several that share its model, or at a provider outside."""
 
-Kind = Literal["chat", "embedding"]
+ModelKind = Literal["chat", "embedding"]
 """What a model makes of what it is given: an answer in words, or a vector of each text."""
 
 Ability = Literal["tools", "schema", "vision", "logprobs", "logit_bias"]
@@ -49,7 +49,7 @@ class Replica(Struct, frozen=True, kw_only=True, omit_defaults=True):
     prompt_tokens_per_s: float | None = None
     continues: bool = True
     """Whether the engine can go on from a text that another one began; else it must write the answer anew."""
-    kind: Kind = "chat"
+    kind: ModelKind = "chat"
     dimensions: Annotated[int, Meta(ge=1, le=65536)] | None = None
     """Numbers in a vector; embedding models only."""
     shortens: bool = False

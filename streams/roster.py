@@ -26,7 +26,7 @@ from streams.events import (
     ModelScaled,
 )
 from streams.messages import NodeStatus
-from streams.replica import Kind, Replica, Tier
+from streams.replica import ModelKind, Replica, Tier
 from streams.tokens import Token
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ MISSED_REPORTS: Final = 2.5
 
 _NEAREST_FIRST: Final[tuple[Tier, ...]] = get_args(Tier)
 
-_NO_KINDS: Final[Counter[Kind]] = Counter()
+_NO_KINDS: Final[Counter[ModelKind]] = Counter()
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class ModelView(Struct, frozen=True, kw_only=True):
     context_tokens: int
     engine: str
     quantisation: str | None
-    kind: Kind = "chat"
+    kind: ModelKind = "chat"
     tiers: tuple[Tier, ...] = ("edge",)
     """Where its replicas run, the nearest first."""
     slots: int = 0
@@ -151,7 +151,7 @@ class Roster:
         self._scaled: dict[str, int] = {}
         self._is_lost: dict[Token, bool] = {}
         self._reports: dict[Token, _Report] = {}
-        self._kinds: dict[str, Counter[Kind]] = {}
+        self._kinds: dict[str, Counter[ModelKind]] = {}
 
     def apply_model(self, node: Token, event: ModelEvent) -> None:
         """Fold one event of MODELS."""
@@ -238,7 +238,7 @@ class Roster:
         """Whether the model was ever announced, or is to be brought: then a task for it waits instead of failing."""
         return model in self._first_seen_ms or self.could_bring(model) is not None
 
-    def kinds(self, model: str) -> frozenset[Kind]:
+    def kinds(self, model: str) -> frozenset[ModelKind]:
         """What the nodes that have announced a model make of what it is given; empty where none has it now."""
         return frozenset(kind for kind, count in self._kinds.get(model, _NO_KINDS).items() if count > 0)
 

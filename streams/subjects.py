@@ -69,9 +69,9 @@ def results_of(key: TaskKey) -> str:
     return f"results.{bucket_of(key.task)}.{key.account}.{key.task}.*"
 
 
-def live_of(key: TaskKey) -> str:
-    """What was stored for one task, as it is stored."""
-    return f"live.{bucket_of(key.task)}.{key.account}.{key.task}.*"
+def live_of(key: TaskKey, writer: str = "*") -> str:
+    """What was stored for one task, as it is stored; of one writer, if one is named."""
+    return f"live.{bucket_of(key.task)}.{key.account}.{key.task}.{writer}"
 
 
 def live_of_account(account: Token) -> str:

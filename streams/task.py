@@ -118,7 +118,8 @@ def closing(end: EndEvent) -> TaskEnded:
     error = end.error if isinstance(end, (TaskFailed, TaskDead)) else None
     if isinstance(end, TaskCancelled):
         error = TaskError(code="cancelled", message=end.reason, status=CLIENT_CLOSED_REQUEST)
-    return TaskEnded(n=end.final_n + 1, at_ms=end.at_ms, outcome=outcome, error=error)
+    hedge = end.hedge if isinstance(end, TaskCompleted) else None
+    return TaskEnded(n=end.final_n + 1, at_ms=end.at_ms, outcome=outcome, error=error, hedge=hedge)
 
 
 def fold(events: Iterable[tuple[str, TaskEvent]], state: TaskState | None = None) -> TaskState:

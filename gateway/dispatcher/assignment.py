@@ -10,10 +10,19 @@ from streams.events import TaskAssigned
 if TYPE_CHECKING:
     from gateway.scheduling.placement import Placement
     from streams.events import Seam
+    from streams.placing import Hedge
     from streams.task import TaskState
 
 
-def assignment(n: int, placement: Placement, state: TaskState, *, asked_model: str, seam: Seam | None) -> TaskAssigned:
+def assignment(
+    n: int,
+    placement: Placement,
+    state: TaskState,
+    *,
+    asked_model: str,
+    seam: Seam | None,
+    hedge: Hedge | None = None,
+) -> TaskAssigned:
     """Make the marker of the next attempt at a task that stands at ``state``."""
     return TaskAssigned(
         n=n,
@@ -27,4 +36,5 @@ def assignment(n: int, placement: Placement, state: TaskState, *, asked_model: s
         rejects=placement.rejects,
         serving=placement.serving,
         model=None if placement.model == asked_model else placement.model,
+        hedge=hedge,
     )

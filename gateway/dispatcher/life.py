@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -13,8 +13,8 @@ from gateway.dispatcher import ending, gate, retrying
 from gateway.dispatcher.assignment import assignment
 from gateway.dispatcher.placer import Ticket
 from gateway.dispatcher.posting import Posting
+from gateway.dispatcher.race import Race
 from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
-from gateway.dispatcher.wishing import wish_of
 from gateway.errors import GatewayError
 from mesh.bus.headers import TRACEPARENT, header
 from mesh.telemetry.names import (
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
     from gateway.dispatcher.placer import Placer
     from gateway.dispatcher.plausible import Fault
-    from gateway.dispatcher.result_check import ResultCheck
     from gateway.dispatcher.settings import DispatcherSettings
-    from gateway.dispatcher.spot_checks import SpotChecks
+    from gateway.dispatcher.spot_checks import Checks
     from gateway.scheduling.placement import Placement
     from gateway.scheduling.stint import Stint
+    from gateway.scheduling.wish import Wish
     from mesh.bus.service_bus import Bus
     from mesh.bus.work import Work
     from mesh.telemetry.telemetry import Telemetry
@@ -49,13 +49,6 @@ if TYPE_CHECKING:
     from streams.subjects import ServiceClass, Submission
 
 log = logging.getLogger(__name__)
-
-
-class Checks(NamedTuple):
-    """How answers are checked: each before its task ends, some once more afterwards."""
-
-    results: ResultCheck
-    spots: SpotChecks
 
 
 class TaskLife:
@@ -83,6 +76,7 @@ class TaskLife:
             attributes={ATTRIBUTE_TASK: submission.key.task, ATTRIBUTE_CLASS: submission.service_class},
         )
         self.posting = Posting(bus, self.record, name, self._span.traceparent)
+        self.race = Race(bus.edge, placer, self.record, self.posting)
         self.over = asyncio.Event()
         self._bus = bus
         self._placer = placer
@@ -91,6 +85,7 @@ class TaskLife:
         self.service_class: ServiceClass = submission.service_class
         self._asked = TaskSubmitted(model=gate.UNREADABLE, messages=())
         self.deadline_at_ms = 0
+        self._wish: Wish | None = None
         self._stint: Stint | None = None
 
     @property
@@ -133,6 +128,8 @@ class TaskLife:
             self._span.end("superseded")
             self._work.forget()
             return
+        finally:
+            self.race.close()
         self._work.done()
         self._note_end(closing(end))
         if found is None:
@@ -165,6 +162,9 @@ class TaskLife:
         """Give the node that has the task its order, once more if need be."""
         self.posting.hand_over(self._asked, self.deadline_at_ms)
 
+    def _ask_second(self, node: str, model: str) -> int:
+        return self.posting.ask_second(node, model, self._asked, self.deadline_at_ms)
+
     # --- the way ---
 
     async def _taken_over(self) -> EndEvent | None:
@@ -182,7 +182,8 @@ class TaskLife:
             end = await self._judge(verdict)
             if end is not None:
                 return end
-            self.record.next_attempt()
+            if verdict.kind != "outrun":
+                self.record.next_attempt()
 
     async def _attempt(self) -> Verdict:
         """Have a node work on the task, and wait for what comes of it."""
@@ -195,7 +196,7 @@ class TaskLife:
             return await self._adopt(state.node)
         if (error := retrying.exhausted(state.failures, self._settings)) is not None:
             return Verdict(kind="exhausted", error=error)
-        placement = await self._pause() or await self._place()
+        placement = self.race.kept() or await self._pause() or await self._place()
         if isinstance(placement, Verdict):
             return placement
         return await self._assign(placement)
@@ -213,6 +214,8 @@ class TaskLife:
                 return await self._give_up(_error_of(verdict))
             case "cancelled":
                 return await self._halt_and_cancel(verdict.reason)
+            case "outrun":
+                return None
             case "superseded":
                 raise Superseded(verdict.reason)
             case "deadline":
@@ -231,19 +234,10 @@ class TaskLife:
         return self.record.verdict.result() if self.record.verdict.done() else None
 
     async def _place(self) -> Placement | Verdict:
-        key, state, asked = self.record.key, self.record.state, self._asked
-        alias = self._placer.aliases.get(asked.model)
-        wish = replace(
-            wish_of(
-                *(key, asked, self.service_class, state),
-                at_ms=now_ms(),
-                alias=alias,
-                needs_level=self._placer.scheduler.fleet.has_cloud,
-            ),
-            prefix=self._placer.blocks_of(key.account, asked.messages),
-            is_suspect=retrying.is_suspect(state.failures, self._settings),
-        )
-        ticket = Ticket(key, self.service_class, wish)
+        key, state = self.record.key, self.record.state
+        wish = self._placer.wish(key, self._asked, self.service_class, state)
+        self._wish = replace(wish, is_suspect=retrying.is_suspect(state.failures, self._settings))
+        ticket = Ticket(key, self.service_class, self._wish)
         placement = self._placer.ask(ticket)
         if placement.node is not None:
             return placement
@@ -267,12 +261,15 @@ class TaskLife:
     async def _assign(self, placement: Placement) -> Verdict:
         node, record = placement.node or "", self.record
         is_trusted = all(self._checks.results.is_trusted(share.node) for share in record.state.shares if share.chars)
-        seam = retrying.seam(record.state, continues=placement.continues, is_trusted=is_trusted, asked=self._asked)
+        # No engine goes on inside a call.
+        on = placement.continues and not record.calls
+        seam = retrying.seam(record.state, continues=on, is_trusted=is_trusted, asked=self._asked)
         try:
+            hedge, asked = self.race.hedge_of(placement), self.asked_model
             await record.write(
-                lambda n: assignment(n, placement, record.state, asked_model=self.asked_model, seam=seam)
+                lambda n: assignment(n, placement, record.state, asked_model=asked, seam=seam, hedge=hedge)
             )
-            return await self._watch(node)
+            return await self._watch(node, placement)
         finally:
             self._stint = self._placer.release(node, placement.model, record.key)
 
@@ -284,12 +281,12 @@ class TaskLife:
         finally:
             self._stint = self._placer.release(node, self.model, self.record.key)
 
-    async def _watch(self, node: str) -> Verdict:
+    async def _watch(self, node: str, placement: Placement | None = None) -> Verdict:
         self.posting.begin(node, self._placer.process_of(node))
         try:
             self.hand_over()
             self._placer.sent(node, self.model, self.record.key)
-            verdict = await self.record.verdict
+            verdict = await self.race.verdict(placement, self._wish, self._ask_second)
             if verdict.kind == "failed" and retrying.says_of_the_node(_error_of(verdict)):
                 self._placer.failed(node)
             return verdict
@@ -309,7 +306,7 @@ class TaskLife:
         if (fault := await self._checks.results.fault(record, self._asked)) is not None:
             return await self._reject(fault)
         self._placer.learn(self._stint, end)
-        return await ending.settle(self._bus, record.key, end)
+        return await ending.settle(self._bus, record.key, replace(end, hedge=self.race.hedge))
 
     async def _reject(self, fault: Fault) -> EndEvent | None:
         """Believe nothing of the attempt, and let another node write the answer from its beginning."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.dispatcher.life import TaskLife
+    from gateway.dispatcher.race import News
     from mesh.bus.direct_client import Delivery
     from mesh.bus.service_bus import Bus
 
@@ -87,6 +88,8 @@ class NodeReports:
         if report.dispatcher == self._name and (life := self._life_of(delivery, report)):
             verdict = failed(report.code, report.message, status=report.status, signature=report.signature)
             life.record.decide(verdict)
+        else:
+            self._tell_race(delivery, report, "gone")
 
     async def _renew(self, delivery: Delivery, ask: Ask) -> None:
         """A node of ours lost its footing, perhaps by a reconnect, and its right to write with it: renew that."""
@@ -97,6 +100,13 @@ class NodeReports:
                 life.record.decide(Verdict(kind="superseded", reason=str(error)))
             else:
                 life.hand_over()
+        elif ask.hedge:
+            self._tell_race(delivery, ask, "ready")
+
+    def _tell_race(self, delivery: Delivery, report: Refused | Ask, news: News) -> None:
+        """Pass on what a node says of an attempt that it was not assigned: it may have been asked beside another."""
+        if life := self._lives.get(TaskKey(Token(report.account), Token(report.task))):
+            life.race.hear(subjects.parse_call(delivery.subject).caller, report.attempt, news)
 
     async def _answer(self, delivery: Delivery, ask: Ask) -> Standing:
         node = subjects.parse_call(delivery.subject).caller
@@ -104,6 +114,8 @@ class NodeReports:
         stored = await self._bus.log.read_current(key)
         state = fold((writer, event) for _, writer, event in decoded(stored))
         refuse_newer(key, stored, state.n)
+        if ask.hedge and _is_undecided(state, node, ask.attempt):
+            return Standing(yours=False, undecided=True, reason="the node that has the task has written nothing so far")
         return _standing(state, node, ask.attempt, stored[-1].sequence if stored else 0)
 
     def _life_of(self, delivery: Delivery, report: Finished | Refused | Ask) -> TaskLife | None:
@@ -120,6 +132,12 @@ class NodeReports:
         """Find what an old node means, which does not say whose task it is: nothing, where it has two of that id."""
         found = [life for key, life in self._lives.items() if key.task == task and life.posting.node == node]
         return found[0] if len(found) == 1 else None
+
+
+def _is_undecided(state: TaskState, node: str, attempt: int) -> bool:
+    """Whether the next attempt may still become a node's that began it beside the one that has the task."""
+    has_words = any(share.chars for share in state.shares[-1:])
+    return state.phase is Phase.RUNNING and state.attempt + 1 == attempt and state.node != node and not has_words
 
 
 def _standing(state: TaskState, node: str, attempt: int, last_sequence: int) -> Standing:

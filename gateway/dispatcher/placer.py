@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from gateway.dispatcher.fair_queue import FairQueue
+from gateway.dispatcher.wishing import wish_of
 from gateway.scheduling.aliases import aliases_of
+from gateway.scheduling.hedging import Allowance, FirstWords, is_urgent
 from gateway.scheduling.policies import EDGE_FIRST
 from gateway.scheduling.prefixes import blocks_of
 from gateway.scheduling.scheduler import Scheduler
+from streams.clock import now_ms
 from streams.subjects import SERVICE_CLASSES
 from streams.tokens import Token
 
@@ -26,8 +30,9 @@ if TYPE_CHECKING:
     from gateway.scheduling.stint import Stint
     from gateway.scheduling.wish import Regard, Wish
     from streams.chat import Message
-    from streams.events import TaskCompleted
+    from streams.events import TaskCompleted, TaskSubmitted
     from streams.subjects import ServiceClass, TaskKey
+    from streams.task import TaskState
 
 _SALT_BYTES: Final = 32
 _LEAST_NODES: Final = 2
@@ -60,8 +65,17 @@ class Placer:
         regard: Callable[[str], Regard],
         policy: Policy = EDGE_FIRST,
         aliases: Mapping[str, Alias] = NO_ALIASES,
+        *,
+        hedge_share: float = 0.0,
+        hedge_after: timedelta = timedelta(0),
     ) -> None:
-        """Watch the roster for slots that become free; ``regard`` says what is thought of a node."""
+        """Watch the roster for slots that become free; ``regard`` says what is thought of a node.
+
+        ``hedge_share`` of all attempts may have a second node, none of them before ``hedge_after``.
+        """
+        self.first_words = FirstWords(hedge_after.total_seconds())
+        self._allowance = Allowance(hedge_share)
+        self._policy = policy
         self.aliases = aliases
         self._names_of = aliases_of(aliases)
         self._turn = 0
@@ -69,6 +83,7 @@ class Placer:
         self._salt = os.urandom(_SALT_BYTES)
         self._feed = feed
         self._waiting: dict[str, dict[ServiceClass, FairQueue[Ticket]]] = {}
+        """Only models that somebody waits for."""
         self._suspects: dict[str, TaskKey] = {}
         self._suspects_waiting: list[Ticket] = []
         self._unsubscribe = feed.subscribe(self._on_change)
@@ -85,31 +100,64 @@ class Placer:
     def ask(self, ticket: Ticket) -> Placement:
         """Place a task now if a slot is free and nobody waits before it; else it waits, and the answer says why."""
         placement = self._place(ticket.wish)
-        is_behind = not ticket.wish.is_suspect and self._is_anyone_waiting(ticket.wish.model)
+        is_behind = not ticket.wish.is_suspect and ticket.wish.model in self._waiting
         if placement.node is not None and not is_behind:
             self._take(placement, placement.node, ticket)
             return placement
         if ticket.wish.is_suspect:
             self._suspects_waiting.append(ticket)
             return replace(placement, node=None)
-        self._queue_of(ticket).add(ticket.key.account, ticket)
+        classes = self._waiting.setdefault(ticket.wish.model, {})
+        classes.setdefault(ticket.service_class, FairQueue()).add(ticket.key.account, ticket)
         if placement.node is not None:
             # Those before it may wait for what this one does not need.
             self._grant(placement.model)
         return ticket.granted.result() if ticket.granted.done() else replace(placement, node=None)
+
+    def wish(self, key: TaskKey, asked: TaskSubmitted, service_class: ServiceClass, state: TaskState) -> Wish:
+        """What the next attempt at a task that stands at ``state`` needs of a node."""
+        needs_level = self.scheduler.fleet.has_cloud
+        alias = self.aliases.get(asked.model)
+        wish = wish_of(key, asked, service_class, state, at_ms=now_ms(), alias=alias, needs_level=needs_level)
+        return replace(wish, prefix=self.blocks_of(key.account, asked.messages))
 
     def position(self, ticket: Ticket) -> int:
         """How many tasks are before this one."""
         classes = self._waiting.get(ticket.wish.model, {})
         urgent = SERVICE_CLASSES[: SERVICE_CLASSES.index(ticket.service_class)]
         before = sum(len(classes[name]) for name in urgent if name in classes)
-        return before + self._queue_of(ticket).position(ticket.key.account, ticket)
+        own = classes.get(ticket.service_class)
+        return before if own is None else before + own.position(ticket.key.account, ticket)
 
     def withdraw(self, ticket: Ticket) -> None:
         """Wait no more."""
         if ticket in self._suspects_waiting:
             self._suspects_waiting.remove(ticket)
-        self._queue_of(ticket).remove(ticket.key.account, ticket)
+        queue = self._waiting.get(ticket.wish.model, {}).get(ticket.service_class)
+        if queue is not None:
+            queue.remove(ticket.key.account, ticket)
+            self._forget_if_empty(ticket.wish.model)
+
+    def may_race(self, wish: Wish) -> bool:
+        """Whether a second node may be asked for the first word of such a task at all; vectors have no words."""
+        return self._allowance.is_open and wish.kind == "chat" and is_urgent(wish, self._policy.name)
+
+    def second(self, key: TaskKey, wish: Wish) -> Placement | None:
+        """Find a second node, and count its slot as used; None where there is none that nobody else waits for."""
+        names = {name for model in wish.able_models for name in (model, *self._names_of.get(model, ()))}
+        if self._suspects_waiting or any(name in self._waiting for name in {wish.model, *names}):
+            return None
+        placement = self._place(wish)
+        if placement.node is None or not self._allowance.spend():
+            return None
+        self.scheduler.take(placement.node, placement.model, key, wish, now_s=self._feed.now_s())
+        return placement
+
+    def outpaced(self, node: str, model: str, *, expected_s: float, waited_s: float) -> None:
+        """A second node had the first word after ``waited_s``: so late, at least, the first one's would have been."""
+        self.first_words.note(node, model, took_s=waited_s, expected_s=expected_s)
+        now_s = self._feed.now_s()
+        self.scheduler.outpaced(node, model, expected_s=expected_s, waited_s=waited_s, now_s=now_s)
 
     def occupy(self, node: str, model: str, key: TaskKey) -> None:
         """Count a slot as used by a task of ours; also for one that another dispatcher has placed."""
@@ -146,6 +194,7 @@ class Placer:
 
     def _take(self, placement: Placement, node: str, ticket: Ticket) -> None:
         self.scheduler.take(node, placement.model, ticket.key, ticket.wish, now_s=self._feed.now_s())
+        self._allowance.earn()
         if ticket.wish.is_suspect:
             self._suspects[node] = ticket.key
 
@@ -162,12 +211,15 @@ class Placer:
         if node is None:
             return
         self.scheduler.observe(node)
-        if self._suspects_waiting or any(self._is_anyone_waiting(model) for model in self._waiting):
+        if self._suspects_waiting or self._waiting:
             for replica in node.replicas:
                 self._grant(replica.model)
 
     def _grant(self, model: str) -> None:
-        self._grant_suspects(model)
+        if self._suspects_waiting:
+            self._grant_suspects(model)
+        if not self._waiting:
+            return
         names = (model, *self._names_of.get(model, ()))
         # Those that wait for the model and those that wait for an alias of it come first by turns.
         self._turn = (self._turn + 1) % len(names)
@@ -183,6 +235,7 @@ class Placer:
                 placement = self._place(ticket.wish)
                 if placement.node is not None:
                     queue.serve(account, ticket)
+                    self._forget_if_empty(ticket.wish.model)
                     self._give(placement, placement.node, ticket)
                     break
                 let_by += 1
@@ -207,9 +260,6 @@ class Placer:
     def _place(self, wish: Wish) -> Placement:
         return self.scheduler.place(wish, now_s=self._feed.now_s(), suspected=self._suspects)
 
-    def _queue_of(self, ticket: Ticket) -> FairQueue[Ticket]:
-        classes = self._waiting.setdefault(ticket.wish.model, {})
-        return classes.setdefault(ticket.service_class, FairQueue())
-
-    def _is_anyone_waiting(self, model: str) -> bool:
-        return any(len(queue) > 0 for queue in self._waiting.get(model, {}).values())
+    def _forget_if_empty(self, model: str) -> None:
+        if not any(len(queue) for queue in self._waiting.get(model, {}).values()):
+            self._waiting.pop(model, None)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from mesh.bus.headers import TRACEPARENT, header_block
 from streams import subjects
+from streams.answer_parts import joined_calls
 from streams.codec import encode
 from streams.messages import Assign, Stop
 from streams.tokens import Token
@@ -61,8 +64,22 @@ class Posting:
         if self.node is None:
             return
         self.assigned_at_s = asyncio.get_running_loop().time()
-        record, node = self._record, Token(self.node)
-        order = Assign(
+        node = Token(self.node)
+        self._send(node, self._order(asked, deadline_at_ms), reply=subjects.result(self._record.key, node))
+
+    def ask_second(self, node: str, model: str, asked: TaskSubmitted, deadline_at_ms: int) -> int:
+        """Have another node begin too, out of sight: what follows the current attempt, without the right to write.
+
+        Returns the number of that attempt.
+        """
+        order = self._order(asked, deadline_at_ms)
+        order = replace(order, attempt=order.attempt + 1, model=model, written=0, hedge=True)
+        self._send(Token(node), order, reply="")
+        return order.attempt
+
+    def _order(self, asked: TaskSubmitted, deadline_at_ms: int) -> Assign:
+        record = self._record
+        return Assign(
             account=record.key.account,
             task=record.key.task,
             attempt=record.state.attempt,
@@ -75,6 +92,7 @@ class Posting:
             format=asked.format,
             dispatcher=self._dispatcher,
             prefix="".join(record.text),
+            prefix_calls=joined_calls(record.calls),
             prefix_tokens=record.state.tokens,
             written=record.state.shares[-1].chars,
             texts=asked.texts[record.state.chars :],
@@ -83,10 +101,12 @@ class Posting:
             deadline_at_ms=deadline_at_ms,
             seam=record.state.seam,
         )
+
+    def _send(self, node: Token, order: Assign, *, reply: str) -> None:
         self._bus.edge.send(
             subjects.node_inbox(node, "assign"),
             encode(order),
-            reply=subjects.result(record.key, node),
+            reply=reply,
             headers=header_block((TRACEPARENT, self._traceparent)) if self._traceparent else b"",
         )
 
@@ -94,6 +114,10 @@ class Posting:
         """Tell the node of the current attempt to write no more; the broker's fence holds it to that."""
         state = self._record.state
         if state.node is not None:
-            key = self._record.key
-            stop = Stop(task=key.task, attempt=state.attempt, reason=reason, account=key.account)
-            self._bus.edge.send(subjects.node_inbox(Token(state.node), "stop"), encode(stop))
+            self.stop(state.node, state.attempt, reason)
+
+    def stop(self, node: str, attempt: int, reason: str) -> None:
+        """Tell a node to write no more of an attempt, or to forget what it began out of sight."""
+        key = self._record.key
+        stop = Stop(task=key.task, attempt=attempt, reason=reason, account=key.account)
+        self._bus.edge.send(subjects.node_inbox(Token(node), "stop"), encode(stop))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.scheduling.wish import Regard
 from mesh.errors import BusError
+from mesh.history.projection_desk import fold_digest
 from mesh.history.replay import replay
 from mesh.history.work_log import WorkLog
 from streams import reputation
@@ -20,9 +21,11 @@ from streams.topology import ENDED
 
 if TYPE_CHECKING:
     from mesh.bus.link import Link
+    from mesh.history.replay import Replay
     from mesh.history.snapshots import SnapshotStore
     from mesh.identity.device_log import DeviceLog
     from streams.devices import Device
+    from streams.messages import FoldDigest
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class Regards:
         self._core = core
         self._devices = devices
         self._snapshots = snapshots
+        self._running: Replay | None = None
         self._kept: dict[str, Regard] = {}
         self._kept_since_s = 0.0
         self._following: asyncio.Task[None] | None = None
@@ -68,15 +72,20 @@ class Regards:
             regard = self._kept[node] = self._judge(Token(node))
         return regard
 
+    def told(self) -> FoldDigest:
+        """Return what ENDED adds up to here, for whoever verifies it; nothing yet, until it is read."""
+        return fold_digest(WorkLog(self.work), 0 if self._running is None else self._running.sequence)
+
     def _judge(self, node: Token) -> Regard:
         device = self._devices.devices.device(node)
         checks = reputation.NOTHING if device is None else device.checks
         score = reputation.score(checks, self.work.of(node), now_ms=now_ms())
-        # One that is not known yet cannot have connected: the log of devices is a moment behind.
-        is_unfit = device is not None and device.verified_at_ms is not None and not device.signs_as_subject
+        if device is None or device.verified_at_ms is None:
+            # It cannot have connected without proof: the log of devices is a moment behind. What it wrote until then
+            # would be refused.
+            return Regard(reputation=round(score, 4), objection="its DID is not known here yet")
+        is_unfit = not device.signs_as_subject
         objection = "its answers cannot be checked: it proved its DID by a key of its document" if is_unfit else None
-        if device is None:
-            return Regard(reputation=round(score, 4))
         return Regard(reputation=round(score, 4), objection=objection, owner=device.owner, stake=device.stake)
 
     def _on_device(self, device: Device) -> None:
@@ -87,7 +96,7 @@ class Regards:
             try:
                 work = WorkDone()
                 async with await replay(self._core, ENDED, WorkLog(work), snapshots=self._snapshots) as running:
-                    self.work = work
+                    self.work, self._running = work, running
                     await running.follow()
             except BusError as error:
                 log.warning("what nodes have done cannot be read now, trying again: %s", error)

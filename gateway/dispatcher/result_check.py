@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from gateway.dispatcher.plausible import Fault, byte_count, usage_fault
+from gateway.dispatcher.plausible import Fault, byte_count, call_bytes, usage_fault
 from gateway.dispatcher.vector_check import vectors_fault
 from mesh.identity.chunk_proof import has_signed
 from streams import chunk_chain
@@ -111,6 +111,6 @@ class ResultCheck:
             announced = self._dimensions_of(state.node or "", state.model or asked.model)
             due = record.dimensions if len(state.shares) > 1 else None
             return vectors_fault(asked, state, usage, record.chunks, dimensions=asked.dimensions or announced or due)
-        own = sum(byte_count(chunk.text) for chunk in record.chunks)
-        prefix_bytes = sum(map(byte_count, record.text)) - own
+        own = sum(byte_count(chunk.text) + call_bytes(chunk.tool_calls) for chunk in record.chunks)
+        prefix_bytes = sum(map(byte_count, record.text)) + call_bytes(record.calls) - own
         return usage_fault(asked, record.state, usage, record.chunks, prefix_bytes=prefix_bytes)

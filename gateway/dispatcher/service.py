@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final
 from gateway.dispatcher import gate, retrying
 from gateway.dispatcher.backlog import BacklogReports
 from gateway.dispatcher.cancelling import Cancelling
-from gateway.dispatcher.life import Checks, TaskLife
+from gateway.dispatcher.life import TaskLife
 from gateway.dispatcher.node_reports import NodeReports
 from gateway.dispatcher.overflow import Overflow, Waiting
 from gateway.dispatcher.placer import Placer
 from gateway.dispatcher.regards import Regards
 from gateway.dispatcher.result_check import ResultCheck
-from gateway.dispatcher.spot_checks import SpotChecks
+from gateway.dispatcher.spot_checks import Checks, SpotChecks
 from gateway.dispatcher.task_run import Verdict, failed
 from gateway.model_kinds import ModelKinds, kind_of
 from gateway.scheduling.policies import POLICIES
@@ -41,7 +41,7 @@ from streams.tokens import Token
 from streams.topology import TASKS, consumer_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from gateway.dispatcher.entrance import Entrance
     from gateway.dispatcher.settings import DispatcherSettings
@@ -92,10 +92,14 @@ class Dispatcher:
         self._entrance = entrance
         self._retention = retention
         self.devices = DeviceLog(bus.core, snapshots)
-        self._regards = Regards(bus.core, self.devices, snapshots)
+        self.regards = Regards(bus.core, self.devices, snapshots)
         spots = SpotChecks(bus, feed, self.devices, settings.spot_checks)
         self._aliases = settings.alias_table
-        self._placer = Placer(feed, self._regards.of, POLICIES[settings.policy], self._aliases)
+        self._placer = Placer(
+            *(feed, self.regards.of, POLICIES[settings.policy], self._aliases),
+            hedge_share=settings.hedge_share,
+            hedge_after=settings.hedge_after,
+        )
         self._checks = Checks(ResultCheck(self.devices, self._placer.dimensions_of), spots)
         self._kinds = ModelKinds(feed.roster, self._aliases)
         self._reports = NodeReports(bus, self.lives, self.name)
@@ -119,7 +123,7 @@ class Dispatcher:
         """
         await self.devices.start()
         await self._entrance.start()
-        self._regards.start()
+        self.regards.start()
         self._placer.start()
         await self._reports.start()
         await self._cancelling.start()
@@ -146,7 +150,7 @@ class Dispatcher:
         await self._cancelling.stop()
         self._placer.stop()
         await self._checks.spots.stop()
-        await self._regards.stop()
+        await self.regards.stop()
         await self._entrance.stop()
         await self.devices.stop()
 
@@ -289,6 +293,7 @@ class Dispatcher:
                 life.record.decide(Verdict(kind="deadline"))
             elif life.posting.node is not None:
                 self._look_at_node(life, nodes.get(Token(life.posting.node)), listed)
+                _look_at_second(life, nodes)
 
     def _on_node(self, name: str) -> None:
         """Move the tasks of a node at once when the log says that it is lost, instead of at the next tick."""
@@ -296,6 +301,7 @@ class Dispatcher:
         if view is None or view.is_live:
             return
         for life in tuple(self.lives.values()):
+            life.race.note_absence(name, None)
             if life.posting.node == name:
                 life.record.decide(_absence(life, view))
 
@@ -323,6 +329,15 @@ def _listed(nodes: Iterable[NodeView]) -> _Listed:
         for entry in view.status.running if view.status is not None else ():
             listed.setdefault((view.node, entry.task), []).append(entry)
     return listed
+
+
+def _look_at_second(life: TaskLife, nodes: Mapping[Token, NodeView]) -> None:
+    """See whether the node that was asked too is still there, and still knows of it."""
+    if (name := life.race.second) is None:
+        return
+    view = nodes.get(Token(name))
+    status = None if view is None or not view.is_live else view.status
+    life.race.note_absence(name, None if status is None else status.process)
 
 
 def _absence(life: TaskLife, view: NodeView | None) -> Verdict:

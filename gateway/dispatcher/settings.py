@@ -51,6 +51,18 @@ class DispatcherSettings(Struct, frozen=True, kw_only=True):
             description="Share of greedy answers (temperature 0) that another node writes once more, to compare.",
         ),
     ] = 0.0
+    hedge_share: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Of all attempts at tasks, how many a second node may be asked to begin too, where the first "
+            "word of an urgent one is later than 95 of 100 are. 0: never.",
+        ),
+    ] = 0.05
+    hedge_after: Annotated[
+        timedelta, Meta(description="A second node is never asked sooner than this, however fast first words are.")
+    ] = timedelta(milliseconds=500)
     account_limit: Annotated[
         int,
         Meta(ge=1, description="Tasks of one account and class that this dispatcher holds; more wait in the queue."),

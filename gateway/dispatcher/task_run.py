@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mesh.bus.service_bus import Bus
     from mesh.bus.task_log import Stored
+    from streams.answer_parts import ToolCallPiece
     from streams.events import Marker
     from streams.subjects import TaskKey
 
@@ -38,7 +39,7 @@ class Superseded(GatewayError):
 class Verdict(Struct, frozen=True, kw_only=True):
     """Why waiting for a node is over."""
 
-    kind: Literal["finished", "failed", "halted", "exhausted", "cancelled", "deadline", "superseded"]
+    kind: Literal["finished", "failed", "halted", "exhausted", "cancelled", "deadline", "superseded", "outrun"]
     reason: str = ""
     error: TaskError | None = None
     """Why the attempt failed; a status below 500 means that no other node would fare better."""
@@ -61,12 +62,16 @@ class TaskRun:
         self.state = TaskState()
         self.sequence = 0
         self.text: list[str] = []
+        self.calls: list[ToolCallPiece] = []
+        """What the answer's calls have grown by, in order."""
         self.chunks: list[TaskChunk] = []
         """Those of the current attempt: what its node signs for."""
         self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self.dimensions: int | None = None
         """Numbers in each vector, as the first that counts has them."""
         self._is_ours = False
+        self._lock = asyncio.Lock()
+        """Whoever looks while a marker of ours is on its way would take it for a foreign one."""
         self._bus = bus
         self._filter = subjects.results_of(key)
 
@@ -89,6 +94,10 @@ class TaskRun:
             Superseded: if another dispatcher has written a marker.
             BusError: if the stream cannot be written or read for too long.
         """
+        async with self._lock:
+            await self._write(make)
+
+    async def _write(self, make: Callable[[int], Marker]) -> None:
         self._is_ours = True
         sent: list[Marker] = []
         for _ in range(_TRIES):
@@ -116,6 +125,10 @@ class TaskRun:
             WrittenByNewer: if that was one of a newer version.
             BusError: if the stream cannot be read now.
         """
+        async with self._lock:
+            await self._look()
+
+    async def _look(self) -> None:
         was_ours, self._is_ours = self._is_ours, True
         stored = await self._read()
         if was_ours and any(writer == subjects.MESH for _, writer, _ in stored):
@@ -138,12 +151,13 @@ class TaskRun:
         What does not count says that one may have: then all is read, so that the fence is never passed with a foreign
         marker unseen.
         """
-        before = self.sequence
-        stored = await self._bus.log.read_chunks(self.key, node, after_sequence=before)
-        outcomes = [self._apply(writer, event, sequence) for sequence, writer, event in stored]
-        if any(outcomes):
-            self.sequence = before
-            await self.read()
+        async with self._lock:
+            before = self.sequence
+            stored = await self._bus.log.read_chunks(self.key, node, after_sequence=before)
+            outcomes = [self._apply(writer, event, sequence) for sequence, writer, event in stored]
+            if any(outcomes):
+                self.sequence = before
+                await self._look()
 
     async def _is_stored(self, sent: Sequence[Marker]) -> bool:
         """Look again; whether one of our own is there: also a try that seemed lost may have been stored since."""
@@ -165,6 +179,7 @@ class TaskRun:
         self.state = outcome
         if isinstance(event, TaskChunk):
             self.text.append(event.text)
+            self.calls.extend(event.tool_calls)
             self.chunks.append(event)
             if self.dimensions is None and event.vectors is not None:
                 self.dimensions = event.vectors.dimensions
@@ -172,5 +187,6 @@ class TaskRun:
             self.chunks.clear()
             if event.seam == "restarted":
                 self.text.clear()
+                self.calls.clear()
                 self.dimensions = None
         return None

@@ -26,6 +26,14 @@ class Placement(Struct, frozen=True, kw_only=True):
     """Whether the chosen engine can go on from a text that another one began."""
 
     @property
+    def first_token_s(self) -> float | None:
+        """When the first token was expected of the chosen node; None where that was not reckoned."""
+        for each in self.candidates:
+            if each.node == self.node and each.model in {None, self.model}:
+                return each.first_token_s
+        return None
+
+    @property
     def is_full(self) -> bool:
         """Whether nobody at all could be given a slot: none is free where anybody is heard."""
         return sum(each.count for each in self.rejects if each.reason in ANYBODYS) == self.serving

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.scheduling.case import Case
 from gateway.scheduling.choosing import choose
 from gateway.scheduling.fleet import Fleet
+from gateway.scheduling.hedging import SECOND
 from gateway.scheduling.policies import EDGE_FIRST, POLICIES, PRIVATE
 from gateway.scheduling.prefixes import PrefixMemory
 from gateway.scheduling.stint import SHORTEST_S, Order, Stint
@@ -35,7 +36,7 @@ class Scheduler:
         self.fleet = Fleet()
         self.prefixes = PrefixMemory()
         self._policy = policy
-        self._orders: dict[TaskKey, Order] = {}
+        self._orders: dict[tuple[TaskKey, str], Order] = {}
         self._regard_of = regard_of
 
     def observe(self, view: NodeView) -> None:
@@ -66,6 +67,8 @@ class Scheduler:
         )
         # What this version does not know may be stricter than all that it knows.
         policy = POLICIES.get(wish.rules.policy, PRIVATE) if wish.rules.policy else self._policy
+        if wish.beside:
+            policy = policy._replace(filters=(*SECOND, *policy.filters))
         return choose(case, among, policy, first=self._readers(read or {}, wish))
 
     def take(self, node: str, model: str, key: TaskKey, wish: Wish | None = None, *, now_s: float) -> None:
@@ -83,11 +86,11 @@ class Scheduler:
         """The order goes out to the node now: its first report that lists the task says how long the way is."""
         seat = self.fleet.seat(node, model)
         if seat is not None:
-            self._orders[key] = Order(seat, now_s, seat.slots / max(seat.slots - seat.in_use + 1, 1))
+            self._orders[key, node] = Order(seat, now_s, seat.slots / max(seat.slots - seat.in_use + 1, 1))
 
     def release(self, node: str, model: str, key: TaskKey, *, now_s: float) -> Stint | None:
         """A node has done with a task, however that went; returns what ``completed`` is asked with, if it went well."""
-        order = self._orders.pop(key, None)
+        order = self._orders.pop((key, node), None)
         self.fleet.breaker(node).released()
         self.fleet.release(node, model, key, now_s=now_s)
         return None if order is None else Stint(order, now_s - order.at_s)
@@ -100,11 +103,21 @@ class Scheduler:
         """A node has failed a task, in a way that says something of the node; before the task is released."""
         self.fleet.breaker(node).failed(now_s)
 
+    def outpaced(self, node: str, model: str, *, expected_s: float, waited_s: float, now_s: float) -> None:
+        """A second node was first: the one that had the task is slower than was thought; before it is released.
+
+        Time after time, and it is given nothing for a while.
+        """
+        self.fleet.breaker(node).failed(now_s)
+        seat = self.fleet.seat(node, model)
+        if seat is not None and expected_s > 0:
+            seat.measure(took_s=max(waited_s, expected_s), expected_s=expected_s)
+
     def _note_ways(self, view: NodeView, status: NodeStatus, heard_at_s: float) -> None:
         for entry in status.running:
-            key = TaskKey(Token(entry.account), Token(entry.task))
+            key = TaskKey(Token(entry.account), Token(entry.task)), view.node
             order = self._orders.get(key)
-            if order is not None and not order.is_acknowledged and order.seat.node == view.node:
+            if order is not None and not order.is_acknowledged:
                 self._orders[key] = order._replace(is_acknowledged=True)
                 order.seat.measure_way(max(heard_at_s - order.at_s, SHORTEST_S))
 

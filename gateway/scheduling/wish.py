@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
 from streams.answer_check import CheckOf
 from streams.placing import Rules
-from streams.replica import Ability, Kind
+from streams.replica import Ability, ModelKind
 from streams.subjects import ServiceClass
 
 Level = Literal["simple", "moderate", "hard"]
@@ -37,7 +37,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     """How long the answer is expected to be."""
     most_answer_tokens: int = 0
     """How long it may be; 0: nobody said."""
-    kind: Kind = "chat"
+    kind: ModelKind = "chat"
     longest_text_tokens: int = 0
     """Of texts that are to become vectors, which are read one by one: an estimate of the longest."""
     dimensions: int | None = None
@@ -56,6 +56,8 @@ class Wish(Struct, frozen=True, kw_only=True):
     """Whether a part of the answer is written: engines that can go on from it come first."""
     is_suspect: bool = False
     """Whether it may be what kills its nodes: then it shares none with another suspect."""
+    beside: str = ""
+    """The node that has the task already, where this is about a second one (ADR 18)."""
     check: CheckOf | None = None
     """Which answer is to be written once more: by another node, with the same engine."""
 
@@ -68,6 +70,38 @@ class Wish(Struct, frozen=True, kw_only=True):
     def context_tokens(self) -> int:
         """How many tokens an engine has to hold at once."""
         return self.longest_text_tokens or self.prompt_tokens + self.most_answer_tokens
+
+
+class Kind(NamedTuple):
+    """What a policy must know of a wish to leave out what cannot matter for it."""
+
+    is_check: bool
+    is_suspect: bool
+    has_region: bool
+    has_ceiling: bool
+    has_floor: bool
+    can_wait: bool
+    has_text: bool
+    has_deadline: bool
+    has_prefix: bool
+    is_of_several: bool
+
+
+def kind_of(wish: Wish) -> Kind:
+    """Tell of what kind a wish is."""
+    rules = wish.rules
+    return Kind(
+        wish.check is not None,
+        wish.is_suspect,
+        rules.region is not None,
+        rules.highest_price_micro is not None,
+        rules.lowest_reputation > 0,
+        wish.service_class == "batch",
+        wish.has_text,
+        wish.left_s is not None,
+        bool(wish.prefix),
+        bool(wish.losses_s),
+    )
 
 
 class Regard(Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from streams.topology import MODELS
 
 if TYPE_CHECKING:
     from mesh.config.settings import MeshSettings
-    from streams.replica import Kind
+    from streams.replica import ModelKind
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ SMALL_MODEL: Final = "smollm2-135m-instruct"
 _MOST: Final = 1000
 
 
-async def announced_models(mesh: MeshSettings, kind: Kind = "chat") -> tuple[str, ...]:
+async def announced_models(mesh: MeshSettings, kind: ModelKind = "chat") -> tuple[str, ...]:
     """Return the models of a kind that some node has announced and not withdrawn, sorted.
 
     Empty where nobody can say: a user's own machine has no right to read the register.
@@ -60,7 +60,7 @@ def choose_model(announced: tuple[str, ...]) -> str:
     return SMALL_MODEL if SMALL_MODEL in announced or not announced else announced[0]
 
 
-async def _read(link: Link, kind: Kind) -> tuple[str, ...]:
+async def _read(link: Link, kind: ModelKind) -> tuple[str, ...]:
     query = json.dumps({"multi_last": ["models.*.*"], "batch": _MOST}).encode()
     collected = await link.collect(f"$JS.API.DIRECT.GET.{MODELS}", query)
     found: set[str] = set()

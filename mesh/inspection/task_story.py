@@ -26,13 +26,19 @@ if TYPE_CHECKING:
 
     from mesh.inspection.task_records import Ended, Happened, Submitted
     from streams.events import Marker, Seam
-    from streams.placing import Candidate
+    from streams.placing import Candidate, Hedge
 
 _PROMPT_SHOWN: Final = 60
 _SEAMS: Final[dict[Seam, str]] = {
     "continued": "goes on behind {} {}",
     "replayed": "writes anew, hidden until it is past the {} {} so far",
     "restarted": "begins again: what was written before is void",
+}
+_HEDGES: Final = {
+    "won": "{node} was first; {beside} was stopped, and earns nothing",
+    "lost": "{beside} was first; {node} was stopped, and earns nothing",
+    "left": "{node} gave up, or was lost",
+    "over": "the attempt ended before either had a word",
 }
 
 
@@ -165,6 +171,7 @@ def _marker(event: Marker, after: timedelta, unit: str) -> Iterator[Line]:
             yield Line(
                 after, f"assigned to {event.node}: attempt {event.attempt}, policy {event.policy}{model}", "bold"
             )
+            yield from _hedge(event.hedge)
             yield from _candidates(event, unit)
         case TaskRequeued():
             yield Line(after, f"attempt {event.attempt} on {event.node} came to nothing: {event.message}", "yellow")
@@ -186,6 +193,16 @@ def _candidates(event: TaskAssigned, unit: str) -> Iterator[Line]:
     if event.serving > len(event.candidates):
         passed_over = ", ".join(f"{each.count} {each.reason}" for each in event.rejects)
         yield Line(None, f"of {event.serving} nodes{': passed over ' if passed_over else ''}{passed_over}", "dim")
+
+
+def _hedge(hedge: Hedge | None) -> Iterator[Line]:
+    """Say that a second node was asked, why, and what came of it."""
+    if hedge is None:
+        return
+    usual = f"later than 95 % of its last {hedge.samples} were" if hedge.samples else "a guess: too few were measured"
+    outcome = _HEDGES[hedge.outcome].format(node=hedge.node, beside=hedge.beside)
+    why = f"{hedge.beside} had no word after {hedge.waited_s:g} s ({usual})"
+    yield Line(None, f"hedged beside attempt {hedge.attempt}: {why}, so {hedge.node} was asked too: {outcome}", "cyan")
 
 
 def _rank(candidate: Candidate) -> tuple[bool, bool, float]:
@@ -215,6 +232,8 @@ def _fact(end: Ended, submitted_at: datetime, teller: _Teller) -> Iterator[Line]
             usage = end.event.usage
             text = f"completed: {usage.prompt_tokens} prompt tokens, {usage.completion_tokens} completion tokens"
             yield Line(after, text, "bold green")
+            if end.event.hedge is not None and end.event.hedge.outcome != "won":
+                yield from _hedge(end.event.hedge)
         case TaskFailed() | TaskDead():
             error = end.event.error
             word = "failed" if isinstance(end.event, TaskFailed) else "dead"

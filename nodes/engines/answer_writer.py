@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nodes.engine import Piece
+from nodes.engines.shown_logprobs import ShownLogprobs
 from nodes.engines.stops import StopFilter
 from streams.chat import Usage
 
 if TYPE_CHECKING:
     from nodes.engines.plain_text import Mended
+    from streams.answer_parts import TokenLogprob, ToolCallPiece
     from streams.chat import FinishReason
 
 
@@ -24,29 +26,51 @@ class AnswerWriter:
         self._mended = mended
         self._stops = StopFilter(stops)
         self._shown_tokens = 0
+        self._logprobs = ShownLogprobs()
 
-    def add(self, text: str, *, tokens: int = 1, ends: FinishReason | None = None) -> Piece | None:
+    def add(
+        self,
+        text: str,
+        *,
+        tokens: int = 1,
+        ends: FinishReason | None = None,
+        calls: tuple[ToolCallPiece, ...] = (),
+        logprobs: tuple[TokenLogprob, ...] = (),
+    ) -> Piece | None:
         """Take the text of ``tokens`` new tokens; ``ends`` says that they are the last and why.
 
         No piece comes of a token without text, or whose text may begin a stop string; the next piece counts it.
         """
         self.tokens += tokens
+        self._logprobs.add(logprobs)
         shown = self._stops.push(self._mended.push(text))
         if self._stops.hit:
             ends = "stop"
         if ends is not None:
-            return self._last(shown + self._stops.rest(), ends)
-        return Piece(text=shown, tokens=self._newly_shown()) if shown else None
+            return self._last(shown + self._stops.rest(), ends, calls)
+        if calls:
+            shown += self._stops.rest()
+        if not shown and not calls:
+            return None
+        return Piece(text=shown, tokens=self._newly_shown(), tool_calls=calls, logprobs=self._logprobs.of(shown))
 
     def end(self, reason: FinishReason, *, tokens: int = 0) -> Piece:
         """Make the last piece, of what was held back and of ``tokens`` that gave no text."""
         self.tokens += tokens
-        return self._last(self._stops.rest(), reason)
+        return self._last(self._stops.rest(), reason, ())
 
-    def _last(self, text: str, reason: FinishReason) -> Piece:
+    def _last(self, text: str, reason: FinishReason, calls: tuple[ToolCallPiece, ...]) -> Piece:
         self.finished = True
+        logprobs = self._logprobs.of(text) if self._stops.hit else self._logprobs.of(text) + self._logprobs.rest()
         usage = Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.tokens)
-        return Piece(text=text, tokens=self._newly_shown(), finish_reason=reason, usage=usage)
+        return Piece(
+            text=text,
+            tokens=self._newly_shown(),
+            finish_reason=reason,
+            usage=usage,
+            tool_calls=calls,
+            logprobs=logprobs,
+        )
 
     def _newly_shown(self) -> int:
         new, self._shown_tokens = self.tokens - self._shown_tokens, self.tokens

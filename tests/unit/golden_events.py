@@ -33,7 +33,7 @@ from streams.events import (
     TaskQueued,
     TaskRequeued,
 )
-from streams.placing import Candidate, Part, Rejects
+from streams.placing import Candidate, Hedge, Part, Rejects
 from streams.vectors import Vectors
 from tests.unit.golden_registers import ACCESS, GROUPS, NONCES, REGISTERS
 from tests.unit.golden_submitted import SUBMITTED
@@ -49,6 +49,13 @@ _SHARES = (
     AttemptShare(attempt=1, node="node-a", chars=12, tokens=4),
     AttemptShare(attempt=2, node="node-b", chars=0, tokens=0),
 )
+
+_HEDGES = {
+    "hedged": Hedge(attempt=1, beside="node-a", node="node-b", waited_s=0.75, samples=64, outcome="won"),
+    "hedged-lost": Hedge(attempt=1, beside="node-a", node="node-b", waited_s=1.5, outcome="lost"),
+    "hedged-left": Hedge(attempt=1, beside="node-a", node="node-b", waited_s=0.0, outcome="left"),
+    "hedged-over": Hedge(attempt=2, beside="node-a", node="node-b", waited_s=0.5),
+}
 
 _SIGNATURE = ChunkSignature(algorithm="ed25519", signature_base64="AAECAwQFBgcICQoLDA0ODw==")
 
@@ -108,6 +115,10 @@ RESULTS = {
         serving=10_000,
         model=_MODEL,
     ),
+    **{
+        f"task.assigned.v1.{name}": TaskAssigned(n=2, at_ms=_AT_MS, attempt=2, node="node-b", policy="p", hedge=hedge)
+        for name, hedge in _HEDGES.items()
+    },
     "task.requeued.v1": TaskRequeued(
         n=5,
         at_ms=_AT_MS,
@@ -208,6 +219,10 @@ RESULTS = {
     "task.ended.v1.dead": TaskEnded(
         n=40, at_ms=_AT_MS, outcome="dead", error=TaskError(code="node_lost", message="Gone.", status=503)
     ),
+    **{
+        f"task.ended.v1.{name}": TaskEnded(n=6, at_ms=_AT_MS, outcome="completed", hedge=hedge)
+        for name, hedge in _HEDGES.items()
+    },
     "task.ended.v1.minimal": TaskEnded(n=6, at_ms=_AT_MS, outcome="completed"),
 }
 
@@ -232,6 +247,18 @@ ENDED = {
         ),
         failures=(AttemptFailure(attempt=1, node="node-a", code="invalid_result", message="node-a has not signed"),),
     ),
+    **{
+        f"task.completed.v1.{name}": TaskCompleted(
+            at_ms=_AT_MS,
+            model=_MODEL,
+            final_n=5,
+            finish_reason="stop",
+            usage=Usage(prompt_tokens=31, completion_tokens=13),
+            shares=(AttemptShare(attempt=1, node="node-a", chars=40, tokens=13, signed=True),),
+            hedge=hedge,
+        )
+        for name, hedge in _HEDGES.items()
+    },
     "task.completed.v1.minimal": TaskCompleted(
         at_ms=_AT_MS,
         model=_MODEL,

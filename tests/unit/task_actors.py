@@ -50,12 +50,16 @@ class Process:
     expected: int
     version: int
     is_stopped: bool = False
+    is_hidden: bool = False
+    """Whether it began beside the node that has the task: it has words, and no right to write them."""
+    behind: int = 0
+    """How far its words lie before the place where it puts them: 0, unless it began elsewhere."""
 
     def generate(self, length: int, *, is_last: bool, is_ack_lost: bool) -> None:
         """Append a chunk; whoever is refused, or hears nothing, asks."""
-        if self.is_stopped:
+        if self.is_stopped or self.is_hidden:
             return
-        chunk = self._chunk(truth(self.version, self.chars, length), is_last)
+        chunk = self._chunk(truth(self.version, self.chars - self.behind, length), is_last)
         if not self.stream.append(self.node, chunk, expected=self.expected) or is_ack_lost:
             self.ask()
             return
@@ -67,6 +71,12 @@ class Process:
         state = self.stream.state
         self.is_stopped = state.attempt != self.attempt or state.phase is not Phase.RUNNING
         self.n, self.chars, self.expected = state.n + 1, state.chars, len(self.stream.stored)
+
+    def grant(self, n: int, chars: int, expected: int) -> None:
+        """Be given the task that it has begun out of sight."""
+        self.is_hidden = self.is_stopped = False
+        self.behind = chars - self.chars
+        self.n, self.chars, self.expected = n, chars, expected
 
     def _chunk(self, text: str, is_last: bool) -> TaskChunk:
         return TaskChunk(
@@ -93,6 +103,8 @@ class Dispatcher:
     state: TaskState = field(default_factory=TaskState)
     halts_what_waits: bool = True
     """Whether it settles nothing but what it has halted, though no node writes: a rival may just have assigned it."""
+    minds_what_came_before: bool = True
+    """Whether a node that began out of sight begins anew where its attempt goes on from another place."""
 
     # --- taking and losing the task ------------------------------------------------------------------------------
 
@@ -153,13 +165,42 @@ class Dispatcher:
         state = self.state
         if not self.holds or state.phase is not Phase.RUNNING or state.node is None:
             return
-        known = next((process for process in self.processes if process.attempt == state.attempt), None)
-        if known is not None and known.node == state.node:
+        known = [process for process in self.processes if process.attempt == state.attempt]
+        if (known := [process for process in known if process.node == state.node]) and not self._begins_anew(known[-1]):
+            if known[-1].is_hidden:
+                known[-1].grant(state.n + 1, state.chars, self.seen)
             return
         version, expected = self.world.stream.version, self.seen
         self.processes.append(
             Process(self.world.stream, state.node, state.attempt, state.n + 1, state.chars, expected, version)
         )
+
+    def hedge(self, node: str) -> None:
+        """Have a second node begin too, where the first one has written nothing of the answer."""
+        state = self.state
+        if self.holds and state.phase is Phase.RUNNING and not state.chars and node != state.node:
+            begun = Process(self.world.stream, node, state.attempt + 1, 0, 0, 0, self.world.stream.version)
+            begun.is_hidden = True
+            self.processes.append(begun)
+
+    def prefer(self, which: int, is_lost: bool = False) -> None:
+        """A second node has words: give it the task, unless the first one has written by now."""
+        state = self.state
+        hidden = [each for each in self.processes if each.is_hidden and each.attempt == state.attempt + 1]
+        hidden = [each for each in hidden if not each.is_stopped and each.node != state.node]
+        if not self.holds or not hidden or state.phase is not Phase.RUNNING or state.chars:
+            return
+        second = hidden[which % len(hidden)]
+
+        def make(n: int) -> Marker:
+            return TaskAssigned(n=n, at_ms=0, attempt=second.attempt, node=second.node, policy="any")
+
+        if self._write(make, is_lost, only_in=Phase.RUNNING):
+            self.hand_over()
+
+    def _begins_anew(self, known: Process) -> bool:
+        fits = (known.chars, known.version) == (self.state.chars, self.world.stream.version)
+        return known.is_hidden and self.minds_what_came_before and not (fits and not known.is_stopped)
 
     def requeue(self, why: int, is_lost: bool = False) -> None:
         """Void the attempt; a whole answer is none that could be void."""
@@ -200,7 +241,8 @@ class Dispatcher:
         elif self.holds and self.state.phase in (Phase.SUBMITTED, Phase.WAITING):
             self.assign("node-a", continues=True)
         if self.holds and self.state.phase is Phase.RUNNING:
-            self.processes[-1].generate(2, is_last=True, is_ack_lost=False)
+            own = [each for each in self.processes if each.attempt == self.state.attempt and not each.is_hidden]
+            own[-1].generate(2, is_last=True, is_ack_lost=False)
         self.finish()
         if self.holds and self.state.phase is Phase.HALTED:
             self._settle(_halted(self.state), 0)

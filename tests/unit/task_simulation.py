@@ -50,6 +50,14 @@ class Mesh:
         """A dispatcher that took over sends the order once more, in case that the node never had it."""
         self._dispatcher(who).hand_over()
 
+    def hedge(self, who: int, where: int) -> None:
+        """A dispatcher finds the first word late, and has a second node begin."""
+        self._dispatcher(who).hedge(NODES[where % len(NODES)])
+
+    def prefer(self, who: int, which: int, is_lost: bool = False) -> None:
+        """A second node has words."""
+        self._dispatcher(who).prefer(which, is_lost)
+
     def generate(self, which: int, length: int, *, is_last: bool = False, is_ack_lost: bool = False) -> None:
         """A process writes what it has generated."""
         if self.processes:

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from streams.events import TaskAssigned, TaskChunk
 from streams.task import Phase
 from tests.unit.task_promises import check, check_end, check_replay
 from tests.unit.task_simulation import Mesh
@@ -42,6 +43,14 @@ class TaskMachine(RuleBasedStateMachine):
     @rule(who=FEW)
     def hand_over(self, who: int) -> None:
         self.mesh.hand_over(who)
+
+    @rule(who=FEW, where=ANY)
+    def hedge(self, who: int, where: int) -> None:
+        self.mesh.hedge(who, where)
+
+    @rule(who=FEW, which=ANY, is_lost=RARELY)
+    def prefer(self, who: int, which: int, is_lost: bool) -> None:
+        self.mesh.prefer(who, which, is_lost)
 
     @rule(who=FEW, why=FEW, is_lost=RARELY)
     def requeue(self, who: int, why: int, is_lost: bool) -> None:
@@ -114,7 +123,7 @@ TestTaskMachine.settings = settings(max_examples=100, stateful_step_count=40)
 
 def _begin(mesh: Mesh, chance: random.Random) -> None:
     one, other, is_lost = chance.randrange(1_000), chance.randrange(1_000), chance.random() < 0.1
-    step = chance.choices(range(4), weights=(1, 4, 1, 6))[0]
+    step = chance.choices(range(5), weights=(1, 4, 1, 3, 6))[0]
     match step:
         case 0:
             mesh.submit()
@@ -122,6 +131,11 @@ def _begin(mesh: Mesh, chance: random.Random) -> None:
             mesh.deliver(one)
         case 2:
             mesh.queue(one, is_lost)
+        case 3:
+            who = chance.choice((0, 0, one))
+            mesh.hedge(who, other)
+            if chance.random() < 0.7:
+                mesh.prefer(who, other, is_lost)
         case _:
             mesh.assign(one, other, is_lost)
 
@@ -225,7 +239,12 @@ def _stubborn(mesh: Mesh) -> None:
         reader.drops_what_is_void = False
 
 
-@pytest.mark.parametrize("sabotage", [_unfenced, _many_ends, _hasty, _stubborn])
+def _careless(mesh: Mesh) -> None:
+    for dispatcher in mesh.dispatchers:
+        dispatcher.minds_what_came_before = False
+
+
+@pytest.mark.parametrize("sabotage", [_unfenced, _many_ends, _hasty, _stubborn, _careless])
 def test_a_mesh_that_leaves_one_rule_out_is_found_out(sabotage: Callable[[Mesh], None]) -> None:
     found: list[str] = []
     for seed in range(SCHEDULES):
@@ -244,8 +263,18 @@ def test_the_random_schedules_reach_what_they_are_for() -> None:
     assert {mesh.world.stream.state.phase for mesh in before} == set(Phase)
     assert {state.outcome for state in states} == {"completed", "failed", "cancelled", "dead"}
     assert {state.seam for state in states} == {None, "continued", "replayed", "restarted"}
+    assert sum(_was_hedged(mesh) for mesh in after) > 20
     assert sum(mesh.world.stream.version > 0 for mesh in after) > 10
     assert sum(len([share for share in state.shares if share.chars]) > 1 for state in states) > 50
     assert sum(mesh.world.queue.deliveries > 2 for mesh in after) > 200
     refused = [len(mesh.world.stream.stored) - len(mesh.world.stream.counted) for mesh in after]
     assert sum(count > 3 for count in refused) > 200
+
+
+def _was_hedged(mesh: Mesh) -> bool:
+    """Whether a second node got the task from one that had not failed, and wrote."""
+    counted = [event for _, event in mesh.world.stream.counted]
+    return any(
+        isinstance(before, TaskAssigned) and isinstance(event, TaskAssigned) and isinstance(word, TaskChunk)
+        for before, event, word in zip(counted, counted[1:], counted[2:], strict=False)
+    )

@@ -19,7 +19,7 @@ from streams.events import (
     TaskQueued,
     TaskSubmitted,
 )
-from streams.placing import Candidate, Part, Rejects
+from streams.placing import Candidate, Hedge, Part, Rejects
 from streams.subjects import MESH, TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token
@@ -169,3 +169,21 @@ def test_a_long_question_is_cut() -> None:
     shown = story([], task=submitted("word " * 100))[1]
     assert shown.endswith("…”")
     assert len(shown) < 120
+
+
+def test_that_a_second_node_was_asked_why_and_who_was_first() -> None:
+    won = Hedge(attempt=1, beside="n1", node="n2", waited_s=0.75, samples=64, outcome="won")
+    taken = TaskAssigned(n=2, at_ms=0, attempt=2, node="n2", policy="p", hedge=won)
+    usage = Usage(prompt_tokens=1, completion_tokens=1)
+    lost = Hedge(attempt=1, beside="n1", node="n2", waited_s=0.5, outcome="lost")
+    end = TaskCompleted(at_ms=0, model="m", final_n=2, finish_reason="stop", usage=usage, shares=(), hedge=lost)
+    told = story([after(0, MESH, assigned(1, "n1")), after(1, MESH, taken)])
+    assert (
+        "|hedged beside attempt 1: n1 had no word after 0.75 s (later than 95 % of its last 64 were), so n2 was asked "
+        "too: n2 was first; n1 was stopped, and earns nothing"
+    ) in told
+    told = story([after(0, MESH, assigned(1, "n1")), after(1, N1, chunk(2, "hi"))], (2, end))
+    assert (
+        "|hedged beside attempt 1: n1 had no word after 0.5 s (a guess: too few were measured), so n2 was asked "
+        "too: n1 was first; n2 was stopped, and earns nothing"
+    ) in told

@@ -7,16 +7,18 @@ import pytest
 from gateway.dispatcher.regards import Regards
 from gateway.dispatcher.result_check import ResultCheck
 from gateway.dispatcher.task_run import TaskRun
+from gateway.scheduling.wish import Wish
 from mesh.identity.device_log import DeviceLog
 from streams.chat import Message, Usage
 from streams.clock import now_ms
-from streams.device_events import DeviceEvent, DeviceRevoked, DeviceSuspended, DeviceVerified
+from streams.device_events import DeviceAdmitted, DeviceEvent, DeviceRevoked, DeviceSuspended, DeviceVerified
 from streams.devices import Devices
 from streams.events import AttemptFailure, AttemptShare, TaskCompleted, TaskSubmitted
 from streams.subjects import TaskKey
 from streams.task import TaskState
 from streams.task_id import new_task_id
 from streams.tokens import Token
+from tests.unit.scheduling.fleets import node, scheduler
 
 NODE = Token("n1")
 VERIFIED = DeviceVerified(at_ms=1, node=NODE, did="did:key:z6Mk", proved_by="subject")
@@ -89,3 +91,22 @@ def test_a_node_whose_answers_nobody_could_check_is_objected_to() -> None:
     by_document = DeviceVerified(at_ms=1, node=NODE, did="did:key:z6Mk", proved_by="#key")
     assert "cannot be checked" in (Regards(cast("Any", None), log_of(by_document)).of(NODE).objection or "")
     assert Regards(cast("Any", None), log_of(VERIFIED)).of(NODE).objection is None
+
+
+def test_a_device_whose_proof_is_not_read_yet_is_given_nothing_until_it_is() -> None:
+    known = Known()
+    regards = Regards(cast("Any", None), cast("DeviceLog", known))
+    mesh = scheduler(node(NODE), regard_of=regards.of)
+    admitted = DeviceAdmitted(at_ms=1, node=NODE, by="operator", owner="a")
+    waits = mesh.place(Wish(model="m"), now_s=1.0)
+    known.devices.apply(NODE, admitted)
+    expected = Regards(cast("Any", None), cast("DeviceLog", known))
+    assert waits.node is None
+    assert [each.reason for each in waits.rejects] == ["its DID is not known here yet"]
+    assert expected.of(NODE).objection is not None, "an operator who expects it has not seen its proof either"
+
+    known.devices.apply(NODE, VERIFIED)
+    device = known.devices.device(NODE)
+    assert device is not None
+    regards._on_device(device)
+    assert mesh.place(Wish(model="m"), now_s=1.0).node == NODE

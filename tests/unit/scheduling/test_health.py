@@ -218,6 +218,34 @@ def test_where_the_best_nodes_report_is_overdue_the_better_of_two_is_taken():
     assert overdue.count("n7") > overdue.count("n1")
 
 
+def test_dispatchers_that_know_equally_little_do_not_all_choose_the_same_node():
+    """Power of two choices: each of them knows only what it gave itself, and all 400 tasks come at once."""
+    names = [f"n{number}" for number in range(20)]
+    most: dict[float, int] = {}
+    for now_s in (7.2, 7.3):
+        rivals = [
+            scheduler(*(node(name, slots=64, tokens_per_s=10 + place) for place, name in enumerate(names)))
+            for _ in range(40)
+        ]
+        given = [
+            taken
+            for each, rival in enumerate(rivals)
+            for task in range(10)
+            if (taken := _given(rival, f"{each}-{task}", now_s)) is not None
+        ]
+        most[now_s] = max(given.count(name) for name in names)
+    assert most[7.2] > 200, "while reports are fresh, each takes the best it knows"
+    assert most[7.3] < 60, "where they are overdue the load is spread: 20 each would be even"
+
+
+def _given(mesh: Scheduler, task: str, now_s: float) -> str | None:
+    wish = Wish(model="m", seed=task)
+    name = mesh.place(wish, now_s=now_s).node
+    if name is not None:
+        mesh.take(name, "m", TaskKey(Token("a"), Token(task)), wish, now_s=now_s)
+    return name
+
+
 def test_of_one_node_the_report_may_be_overdue():
     assert scheduler(node("n")).place(Wish(model="m"), now_s=7.3).node == "n"
 

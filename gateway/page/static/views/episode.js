@@ -83,7 +83,28 @@ function requeued(event) {
 }
 
 function ended(event) {
-  return event.error && html`<p class="detail">${event.error.message} <span class="mono">${event.error.code}</span></p>`;
+  const lost = event.hedge && event.hedge.outcome !== "won" && hedged(event.hedge);
+  return html`
+    ${event.error && html`<p class="detail">${event.error.message} <span class="mono">${event.error.code}</span></p>`} ${lost}
+  `;
+}
+
+const HEDGES = {
+  won: ({ node, beside }) => `${node} was first; ${beside} was stopped, and earns nothing`,
+  lost: ({ node, beside }) => `${beside} was first; ${node} was stopped, and earns nothing`,
+  left: ({ node }) => `${node} gave up, or was lost`,
+  over: () => "the attempt ended before either had a word",
+};
+
+/** That a second node was asked too, why, and what came of it. */
+function hedged(hedge) {
+  const usual = hedge.samples ? `later than 95 % of its last ${hedge.samples} were` : "a guess: too few were measured";
+  return html`
+    <p class="detail" data-testid="hedge">
+      Hedged: ${hedge.beside} had no word after ${hedge.waited_s.toFixed(2)} s (${usual}), so ${hedge.node} was asked too:
+      ${" "}${(HEDGES[hedge.outcome] ?? HEDGES.over)(hedge)}
+    </p>
+  `;
 }
 
 const SEAMS = {
@@ -101,6 +122,7 @@ function Placement({ event }) {
     <p class="detail">
       Attempt ${event.attempt}, policy <b>${event.policy}</b>${SEAMS[event.seam]?.(format.plural(event.offset ?? 0, "character"))}
     </p>
+    ${event.hedge && hedged(event.hedge)}
     <table class="candidates">
       <caption class="unseen">Candidates</caption>
       <thead class="unseen"><tr><th>Node</th><th>Score</th></tr></thead>
