@@ -124,9 +124,9 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...],
         Meta(
             max_length=16,
-            description="Models that turn texts into vectors, served beside the others (minilm: all-minilm-l6-v2)."
-            " auto: all-minilm-l6-v2 if it is installed, as `ig3 up` has it, but not beside the synthetic engine."
-            " none: no such model.",
+            description="Models that turn texts into vectors, served beside the others and named as those are; minilm"
+            " has one, all-minilm-l6-v2. auto: that one if it is installed, as `ig3 up` has it, but not beside the"
+            " synthetic engine. none: no such model.",
             examples=["ID"],
         ),
     ] = ()
@@ -244,8 +244,17 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
 
     def embedding_spec(self, model: str | None = None) -> EmbeddingSpec:
         """What the engine of one such model needs; without a name, that of the small one."""
+        own = self.embedding_engine == "minilm"
         return EmbeddingSpec(
-            engine=self.embedding_engine, model_id=model, threads=self.threads, shortens=self.embedding_shortens
+            engine=self.embedding_engine,
+            model=None if own else model,
+            model_id=model if own else None,
+            context_tokens=self.context,
+            threads=self.threads,
+            shortens=self.embedding_shortens,
+            remote=self._remote,
+            vllm=self._vllm,
+            cloud_config=self.cloud_config,
         )
 
     def engine_spec(self, model: str, model_id: str | None = None) -> EngineSpec:
@@ -259,21 +268,29 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             threads=self.threads,
             token_delay_ms=self.token_delay_ms,
             synthetic=self.synthetic,
-            remote=RemoteSpec(
-                url=self.url,
-                key_file=self.engine_key_file,
-                key_variable=self.engine_key_variable,
-                patience_s=self.engine_patience.total_seconds(),
-            ),
+            remote=self._remote,
             cloud_config=self.cloud_config,
             triton_prompt=self.triton_prompt,
-            vllm=VllmSpec(
-                program=self.vllm_program,
-                tensor_parallel=self.vllm_tensor_parallel,
-                pipeline_parallel=self.vllm_pipeline_parallel,
-                prefix_cache=self.vllm_prefix_cache,
-                options=self.vllm_options,
-            ),
+            vllm=self._vllm,
             without=self.without,
             poison=self.poison,
+        )
+
+    @property
+    def _remote(self) -> RemoteSpec:
+        return RemoteSpec(
+            url=self.url,
+            key_file=self.engine_key_file,
+            key_variable=self.engine_key_variable,
+            patience_s=self.engine_patience.total_seconds(),
+        )
+
+    @property
+    def _vllm(self) -> VllmSpec:
+        return VllmSpec(
+            program=self.vllm_program,
+            tensor_parallel=self.vllm_tensor_parallel,
+            pipeline_parallel=self.vllm_pipeline_parallel,
+            prefix_cache=self.vllm_prefix_cache,
+            options=self.vllm_options,
         )
