@@ -227,5 +227,9 @@ class CredentialRefused(MeshError):
         self.reason = reason
 
 
+class FileNotKept(MeshError):
+    """A user's file is not taken; the message says why."""
+
+
 class ModelStoreError(MeshError):
     """The model store cannot do that; the message says what to do."""

@@ -1,0 +1,1 @@
+"""Many requests in one file: taken, run, and answered in another."""

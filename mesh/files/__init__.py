@@ -1,0 +1,1 @@
+"""Files of users, as they lie on the mesh."""

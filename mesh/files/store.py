@@ -1,0 +1,196 @@
+"""Files of users: FILES says what each is, FILE_PARTS has its bytes in numbered parts.
+
+A part's subject takes one message only, so whoever writes a file again from its beginning, after a crash, loses nothing
+and doubles nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Final
+
+from mesh.errors import BusError, FileNotKept, SubjectTaken
+from mesh.history.stream_facts import last_message, last_messages
+from streams import file_subjects
+from streams.clock import now_ms
+from streams.codec import decode, decode_file_event, encode
+from streams.errors import StreamsError
+from streams.file_events import PART_BYTES, FileDeleted, FilePart, FileStored, StoredFile
+from streams.task_id import new_task_id
+from streams.tokens import Token, token
+from streams.topology import FILE_PARTS, FILES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.bus.link import Link
+    from streams.file_events import FilePurpose
+
+MOST_FILES: Final = 1000
+"""That an account may have, and that are listed."""
+
+_READ_AHEAD: Final = 8
+
+
+class FileStore:
+    """All files, over a connection in CORE."""
+
+    def __init__(self, core: Link) -> None:
+        """Use ``core``; nothing is asked yet."""
+        self._core = core
+
+    async def put(
+        self, account: Token, name: str, purpose: FilePurpose, data: AsyncIterator[bytes], *, limit_bytes: int
+    ) -> StoredFile:
+        """Store a file as its bytes come.
+
+        Raises:
+            FileNotKept: if it has more than ``limit_bytes``; nothing of it stays.
+            BusError: if it cannot be stored.
+        """
+        file = new_file_id()
+        digest, size, number = hashlib.sha256(), 0, 0
+        try:
+            async for part in _in_parts(data):
+                size += len(part)
+                if size > limit_bytes:
+                    raise FileNotKept(f"the file has more than {limit_bytes:,} bytes")
+                digest.update(part)
+                await self.put_part(account, file, number, part)
+                number += 1
+        except BaseException:
+            await self._purge(account, file)
+            raise
+        return await self.finish(account, file, name, purpose, size_bytes=size, sha256=digest.hexdigest())
+
+    async def put_part(self, account: Token, file: Token, number: int, data: bytes) -> None:
+        """Store one part, at most ``PART_BYTES``; one that is there already stays as it is.
+
+        Raises:
+            BusError: if it cannot be stored, or that is not known.
+        """
+        try:
+            await self._core.append(file_subjects.file_part(account, file, number), encode(FilePart(data=data)))
+        except SubjectTaken:
+            return
+
+    async def finish(
+        self, account: Token, file: Token, name: str, purpose: FilePurpose, *, size_bytes: int, sha256: str
+    ) -> StoredFile:
+        """Say what a file is whose parts are stored; twice is fine.
+
+        Raises:
+            BusError: if it cannot be stored.
+        """
+        event = FileStored(at_ms=now_ms(), name=name, purpose=purpose, size_bytes=size_bytes, sha256=sha256)
+        await self._core.append(file_subjects.file(account, file), encode(event))
+        return StoredFile(id=file, event=event)
+
+    async def find(self, account: Token, file: Token) -> StoredFile | None:
+        """Return what a file is; None if there is none of this id.
+
+        Raises:
+            BusError: if it cannot be read.
+        """
+        message = await last_message(self._core, FILES, file_subjects.file(account, file))
+        return None if message is None else _stored(message.subject, message.data)
+
+    async def list_all(self, account: Token) -> tuple[StoredFile, ...]:
+        """Return an account's files, the newest first.
+
+        Raises:
+            BusError: if they cannot be read.
+        """
+        messages = await last_messages(self._core, FILES, (file_subjects.files_of(account),), most=2 * MOST_FILES)
+        found = (_stored(message.subject, message.data) for message in messages)
+        return tuple(sorted((file for file in found if file is not None), key=lambda file: file.id, reverse=True))
+
+    async def read(self, account: Token, file: Token) -> AsyncIterator[bytes]:
+        """Yield a file's parts, in their order.
+
+        Raises:
+            BusError: if it cannot be read.
+        """
+        for number in await self.parts(account, file):
+            yield await self.part(account, file, number)
+
+    async def part(self, account: Token, file: Token, number: int) -> bytes:
+        """Return one part.
+
+        Raises:
+            BusError: if it cannot be read, or is not there any more.
+        """
+        message = await last_message(self._core, FILE_PARTS, file_subjects.file_part(account, file, number))
+        if message is None:
+            raise BusError(f"part {number} of {file} is not there any more")
+        return decode(message.data, FilePart).data
+
+    async def parts(self, account: Token, file: Token) -> list[int]:
+        """Return which parts there are, in their order.
+
+        Raises:
+            BusError: if that cannot be read.
+        """
+        query = json.dumps({"subjects_filter": file_subjects.parts_of(account, file), "offset": 0})
+        numbers: list[int] = []
+        while True:
+            answer = await self._core.request(f"$JS.API.STREAM.INFO.{FILE_PARTS}", query.encode())
+            info = json.loads(answer.data)
+            if "error" in info:
+                raise BusError(f"{FILE_PARTS} cannot be read: {info['error'].get('description')}")
+            found = info["state"].get("subjects") or {}
+            numbers += [file_subjects.part_number(subject) for subject in found]
+            if len(numbers) >= info.get("total", 0) or not found:
+                return sorted(numbers)
+            query = json.dumps({"subjects_filter": file_subjects.parts_of(account, file), "offset": len(numbers)})
+
+    async def delete(self, account: Token, file: Token) -> bool:
+        """Delete a file; whether there was one.
+
+        Raises:
+            BusError: if it cannot be deleted.
+        """
+        if await self.find(account, file) is None:
+            return False
+        await self._core.append(file_subjects.file(account, file), encode(FileDeleted(at_ms=now_ms())))
+        await self._purge(account, file)
+        return True
+
+    async def _purge(self, account: Token, file: Token) -> None:
+        query = json.dumps({"filter": file_subjects.parts_of(account, file)}).encode()
+        answer = json.loads((await self._core.request(f"$JS.API.STREAM.PURGE.{FILE_PARTS}", query)).data)
+        if "error" in answer:
+            raise BusError(f"parts of {file} cannot be deleted: {answer['error'].get('description')}")
+
+
+def new_file_id() -> Token:
+    """Make the id of a file: ids of later ones sort behind those of earlier ones."""
+    return Token(f"file-{new_task_id()}")
+
+
+def parse_file_id(text: str) -> Token | None:
+    """Return a file's id, or None where a text cannot be one."""
+    if not text.startswith("file-"):
+        return None
+    try:
+        return token(text)
+    except StreamsError:
+        return None
+
+
+def _stored(subject: str, data: bytes) -> StoredFile | None:
+    event = decode_file_event(data)
+    return StoredFile(id=file_subjects.parse_file(subject)[1], event=event) if isinstance(event, FileStored) else None
+
+
+async def _in_parts(data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Cut or join what comes so that every part but the last is full."""
+    waiting = bytearray()
+    async for piece in data:
+        waiting += piece
+        while len(waiting) >= PART_BYTES:
+            yield bytes(waiting[:PART_BYTES])
+            del waiting[:PART_BYTES]
+    if waiting:
+        yield bytes(waiting)
