@@ -26,10 +26,12 @@ from streams.events import (
 )
 from streams.messages import NodeStatus
 from streams.model_events import InRegion
-from streams.replica import Replica, Tier
+from streams.replica import Ability, Replica, Tier
 from streams.tokens import Token
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from streams.events import DeviceEvent, ModelEvent
 
 MISSED_REPORTS: Final = 2.5
@@ -78,6 +80,8 @@ class ModelView(Struct, frozen=True, kw_only=True):
     """Where its replicas run, the nearest first."""
     slots: int = 0
     """Answers at once, on all of them together."""
+    abilities: tuple[Ability, ...] = ()
+    """What one replica or another can do beyond plain text."""
 
 
 class Wish(Struct, frozen=True, kw_only=True):
@@ -236,6 +240,10 @@ class Roster:
         """Every node that announced the model, live or not."""
         return tuple(self._view(node, now_s) for node, replicas in self._replicas.items() if model in replicas)
 
+    def replicas_of(self, model: str) -> Iterator[Replica]:
+        """What each node has announced of the model, live or not."""
+        return (replicas[model] for replicas in self._replicas.values() if model in replicas)
+
     def knows(self, model: str) -> bool:
         """Whether the model was ever announced, or is to be brought: then a task for it waits instead of failing."""
         return model in self._first_seen_ms or self.could_bring(model) is not None
@@ -267,6 +275,7 @@ class Roster:
             kind=widest.kind,
             tiers=tuple(sorted({replica.tier for _, replica in replicas}, key=_NEAREST_FIRST.index)),
             slots=sum(replica.slots for _, replica in replicas),
+            abilities=tuple(sorted({ability for _, replica in replicas for ability in replica.abilities})),
         )
 
     def models(self, *, now_s: float) -> tuple[ModelView, ...]:
