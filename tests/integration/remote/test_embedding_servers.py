@@ -231,6 +231,13 @@ async def test_the_next_provider_is_asked_where_one_fails_and_it_rests(tmp_path:
         assert len(first.asked) == asked
 
 
+async def test_a_kept_connection_that_is_cut_is_asked_once_more(tmp_path: Path) -> None:
+    async with PlayedEmbeddingServer().running() as server, started("litellm", tmp_path, server) as (engine, _):
+        asked, server.mode = len(server.asked), "cuts once"
+        await check_serves(engine)
+        assert len(server.asked) == asked + 2
+
+
 async def test_a_provider_with_other_vectors_is_refused_whenever_it_shows(tmp_path: Path) -> None:
     first, other = PlayedEmbeddingServer(), PlayedEmbeddingServer(salt="another model")
     async with first.running(), other.running():
