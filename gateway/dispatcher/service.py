@@ -24,6 +24,7 @@ from gateway.dispatcher.regards import Regards
 from gateway.dispatcher.result_check import ResultCheck
 from gateway.dispatcher.spot_checks import Checks, SpotChecks
 from gateway.dispatcher.task_run import Verdict, failed
+from gateway.model_kinds import ModelKinds, kind_of
 from gateway.scheduling.policies import POLICIES
 from mesh.bus.work import WorkQueue
 from mesh.errors import BusError, PublishRefused, WrittenByNewer
@@ -93,13 +94,14 @@ class Dispatcher:
         self.devices = DeviceLog(bus.core, snapshots)
         self.regards = Regards(bus.core, self.devices, snapshots)
         spots = SpotChecks(bus, feed, self.devices, settings.spot_checks)
-        self._checks = Checks(ResultCheck(self.devices), spots)
         self._aliases = settings.alias_table
         self._placer = Placer(
             *(feed, self.regards.of, POLICIES[settings.policy], self._aliases),
             hedge_share=settings.hedge_share,
             hedge_after=settings.hedge_after,
         )
+        self._checks = Checks(ResultCheck(self.devices, self._placer.dimensions_of), spots)
+        self._kinds = ModelKinds(feed.roster, self._aliases)
         self._reports = NodeReports(bus, self.lives, self.name)
         self._cancelling = Cancelling(bus, self.lives)
         self._overflow = Overflow(settings.account_overflow)
@@ -247,9 +249,10 @@ class Dispatcher:
     def _check(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
         if (closed := self._entrance.account_error(life.record.key.account)) is not None:
             return closed
-        return gate.check_submission(
+        error = gate.check_submission(
             life.record.key, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
         )
+        return error or self._kinds.objection(asked.model, kind_of(asked), asked.dimensions)
 
     async def _is_too_much(self, life: TaskLife, asked: TaskSubmitted) -> bool:
         """Whether the account has its fill here, and nobody has begun this task; what is late only has to end."""

@@ -14,8 +14,9 @@ from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.http.asking import Asking
-from gateway.http.boundary import CHAT_PATH, boundary, sign
+from gateway.http.boundary import CHAT_PATH, EMBEDDINGS_PATH, boundary, sign
 from gateway.http.chat_question import read_chat
+from gateway.http.embedding_question import Embeddings
 from gateway.http.health import Health
 from gateway.http.models import Models
 from gateway.http.origin import OriginPolicy
@@ -108,6 +109,7 @@ def _add_routes(app: web.Application, site: Site) -> None:
     models, tasks, health = Models(site), Tasks(site), Health(site)
     sign_ins = SignIns(site)
     app.router.add_post(CHAT_PATH, Asking(site, read_chat).create)
+    app.router.add_post(EMBEDDINGS_PATH, Embeddings(site).create)
     app.router.add_get("/v1/models", models.list_all)
     app.router.add_get("/v1/models/{model:.+}", models.show)
     app.router.add_get("/v1/tasks/{task}", tasks.show)

@@ -38,7 +38,9 @@ OPEN_ROUTES: Final = frozenset(
 
 CHAT_PATH: Final = "/v1/chat/completions"
 
-ASKING: Final = frozenset({CHAT_PATH})
+EMBEDDINGS_PATH: Final = "/v1/embeddings"
+
+ASKING: Final = frozenset({CHAT_PATH, EMBEDDINGS_PATH})
 """What asks a model: it is counted with what it asks (gateway.http.admission), and not as a read."""
 
 PROCESSING_MS: Final = "openai-processing-ms"

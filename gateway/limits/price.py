@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _BYTES_PER_TOKEN: Final = 4
 _PER_MESSAGE: Final = 4
 """What a chat template puts around each message, in tokens, more or less."""
+_PER_TEXT: Final = 2
+"""What an embedding model puts around each text."""
 
 
 def price_of_messages(sizes: Iterable[int], longest_answer: int) -> Price:
@@ -24,8 +26,17 @@ def price_of_messages(sizes: Iterable[int], longest_answer: int) -> Price:
     return Price(prompt=sum(_PER_MESSAGE + size // _BYTES_PER_TOKEN for size in sizes), answer=longest_answer)
 
 
+def price_of_texts(texts: Iterable[str]) -> Price:
+    """Return what texts may use that become vectors: nothing is written."""
+    return Price(
+        prompt=sum(_PER_TEXT + len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN for text in texts), answer=0
+    )
+
+
 def price_of_task(asked: TaskSubmitted, *, answer_tokens: int) -> Price:
     """Return what a task may use; ``answer_tokens`` where it does not say how long its answer may be."""
+    if asked.texts:
+        return price_of_texts(asked.texts)
     sizes = [len(message.content.encode("utf-8", "replace")) for message in asked.messages]
     wanted = asked.sampling.max_tokens
     return price_of_messages(sizes, answer_tokens if wanted is None else wanted)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mesh.bus.task_log import TaskLog
     from streams.events import TaskEvent
     from streams.subjects import TaskKey
+    from streams.vectors import Vectors
 
 IDLE_CHECK_S: Final = 2.0
 """A reader that hears nothing for so long looks into the stream: a leader change can drop a live message."""
@@ -42,19 +43,28 @@ class Step(NamedTuple):
 
 
 class AnswerText:
-    """The text of an answer as its events add up: pieces are added, a restart drops them all."""
+    """The text of an answer as its events add up, or its vectors: pieces are added, a restart drops them all."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self._pieces: list[str] = []
+        self._vectors: list[Vectors] = []
 
     def take(self, steps: Iterable[Step]) -> None:
         """Add what these steps say."""
         for step in steps:
             if isinstance(step.event, TaskChunk):
                 self._pieces.append(step.event.text)
+                if step.event.vectors is not None:
+                    self._vectors.append(step.event.vectors)
             elif step.restarts:
                 self._pieces.clear()
+                self._vectors.clear()
+
+    @property
+    def vectors(self) -> tuple[bytes, ...]:
+        """Each vector so far by itself, in the order of the texts: 32-bit floats, the least byte first."""
+        return tuple([vector for block in self._vectors for vector in block.parted()])
 
     def __str__(self) -> str:
         """The text so far."""

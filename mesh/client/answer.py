@@ -52,6 +52,8 @@ class AnswerResult(Struct, frozen=True, kw_only=True):
     node: str | None = None
     """The node that wrote last."""
     error: TaskError | None = None
+    vectors: tuple[bytes, ...] = ()
+    """Those of a task that asked for them, as 32-bit floats; ``text`` is empty then."""
 
 
 class Answer:
@@ -221,6 +223,7 @@ class Answer:
             usage=state.usage,
             node=state.node,
             error=state.error,
+            vectors=self._text.vectors,
         )
 
 
