@@ -106,10 +106,12 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, limits: Gatewa
             telemetry=telemetry,
             snapshots=snapshots,
         )
-        desk = projection_desk(bus, feed, dispatcher.lives, folds=(dispatcher.devices.told, access.told))
+        groups = GroupRegistry(bus, feed, snapshots)
+        told = (dispatcher.devices.told, dispatcher.regards.told, access.told, groups.log.told)
+        desk = projection_desk(bus, feed, dispatcher.lives, folds=told)
         pace = Pace(up=settings.scale_up_after, down=settings.scale_down_after, to_zero=settings.scale_to_zero_after)
         placer = ModelPlacer(bus, feed, BacklogFeed(bus.core), pace)
-        registries = (Registry(bus, feed, departures), GroupRegistry(bus, feed))
+        registries = (Registry(bus, feed, departures), groups)
         parts = (feed, access, *registries, ModelDesk(models_bus), dispatcher, placer, desk)
         for part in parts:
             await part.start()

@@ -26,6 +26,7 @@ from nodes.errors import (
     RequestRefused,
 )
 from nodes.outbox import Outbox
+from streams.answer_parts import chars_in
 from streams.messages import Finished, Refused
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ class Attempt:
             subject=subject,
             next_n=assign.next_n,
             last_sequence=assign.last_sequence,
-            chars=len(assign.prefix),
+            chars=chars_in(assign.prefix, assign.prefix_calls),
         )
 
     def _time_left_s(self) -> float | None:

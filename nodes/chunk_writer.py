@@ -63,7 +63,7 @@ class Grant(Struct, frozen=True, kw_only=True):
     """The right to write an attempt's chunks, and where the next one goes.
 
     ``subject`` is the reply subject of the assignment; none: another node has the task, and nothing may be written so
-    far. ``chars`` counts the characters of the answer before it.
+    far. ``chars`` counts the characters of the answer before it, those of its text and of its calls.
     """
 
     key: TaskKey
@@ -166,6 +166,8 @@ class ChunkWriter:
             tokens=batch.tokens,
             finish_reason=batch.finish_reason,
             usage=batch.usage,
+            tool_calls=batch.tool_calls,
+            logprobs=batch.logprobs,
         )
         self._sent = chunk_chain.extend(self._chain, chunk)
         if chunk.finish_reason is not None and self._sign is not None:
@@ -176,7 +178,7 @@ class ChunkWriter:
     def _advance(self, batch: Batch, sequence: int) -> None:
         self._next_n += 1
         self._last_sequence = sequence
-        self._chars += len(batch.text)
+        self._chars += batch.chars
         self._chain = self._sent
 
     async def _settle(self, batch: Batch) -> Verdict | None:
@@ -193,8 +195,8 @@ class ChunkWriter:
         ahead = standing.chars - self._chars
         self._next_n, self._last_sequence = standing.next_n, standing.last_sequence
         # A last chunk may have no text: then only the stream's state tells whether it is there.
-        is_stored = standing.next_n > expected_n if batch.text else standing.written
-        if is_stored and ahead == len(batch.text):
+        is_stored = standing.next_n > expected_n if batch.chars else standing.written
+        if is_stored and ahead == batch.chars:
             self._chars, self._chain = standing.chars, self._sent
             return Verdict.STORED
         if ahead == 0:

@@ -12,10 +12,13 @@ from msgspec.structs import replace
 
 from nodes.engine import Generate
 from nodes.errors import CannotContinue
+from nodes.published_calls import PublishedCalls
+from streams.answer_parts import bytes_of
 from streams.chat import Usage
 
 if TYPE_CHECKING:
     from nodes.engine import Engine, Piece
+    from streams.answer_parts import TokenLogprob
     from streams.messages import Assign
 
 
@@ -28,7 +31,8 @@ def joined(assign: Assign, engine: Engine) -> Continuation | Replay:
     if assign.seam == "replayed":
         return Replay(assign)
     continuation = Continuation(assign)
-    if assign.prefix and not engine.can_continue(continuation.request):
+    # No engine goes on inside a call.
+    if assign.prefix_calls or (assign.prefix and not engine.can_continue(continuation.request)):
         raise CannotContinue(f"the engine of {assign.model!r} can write this answer only from its beginning")
     return continuation
 
@@ -49,7 +53,13 @@ class Continuation:
         assign = self._assign
         # One token at least is what an engine can be asked for; where none is left, ``fit`` drops it again.
         sampling = assign.sampling if self._left is None else replace(assign.sampling, max_tokens=max(1, self._left))
-        return Generate(messages=assign.messages, sampling=sampling, prefix=assign.prefix)
+        return Generate(
+            messages=assign.messages,
+            sampling=sampling,
+            prefix=assign.prefix,
+            tools=assign.tools,
+            format=assign.format,
+        )
 
     def fit(self, piece: Piece) -> Piece:
         """Make a piece of the engine's answer one of the whole answer."""
@@ -81,14 +91,16 @@ class Replay:
         self._assign = assign
         self._published = assign.prefix
         self._chars = 0
-        """How much of the published part has come again."""
+        """How much of the published text has come again."""
+        self._calls = PublishedCalls(assign.prefix_calls)
         self._tokens = 0
         self._counted = assign.prefix_tokens
 
     @property
     def request(self) -> Generate:
         """What to ask the engine for."""
-        return Generate(messages=self._assign.messages, sampling=self._assign.sampling)
+        assign = self._assign
+        return Generate(messages=assign.messages, sampling=assign.sampling, tools=assign.tools, format=assign.format)
 
     def fit(self, piece: Piece) -> Piece | None:
         """Return what of a piece is new to the reader, if anything is.
@@ -98,13 +110,20 @@ class Replay:
         """
         self._tokens += piece.tokens
         text = self._past_published(piece.text)
-        if piece.finish_reason is None:
-            return replace(piece, text=text, tokens=self._newly_counted()) if text else None
+        calls = self._calls.past_published(piece.tool_calls)
+        new = replace(piece, text=text, tool_calls=calls, logprobs=_end_of(piece.logprobs, text))
+        if piece.finish_reason is None and not (text or calls):
+            return None
+        if piece.finish_reason is None and not calls:
+            return replace(new, tokens=self._newly_counted())
+        # Calls come behind the text.
         if self._chars < len(self._published):
             raise CannotContinue(f"written anew, the answer ends at character {self._chars} of {len(self._published)}")
+        if piece.finish_reason is not None:
+            self._calls.check_all_came()
         tokens = self._newly_counted()
         usage = None if piece.usage is None else replace(piece.usage, completion_tokens=self._counted)
-        return replace(piece, text=text, tokens=tokens, usage=usage)
+        return replace(new, tokens=tokens, usage=usage)
 
     def _past_published(self, text: str) -> str:
         expected = self._published[self._chars : self._chars + len(text)]
@@ -120,3 +139,13 @@ class Replay:
         new = max(0, self._tokens - self._counted)
         self._counted += new
         return new
+
+
+def _end_of(logprobs: tuple[TokenLogprob, ...], text: str) -> tuple[TokenLogprob, ...]:
+    """Those of the tokens that make up ``text``, the end of what all make up; one that only reaches into it too."""
+    left = len(text.encode())
+    at = len(logprobs)
+    while at and left > 0:
+        at -= 1
+        left -= len(bytes_of(logprobs[at]))
+    return logprobs[at:]

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from streams.answer_parts import TokenLogprob, ToolCallPiece
 from streams.chat import FinishReason, Message, Sampling, Usage
+from streams.replica import Ability
 from streams.tools import OutputFormat, Tools
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     triton_prompt: TritonPrompt = "chatml"
     cloud_config: Path | None = None
     """File with the models and providers of the engine litellm, in which ``model`` is looked up."""
+    without: tuple[Ability, ...] = ()
+    """What the engine is not to do, even where it could; it is not announced then."""
     poison: str | None = None
     """A text that kills the process when the synthetic engine is asked it, as a prompt that an engine crashes on."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-RefusalCode = Literal["context_length_exceeded", "invalid_messages", "invalid_input"]
+RefusalCode = Literal[
+    "context_length_exceeded", "invalid_messages", "invalid_input", "unsupported_ability", "unsupported_schema"
+]
 """Why an engine would not start on a request; the first is the name that OpenAI's clients know."""
 
 

@@ -8,13 +8,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from streams.answer_parts import chars_in, joined_calls
+
 if TYPE_CHECKING:
     from nodes.engine import Piece
     from nodes.errors import NodeError
+    from streams.answer_parts import TokenLogprob, ToolCallPiece
     from streams.chat import FinishReason, Usage
 
 PENDING_CHARS: Final = 16_384
 """How far the engine may run ahead of the stream before it has to wait."""
+
+_LIKELY_TOKEN_CHARS: Final = 40
+"""What one likely token takes in a chunk, beside characters of text, more or less: logprobs bound a chunk too."""
 
 
 class Batch(NamedTuple):
@@ -24,6 +30,14 @@ class Batch(NamedTuple):
     tokens: int
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    tool_calls: tuple[ToolCallPiece, ...] = ()
+    """One piece for each call that has grown."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+    @property
+    def chars(self) -> int:
+        """How far it takes the answer."""
+        return chars_in(self.text, self.tool_calls)
 
 
 class Outbox:
@@ -33,7 +47,10 @@ class Outbox:
         """Let at most about ``limit_chars`` characters wait."""
         self._limit = limit_chars
         self._texts: list[str] = []
+        self._calls: list[ToolCallPiece] = []
+        self._logprobs: list[TokenLogprob] = []
         self._chars = 0
+        self._beside_chars = 0
         self._tokens = 0
         self._last: Piece | None = None
         self._failure: NodeError | None = None
@@ -43,12 +60,16 @@ class Outbox:
     @property
     def is_full(self) -> bool:
         """Whether the producer should wait for ``room`` before it puts more."""
-        return self._chars >= self._limit
+        # What makes no chunk of its own must not wait for one to be taken.
+        return self._chars > 0 and self._chars + self._beside_chars >= self._limit
 
     def put(self, piece: Piece) -> None:
         """Add a piece; one with a finish reason is the last."""
         self._texts.append(piece.text)
-        self._chars += len(piece.text)
+        self._calls.extend(piece.tool_calls)
+        self._logprobs.extend(piece.logprobs)
+        self._chars += chars_in(piece.text, piece.tool_calls)
+        self._beside_chars += sum(_LIKELY_TOKEN_CHARS * (1 + len(place.top)) for place in piece.logprobs)
         self._tokens += piece.tokens
         if piece.finish_reason is not None:
             self._last = piece
@@ -66,9 +87,10 @@ class Outbox:
             await self._departure
 
     async def take(self) -> Batch:
-        """Take all that is there, waiting for the first text or the last piece.
+        """Take all that is there, waiting for the first text, the first of a call's arguments, or the last piece.
 
-        A token that is not a whole character yet makes no chunk of its own: it counts in the next one.
+        A token that is not a whole character yet makes no chunk of its own: it counts in the next one. Nor does the
+        name of a call: whether a chunk is stored is told by how far the answer has come.
 
         Raises:
             NodeError: what the producer failed with, once everything before is taken.
@@ -83,10 +105,17 @@ class Outbox:
         return batch
 
     def _drain(self) -> Batch:
-        texts, tokens, last = self._texts, self._tokens, self._last
-        self._texts, self._chars, self._tokens = [], 0, 0
-        text = texts[0] if len(texts) == 1 else "".join(texts)
-        return Batch(text, tokens) if last is None else Batch(text, tokens, last.finish_reason, last.usage)
+        texts, calls, logprobs, tokens, last = self._texts, self._calls, self._logprobs, self._tokens, self._last
+        self._texts, self._calls, self._logprobs = [], [], []
+        self._chars = self._beside_chars = self._tokens = 0
+        return Batch(
+            text=texts[0] if len(texts) == 1 else "".join(texts),
+            tokens=tokens,
+            finish_reason=None if last is None else last.finish_reason,
+            usage=None if last is None else last.usage,
+            tool_calls=joined_calls(calls) if calls else (),
+            logprobs=tuple(logprobs),
+        )
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, RemoteSpec, SyntheticKind, TritonPrompt, VllmSpec
+from streams.replica import Ability
 
 NO_MODEL: Final = "none"
 """What ``--model`` says where a node only lends memory, or serves by a shard group."""
@@ -151,6 +152,14 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             " answer, or varies, so that it can do neither."
         ),
     ] = "continues"
+    without: Annotated[
+        tuple[Ability, ...],
+        Meta(
+            description="What the engine is not to do although it could: tools, schema (JSON under a schema), vision,"
+            " logprobs, logit_bias; it is not announced, so that nothing that takes it is placed here.",
+            examples=["ABILITY"],
+        ),
+    ] = ()
     poison: Annotated[
         str | None,
         Meta(
@@ -228,5 +237,6 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
                 prefix_cache=self.vllm_prefix_cache,
                 options=self.vllm_options,
             ),
+            without=self.without,
             poison=self.poison,
         )

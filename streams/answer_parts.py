@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class ToolCallPiece(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,6 +38,31 @@ class TokenLogprob(Struct, frozen=True, kw_only=True, omit_defaults=True):
     top: tuple[LikelyToken, ...] = ()
 
 
+def bytes_of(place: TokenLogprob) -> bytes:
+    """The part of the text that a token is."""
+    return place.token.encode() if place.raw is None else place.raw
+
+
 def chars_in(text: str, calls: tuple[ToolCallPiece, ...]) -> int:
     """How far a chunk takes an answer: the characters of its text and of its calls' arguments."""
     return len(text) + sum(len(call.arguments) for call in calls) if calls else len(text)
+
+
+def joined_calls(pieces: Iterable[ToolCallPiece]) -> tuple[ToolCallPiece, ...]:
+    """Make one piece of all that each call has grown by, in the order of their indices."""
+    begun: dict[int, list[ToolCallPiece]] = {}
+    for piece in pieces:
+        begun.setdefault(piece.index, []).append(piece)
+    return tuple(_joined(begun[index]) for index in sorted(begun))
+
+
+def _joined(pieces: list[ToolCallPiece]) -> ToolCallPiece:
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    return ToolCallPiece(
+        index=first.index,
+        id=next((piece.id for piece in pieces if piece.id is not None), None),
+        name=next((piece.name for piece in pieces if piece.name is not None), None),
+        arguments="".join([piece.arguments for piece in pieces]),
+    )

@@ -6,17 +6,23 @@ Two services may write at once: what contradicts the log so far is passed over, 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from streams.codec import decode
 from streams.group_events import GroupDissolved, GroupJoined, GroupProposed, GroupReady
 from streams.group_part import GroupPart
 from streams.tokens import Token
 
 if TYPE_CHECKING:
     from streams.group_events import GroupEvent
+
+
+KEPT_ENDED: Final = 256
+"""So many groups that have ended are remembered, the latest to end: a flapping node would fill any memory."""
 
 
 class GroupState(StrEnum):
@@ -57,12 +63,27 @@ class Group(Struct, frozen=True, kw_only=True):
         return self.state is not GroupState.DISSOLVED
 
 
+class _State(Struct, frozen=True):
+    """What GROUPS adds up to, as it is written into snapshots."""
+
+    groups: dict[Token, Group]
+    ended: list[Token]
+
+
 class Groups:
-    """The projection. It is fed from one place, in stream order."""
+    """The projection. It is fed from one place, in stream order.
+
+    What it forgets, it forgets by the log alone, so that all who fold it remember the same.
+    """
+
+    VERSION: Final = 1
+    """Raise it whenever the same events add up to something else: older snapshots are then not used."""
 
     def __init__(self) -> None:
         """Start empty, before the first event."""
         self._groups: dict[Token, Group] = {}
+        self._ended: dict[Token, None] = {}
+        """Those that have ended, in that order."""
 
     def apply(self, name: Token, event: GroupEvent) -> None:
         """Fold one event of GROUPS."""
@@ -72,19 +93,40 @@ class Groups:
         before = self._groups.get(name)
         if before is None or not before.is_open:
             return
-        self._groups[name] = _changed(before, event)
+        self._groups[name] = group = _changed(before, event)
+        if not group.is_open:
+            self._ended[name] = None
+            self._forget()
+
+    def dump(self) -> bytes:
+        """Return all that GROUPS has added up to. The same events give the same bytes."""
+        return msgspec.msgpack.encode(_State(self._groups, list(self._ended)))
+
+    def load(self, data: bytes) -> None:
+        """Replace all that GROUPS has added up to.
+
+        Raises:
+            UndecodableEvent: if the bytes are no such state; nothing is replaced then.
+        """
+        state = decode(data, _State)
+        self._groups, self._ended = state.groups, dict.fromkeys(state.ended)
 
     def group(self, name: Token) -> Group | None:
-        """One group, or None if the log does not know it."""
+        """One group, or None if the log does not know it, or it has ended long ago."""
         return self._groups.get(name)
 
     def all(self) -> tuple[Group, ...]:
-        """Every group, in the order in which they were proposed."""
+        """Every group that is open or has ended lately, in the order in which they were proposed."""
         return tuple(self._groups.values())
 
     def open_with(self, node: str) -> tuple[Group, ...]:
         """The groups that cannot go on without a node."""
         return tuple(group for group in self._groups.values() if group.is_open and node in group.members)
+
+    def _forget(self) -> None:
+        while len(self._ended) > KEPT_ENDED:
+            oldest = next(iter(self._ended))
+            del self._ended[oldest], self._groups[oldest]
 
 
 def _proposed(name: Token, event: GroupProposed) -> Group:

@@ -20,6 +20,7 @@ from streams.model_orders import ModelOrder, ModelOrdered, NodeRoom
 from streams.model_store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
 from streams.node_probe import Probe, Probed
 from streams.projection_messages import FoldDigest, ProjectionRequest, Projections, RosterDigest, TaskDigest
+from streams.region_backlog import RegionBacklog
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
 from streams.tools import OutputFormat, Tools
@@ -90,9 +91,6 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     written: Count = 0
     """How many characters at the end of ``prefix`` are of this very attempt: a node that does not know it any more was
     started again, and cannot sign for what it has forgotten."""
-    hedge: bool = False
-    """Whether another node has the task: then there is no reply subject, so no right to write. The node begins, keeps
-    what it has to itself, and asks (``Ask.hedge``) until the same attempt is assigned to it or stopped (ADR 18)."""
     tools: Tools | None = None
     format: OutputFormat | None = None
     prefix_calls: tuple[ToolCallPiece, ...] = ()
@@ -100,6 +98,9 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     texts: Texts = ()
     first: Count = 0
     dimensions: Dimensions | None = None
+    hedge: bool = False
+    """Whether another node has the task: then there is no reply subject, so no right to write. The node begins, keeps
+    what it has to itself, and asks (``Ask.hedge``) until the same attempt is assigned to it or stopped (ADR 18)."""
 
 
 class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):
@@ -324,6 +325,7 @@ class Backlog(Wire, frozen=True, kw_only=True, tag="dispatcher.backlog.v1"):
     interval_s: float
     accounts: tuple[AccountBacklog, ...] = ()
     models: tuple[ModelBacklog, ...] = ()
+    regions: tuple[RegionBacklog, ...] = ()
     leaves: bool = False
 
 

@@ -25,7 +25,7 @@ class FoldDigest(Struct, frozen=True, kw_only=True):
     """A service's fold of one stream at one moment: how far it has read, and a digest of what that adds up to."""
 
     projection: str
-    """Its name: ``devices`` or ``access``."""
+    """Its name: ``devices``, ``access``, ``groups`` or ``work``."""
     sequence: Count
     state: str
 

@@ -40,6 +40,7 @@ from nodes.probe_answers import ProbeAnswers
 from nodes.status import StatusReporter
 from nodes.worker import Worker
 from streams import subjects
+from streams.answer_parts import ToolCallPiece
 from streams.chat import Message, Sampling
 from streams.codec import encode
 from streams.events import CheckOf, TaskChunk, TaskSubmitted
@@ -48,6 +49,7 @@ from streams.placing import Rules
 from streams.subjects import ServiceClass, TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token, token
+from streams.tools import Tools
 from streams.topology import TASKS, consumer_name, consumer_specs, stream_specs
 from tests.identity_in_process import connect_device, device_did, device_key, identity_service
 
@@ -269,6 +271,7 @@ class InProcessMesh:
         temperature: float | None = None,
         check_of: CheckOf | None = None,
         rules: Rules | None = None,
+        tools: Tools | None = None,
     ) -> TaskKey:
         """Ask for an answer of ``tokens`` tokens."""
         key = key or self.key()
@@ -279,6 +282,7 @@ class InProcessMesh:
             deadline_at_ms=deadline_at_ms,
             check_of=check_of,
             rules=rules,
+            tools=tools,
         )
         await self.bus.edge.append(subjects.submitted(service_class, key), encode(asked))
         return key
@@ -309,3 +313,8 @@ class InProcessMesh:
 def text_of(steps: list[Step]) -> str:
     """The answer that a reader has seen."""
     return "".join(step.event.text for step in steps if isinstance(step.event, TaskChunk))
+
+
+def call_pieces_of(steps: list[Step]) -> list[ToolCallPiece]:
+    """What a reader has seen of the answer's calls."""
+    return [call for step in steps if isinstance(step.event, TaskChunk) for call in step.event.tool_calls]

@@ -83,6 +83,7 @@ class Placer:
         self._salt = os.urandom(_SALT_BYTES)
         self._feed = feed
         self._waiting: dict[str, dict[ServiceClass, FairQueue[Ticket]]] = {}
+        """Only models that somebody waits for."""
         self._suspects: dict[str, TaskKey] = {}
         self._suspects_waiting: list[Ticket] = []
         self._unsubscribe = feed.subscribe(self._on_change)
@@ -99,14 +100,15 @@ class Placer:
     def ask(self, ticket: Ticket) -> Placement:
         """Place a task now if a slot is free and nobody waits before it; else it waits, and the answer says why."""
         placement = self._place(ticket.wish)
-        is_behind = not ticket.wish.is_suspect and self._is_anyone_waiting(ticket.wish.model)
+        is_behind = not ticket.wish.is_suspect and ticket.wish.model in self._waiting
         if placement.node is not None and not is_behind:
             self._take(placement, placement.node, ticket)
             return placement
         if ticket.wish.is_suspect:
             self._suspects_waiting.append(ticket)
             return replace(placement, node=None)
-        self._queue_of(ticket).add(ticket.key.account, ticket)
+        classes = self._waiting.setdefault(ticket.wish.model, {})
+        classes.setdefault(ticket.service_class, FairQueue()).add(ticket.key.account, ticket)
         if placement.node is not None:
             # Those before it may wait for what this one does not need.
             self._grant(placement.model)
@@ -124,13 +126,17 @@ class Placer:
         classes = self._waiting.get(ticket.wish.model, {})
         urgent = SERVICE_CLASSES[: SERVICE_CLASSES.index(ticket.service_class)]
         before = sum(len(classes[name]) for name in urgent if name in classes)
-        return before + self._queue_of(ticket).position(ticket.key.account, ticket)
+        own = classes.get(ticket.service_class)
+        return before if own is None else before + own.position(ticket.key.account, ticket)
 
     def withdraw(self, ticket: Ticket) -> None:
         """Wait no more."""
         if ticket in self._suspects_waiting:
             self._suspects_waiting.remove(ticket)
-        self._queue_of(ticket).remove(ticket.key.account, ticket)
+        queue = self._waiting.get(ticket.wish.model, {}).get(ticket.service_class)
+        if queue is not None:
+            queue.remove(ticket.key.account, ticket)
+            self._forget_if_empty(ticket.wish.model)
 
     def may_race(self, wish: Wish) -> bool:
         """Whether a second node may be asked for the first word of such a task at all."""
@@ -139,7 +145,7 @@ class Placer:
     def second(self, key: TaskKey, wish: Wish) -> Placement | None:
         """Find a second node, and count its slot as used; None where there is none that nobody else waits for."""
         names = {name for model in wish.able_models for name in (model, *self._names_of.get(model, ()))}
-        if self._suspects_waiting or any(self._is_anyone_waiting(name) for name in {wish.model, *names}):
+        if self._suspects_waiting or any(name in self._waiting for name in {wish.model, *names}):
             return None
         placement = self._place(wish)
         if placement.node is None or not self._allowance.spend():
@@ -200,12 +206,15 @@ class Placer:
         if node is None:
             return
         self.scheduler.observe(node)
-        if self._suspects_waiting or any(self._is_anyone_waiting(model) for model in self._waiting):
+        if self._suspects_waiting or self._waiting:
             for replica in node.replicas:
                 self._grant(replica.model)
 
     def _grant(self, model: str) -> None:
-        self._grant_suspects(model)
+        if self._suspects_waiting:
+            self._grant_suspects(model)
+        if not self._waiting:
+            return
         names = (model, *self._names_of.get(model, ()))
         # Those that wait for the model and those that wait for an alias of it come first by turns.
         self._turn = (self._turn + 1) % len(names)
@@ -221,6 +230,7 @@ class Placer:
                 placement = self._place(ticket.wish)
                 if placement.node is not None:
                     queue.serve(account, ticket)
+                    self._forget_if_empty(ticket.wish.model)
                     self._give(placement, placement.node, ticket)
                     break
                 let_by += 1
@@ -245,9 +255,6 @@ class Placer:
     def _place(self, wish: Wish) -> Placement:
         return self.scheduler.place(wish, now_s=self._feed.now_s(), suspected=self._suspects)
 
-    def _queue_of(self, ticket: Ticket) -> FairQueue[Ticket]:
-        classes = self._waiting.setdefault(ticket.wish.model, {})
-        return classes.setdefault(ticket.service_class, FairQueue())
-
-    def _is_anyone_waiting(self, model: str) -> bool:
-        return any(len(queue) > 0 for queue in self._waiting.get(model, {}).values())
+    def _forget_if_empty(self, model: str) -> None:
+        if not any(len(queue) for queue in self._waiting.get(model, {}).values()):
+            self._waiting.pop(model, None)

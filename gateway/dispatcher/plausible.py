@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from streams.chat import ImagePart
 
-    from streams.chat import Usage
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from streams.answer_parts import ToolCallPiece
+    from streams.chat import Message, Usage
     from streams.events import TaskChunk, TaskSubmitted
     from streams.task import TaskState
 
@@ -21,6 +24,14 @@ _TEMPLATE_TOKENS: Final = 1024
 """What a chat template may put before and around the messages, system prompt of its own included."""
 _TURN_TOKENS: Final = 16
 """What it may put around one message."""
+_CALL_TOKENS: Final = 64
+"""What a model writes around the name and the arguments of a call; a template around a function or a call."""
+_CALL_SPREAD: Final = 2
+"""Arguments are published without the white space that a model may put into them."""
+_TOOLS_SPREAD: Final = 4
+"""Templates show functions with white space, some of them twice."""
+_PICTURE_TOKENS: Final = 20_000
+"""More than any model makes of a picture."""
 _SILENT_TOKENS: Final = 64
 """Tokens of an attempt that may give no text: control tokens, and what was held back as the beginning of a stop."""
 _WILD: Final = 4
@@ -45,7 +56,7 @@ def usage_fault(
         state: what the task's events add up to.
         usage: what the last chunk says.
         chunks: those of the last attempt, in order.
-        prefix_bytes: how long the text is that earlier attempts have written.
+        prefix_bytes: how long the text, with the calls, is that earlier attempts have written.
     """
     if usage.completion_tokens != state.tokens:
         counts = f"its usage says {usage.completion_tokens} completion tokens, its chunks say {state.tokens}"
@@ -65,6 +76,15 @@ def byte_count(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+def call_bytes(calls: Iterable[ToolCallPiece]) -> int:
+    """What of an answer's tokens its calls may stand for, in bytes."""
+    return sum(byte_count(call.name or "") + _CALL_SPREAD * byte_count(call.arguments) for call in calls)
+
+
+def _begun(calls: Iterable[ToolCallPiece]) -> int:
+    return sum(1 for call in calls if call.name is not None)
+
+
 def _text_fault(asked: TaskSubmitted, state: TaskState, chunks: Sequence[TaskChunk], prefix_bytes: int) -> Fault | None:
     # A replay counts the text before it in its own way, and what it counts more there it adds to its first chunk.
     room = prefix_bytes if state.seam == "replayed" else 0
@@ -72,15 +92,31 @@ def _text_fault(asked: TaskSubmitted, state: TaskState, chunks: Sequence[TaskChu
     tokens = 0
     for chunk in chunks:
         tokens += chunk.tokens
-        room += byte_count(chunk.text)
+        room += byte_count(chunk.text) + call_bytes(chunk.tool_calls) + _CALL_TOKENS * _begun(chunk.tool_calls)
         if (fault := _beyond("completion tokens", tokens, room)) is not None:
             return fault
     return None
 
 
 def _prompt_bound(asked: TaskSubmitted) -> int:
-    turns = (_TURN_TOKENS + byte_count(turn.content) + byte_count(turn.name or "") for turn in asked.messages)
-    return _TEMPLATE_TOKENS + sum(turns)
+    return _TEMPLATE_TOKENS + sum(map(_turn_bound, asked.messages)) + _demands_bound(asked)
+
+
+def _turn_bound(turn: Message) -> int:
+    said = byte_count(turn.content) + byte_count(turn.name or "") + byte_count(turn.tool_call_id or "")
+    called = sum(_CALL_TOKENS + len(call.id) + _TOOLS_SPREAD * byte_count(call.arguments) for call in turn.tool_calls)
+    pictures = sum(1 for part in turn.parts if isinstance(part, ImagePart))
+    return _TURN_TOKENS + said + called + pictures * _PICTURE_TOKENS
+
+
+def _demands_bound(asked: TaskSubmitted) -> int:
+    """What a template may say of functions and of the format."""
+    functions = () if asked.tools is None else asked.tools.functions
+    told = sum(
+        _CALL_TOKENS + len(one.name) + _TOOLS_SPREAD * (byte_count(one.description) + byte_count(one.parameters_json))
+        for one in functions
+    )
+    return told + (0 if asked.format is None else _CALL_TOKENS + _TOOLS_SPREAD * byte_count(asked.format.schema_json))
 
 
 def _length_fault(asked: TaskSubmitted, usage: Usage) -> Fault | None:

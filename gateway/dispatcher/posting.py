@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from mesh.bus.headers import TRACEPARENT, header_block
 from streams import subjects
+from streams.answer_parts import joined_calls
 from streams.codec import encode
 from streams.messages import Assign, Stop
 from streams.tokens import Token
@@ -91,6 +92,7 @@ class Posting:
             format=asked.format,
             dispatcher=self._dispatcher,
             prefix="".join(record.text),
+            prefix_calls=joined_calls(record.calls),
             prefix_tokens=record.state.tokens,
             written=record.state.shares[-1].chars,
             deadline_at_ms=deadline_at_ms,

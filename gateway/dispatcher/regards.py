@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.scheduling.wish import Regard
 from mesh.errors import BusError
+from mesh.history.projection_desk import fold_digest
 from mesh.history.replay import replay
 from mesh.history.work_log import WorkLog
 from streams import reputation
@@ -20,9 +21,11 @@ from streams.topology import ENDED
 
 if TYPE_CHECKING:
     from mesh.bus.link import Link
+    from mesh.history.replay import Replay
     from mesh.history.snapshots import SnapshotStore
     from mesh.identity.device_log import DeviceLog
     from streams.devices import Device
+    from streams.messages import FoldDigest
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class Regards:
         self._core = core
         self._devices = devices
         self._snapshots = snapshots
+        self._running: Replay | None = None
         self._kept: dict[str, Regard] = {}
         self._kept_since_s = 0.0
         self._following: asyncio.Task[None] | None = None
@@ -68,6 +72,10 @@ class Regards:
             regard = self._kept[node] = self._judge(Token(node))
         return regard
 
+    def told(self) -> FoldDigest:
+        """Return what ENDED adds up to here, for whoever verifies it; nothing yet, until it is read."""
+        return fold_digest(WorkLog(self.work), 0 if self._running is None else self._running.sequence)
+
     def _judge(self, node: Token) -> Regard:
         device = self._devices.devices.device(node)
         checks = reputation.NOTHING if device is None else device.checks
@@ -88,7 +96,7 @@ class Regards:
             try:
                 work = WorkDone()
                 async with await replay(self._core, ENDED, WorkLog(work), snapshots=self._snapshots) as running:
-                    self.work = work
+                    self.work, self._running = work, running
                     await running.follow()
             except BusError as error:
                 log.warning("what nodes have done cannot be read now, trying again: %s", error)

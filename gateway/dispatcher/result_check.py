@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from gateway.dispatcher.plausible import Fault, byte_count, usage_fault
+from gateway.dispatcher.plausible import Fault, byte_count, call_bytes, usage_fault
 from mesh.identity.chunk_proof import has_signed
 from streams import chunk_chain
 from streams.tokens import Token
@@ -95,6 +95,6 @@ class ResultCheck:
         usage = record.state.usage
         if usage is None:
             return Fault(message="the answer has no usage", is_lie=False)
-        own = sum(byte_count(chunk.text) for chunk in record.chunks)
-        prefix_bytes = sum(map(byte_count, record.text)) - own
+        own = sum(byte_count(chunk.text) + call_bytes(chunk.tool_calls) for chunk in record.chunks)
+        prefix_bytes = sum(map(byte_count, record.text)) + call_bytes(record.calls) - own
         return usage_fault(asked, record.state, usage, record.chunks, prefix_bytes=prefix_bytes)

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from gateway.scheduling.filters import runs_alike
 from mesh.errors import MeshError
 from streams import subjects
+from streams.answer_parts import ToolCallPiece, joined_calls
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.device_events import DeviceChecked
@@ -59,6 +60,7 @@ class Answer(NamedTuple):
 
     text: str
     usage: Usage
+    calls: tuple[ToolCallPiece, ...] = ()
 
 
 def difference(one: Answer, other: Answer) -> str:
@@ -67,6 +69,10 @@ def difference(one: Answer, other: Answer) -> str:
         place = next((at for at, (a, b) in enumerate(zip(one.text, other.text, strict=False)) if a != b), None)
         at = min(len(one.text), len(other.text)) if place is None else place
         return f"the texts differ at character {at} of {len(one.text)}"
+    # The ids of calls are made up anew each time.
+    called, other_called = ([(call.name, call.arguments) for call in answer.calls] for answer in (one, other))
+    if called != other_called:
+        return f"the calls differ: {len(called)} of functions here, {len(other_called)} there"
     for what in ("prompt_tokens", "completion_tokens"):
         counts: tuple[int, int] = (getattr(one.usage, what), getattr(other.usage, what))
         if counts[0] != counts[1]:
@@ -144,6 +150,8 @@ class SpotChecks:
             sampling=asked.sampling,
             deadline_at_ms=deadline_at_ms,
             check_of=check,
+            tools=asked.tools,
+            format=asked.format,
             # What must not leave a region, or its owner's devices, must not for a check either.
             rules=asked.rules,
         )
@@ -160,7 +168,7 @@ class SpotChecks:
         if first is None:
             log.info("the answer of task %s is no longer there to be checked", check.task)
             return
-        own = Answer("".join(record.text), end.usage)
+        own = Answer("".join(record.text), end.usage, joined_calls(record.calls))
         writer, detail = end.shares[0].node, difference(first, own)
         if check.other is not None:
             await self._decide(check, check.other, writer, first, own)
@@ -209,7 +217,7 @@ class SpotChecks:
 
     async def _answer(self, key: TaskKey) -> Answer | None:
         """Read what one node, and no other, has written of a task; None if it is not there."""
-        state, texts = TaskState(), list[str]()
+        state, texts, calls = TaskState(), list[str](), list[ToolCallPiece]()
         for _, writer, event in await self._bus.log.read(key):
             following = advance(state, writer, event)
             if isinstance(following, Rejection):
@@ -217,9 +225,10 @@ class SpotChecks:
             state = following
             if isinstance(event, TaskChunk):
                 texts.append(event.text)
+                calls.extend(event.tool_calls)
         if state.usage is None or len(state.shares) != 1:
             return None
-        return Answer("".join(texts), state.usage)
+        return Answer("".join(texts), state.usage, joined_calls(calls))
 
 
 async def _logged(work: Coroutine[object, object, None]) -> None:

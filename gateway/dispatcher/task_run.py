@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mesh.bus.service_bus import Bus
     from mesh.bus.task_log import Stored
+    from streams.answer_parts import ToolCallPiece
     from streams.events import Marker
     from streams.subjects import TaskKey
 
@@ -61,6 +62,8 @@ class TaskRun:
         self.state = TaskState()
         self.sequence = 0
         self.text: list[str] = []
+        self.calls: list[ToolCallPiece] = []
+        """What the answer's calls have grown by, in order."""
         self.chunks: list[TaskChunk] = []
         """Those of the current attempt: what its node signs for."""
         self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
@@ -174,9 +177,11 @@ class TaskRun:
         self.state = outcome
         if isinstance(event, TaskChunk):
             self.text.append(event.text)
+            self.calls.extend(event.tool_calls)
             self.chunks.append(event)
         elif isinstance(event, TaskAssigned):
             self.chunks.clear()
             if event.seam == "restarted":
                 self.text.clear()
+                self.calls.clear()
         return None

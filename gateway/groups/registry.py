@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.roster_feed import RosterFeed
     from mesh.bus.direct_client import Delivery
     from mesh.bus.service_bus import Bus
+    from mesh.history.snapshots import SnapshotStore
     from streams.groups import Group
 
 log = logging.getLogger(__name__)
@@ -43,9 +44,9 @@ _QUEUE: Final = "registries"
 class GroupRegistry:
     """Serves requests about groups, and ends those that have lost a node."""
 
-    def __init__(self, bus: Bus, feed: RosterFeed) -> None:
+    def __init__(self, bus: Bus, feed: RosterFeed, snapshots: SnapshotStore | None = None) -> None:
         """Prepare; start the roster feed first."""
-        self.log = GroupLog(bus.core)
+        self.log = GroupLog(bus.core, snapshots)
         self._bus = bus
         self._feed = feed
         self._devices = DeviceLog(bus.core)

@@ -14,7 +14,10 @@ LONGEST_PAUSE_S: Final = 60.0
 class Breaker:
     """One node's. Closed: all goes. Open until ``_until_s``: nothing goes. Then half open: one at a time goes."""
 
-    __slots__ = ("_failures", "_is_on_trial", "_pause_s", "_until_s")
+    __slots__ = ("_failures", "_is_on_trial", "_pause_s", "_until_s", "is_tripped")
+
+    is_tripped: bool
+    """Whether it has failed so often that it must show first that it can do better."""
 
     def __init__(self) -> None:
         """Begin closed."""
@@ -23,6 +26,7 @@ class Breaker:
     def close(self) -> None:
         """Forget all failures: it has answered well, or was started again."""
         self._failures = 0
+        self.is_tripped = False
         self._pause_s = FIRST_PAUSE_S
         self._until_s = 0.0
         self._is_on_trial = False
@@ -32,6 +36,7 @@ class Breaker:
         self._failures += 1
         if self._failures < OPENS_AFTER:
             return
+        self.is_tripped = True
         if self._is_on_trial:
             self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
         self._until_s = now_s + self._pause_s
@@ -48,8 +53,3 @@ class Breaker:
     def lets_through(self, now_s: float) -> bool:
         """Whether a task may go there now."""
         return not self.is_tripped or (now_s >= self._until_s and not self._is_on_trial)
-
-    @property
-    def is_tripped(self) -> bool:
-        """Whether it has failed so often that it must show first that it can do better."""
-        return self._failures >= OPENS_AFTER

@@ -20,6 +20,8 @@ class Case:
         "answer_s",
         "cached_tokens",
         "cached_tokens_at",
+        "finish_s",
+        "first_token_s",
         "losses_s",
         "now_s",
         "prompt_s",
@@ -41,6 +43,10 @@ class Case:
     answer_s: float
     """Time to write the expected answer."""
     cached_tokens: int
+    first_token_s: float
+    """When the first token would be there."""
+    finish_s: float
+    """When the whole answer would be there."""
 
     def __init__(
         self,
@@ -78,7 +84,8 @@ class Case:
     def reckon(self) -> None:
         """Work out the times. A replica with slots in use is slower for each: as slow as if it shared itself out."""
         seat, wish = self.seat, self.wish
-        crowding = seat.slots / max(seat.slots - seat.in_use, 1)
+        free = seat.slots - seat.in_use
+        crowding = seat.slots / free if free > 0 else float(seat.slots)
         cached = 0
         if self.cached_tokens_at:
             cached = min(self.cached_tokens_at.get((seat.node, seat.model), 0), wish.prompt_tokens)
@@ -87,13 +94,6 @@ class Case:
         self.prompt_s = wish.prompt_tokens * a_prompt_token_s
         self.saved_s = cached * a_prompt_token_s
         self.answer_s = wish.answer_tokens * seat.token_s * crowding
-
-    @property
-    def first_token_s(self) -> float:
-        """When the first token would be there."""
-        return self.seat.rtt_s + self.prompt_s - self.saved_s + self.seat.token_s
-
-    @property
-    def finish_s(self) -> float:
-        """When the whole answer would be there."""
-        return self.seat.rtt_s + self.prompt_s - self.saved_s + self.answer_s
+        read_s = seat.rtt_s + self.prompt_s - self.saved_s
+        self.first_token_s = read_s + seat.token_s
+        self.finish_s = read_s + self.answer_s

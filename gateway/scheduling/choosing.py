@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from gateway.scheduling import filters, scores
+from msgspec import Struct
+
+from gateway.scheduling import filters
 from gateway.scheduling.placement import Placement
+from gateway.scheduling.rule import rule_for
+from gateway.scheduling.seat import Seat
+from gateway.scheduling.wish import kind_of
 from streams.placing import Candidate, Part, Rejects
 
 if TYPE_CHECKING:
@@ -14,8 +19,8 @@ if TYPE_CHECKING:
 
     from gateway.scheduling.case import Case
     from gateway.scheduling.fleet import Seats
-    from gateway.scheduling.policy import Policy, Weighted
-    from gateway.scheduling.seat import Seat
+    from gateway.scheduling.policy import Policy
+    from gateway.scheduling.rule import Rule
 
 LOOK_AT_ALL: Final = 64
 """Up to so many seats, each is looked at; of more, some are drawn."""
@@ -33,15 +38,15 @@ _STRIDE: Final = 2_654_435_761
 """A prime larger than any number of seats: steps of it meet each of them once."""
 
 
-class _Able(NamedTuple):
-    """A seat that can have the task; the larger one comes first."""
+class _Able(Struct, order=True):
+    """A seat that can have the task; the larger one comes first. The cheapest kind of value there is to make."""
 
     has_not_failed: bool
     score: float
     node: str
     model: str
     seat: Seat
-    parts: tuple[float, ...]
+    parts: list[float]
     first_token_s: float
     finish_s: float
 
@@ -49,14 +54,14 @@ class _Able(NamedTuple):
 class _Look:
     """What has been seen of seats so far."""
 
-    def __init__(self, case: Case, policy: Policy) -> None:
+    def __init__(self, case: Case, rule: Rule) -> None:
         self.able: list[_Able] = []
         self.passed_over: list[tuple[Seat, str]] = []
         self.counts: dict[str, int] = {}
         self._case = case
-        wish = case.wish
-        self._filters = [each for each in policy.filters if (asks := filters.MATTERS.get(each)) is None or asks(wish)]
-        self.scores = [each for each in policy.scores if (asks := scores.MATTERS.get(each.score)) is None or asks(wish)]
+        self._avoid = case.wish.avoid
+        self._filters = rule.filters
+        self._scores = rule.scores
 
     def at(self, seat: Seat) -> None:
         case = self._case
@@ -69,14 +74,10 @@ class _Look:
                     self.passed_over.append((seat, reason))
                 return
         case.reckon()
-        parts = tuple([score(case) * weight for score, weight in self.scores])
-        has_failed = seat.node in case.wish.avoid
+        parts = [score(case) * weight for score, weight in self._scores]
+        node = seat.node
         able = _Able(
-            not has_failed,
-            sum(parts),
-            *(seat.node, seat.model, seat),
-            parts,
-            *(case.first_token_s, case.finish_s),
+            node not in self._avoid, sum(parts), node, seat.model, seat, parts, case.first_token_s, case.finish_s
         )
         self.able.append(able)
 
@@ -90,22 +91,25 @@ def choose(case: Case, among: Sequence[Seats], policy: Policy, *, first: Iterabl
         policy: the rule.
         first: seats that are looked at whatever is drawn, such as those that have read the prompt before.
     """
-    look = _Look(case, policy)
-    serving = sum(len(seats.all) for seats in among)
+    rule = rule_for(policy, kind_of(case.wish))
+    look = _Look(case, rule)
+    serving = sum([len(seats.all) for seats in among])
     if serving <= LOOK_AT_ALL:
         for seats in among:
             for seat in seats.all.values():
                 look.at(seat)
     else:
         _look_at_some(look, among, first, _number(case.wish.seed, "seats"))
-    ranked = sorted(look.able, reverse=True)
+    ranked = look.able
+    ranked.sort(reverse=True)
     chosen = _drawn(ranked, policy, case) if ranked else None
+    told = _told(ranked, chosen, case.wish.model, rule)
     return Placement(
         node=None if chosen is None else chosen.node,
         model="" if chosen is None else chosen.model,
-        policy=policy.label,
-        candidates=(*_told(ranked, chosen, case.wish.model, look.scores), *_passed_over(look, case.wish.model)),
-        rejects=tuple(Rejects(reason=reason, count=count) for reason, count in sorted(look.counts.items())),
+        policy=rule.label,
+        candidates=(*told, *_passed_over(look, case.wish.model)),
+        rejects=tuple([Rejects(reason=reason, count=look.counts[reason]) for reason in sorted(look.counts)]),
         serving=serving,
         continues=chosen is None or chosen.seat.replica.continues,
     )
@@ -113,7 +117,7 @@ def choose(case: Case, among: Sequence[Seats], policy: Policy, *, first: Iterabl
 
 def _look_at_some(look: _Look, among: Sequence[Seats], first: Iterable[Seat], start: int) -> None:
     seen = set(first)
-    for seat in seen:
+    for seat in sorted(seen, key=lambda seat: (seat.node, seat.model)):
         look.at(seat)
     for seats in among:
         busy = len(seats.all) - len(seats.free)
@@ -149,12 +153,13 @@ def _drawn(ranked: Sequence[_Able], policy: Policy, case: Case) -> _Able:
     Where the best one's report is overdue, the better of two that are drawn: all dispatchers that are as blind would
     choose the same best one.
     """
-    equals = [each for each in ranked if each.has_not_failed == ranked[0].has_not_failed]
+    best = ranked[0]
+    if len(ranked) == 1 or (policy.draw == "best" and not best.seat.is_overdue(case.now_s)):
+        return best
+    equals = [each for each in ranked if each.has_not_failed == best.has_not_failed]
     match policy.draw:
-        case "best" if len(equals) > 1 and ranked[0].seat.is_overdue(case.now_s):
-            return _better_of_two(equals, _chance(case.wish.seed))
         case "best":
-            return ranked[0]
+            return best if len(equals) == 1 else _better_of_two(equals, _chance(case.wish.seed))
         case "uniform":
             return equals[int(_chance(case.wish.seed) * len(equals))]
         case "weighted":
@@ -177,28 +182,43 @@ def _by_odds(ranked: Sequence[_Able], halving_s: float, chance: float) -> _Able:
     return ranked[0]
 
 
-def _told(ranked: Sequence[_Able], chosen: _Able | None, model: str, scored: Sequence[Weighted]) -> Iterator[Candidate]:
-    told = list(ranked[:_TOLD])
-    if chosen is not None and chosen not in told:
-        told.append(chosen)
-    for place, each in enumerate(told):
-        is_in_parts = place < _TOLD_IN_PARTS or each is chosen
-        yield Candidate(
-            node=each.node,
-            model=None if each.model == model else each.model,
-            score=round(each.score, 6),
-            has_failed=not each.has_not_failed,
-            parts=_parts(each, scored) if is_in_parts else (),
-            first_token_s=round(each.first_token_s, 4) if is_in_parts else None,
-            finish_s=round(each.finish_s, 4) if is_in_parts else None,
-        )
+def _told(ranked: Sequence[_Able], chosen: _Able | None, model: str, rule: Rule) -> list[Candidate]:
+    told = [
+        _in_short(each, model) if place >= _TOLD_IN_PARTS and each is not chosen else _in_parts(each, model, rule)
+        for place, each in enumerate(ranked[:_TOLD])
+    ]
+    if chosen is not None and not any(each is chosen for each in ranked[:_TOLD]):
+        told.append(_in_parts(chosen, model, rule))
+    return told
 
 
-def _parts(able: _Able, scored: Sequence[Weighted]) -> tuple[Part, ...]:
-    named = zip(scored, able.parts, strict=True)
-    return tuple(Part(name=each.name, value=value) for each, part in named if (value := round(part, 4)))
+def _in_short(able: _Able, model: str) -> Candidate:
+    return Candidate(
+        node=able.node,
+        model=None if able.model == model else able.model,
+        score=round(able.score * 1e6) / 1e6,
+        has_failed=not able.has_not_failed,
+    )
 
 
-def _passed_over(look: _Look, model: str) -> Iterator[Candidate]:
-    for seat, reason in look.passed_over:
-        yield Candidate(node=seat.node, model=None if seat.model == model else seat.model, rejected=reason)
+def _in_parts(able: _Able, model: str, rule: Rule) -> Candidate:
+    # Rounded by hand: ``round`` to decimals takes as long as all else that is done for a figure.
+    figures = zip(rule.names, able.parts, strict=True)
+    return Candidate(
+        node=able.node,
+        model=None if able.model == model else able.model,
+        score=round(able.score * 1e6) / 1e6,
+        has_failed=not able.has_not_failed,
+        parts=tuple(
+            [Part(name=name, value=value / 1e4) for name, part in figures if part and (value := round(part * 1e4))]
+        ),
+        first_token_s=round(able.first_token_s * 1e4) / 1e4,
+        finish_s=round(able.finish_s * 1e4) / 1e4,
+    )
+
+
+def _passed_over(look: _Look, model: str) -> list[Candidate]:
+    return [
+        Candidate(node=seat.node, model=None if seat.model == model else seat.model, rejected=reason)
+        for seat, reason in look.passed_over
+    ]

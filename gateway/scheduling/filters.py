@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.scheduling.case import Case
 
 if TYPE_CHECKING:
-    from gateway.scheduling.wish import Wish
+    from gateway.scheduling.wish import Kind
     from streams.answer_check import CheckOf
     from streams.replica import Replica
 
@@ -130,15 +130,16 @@ def worth_the_cloud(case: Case) -> str | None:
 
 def sound(case: Case) -> str | None:
     """It has not failed time after time, or is due for a trial."""
-    return None if case.seat.breaker.lets_through(case.now_s) else _UNSOUND
+    breaker = case.seat.breaker
+    return _UNSOUND if breaker.is_tripped and not breaker.lets_through(case.now_s) else None
 
 
-MATTERS: Final[dict[Filter, Callable[[Wish], bool]]] = {
-    unlike: lambda wish: wish.check is not None,
-    unsuspected: lambda wish: wish.is_suspect,
-    inside: lambda wish: wish.rules.region is not None,
-    affordable: lambda wish: wish.rules.highest_price_micro is not None,
-    reputable: lambda wish: wish.rules.lowest_reputation > 0,
-    worth_the_cloud: lambda wish: wish.service_class == "batch",
+MATTERS: Final[dict[Filter, Callable[[Kind], bool]]] = {
+    unlike: lambda kind: kind.is_check,
+    unsuspected: lambda kind: kind.is_suspect,
+    inside: lambda kind: kind.has_region,
+    affordable: lambda kind: kind.has_ceiling,
+    reputable: lambda kind: kind.has_floor,
+    worth_the_cloud: lambda kind: kind.can_wait,
 }
 """Filters that pass over nobody for most wishes, and for which: others need not ask them of each seat."""

@@ -45,9 +45,10 @@ class Occupancy:
     def in_use(self, node: str, model: str, status: NodeStatus | None) -> int:
         """How many slots of a model are in use at a node that last reported ``status``."""
         ours = self._ours.get((node, model), _NONE)
-        running = status.running if status is not None else ()
-        others = sum(1 for entry in running if entry.model in ("", model) and not self._is_known(entry, ours))
-        return len(ours) + others
+        if status is None or not status.running:
+            return len(ours)
+        others = [entry for entry in status.running if entry.model in ("", model) and not self._is_known(entry, ours)]
+        return len(ours) + len(others)
 
     def _is_known(self, entry: Running, ours: Set[TaskKey]) -> bool:
         if not entry.account:

@@ -37,6 +37,10 @@ class Policy(NamedTuple):
     halving_s: float = 1.0
     """By how many seconds of score the odds of a weighted draw halve."""
 
+    def __hash__(self) -> int:
+        """By name and version alone: a placement must not hash all functions of its policy."""
+        return hash((self.name, self.version))
+
     @property
     def label(self) -> str:
         """Name and version, as a placement's record has them."""

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sequence, Set
 
     from streams.chat import Message
 
@@ -28,17 +28,19 @@ _DIGEST_BYTES: Final = 8
 Place = tuple[str, str]
 """A node, and the model that it has read a prompt with."""
 
+_NOBODY: Final[frozenset[Place]] = frozenset()
+
 
 def blocks_of(messages: Sequence[Message], *, account: str, salt: bytes) -> tuple[bytes, ...]:
     """Cut a prompt into whole blocks and hash them, each with all before it; ``salt`` is 16 to 64 secret bytes."""
     text = "".join([f"{message.role}\0{message.content}\0" for message in messages])
     count = min(len(text) // BLOCK_CHARS, MOST_BLOCKS)
-    before = account.encode()
+    # One hash that goes on over the text: what it is after each block covers all before it.
+    running = hashlib.blake2b(account.encode() + b"\0", digest_size=_DIGEST_BYTES, key=salt)
     found: list[bytes] = []
     for start in range(0, count * BLOCK_CHARS, BLOCK_CHARS):
-        block = text[start : start + BLOCK_CHARS].encode("utf-8", "surrogatepass")
-        before = hashlib.blake2b(before + b"\0" + block, digest_size=_DIGEST_BYTES, key=salt).digest()
-        found.append(before)
+        running.update(text[start : start + BLOCK_CHARS].encode("utf-8", "surrogatepass"))
+        found.append(running.digest())
     return tuple(found)
 
 
@@ -79,16 +81,15 @@ class PrefixMemory:
     def tokens_read(self, prefix: Sequence[bytes]) -> dict[Place, int]:
         """How many tokens of a prompt each node has read before, from its beginning on."""
         found: dict[Place, int] = {}
-        holders: set[Place] | None = None
-        for count, block in enumerate(prefix, start=1):
-            readers = self._readers.get(block)
-            if readers is None:
-                break
-            holders = readers if holders is None else holders & readers
-            if not holders:
-                break
-            for place in holders:
-                found[place] = count * BLOCK_TOKENS
+        holders: Set[Place] = self._readers.get(prefix[0], _NOBODY) if prefix else _NOBODY
+        count = 1
+        while holders and count < len(prefix):
+            readers = self._readers.get(prefix[count], _NOBODY)
+            if not holders <= readers:
+                found.update(dict.fromkeys(holders - readers, count * BLOCK_TOKENS))
+                holders = holders & readers
+            count += 1
+        found.update(dict.fromkeys(holders, count * BLOCK_TOKENS))
         return found
 
     def __len__(self) -> int:

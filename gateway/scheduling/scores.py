@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.scheduling.case import Case
 
 if TYPE_CHECKING:
-    from gateway.scheduling.wish import Level, Wish
+    from gateway.scheduling.wish import Kind, Level
 
 Score = Callable[[Case], float]
 
@@ -126,10 +126,10 @@ def merit(case: Case) -> float:
     return math.log2(max(case.regard.reputation, _LEAST_REPUTATION))
 
 
-MATTERS: Final[dict[Score, Callable[[Wish], bool]]] = {
-    anew: lambda wish: wish.has_text,
-    late: lambda wish: wish.left_s is not None,
-    unlike_asked: lambda wish: bool(wish.losses_s),
-    cached: lambda wish: bool(wish.prefix),
+MATTERS: Final[dict[Score, Callable[[Kind], bool]]] = {
+    anew: lambda kind: kind.has_text,
+    late: lambda kind: kind.has_deadline,
+    unlike_asked: lambda kind: kind.is_of_several,
+    cached: lambda kind: kind.has_prefix,
 }
 """Scores that are nothing for most wishes, and for which they are something."""

@@ -123,7 +123,8 @@ class Seat:
 
     def warmth(self, now_s: float) -> float:
         """From 0.1 where it has just come back to 1 half a minute later."""
-        return min(max((now_s - self.returned_at_s) / _WARM_AFTER_S, _COLDEST), 1.0)
+        here_s = now_s - self.returned_at_s
+        return 1.0 if here_s >= _WARM_AFTER_S else max(here_s / _WARM_AFTER_S, _COLDEST)
 
     def is_overdue(self, now_s: float) -> bool:
         """Whether a report of it is missing, so that others may have given it more than is known here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -61,6 +61,38 @@ class Wish(Struct, frozen=True, kw_only=True):
     def able_models(self) -> tuple[str, ...]:
         """The models that may answer."""
         return self.models or (self.model,)
+
+
+class Kind(NamedTuple):
+    """What a policy must know of a wish to leave out what cannot matter for it."""
+
+    is_check: bool
+    is_suspect: bool
+    has_region: bool
+    has_ceiling: bool
+    has_floor: bool
+    can_wait: bool
+    has_text: bool
+    has_deadline: bool
+    has_prefix: bool
+    is_of_several: bool
+
+
+def kind_of(wish: Wish) -> Kind:
+    """Tell of what kind a wish is."""
+    rules = wish.rules
+    return Kind(
+        wish.check is not None,
+        wish.is_suspect,
+        rules.region is not None,
+        rules.highest_price_micro is not None,
+        rules.lowest_reputation > 0,
+        wish.service_class == "batch",
+        wish.has_text,
+        wish.left_s is not None,
+        bool(wish.prefix),
+        bool(wish.losses_s),
+    )
 
 
 class Regard(Struct, frozen=True, kw_only=True):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from mesh.history.checkpoint import Checkpoint
+from mesh.history.projection_desk import fold_digest
 from mesh.history.tail import StreamTail
 from streams import group_subjects
 from streams.codec import decode_group_event, encode
@@ -15,8 +18,10 @@ from streams.topology import GROUPS
 
 if TYPE_CHECKING:
     from mesh.bus.link import Link
+    from mesh.history.snapshots import SnapshotStore
     from streams.group_events import GroupEvent
     from streams.groups import Group
+    from streams.messages import FoldDigest
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)
@@ -24,15 +29,43 @@ log = logging.getLogger(__name__)
 OnGroup = Callable[["Group"], None]
 
 
+class GroupsProjection:
+    """The fold of GROUPS, as snapshots and verification know it."""
+
+    name = "groups"
+    version = Groups.VERSION
+
+    def __init__(self, groups: Groups) -> None:
+        """Feed ``groups``."""
+        self._groups = groups
+
+    def apply(self, sequence: int, subject: str, data: bytes) -> None:
+        """Take in one event; what cannot be read is left out, with an error in the log."""
+        try:
+            self._groups.apply(group_subjects.parse_group(subject), decode_group_event(data))
+        except StreamsError as error:
+            log.error("event %d of GROUPS (%s) is left out: %s", sequence, subject, error)
+
+    def dump(self) -> bytes:
+        """Return the whole state."""
+        return self._groups.dump()
+
+    def load(self, data: bytes) -> None:
+        """Replace the whole state."""
+        self._groups.load(data)
+
+
 class GroupLog:
     """Every group, as the log has it now; ``on_change`` hears of each one whose event was folded."""
 
-    def __init__(self, core: Link) -> None:
-        """Prepare; ``start`` reads what is stored."""
+    def __init__(self, core: Link, snapshots: SnapshotStore | None = None) -> None:
+        """Prepare; ``start`` reads what is stored, from the newest of ``snapshots`` on where there is one."""
         self.groups = Groups()
         self.on_change: OnGroup | None = None
         self._core = core
-        self._tail = StreamTail(core, GROUPS, group_subjects.GROUPS_ALL, self._on_event)
+        self._projection = GroupsProjection(self.groups)
+        checkpoint = None if snapshots is None else Checkpoint(core, GROUPS, self._projection, snapshots)
+        self._tail = StreamTail(core, GROUPS, group_subjects.GROUPS_ALL, self._on_event, checkpoint=checkpoint)
 
     async def start(self) -> None:
         """Read all that is stored, and follow.
@@ -54,6 +87,14 @@ class GroupLog:
         """
         await self._tail.catch_up()
 
+    def told(self) -> FoldDigest:
+        """Return what the log adds up to here, for whoever verifies it."""
+        return fold_digest(self._projection, self._tail.position)
+
+    async def save(self) -> None:
+        """Write a snapshot now, if anything was read since the last one; a full disk is only a warning."""
+        await self._tail.save()
+
     async def append(self, group: Token, event: GroupEvent) -> None:
         """Write an event, and fold all that comes before it and itself.
 
@@ -64,12 +105,8 @@ class GroupLog:
         await self._tail.reach(await self._core.append(group_subjects.group(group), encode(event)))
 
     def _on_event(self, sequence: int, subject: str, data: bytes) -> None:
-        try:
-            name = group_subjects.parse_group(subject)
-            self.groups.apply(name, decode_group_event(data))
-        except StreamsError as error:
-            log.error("event %d of GROUPS (%s) is left out: %s", sequence, subject, error)
-            return
-        group = self.groups.group(name)
-        if self.on_change is not None and group is not None:
-            self.on_change(group)
+        self._projection.apply(sequence, subject, data)
+        with contextlib.suppress(StreamsError):
+            group = self.groups.group(group_subjects.parse_group(subject))
+            if self.on_change is not None and group is not None:
+                self.on_change(group)

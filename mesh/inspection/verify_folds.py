@@ -1,4 +1,4 @@
-"""Roster, devices and accounts, made anew from their logs and compared with each service's and each snapshot."""
+"""Folds of whole logs, made anew and compared with what services and snapshots say: roster, devices, and so on."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mesh.access.log import AccessLog
+from mesh.history.group_log import GroupsProjection
 from mesh.history.ordered import OrderedReader, Start
 from mesh.history.roster_log import RosterDevices, RosterModels
 from mesh.history.snapshots import Source
 from mesh.history.stream_facts import stream_facts
+from mesh.history.work_log import WorkLog
 from mesh.identity.device_log import DevicesProjection
 from mesh.inspection.findings import Comparison, Difference
 from streams.access import Access
 from streams.devices import Devices
 from streams.digest import digest_of
+from streams.groups import Groups
+from streams.reputation import WorkDone
 from streams.roster import Roster
-from streams.topology import ACCESS, DEVICES, MODELS
+from streams.topology import ACCESS, DEVICES, ENDED, GROUPS, MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from mesh.bus.link import Link
     from mesh.history.checkpoint import Projection
     from mesh.history.snapshots import Snapshot, SnapshotStore
+    from mesh.history.stream_facts import StreamFacts
     from streams.messages import Projections
 
 _WAIT_S: Final = 5.0
@@ -32,8 +37,12 @@ _FOLDS: Final[tuple[tuple[str, Callable[[], Projection]], ...]] = (
     (DEVICES, lambda: RosterDevices(Roster())),
     (DEVICES, lambda: DevicesProjection(Devices())),
     (ACCESS, lambda: AccessLog(Access())),
+    (GROUPS, lambda: GroupsProjection(Groups())),
+    (ENDED, lambda: WorkLog(WorkDone())),
 )
 """Each stream, and what is folded of it."""
+_EXPIRE: Final = frozenset({ENDED})
+"""The others are kept for ever: what is missing there is a difference."""
 
 
 class _Claim(NamedTuple):
@@ -56,7 +65,9 @@ class _Folded(NamedTuple):
 async def verify_folds(
     core: Link, answers: Iterable[Projections], snapshots: SnapshotStore
 ) -> tuple[list[Comparison], list[Difference]]:
-    """Compare the roster, the devices and the accounts of every service, and every snapshot that is usable.
+    """Compare what every service has folded of each log, and every snapshot that is usable.
+
+    Of one that expires, nothing is compared once something has: whoever has read that knows more than the log.
 
     Raises:
         BusError: if the logs cannot be read.
@@ -87,7 +98,10 @@ async def _verify(
     core: Link, stream: str, new: Callable[[], Projection], claims: list[_Claim], snapshots: SnapshotStore
 ) -> tuple[Comparison, list[Difference]]:
     name = new().name
-    kept = list(snapshots.candidates(await _source(core, stream, new())))
+    facts = await stream_facts(core, stream)
+    if stream in _EXPIRE and facts.messages < facts.last_sequence:
+        return _not_compared(name, stream), []
+    kept = list(snapshots.candidates(_source(facts, new())))
     shortcut = await _from_snapshot(core, stream, new(), kept[0]) if kept else None
     claims = [*claims, *(_claim_of(snapshot) for snapshot in kept)]
     if shortcut is not None:
@@ -128,9 +142,15 @@ def _comparison(
     )
 
 
-async def _source(core: Link, stream: str, blank: Projection) -> Source:
-    created = (await stream_facts(core, stream)).created
-    return Source(projection=blank.name, version=blank.version, stream=stream, stream_created=created)
+def _not_compared(name: str, stream: str) -> Comparison:
+    note = f"the first events of {stream} have expired, and who has read them knows more than it"
+    return Comparison(
+        projection=name, compared_with="nothing", events=0, compared=0, different=0, took_s=0.0, note=note
+    )
+
+
+def _source(facts: StreamFacts, blank: Projection) -> Source:
+    return Source(projection=blank.name, version=blank.version, stream=facts.name, stream_created=facts.created)
 
 
 def _claim_of(snapshot: Snapshot) -> _Claim:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from nodes.engines.demands import is_constrained
 from nodes.engines.plain_text import NO_MARKERS, Mended, PlainText
 from nodes.errors import RequestRefused
 from streams.chat import Message
@@ -46,6 +47,10 @@ def conversation_of(request: Generate, plain: PlainText = NO_MARKERS) -> Convers
         raise RequestRefused("invalid_messages", "messages must hold at least one that is not the assistant's")
     if turns[-1].role == "assistant":
         raise RequestRefused("invalid_messages", "messages must not end with two of the assistant's")
+    if len(turns) < len(request.messages) and request.messages[-1].tool_calls:
+        raise RequestRefused("invalid_messages", "messages must hold the results of the assistant's last tool_calls")
+    if begun and is_constrained(request):
+        raise RequestRefused("invalid_messages", "an answer with tools or a format is written from its beginning only")
     return Conversation(turns=turns, begun=plain(begun), plain=plain)
 
 

@@ -9,48 +9,44 @@ import asyncio
 import os
 import secrets
 import signal
-import zlib
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from nodes.engine import EngineLoad, Generate, Loading, Piece
-from nodes.engines.answer_writer import AnswerWriter
-from nodes.engines.conversation import Conversation, context_exceeded, conversation_of
+from nodes.engines.demands import announced, check_demands, is_constrained
+from nodes.engines.synthetic_answer import SyntheticAnswer
 from nodes.errors import EngineUnavailable
 from streams.replica import Replica
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
 
     from nodes.engine import EngineSpec, OnLoading
-    from streams.chat import FinishReason
+    from streams.replica import Ability
 
 MODEL_ID: Final = "synthetic"
-DEFAULT_TOKENS: Final = 50
-"""Length of an answer when ``max_tokens`` is not given."""
-
 _SLOTS: Final = 256
 _BREATH: Final = 8
 """Without a delay the event loop gets a turn after this many tokens."""
 _LETHAL: Final = 3
 """How many tokens a poisoned question gets out of an engine before it kills that."""
 
-# Every character class that a codec could break on; the number of words is prime, so starts differ for long.
-_WORDS: Final = (
-    "amber", "brook", "cedar", "delta", "ember", "fjord", "grove", "haven", "islet", "jetty", "knoll", "larch",
-    "mörk", "niño", "ocean", "pearl", "quartz", "río", "stone", "tide", "umbra", "valley", "willow", "øst",
-    "yarrow", "zephyr", "海", "🌊", "nest",
-)  # fmt: skip
+_ABILITIES: Final[tuple[Ability, ...]] = ("tools", "schema", "vision", "logprobs", "logit_bias")
+"""It sees a picture as it reads a text: another one gives another answer."""
 
 
 class SyntheticEngine:
-    """Answers with one word per token. Where in the cycle of words it begins depends on the messages alone."""
+    """Answers with one word per token. Where in the cycle of words it begins depends on the messages alone.
+
+    It calls the function that it must call; where it is free to (``auto``), each whose name the last message has.
+    """
 
     def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
         self._spec = spec
         self._on_loading = on_loading
         self._delay_s = spec.token_delay_ms / 1000
         self._continues = spec.synthetic == "continues"
+        self._abilities = announced(_ABILITIES, spec)
         # Two engines, or one started again, are unlikely to number alike; within one no number comes twice.
         self._numbers = count(secrets.randbits(32))
         self._running = 0
@@ -67,6 +63,7 @@ class SyntheticEngine:
             slots=self._spec.slots or _SLOTS,
             tokens_per_s=1 / self._delay_s if self._delay_s else None,
             continues=self._continues,
+            abilities=self._abilities,
         )
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
@@ -76,7 +73,8 @@ class SyntheticEngine:
         prompt only, so that any length of answer can be asked for.
         """
         self._check_started()
-        answer = _Answer(request, self._spec.context_tokens, mark=self._mark())
+        check_demands(request, self._abilities)
+        answer = SyntheticAnswer(request, self._spec.context_tokens, mark=self._mark())
         poison = self._spec.poison
         is_poisoned = poison is not None and any(poison in message.content for message in request.messages)
         clock = asyncio.get_running_loop().time
@@ -97,8 +95,8 @@ class SyntheticEngine:
             self._running -= 1
 
     def can_continue(self, request: Generate) -> bool:
-        """Say what the settings say."""
-        return self._continues
+        """Say what the settings say; calls and JSON it writes from their beginning only."""
+        return self._continues and not is_constrained(request)
 
     def load(self) -> EngineLoad:
         """Count the answers in progress; none ever waits."""
@@ -115,43 +113,3 @@ class SyntheticEngine:
     def _check_started(self) -> None:
         if not self._started:
             raise EngineUnavailable("the engine was stopped or not started yet")
-
-
-class _Answer:
-    """One answer on its way."""
-
-    def __init__(self, request: Generate, context_tokens: int, *, mark: str) -> None:
-        conversation = conversation_of(request)
-        # What was published is prompt too, but does not count against the context: any length can be asked for.
-        prompt_tokens = max(1, sum(len(turn.content.split()) for turn in conversation.turns))
-        if prompt_tokens > context_tokens:
-            raise context_exceeded(prompt_tokens, context_tokens)
-        self._ends: FinishReason = "length" if request.sampling.max_tokens else "stop"
-        self._wanted = request.sampling.max_tokens or max(1, DEFAULT_TOKENS - conversation.begun.count(" "))
-        self._words = _words(conversation, mark)
-        prompt_tokens += len(conversation.begun.split())
-        self._writer = AnswerWriter(request.sampling.stop, conversation.mended, prompt_tokens=prompt_tokens)
-
-    @property
-    def tokens(self) -> int:
-        return self._writer.tokens
-
-    @property
-    def finished(self) -> bool:
-        return self._writer.finished
-
-    def step(self) -> Piece | None:
-        """Make one token."""
-        last = self._writer.tokens + 1 == self._wanted
-        return self._writer.add(next(self._words), ends=self._ends if last else None)
-
-
-def _words(conversation: Conversation, mark: str) -> Iterator[str]:
-    """Yield words for ever, from where the begun answer ends."""
-    at = zlib.crc32(repr(conversation.turns).encode()) + conversation.begun.count(" ")
-    cut = conversation.begun.rpartition(" ")[2]
-    first = f"{mark}{_WORDS[at % len(_WORDS)]} "
-    yield first.removeprefix(cut)
-    while True:
-        at += 1
-        yield f"{_WORDS[at % len(_WORDS)]} "

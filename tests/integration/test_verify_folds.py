@@ -1,17 +1,23 @@
-"""`ig3 events verify`: what is said of roster, devices and accounts is what the log adds up to."""
+"""`ig3 events verify`: what is said of each fold of a register, and of ENDED, is what the log adds up to."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from gateway.roster_feed import RosterFeed
 from mesh.access.log import AccessLog
+from mesh.bus.provision import provision
 from mesh.history.checkpoint import Checkpoint, Projection
+from mesh.history.group_log import GroupLog, GroupsProjection
 from mesh.history.projection_desk import ProjectionDesk, fold_digest
 from mesh.history.replay import replay
 from mesh.history.roster_log import RosterDevices, RosterModels
 from mesh.history.snapshots import SnapshotStore
+from mesh.history.stream_facts import stream_facts
+from mesh.history.work_log import WorkLog
 from mesh.identity.device_log import DevicesProjection
 from streams import subjects
 from streams.access import Access
@@ -21,11 +27,14 @@ from streams.events import (
     AccountOpened,
     DeviceRegistered,
 )
+from streams.group_events import GroupDissolved, GroupProposed
+from streams.groups import Groups
 from streams.messages import Projections
+from streams.reputation import WorkDone
 from streams.roster import Roster
 from streams.tokens import token
-from streams.topology import ACCESS, DEVICES, MODELS
-from tests.integration.written_tasks import NODE, announce, named, report_on
+from streams.topology import ACCESS, DEVICES, ENDED, GROUPS, MODELS, Retention, consumer_specs, stream_specs
+from tests.integration.written_tasks import NODE, announce, completed, named, report_on
 from tests.mesh_in_process import InProcessMesh
 
 
@@ -40,15 +49,27 @@ def store(tmp_path: Path) -> SnapshotStore:
     return SnapshotStore(tmp_path / "snapshots")
 
 
+SHORT = Retention(content=timedelta(seconds=1), ends=timedelta(seconds=1))
 DEVICE_TOO_MANY, ACCOUNT_TOO_MANY = Devices(), Access()
 DEVICE_TOO_MANY.apply(NODE, DeviceRegistered(at_ms=1, node=NODE, software="s"))
 ACCOUNT_TOO_MANY.apply(token("acme"), AccountOpened(at_ms=1, by="x"))
+GROUP_TOO_MANY, WORK_TOO_MUCH = Groups(), WorkDone()
+PROPOSED = GroupProposed(at_ms=1, leader="n1", model="m", memory_bytes=1, fingerprint="f")
+GROUP_TOO_MANY.apply(token("g"), PROPOSED)
+WORK_TOO_MUCH.apply(completed())
 
 
 @pytest.mark.parametrize(
-    ("wrong", "stream"), [(DevicesProjection(DEVICE_TOO_MANY), DEVICES), (AccessLog(ACCOUNT_TOO_MANY), ACCESS)]
+    ("wrong", "stream"),
+    [
+        (DevicesProjection(DEVICE_TOO_MANY), DEVICES),
+        (AccessLog(ACCOUNT_TOO_MANY), ACCESS),
+        (GroupsProjection(GROUP_TOO_MANY), GROUPS),
+        (WorkLog(WORK_TOO_MUCH), ENDED),
+    ],
+    ids=["device", "account", "group", "work"],
 )
-async def test_a_service_that_knows_a_device_or_an_account_of_which_no_event_tells_is_named(
+async def test_a_service_that_knows_of_what_no_event_tells_is_named(
     mesh: InProcessMesh, store: SnapshotStore, wrong: Projection, stream: str
 ):
     told = Projections(service="s", folds=(fold_digest(wrong, 0),))
@@ -59,6 +80,38 @@ async def test_a_service_that_knows_a_device_or_an_account_of_which_no_event_tel
     assert named(await report_on(mesh, store)) == [
         f"{wrong.name}: s: at sequence 0 of {stream} the log adds up to something else"
     ]
+
+
+async def test_what_ended_tasks_add_up_to_is_not_compared_once_the_first_of_them_has_expired(
+    mesh: InProcessMesh, store: SnapshotStore
+):
+    await provision(mesh.bus.links, stream_specs(retention=SHORT), consumer_specs(), shorten=True)
+    await mesh.bus.core.append(subjects.ended(mesh.key()), encode(completed()))
+    while (await stream_facts(mesh.bus.core, ENDED)).messages:  # noqa: ASYNC110 - the broker tells nobody what expires
+        await asyncio.sleep(0.05)
+
+    work = next(one for one in (await report_on(mesh, store)).comparisons if one.projection == "work")
+    assert (work.compared, work.note.partition(",")[0]) == (0, "the first events of ENDED have expired")
+
+
+async def test_groups_that_begin_at_their_snapshot_equal_those_from_the_first_event(
+    mesh: InProcessMesh, store: SnapshotStore
+):
+    first = GroupLog(mesh.bus.core, store)
+    await first.start()
+    await first.append(token("g1"), PROPOSED)
+    await first.save()
+    await first.append(token("g1"), GroupDissolved(at_ms=2, by="x", reason="over"))
+    await first.stop()
+    later, whole = GroupLog(mesh.bus.core, store), GroupLog(mesh.bus.core)
+    for log in (later, whole):
+        await log.start()
+        await log.stop()
+
+    assert later.told() == whole.told() == first.told()
+    report = await report_on(mesh, store)
+    groups = next(one for one in report.comparisons if one.projection == "groups")
+    assert (named(report), groups.note.partition(":")[0]) == ([], "from the snapshot at 1 on")
 
 
 async def test_a_snapshot_of_devices_or_accounts_that_is_no_prefix_of_the_log_is_named(

@@ -2,7 +2,7 @@
 
 from streams.group_events import GroupDissolved, GroupEvent, GroupJoined, GroupProposed, GroupReady
 from streams.group_part import GroupPart
-from streams.groups import Group, Groups, GroupState
+from streams.groups import KEPT_ENDED, Group, Groups, GroupState
 from streams.tokens import Token
 
 G = Token("g1")
@@ -60,3 +60,22 @@ def test_only_an_open_group_needs_its_nodes() -> None:
     assert serving.open_with("b") == (), "it was not needed"
     assert fold(PROPOSED, joined("a"), READY, DISSOLVED).open_with("a") == ()
     assert len(serving.all()) == 1
+
+
+def test_of_those_that_have_ended_only_the_latest_are_remembered_and_a_state_loaded_forgets_alike() -> None:
+    kept, loaded = Groups(), Groups()
+    names = [Token(f"e{number}") for number in range(KEPT_ENDED + 3)]
+    kept.apply(G, PROPOSED)
+    for name in names:
+        kept.apply(name, PROPOSED)
+    for name in reversed(names[3:]):
+        kept.apply(name, DISSOLVED)
+    loaded.load(kept.dump())
+    assert kept.group(names[-1]) is not None, "there is room for it still"
+    for groups in (kept, loaded):
+        for name in names[:3]:
+            groups.apply(name, DISSOLVED)
+        assert [groups.group(name) for name in names[-3:]] == [None] * 3, "they were the first to end"
+        assert [group.group for group in groups.all()] == [G, *names[:-3]]
+        assert [group.group for group in groups.open_with("leader")] == [G]
+    assert loaded.dump() == kept.dump()

@@ -8,6 +8,7 @@ import pytest
 from nodes.engine import Piece
 from nodes.errors import EngineError
 from nodes.outbox import Batch, Outbox
+from streams.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece
 from streams.chat import Usage
 
 USAGE = Usage(prompt_tokens=1, completion_tokens=3)
@@ -92,3 +93,30 @@ async def test_a_taker_that_gave_up_does_not_lose_a_piece() -> None:
         await taking
     outbox.put(Piece(text="kept"))
     assert await outbox.take() == Batch("kept", 1)
+
+
+async def test_pieces_of_a_call_become_one_and_a_name_waits_for_the_first_of_its_arguments() -> None:
+    outbox = Outbox()
+    taking = asyncio.create_task(outbox.take())
+    outbox.put(Piece(text="", tool_calls=(ToolCallPiece(index=0, id="a", name="f"),)))
+    assert await waits(taking)
+    outbox.put(Piece(text="", tool_calls=(ToolCallPiece(index=0, arguments='{"x":'),)))
+    outbox.put(Piece(text="", tool_calls=(ToolCallPiece(index=0, arguments="1}"),)))
+    outbox.put(Piece(text="", tool_calls=(ToolCallPiece(index=1, id="b", name="g", arguments="{}"),)))
+    first = ToolCallPiece(index=0, id="a", name="f", arguments='{"x":1}')
+    second = ToolCallPiece(index=1, id="b", name="g", arguments="{}")
+    batch = await taking
+    assert batch == Batch("", 4, tool_calls=(first, second))
+    assert batch.chars == 9
+
+
+async def test_logprobs_fill_an_outbox_long_before_the_text_would() -> None:
+    outbox = Outbox(limit_chars=100)
+    place = TokenLogprob(token="a", logprob=-1.0, top=(LikelyToken(token="b", logprob=-2.0),) * 2)
+    outbox.put(Piece(text="", logprobs=(place,)))
+    outbox.put(Piece(text="", logprobs=(place,)))
+    assert not outbox.is_full, "what makes no chunk must not wait for one to be taken"
+    outbox.put(Piece(text="a"))
+    assert outbox.is_full
+    assert await outbox.take() == Batch("a", 3, logprobs=(place, place))
+    assert not outbox.is_full

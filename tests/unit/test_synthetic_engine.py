@@ -26,9 +26,14 @@ def text_of(pieces: list[Piece]) -> str:
 
 
 async def test_its_replica_claims_nothing_it_did_not_measure() -> None:
-    engine = open_engine(EngineSpec(engine="synthetic", token_delay_ms=20, slots=3, model_id="mine"))
-    assert await engine.start() == Replica(
-        model="mine", engine="synthetic", context_tokens=2048, slots=3, tokens_per_s=50.0
+    spec = EngineSpec(engine="synthetic", token_delay_ms=20, slots=3, model_id="mine", without=("vision", "tools"))
+    assert await open_engine(spec).start() == Replica(
+        model="mine",
+        engine="synthetic",
+        context_tokens=2048,
+        slots=3,
+        tokens_per_s=50.0,
+        abilities=("schema", "logprobs", "logit_bias"),
     )
 
 

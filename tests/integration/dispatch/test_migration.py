@@ -1,7 +1,9 @@
 """A node that dies, hangs or refuses: the task goes on elsewhere, with no gap and no repeat, or dies in good order."""
 
 import asyncio
+import json
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 
@@ -10,13 +12,15 @@ from mesh.bus.answer import Step, follow
 from mesh.bus.work import Work, WorkQueue
 from nodes.engines.synthetic import SyntheticEngine
 from streams import subjects
+from streams.answer_parts import joined_calls
 from streams.clock import now_ms
 from streams.codec import decode, decode_dead_event, encode
 from streams.events import DeadKept, TaskAssigned, TaskDead, TaskError, TaskFailed, TaskHalted, TaskRequeued
 from streams.messages import Cancel, CancelOutcome, NodeStatus
 from streams.subjects import MESH, TaskKey
+from streams.tools import Function, Tools
 from streams.topology import DEAD, TASKS, consumer_name
-from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningNode, text_of
+from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningNode, call_pieces_of, text_of
 
 MODEL = "synthetic"
 LONG = timedelta(minutes=5)
@@ -90,6 +94,43 @@ async def test_a_lost_node_s_answer_goes_on_elsewhere_without_gap_or_repeat(mesh
     assert [share.node for share in state.shares] == [lost.name, other]
     assert [marker.code for marker in failures(steps)] == ["node_lost"]
     assert [marker.seam for marker in assignments(steps)] == [None, "continued"]
+
+
+def described(*names: str) -> str:
+    """A schema whose only value is as long as the descriptions of so many things."""
+    long = {"type": "string", "minLength": 400}
+    return json.dumps({"type": "object", "properties": dict.fromkeys(names, long), "required": names})
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+async def test_a_node_lost_in_the_middle_of_a_call_leaves_every_character_of_it_once(
+    mesh: InProcessMesh, choice: Literal["auto", "required"]
+) -> None:
+    await mesh.add_dispatcher()
+    nodes = [await mesh.add_node("n1", delay_ms=5), await mesh.add_node("n2", delay_ms=5)]
+    functions = tuple(Function(name=name, parameters_json=described("a", "b")) for name in ("first", "second"))
+    tools = Tools(functions=functions, choice=choice)
+    asked = {"tokens": 10_000, "text": "the first, then the second", "tools": tools}
+    before = await mesh.steps(await mesh.submit(**asked))
+    whole = joined_calls(call_pieces_of(before))
+    assert [call.name for call in whole] == ["first", "second"]
+    key = await mesh.submit(**asked)
+    lost = await node_of(mesh, key, nodes, n=12)
+
+    await lost.vanish()
+    steps = await mesh.steps(key)
+
+    pieces = call_pieces_of(steps)
+    assert joined_calls(pieces) == whole
+    assert [call.name for call in pieces if call.name] == ["first", "second"], "a call is begun once"
+    assert text_of(steps) == text_of(before)
+    assert bool(text_of(steps)) is (choice == "auto")
+    state = steps[-1].state
+    assert (state.outcome, state.finish_reason, state.attempt) == ("completed", "tool_calls", 2)
+    assert state.tokens == before[-1].state.tokens
+    assert state.chars == len(text_of(steps)) + sum(len(call.arguments) for call in whole)
+    assert [marker.seam for marker in assignments(steps)] == [None, "replayed"]
+    assert all(share.chars for share in state.shares)
 
 
 async def test_many_answers_of_a_lost_node_all_go_on(mesh: InProcessMesh) -> None:

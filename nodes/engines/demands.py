@@ -1,0 +1,44 @@
+"""What a request demands of an engine beyond plain text, and refusing what it has not announced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nodes.errors import RequestRefused
+from streams.abilities import may_call, needed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nodes.engine import EngineSpec, Generate
+    from streams.replica import Ability
+
+_CALLED: Final[dict[Ability, str]] = {
+    "tools": "call functions (tools)",
+    "schema": "keep to a format or a schema (response_format)",
+    "vision": "see pictures",
+    "logprobs": "give logprobs",
+    "logit_bias": "take a logit_bias",
+}
+
+
+def announced(able: Iterable[Ability], spec: EngineSpec) -> tuple[Ability, ...]:
+    """Return what an engine announces that is able to do so much, in its order: not what its owner will not have."""
+    return tuple(ability for ability in able if ability not in spec.without)
+
+
+def check_demands(request: Generate, abilities: Iterable[Ability]) -> None:
+    """Check that an engine with ``abilities`` can do all that a request demands: nothing is left out silently.
+
+    Raises:
+        RequestRefused: ``unsupported_ability``, by name.
+    """
+    lacks = needed(request.messages, request.sampling, request.tools, request.format).difference(abilities)
+    if lacks:
+        cannot = " or ".join(_CALLED[ability] for ability in sorted(lacks))
+        raise RequestRefused("unsupported_ability", f"this model's engine cannot {cannot}")
+
+
+def is_constrained(request: Generate) -> bool:
+    """Whether something decides beside the model what the answer looks like."""
+    return request.format is not None or may_call(request.tools)

@@ -1,0 +1,41 @@
+"""Which abilities a request takes, beyond plain text: one rule for who places it and for the engine that gets it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streams.chat import ImagePart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from streams.chat import Message, Sampling
+    from streams.replica import Ability
+    from streams.tools import OutputFormat, Tools
+
+
+def needed(
+    messages: Sequence[Message], sampling: Sampling, tools: Tools | None, output_format: OutputFormat | None
+) -> frozenset[Ability]:
+    """Say what an engine must be able to do. Tools that may not be called (``none``) take nothing."""
+    return frozenset(_needed(messages, sampling, tools, output_format))
+
+
+def may_call(tools: Tools | None) -> bool:
+    """Whether the model may, or must, call a function."""
+    return tools is not None and tools.choice != "none"
+
+
+def _needed(
+    messages: Sequence[Message], sampling: Sampling, tools: Tools | None, output_format: OutputFormat | None
+) -> Iterator[Ability]:
+    if may_call(tools) or any(message.tool_calls for message in messages):
+        yield "tools"
+    if output_format is not None:
+        yield "schema"
+    if any(isinstance(part, ImagePart) for message in messages for part in message.parts):
+        yield "vision"
+    if sampling.top_logprobs is not None:
+        yield "logprobs"
+    if sampling.logit_bias:
+        yield "logit_bias"
