@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 from msgspec import Meta, Struct
 
 from gateway.client_address import Network, parse_network
+from gateway.fetching.fetcher import FetchUrls
 from gateway.limits.rules import LimitRules
 from mesh.config.address import parse_address
 from mesh.tls.contexts import TlsFiles
@@ -179,6 +180,13 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
             extra={"secret": True},
         ),
     ] = None
+    fetch_urls: Annotated[
+        FetchUrls,
+        Meta(
+            description="What is fetched when a request names a picture by a URL: nothing (off), what is public over "
+            "https, or over http as well."
+        ),
+    ] = "https"
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(description="Addresses or networks of proxies whose X-Forwarded-For says who a client is."),

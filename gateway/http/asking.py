@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gateway.auth.caller import caller_with, need_model
 from gateway.http.admission import Asked, admit
 from gateway.http.body import read_json_body
@@ -47,6 +49,8 @@ class Asking:
             message = f"The model `{asked.model}` does not exist on this mesh; GET /v1/models lists those that do."
             raise ApiError(404, message, code="model_not_found", param="model")
         wishes = read_wishes(request, asked.service_tier, site.defaults_of(caller.account))
+        if asked.is_background:
+            wishes = replace(wishes, on_disconnect="continue")
         goes_on = bool(asked.is_streamed and wishes.after)
         question = Asked(
             account=caller.account,
@@ -57,6 +61,7 @@ class Asking:
             goes_on=goes_on,
             stream=asked.is_streamed,
             price=partial(asked.price, site.settings.answer_tokens),
+            draft=asked.draft,
         )
         with site.limiter.ticket(caller) as ticket:
             admitted = await admit(site, question, idempotency_key(request), ticket)
@@ -88,7 +93,11 @@ class Asking:
             site.leaving.reading(follower),
             site.readers.reading(exchange.caller, "chat", follower),
         ):
-            return await (exchange.stream(follower) if streamed else exchange.whole(follower))
+            if streamed:
+                return await exchange.stream(follower)
+            if asked.is_background:
+                return exchange.begun() if watch is not None else await exchange.standing(follower)
+            return await exchange.whole(follower)
 
     async def _submit(
         self, admitted: Admitted, asked: Question, wishes: Wishes, measure: Measure, ticket: Ticket
