@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+OPENAPI_PATH: Final = "/openapi.json"
+
 ALWAYS_SERVED: Final = frozenset({"/healthz", "/readyz"})
 """What a gateway that stops still answers."""
 
 OPEN_ROUTES: Final = frozenset(
     {
         *ALWAYS_SERVED,
-        *(PAGE_PATH, FILES_ROUTE),
+        *(PAGE_PATH, FILES_ROUTE, OPENAPI_PATH),
         *("/v1/auth/challenge", "/v1/auth/login", "/v1/auth/me"),
         WEBSOCKET_PATH,
     }
