@@ -10,6 +10,8 @@ from gateway.auth.proofs import Challenge, ChallengeRequest, SignedIn, SignInPro
 from gateway.http import boundary
 from gateway.http.chat_answer import ChatCompletion
 from gateway.http.chat_request import ChatRequest
+from gateway.http.completions.answer import Completion
+from gateway.http.completions.request import CompletionRequest
 from gateway.http.errors import ErrorBody
 from gateway.http.health import Readiness
 from gateway.http.messages.errors import MessagesError
@@ -93,6 +95,15 @@ OPERATIONS: Final = (
         request=ChatRequest,
         answer=ChatCompletion,
         events=(str,),
+        parameters=_ABOUT_TASK,
+    ),
+    Operation(
+        "post",
+        boundary.COMPLETIONS_PATH,
+        "Ask a model, as OpenAI's older completions API does.",
+        request=CompletionRequest,
+        answer=Completion,
+        events=(Completion,),
         parameters=_ABOUT_TASK,
     ),
     Operation(
