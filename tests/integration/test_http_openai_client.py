@@ -126,14 +126,14 @@ async def test_the_older_completions_whole_streamed_and_with_logprobs(client: op
 
 
 async def test_what_the_older_api_cannot_do_here_is_refused_by_name(client: openai.AsyncOpenAI) -> None:
-    cases: tuple[tuple[Any, str], ...] = (
+    cases: list[tuple[Any, str]] = [
         ({"prompt": [1, 2, 3]}, "prompt"),
         ({"prompt": ["a", "b"]}, "prompt"),
         ({"prompt": "a", "suffix": "b"}, "suffix"),
         ({"prompt": "a", "best_of": 2}, "best_of"),
         ({"prompt": "a", "echo": True, "logprobs": 1}, "logprobs"),
         ({"prompt": "a", "logprobs": 6}, "logprobs"),
-    )
+    ]
     for asked, param in cases:
         with pytest.raises(openai.BadRequestError) as refused:
             await client.completions.create(model=MODEL, **asked)
