@@ -17,6 +17,7 @@ from gateway.http.asking import Asking
 from gateway.http.boundary import (
     CHAT_PATH,
     COMPLETIONS_PATH,
+    EMBEDDINGS_PATH,
     MESSAGES_PATH,
     OPENAPI_PATH,
     RESPONSES_PATH,
@@ -26,6 +27,7 @@ from gateway.http.boundary import (
 from gateway.http.caching import Caching
 from gateway.http.chat_question import read_chat
 from gateway.http.completions.question import read_completion
+from gateway.http.embedding_question import Embeddings
 from gateway.http.health import Health
 from gateway.http.messages.question import read_messages
 from gateway.http.models import Models
@@ -127,6 +129,7 @@ def _add_routes(app: web.Application, site: Site) -> None:
     sign_ins = SignIns(site)
     app.router.add_post(CHAT_PATH, Asking(site, read_chat).create)
     app.router.add_post(COMPLETIONS_PATH, Asking(site, read_completion).create)
+    app.router.add_post(EMBEDDINGS_PATH, Embeddings(site).create)
     app.router.add_post(MESSAGES_PATH, Asking(site, read_messages).create)
     _add_responses(app, site)
     app.router.add_get("/v1/models", models.list_all)

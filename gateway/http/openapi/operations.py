@@ -12,6 +12,8 @@ from gateway.http.chat_answer import ChatCompletion
 from gateway.http.chat_request import ChatRequest
 from gateway.http.completions.answer import Completion
 from gateway.http.completions.request import CompletionRequest
+from gateway.http.embedding_answer import EmbeddingList
+from gateway.http.embedding_request import EmbeddingRequest
 from gateway.http.errors import ErrorBody
 from gateway.http.health import Readiness
 from gateway.http.messages.errors import MessagesError
@@ -105,6 +107,14 @@ OPERATIONS: Final = (
         answer=Completion,
         events=(Completion,),
         parameters=_ABOUT_TASK,
+    ),
+    Operation(
+        "post",
+        boundary.EMBEDDINGS_PATH,
+        "A vector for each of some texts.",
+        request=EmbeddingRequest,
+        answer=EmbeddingList,
+        parameters=_ABOUT_TASK[:-1],
     ),
     Operation(
         "post",
