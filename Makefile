@@ -86,7 +86,7 @@ bench: dev ## measure the gateway against its floors (BENCH=benchmarks.other for
 # full.lock is one resolution of everything that can live together; edge.lock and dev.lock are parts of it. LOCKFLAGS=-U upgrades.
 COMPILE = $(UV) pip compile --quiet --generate-hashes --custom-compile-command "make lock" $(LOCKFLAGS)
 EVERYWHERE = --universal --python-version 3.11
-TOGETHER = --extra edge --extra llamacpp --extra cloud --extra rag --extra cache --extra chain --extra telegram --extra dev
+TOGETHER = --extra edge --extra llamacpp --extra cloud --extra rag --extra cache --extra chain --extra grpc --extra telegram --extra dev
 PART = -c requirements/full.lock pyproject.toml requirements/bootstrap.in
 lock: $(UV) ## resolve again and rewrite the hash-pinned locks
 	cd requirements && rm -f edge.lock dev.lock bootstrap.lock

@@ -210,7 +210,7 @@ class Dispatcher:
                 if refused is None:
                     return
             await self._serve(life, work, asked, refused)
-            self._backlog.note_end(life.asked_model, life.service_class)
+            self._backlog.note_end(life.asked.model, life.service_class)
         except BusError as error:
             log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
             work.hand_back()
@@ -268,7 +268,8 @@ class Dispatcher:
         if not self._overflow.has_room(account, service_class):
             most = self._settings.account_limit + self._settings.account_overflow
             return gate.too_many_error(service_class, most, retry_after_s=self._backlog.retry_after_s(service_class))
-        waiting = Waiting(account, service_class, asked.model)
+        region = None if asked.rules is None else asked.rules.region
+        waiting = Waiting(account, service_class, asked.model, region)
         life.set_aside(self._overflow.add(waiting, longest=self._time_left(life, asked)))
         return None
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 import re
 from contextlib import aclosing
 from functools import partial
-from importlib import import_module
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from nodes.engines.conversation import conversation_of
@@ -19,6 +16,7 @@ from nodes.engines.lanes import Lanes, PieceSink
 from nodes.engines.llama_server import AnswerReader, chat_body
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.startup import start_with_model
+from nodes.engines.xllamacpp_library import has_gpu, import_binding, open_server
 from nodes.errors import EngineUnavailable, RequestRefused
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ class XllamacppEngine:
     def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
         self._spec = spec
         self._on_loading = on_loading
-        self._binding = _import_binding()
+        self._binding = import_binding()
         self._slots = spec.slots or _SLOTS
         self._lanes = Lanes(self._slots)
         self._server: Any = None
@@ -58,7 +56,7 @@ class XllamacppEngine:
     async def start(self) -> Replica:
         """Load the model and measure it."""
         return await start_with_model(
-            self, "xllamacpp", self._spec, self._slots, self._load, self._on_loading, on_gpu=self._has_gpu()
+            self, "xllamacpp", self._spec, self._slots, self._load, self._on_loading, on_gpu=has_gpu(self._binding)
         )
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
@@ -90,25 +88,10 @@ class XllamacppEngine:
 
     def _load(self, model: ModelFile, context_tokens: int) -> None:
         self._plain = PlainText(model.header.markers)
-        # The binding always opens llama-server's HTTP interface too: no password, any origin. It gets a socket file in
-        # a folder of our own that is gone before this function returns, so nobody can ever connect.
-        with TemporaryDirectory(prefix="ig3-") as folder:
-            params = self._params(model, context_tokens)
-            params.hostnames = [str(Path(folder) / "closed.sock")]
-            try:
-                self._server = self._binding.Server(params)
-            except (RuntimeError, ValueError, MemoryError) as e:
-                raise EngineUnavailable(
-                    f"llama.cpp could not load {model.path}; its own message above says why ({e})"
-                ) from e
+        self._server = open_server(self._binding, self._params(context_tokens), model.path)
 
-    def _has_gpu(self) -> bool:
-        gpu = self._binding.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_GPU
-        return any(device["type"] == gpu for device in self._binding.get_device_info())
-
-    def _params(self, model: ModelFile, context_tokens: int) -> Any:
+    def _params(self, context_tokens: int) -> Any:
         params = self._binding.CommonParams()
-        params.model.path = str(model.path)
         params.n_parallel = self._slots
         params.n_ctx = context_tokens * self._slots
         params.n_batch = params.n_ubatch = max(_BATCH_TOKENS, self._slots)
@@ -137,12 +120,3 @@ class XllamacppEngine:
         except (ValueError, RuntimeError) as e:  # only while it reads the messages and applies the template
             raise RequestRefused("invalid_messages", f"the model's chat template refuses these messages: {e}") from e
         reader.check_complete()
-
-
-def _import_binding() -> Any:
-    try:
-        return import_module("xllamacpp")
-    except ImportError as e:
-        raise EngineUnavailable(
-            f"engine xllamacpp is not installed ({e}): run `make install`, or pip install 'ig3-edge-network[edge]'"
-        ) from e
