@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from gateway.auth.caller import caller_with, need_model
 from gateway.http.admission import Asked, admit
 from gateway.http.body import read_json_body
+from gateway.http.chat_question import ChatQuestion
+from gateway.http.choices import Choices
 from gateway.http.errors import ApiError
 from gateway.http.exchange import Exchange
 from gateway.http.following import Follower
@@ -20,6 +22,8 @@ from gateway.http.wishes import idempotency_key, read_wishes
 from mesh.bus.headers import TRACEPARENT
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from aiohttp import web
 
     from gateway.http.admission import Admitted
@@ -67,14 +71,12 @@ class Asking:
             admitted = await admit(site, question, idempotency_key(request), ticket)
             request[TASK_KEY] = admitted.key.task
             measure = Measure(site, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model)
+            if isinstance(asked, ChatQuestion) and asked.choices > 1:
+                several = Choices(site, request, asked, question, admitted, measure)
+                return await _measured(measure, several, several.respond(ticket))
             exchange = Exchange(site, request, admitted.key, asked, wishes, measure, ticket)
-            try:
-                answer = await self._answer(exchange, admitted, asked, wishes, measure, ticket)
-            except BaseException:
-                measure.end(exchange.state, failed=True)
-                raise
-            measure.end(exchange.state)
-            return answer
+            answering = self._answer(exchange, admitted, asked, wishes, measure, ticket)
+            return await _measured(measure, exchange, answering)
 
     async def _answer(
         self,
@@ -105,3 +107,15 @@ class Asking:
         """Store the task; None means that it was stored before."""
         task = asked.submission(wishes.deadline_at_ms, wishes.rules)
         return await store_task(self._site, admitted, asked.model, task, wishes, ticket, headers=measure.bus_headers)
+
+
+async def _measured(
+    measure: Measure, of: Exchange | Choices, answering: Awaitable[web.StreamResponse]
+) -> web.StreamResponse:
+    try:
+        answer = await answering
+    except BaseException:
+        measure.end(of.state, failed=True)
+        raise
+    measure.end(of.state)
+    return answer

@@ -39,6 +39,8 @@ class ChatQuestion:
         self.draft = draft
         self.model = request.model
         self.is_streamed = bool(request.stream)
+        self.choices = request.n or 1
+        self.include_usage = request.include_usage
         self.service_tier: ServiceTier | None = request.service_tier
 
     def price(self, answer_tokens: int) -> Price:
@@ -62,7 +64,7 @@ class ChatQuestion:
 
     def frames(self, task: Token) -> ChunkFrames:
         """A writer of chunks."""
-        return ChunkFrames(task, self.model, include_usage=self._request.include_usage)
+        return ChunkFrames(task, self.model, include_usage=self.include_usage)
 
 
 async def read_chat(site: Site, _caller: Caller, body: bytes) -> ChatQuestion:
