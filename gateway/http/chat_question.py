@@ -43,6 +43,17 @@ class ChatQuestion:
         self.include_usage = request.include_usage
         self.service_tier: ServiceTier | None = request.service_tier
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the same answer is what its client would get, or has asked for: greedy, or with a seed; only text."""
+        request = self._request
+        return (request.temperature == 0 or request.seed is not None) and not request.tools
+
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether its task says all that its answer depends on, and is the only one."""
+        return self.choices == 1 and not self._pictures.to_fetch
+
     def price(self, answer_tokens: int) -> Price:
         """What it may use."""
         return price_of_task(self.draft, answer_tokens=answer_tokens)

@@ -102,7 +102,7 @@ def _function(given: FunctionObject) -> Function:
     return Function(
         name=given.name,
         description=given.description or "",
-        parameters_json=_json_of(given.parameters),
+        parameters_json=json_of(given.parameters),
         strict=bool(given.strict),
     )
 
@@ -113,7 +113,7 @@ def format_of(wanted: ResponseFormat | None) -> OutputFormat | None:
         case ObjectFormat():
             return OutputFormat(kind="json_object")
         case SchemaFormat(json_schema=given):
-            schema = _json_of(given.schema)
+            schema = json_of(given.schema)
             return OutputFormat(kind="json_schema", name=given.name, schema_json=schema, strict=bool(given.strict))
         case _:
             return None
@@ -135,7 +135,7 @@ def _token(name: str) -> int:
     raise ApiError(400, message, code="invalid_value", param="logit_bias")
 
 
-def _json_of(raw: Raw) -> str:
+def json_of(raw: Raw) -> str:
     """Return the JSON text as it was sent; empty, where nothing or null was.
 
     Raises:

@@ -80,6 +80,14 @@ async def test_the_same_request_again_is_the_same_answer(gateway: HttpGateway) -
     assert (other.status, (await other.json())["error"]["code"]) == (409, "idempotency_key_reused")
 
 
+async def test_several_answers_never_come_from_the_cache(gateway: HttpGateway) -> None:
+    one = {"seed": 77, "temperature": 0, "max_tokens": 4}
+    for _ in range(2):
+        several = await gateway.ask({**one, "n": 2}, x_ig3_cache="use")
+        assert several.headers["x-ig3-cache"] == "bypass"
+        assert len((await several.json())["choices"]) == 2
+
+
 async def test_a_stream_of_several_is_not_gone_on_with(gateway: HttpGateway) -> None:
     task = (await gateway.ask(THREE)).headers["x-ig3-task"]
     refused = await gateway.ask({**THREE, "stream": True}, x_ig3_task=task, Last_Event_ID="3")

@@ -235,7 +235,7 @@ async def test_what_cannot_be_done_is_refused_by_name(place: Place) -> None:
         ({"input": "x", "truncation": "auto"}, "unsupported_value", "truncation"),
         ({"input": "x", "conversation": "conv_1"}, "unsupported_parameter", "conversation"),
         ({"input": "x", "background": True, "store": False}, "invalid_value", "store"),
-        ({"input": "x", "metadata": {"a": "b" * 513}}, "invalid_value", "metadata[...]"),
+        ({"input": "x", "metadata": {"a": "b" * 513}}, "invalid_value", "metadata"),
     ):
         answer = await place.gateway.post("/v1/responses", {"model": MODEL, **body})
         error = (await answer.json())["error"]

@@ -7,11 +7,13 @@ import pytest
 
 from gateway.http import wishes
 from gateway.http.chat_request import UNSUPPORTED, UNSUPPORTED_VALUES, ChatRequest
+from gateway.http.messages import request as messages
 from gateway.http.responses import request as responses
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "http.md").read_text()
 RESPONSES = (ROOT / "docs" / "responses.md").read_text()
+MESSAGES = (ROOT / "docs" / "messages.md").read_text()
 SOURCES = [path.read_text() for path in sorted((ROOT / "gateway" / "http").rglob("*.py"))]
 
 
@@ -26,6 +28,14 @@ def test_every_parameter_is_named(name: str) -> None:
 )
 def test_every_parameter_of_a_response_is_named(name: str) -> None:
     assert f"`{name}" in RESPONSES
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted({*messages.MessagesRequest.__struct_fields__} | messages.UNSUPPORTED | messages.UNSUPPORTED_VALUES),
+)
+def test_every_parameter_of_a_message_is_named(name: str) -> None:
+    assert f"`{name}" in MESSAGES
 
 
 @pytest.mark.parametrize(
