@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from gateway.cache.rules import CacheMode, CacheRules, CacheTokens
 from gateway.client_address import Network, parse_network
+from gateway.fetching.fetcher import FetchUrls
 from gateway.limits.rules import LimitRules
 from mesh.config.address import parse_address
 from mesh.tls.contexts import TlsFiles
@@ -211,6 +212,13 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     cache_events: Annotated[
         bool, Meta(description="Whether it is noted as events which answers were given from the cache, and to whom.")
     ] = True
+    fetch_urls: Annotated[
+        FetchUrls,
+        Meta(
+            description="What is fetched when a request names a picture by a URL: nothing (off), what is public over "
+            "https, or over http as well."
+        ),
+    ] = "https"
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(description="Addresses or networks of proxies whose X-Forwarded-For says who a client is."),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
 
 from msgspec import Meta, Struct
 
+from nodes.engine import RemoteSpec, VllmSpec
 from streams import vectors
 from streams.chat import Usage
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from nodes.engine import EngineLoad
     from streams.replica import Replica
 
-EmbeddingEngineName = Literal["minilm"]
+EmbeddingEngineName = Literal["minilm", "xllamacpp", "openai", "vllm", "litellm"]
 
 MOST_TEXTS: Final = vectors.MOST_TEXTS
 """In one request."""
@@ -23,10 +25,21 @@ class EmbeddingSpec(Struct, frozen=True, kw_only=True):
     """Which engine to open and with what."""
 
     engine: EmbeddingEngineName = "minilm"
+    model: str | None = None
+    """Path of a GGUF file, a server's name for a model, vLLM's folder, or an id in the cloud file; minilm has its
+    own."""
     model_id: str | None = None
     """Id under which the mesh knows the model; by default the model's own name."""
     slots: Annotated[int, Meta(ge=1, le=256)] | None = None
     """Requests at once; ``None``: what suits the engine."""
+    context_tokens: Annotated[int, Meta(ge=1)] = 2048
+    """Tokens that one text may have; never more than the model was made for, and what a server says goes before."""
+    threads: Annotated[int, Meta(ge=1, le=512)] | None = None
+    """As in ``nodes.engine.EngineSpec``; minilm computes with numpy's own."""
+    remote: RemoteSpec = RemoteSpec()
+    vllm: VllmSpec = VllmSpec()
+    cloud_config: Path | None = None
+    """File with the models and providers of the engine litellm."""
 
 
 class Embed(Struct, frozen=True, kw_only=True):
@@ -58,8 +71,8 @@ class EmbeddingEngine(Protocol):
     async def embed(self, request: Embed) -> Embedded:
         """Turn texts into vectors; several requests may run at once, those above the slots wait in order.
 
-        The vector of a text is the same whatever stands beside it. Cancelling the call ends the work within one text;
-        when it returns the slot is free.
+        The vector of a text is the same whatever stands beside it, to within a server's rounding. Cancelling the call
+        ends the work within one text, and the connection to a server at once; when it returns the slot is free.
         """
         ...
 

@@ -150,7 +150,7 @@ def _stored() -> tuple[Channel, ...]:
             address=_address(subjects.request_key(_ACCOUNT, _DIGEST)),
             account="CORE",
             description=_doc(subjects.request_key),
-            senders=(Sender("service", (events.RequestKeyed,)),),
+            senders=(Sender("service", (events.RequestKeyed, events.ResponseDeleted)),),
             receivers=("service",),
             stream=topology.KEYS,
         ),

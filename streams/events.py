@@ -47,7 +47,8 @@ from streams.event import Event
 from streams.group_events import GroupEvent
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 from streams.placing import Candidate, Hedge, Rejects, Rules
-from streams.request_events import RequestKeyed, SubmissionUnreadable
+from streams.request_events import RequestKeyed, ResponseDeleted, SubmissionUnreadable
+from streams.response_terms import ResponseTerms
 from streams.task_error import TaskError
 from streams.tools import OutputFormat, Tools
 from streams.vectors import Dimensions, Texts, Vectors
@@ -89,6 +90,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     texts: Texts = ()
     dimensions: Dimensions | None = None
     """Numbers in each vector, where fewer are wanted than the model gives."""
+    response: ResponseTerms | None = None
+    """What it says as a response; None: it was not asked for as one."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------
@@ -305,6 +308,7 @@ AnyEvent = (
     | EndEvent
     | DeadEvent
     | RequestKeyed
+    | ResponseDeleted
     | SubmissionUnreadable
     | CacheHit
     | ModelEvent
@@ -332,6 +336,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     DeadRedriven,
     DeadDropped,
     RequestKeyed,
+    ResponseDeleted,
     SubmissionUnreadable,
     ModelAnnounced,
     ModelWithdrawn,

@@ -21,6 +21,7 @@ from streams.model_orders import ModelOrder, ModelOrdered, NodeRoom
 from streams.model_store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
 from streams.node_probe import Probe, Probed
 from streams.projection_messages import FoldDigest, ProjectionRequest, Projections, RosterDigest, TaskDigest
+from streams.region_backlog import RegionBacklog
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
 from streams.tools import OutputFormat, Tools
@@ -325,6 +326,7 @@ class Backlog(Wire, frozen=True, kw_only=True, tag="dispatcher.backlog.v1"):
     interval_s: float
     accounts: tuple[AccountBacklog, ...] = ()
     models: tuple[ModelBacklog, ...] = ()
+    regions: tuple[RegionBacklog, ...] = ()
     leaves: bool = False
 
 

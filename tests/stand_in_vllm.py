@@ -1,4 +1,5 @@
-"""What behaves like ``vllm serve`` as far as a node sees it, with words in the place of a model.
+"""What behaves like ``vllm serve`` as far as a node sees it, with words in the place of a model; with the runner
+for pooling it embeds, by the small model that comes with ``make install``.
 
 Run by the node's own supervision: ``stand_in_vllm.py serve FOLDER --port N ...``. Like vLLM it has a process that works
 for it. ``--boom`` ends it before it serves; a file ``crash`` in the folder ends it while it does.
@@ -6,17 +7,49 @@ for it. ``--boom`` ends it before it serves; a file ``crash`` in the folder ends
 
 import asyncio
 import os
+import struct
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
 
+from nodes.embedding import Embed, EmbeddingSpec
+from nodes.engines.embedding import open_embedding_engine
+from nodes.errors import RequestRefused
 from tests.played_chat_server import PlayedChatServer
+from tests.played_embedding_server import Made, PlayedEmbeddingServer
+
+ROOT = Path(__file__).parents[1]
+
+
+def installed_in(folder: Path) -> Path:
+    """Make a command of it, like ``.venvs/vllm/bin/vllm``."""
+    script = folder / "vllm"
+    script.write_text(f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} -m tests.stand_in_vllm "$@"\n')
+    script.chmod(0o755)
+    return script
 
 
 def option(arguments: list[str], name: str) -> str:
     return arguments[arguments.index(name) + 1]
+
+
+async def minilm() -> Callable[[list[str]], Awaitable[Made]]:
+    """The small embedding model, in the place of a large one; too long a text is refused in vLLM's words."""
+    engine = open_embedding_engine(EmbeddingSpec())
+    await engine.start()
+
+    async def embed(texts: list[str]) -> Made:
+        try:
+            embedded = await engine.embed(Embed(texts=tuple(texts)))
+        except RequestRefused as refused:
+            raise ValueError(f"This model's maximum context length is 256 tokens. {refused.message}") from refused
+        vectors = [list(struct.unpack(f"<{len(vector) // 4}f", vector)) for vector in embedded.vectors]
+        return vectors, embedded.usage.prompt_tokens
+
+    return embed
 
 
 async def serve(arguments: list[str]) -> None:
@@ -26,9 +59,14 @@ async def serve(arguments: list[str]) -> None:
         "owned_by": "vllm",
         "max_model_len": int(option(arguments, "--max-model-len")),
     }
-    server = PlayedChatServer(
-        key=os.environ["VLLM_API_KEY"], models=[model], usage="running", continues="flags", token_delay_s=0.005
-    )
+    key = os.environ["VLLM_API_KEY"]
+    if "pooling" in arguments:
+        server = PlayedEmbeddingServer(key=key, models=[model], embed=await minilm())
+    else:
+        server = PlayedChatServer(key=key, models=[model], usage="running", continues="flags", token_delay_s=0.005)
+
+    def busy() -> int:
+        return server.working if isinstance(server, PlayedEmbeddingServer) else server.writing
 
     async def health(_: web.Request) -> web.Response:
         if (folder / "crash").exists():
@@ -38,7 +76,7 @@ async def serve(arguments: list[str]) -> None:
     async def metrics(_: web.Request) -> web.Response:
         lines = (
             "# HELP vllm:num_requests_running Number of requests.",
-            f'vllm:num_requests_running{{engine="0",model_name="{model["id"]}"}} {float(server.writing)}',
+            f'vllm:num_requests_running{{engine="0",model_name="{model["id"]}"}} {float(busy())}',
             f'vllm:num_requests_waiting{{engine="0",model_name="{model["id"]}"}} 0.0',
             f'vllm:kv_cache_usage_perc{{engine="0",model_name="{model["id"]}"}} 0.25',
         )

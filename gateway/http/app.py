@@ -14,12 +14,17 @@ from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.http.asking import Asking
-from gateway.http.boundary import CHAT_PATH, boundary, sign
+from gateway.http.boundary import CHAT_PATH, MESSAGES_PATH, RESPONSES_PATH, boundary, sign
 from gateway.http.caching import Caching
 from gateway.http.chat_question import read_chat
 from gateway.http.health import Health
+from gateway.http.messages.question import read_messages
 from gateway.http.models import Models
 from gateway.http.origin import OriginPolicy
+from gateway.http.responses.deletions import Deletions
+from gateway.http.responses.handlers import Responses
+from gateway.http.responses.history import History
+from gateway.http.responses.question import ResponseReader
 from gateway.http.sign_ins import SignIns
 from gateway.http.site import SITE, Site
 from gateway.http.tasks import Tasks
@@ -111,6 +116,8 @@ def _add_routes(app: web.Application, site: Site) -> None:
     models, tasks, health = Models(site), Tasks(site), Health(site)
     sign_ins = SignIns(site)
     app.router.add_post(CHAT_PATH, Asking(site, read_chat).create)
+    app.router.add_post(MESSAGES_PATH, Asking(site, read_messages).create)
+    _add_responses(app, site)
     app.router.add_get("/v1/models", models.list_all)
     app.router.add_get("/v1/models/{model:.+}", models.show)
     app.router.add_get("/v1/tasks/{task}", tasks.show)
@@ -123,6 +130,17 @@ def _add_routes(app: web.Application, site: Site) -> None:
     app.router.add_get("/v1/auth/me", sign_ins.me)
     app.router.add_get("/healthz", health.alive)
     app.router.add_get("/readyz", health.ready)
+
+
+def _add_responses(app: web.Application, site: Site) -> None:
+    deletions = Deletions(site.bus.core)
+    history = History(site, deletions)
+    responses = Responses(site, history, deletions)
+    app.router.add_post(RESPONSES_PATH, Asking(site, ResponseReader(history).read).create)
+    app.router.add_get("/v1/responses/{response}", responses.show, allow_head=False)
+    app.router.add_delete("/v1/responses/{response}", responses.delete)
+    app.router.add_post("/v1/responses/{response}/cancel", responses.cancel)
+    app.router.add_get("/v1/responses/{response}/input_items", responses.items)
 
 
 def _defaults(settings: GatewaySettings, shared: DispatcherSettings, retention: timedelta) -> Defaults:

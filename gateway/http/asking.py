@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gateway.auth.caller import caller_with, need_model
 from gateway.http.admission import Asked, admit
 from gateway.http.body import read_json_body
@@ -49,6 +51,8 @@ class Asking:
             message = f"The model `{asked.model}` does not exist on this mesh; GET /v1/models lists those that do."
             raise ApiError(404, message, code="model_not_found", param="model")
         wishes = read_wishes(request, asked.service_tier, site.defaults_of(caller.account))
+        if asked.is_background:
+            wishes = replace(wishes, on_disconnect="continue")
         goes_on = bool(asked.is_streamed and wishes.after)
         question = Asked(
             account=caller.account,
@@ -59,14 +63,14 @@ class Asking:
             goes_on=goes_on,
             stream=asked.is_streamed,
             price=partial(asked.price, site.settings.answer_tokens),
+            draft=asked.draft,
         )
         with site.limiter.ticket(caller) as ticket:
             said = site.caching.may_use(request, asked, wishes)
             if said is None:
                 note_bypass(site, request)
                 return await self._generated(request, asked, question, ticket, None)
-            task = await asked.submission(wishes.deadline_at_ms, wishes.rules)
-            ask = site.caching.ask(caller.account, task, wishes, said)
+            ask = site.caching.ask(caller.account, asked.draft, wishes, said)
             return await CachedAnswer(site, request, asked, question, ticket, ask).answer(self._generated)
 
     async def _generated(
@@ -101,7 +105,7 @@ class Asking:
         ticket: Ticket,
         part: Part | None,
     ) -> web.StreamResponse:
-        watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket, part)
+        watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket)
         if part is not None:
             part.begun()
         site, streamed = self._site, asked.is_streamed
@@ -111,17 +115,15 @@ class Asking:
             site.leaving.reading(follower),
             site.readers.reading(exchange.caller, "chat", follower),
         ):
-            return await (exchange.stream(follower) if streamed else exchange.whole(follower))
+            if streamed:
+                return await exchange.stream(follower)
+            if asked.is_background:
+                return exchange.begun() if watch is not None else await exchange.standing(follower)
+            return await exchange.whole(follower)
 
     async def _submit(
-        self,
-        admitted: Admitted,
-        asked: Question,
-        wishes: Wishes,
-        measure: Measure,
-        ticket: Ticket,
-        part: Part | None,
+        self, admitted: Admitted, asked: Question, wishes: Wishes, measure: Measure, ticket: Ticket
     ) -> Watch | None:
         """Store the task; None means that it was stored before."""
-        task = asked.submission(wishes.deadline_at_ms, wishes.rules) if part is None else part.submission()
+        task = asked.submission(wishes.deadline_at_ms, wishes.rules)
         return await store_task(self._site, admitted, asked.model, task, wishes, ticket, headers=measure.bus_headers)

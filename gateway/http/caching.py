@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec.structs import replace
+
 from gateway.cache.cache import AnswerCache, Ask
 from gateway.cache.counts import CacheCounts
 from gateway.cache.hits import HitLog
@@ -13,9 +15,11 @@ from gateway.cache.nats_store import NatsStore
 from gateway.cache.redis_store import RedisStore
 from gateway.cache.sealing import Sealer
 from gateway.cache.store import PatientStore
+from gateway.http.boundary import CHAT_PATH, MESSAGES_PATH
 from gateway.http.errors import ApiError
 from gateway.http.wishes import CACHE, IDEMPOTENCY_KEY
 from streams.cache_subjects import SHARED
+from streams.chat import ImagePart
 from streams.clock import now_ms
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from streams.events import TaskSubmitted
     from streams.tokens import Token
 
+CACHED_PATHS: Final = frozenset({CHAT_PATH, MESSAGES_PATH})
+"""Not responses: each is a thing of its own, which is read again, gone on from and deleted by its id."""
 _WISHES: Final = ("use", "off")
 
 
@@ -103,25 +109,28 @@ class Caching:
         Raises:
             ApiError: 400, if a header says what nobody can do.
         """
-        said = _said(request)
+        if request.path not in CACHED_PATHS:
+            return None
+        said, draft = _said(request), asked.draft
         if self.rules.mode == "off" or said.avoids:
             return None
-        if not said.uses and (self.rules.mode != "on" or not _is_repeatable(asked)):
+        if not said.uses and (self.rules.mode != "on" or not _leaves_nothing_to_chance(draft)):
+            return None
+        if not _is_whole(draft):
             return None
         # Who names a task means that one, and its idempotency key is its own promise (ADR 9).
         if wishes.task is not None or wishes.after or IDEMPOTENCY_KEY in request.headers:
             return None
         return said
 
-    def ask(self, account: Token, task: TaskSubmitted, wishes: Wishes, said: _Said) -> Ask:
+    def ask(self, account: Token, draft: TaskSubmitted, wishes: Wishes, said: _Said) -> Ask:
         """Name what is asked for."""
-        alias = self._aliases.get(task.model)
-        request = canonical(task, () if alias is None else alias.models)
+        alias = self._aliases.get(draft.model)
+        request = canonical(replace(draft, rules=wishes.rules), () if alias is None else alias.models)
         secret = self._sessions.nonce_secret
-        is_shared = task.model in self.rules.shared_models
+        is_shared = draft.model in self.rules.shared_models
         return Ask(
             slot=slot_of(secret, account, request),
-            task=task,
             shared=slot_of(secret, SHARED, request) if is_shared else None,
             service_class=wishes.urgency,
             deadline_at_ms=wishes.deadline_at_ms,
@@ -146,12 +155,15 @@ class Caching:
                     task.add_done_callback(self._deleting.discard)
 
 
-def _is_repeatable(asked: Question) -> bool:
-    """Whether the same answer is what its client would get, or has asked for; APIs that do not say so are asked for it.
+def _leaves_nothing_to_chance(draft: TaskSubmitted) -> bool:
+    """Whether the same answer is what its client would get, or has asked for: greedy, or with a seed; and only text."""
+    sampling = draft.sampling
+    return (sampling.temperature == 0 or sampling.seed is not None) and draft.tools is None
 
-    A question says so by ``is_repeatable``: greedy, or with a seed; and nothing but text.
-    """
-    return bool(getattr(asked, "is_repeatable", False))
+
+def _is_whole(draft: TaskSubmitted) -> bool:
+    """Whether all of a task is there: of pictures that are still to be fetched nobody knows what they show."""
+    return all(part.media_type for message in draft.messages for part in message.parts if isinstance(part, ImagePart))
 
 
 def _said(request: web.Request) -> _Said:

@@ -18,7 +18,7 @@ from streams.clock import now_ms
 from streams.task import TaskState
 
 if TYPE_CHECKING:
-    from gateway.http.api import Frames, Question
+    from gateway.http.api import Answerable, Frames
     from gateway.http.cache_part import Part
     from gateway.http.following import Following
     from gateway.http.measuring import Measure
@@ -44,7 +44,7 @@ class Exchange:
         site: Site,
         request: web.Request,
         key: TaskKey,
-        asked: Question,
+        asked: Answerable,
         wishes: Wishes,
         measure: Measure,
         ticket: Ticket,
@@ -86,8 +86,21 @@ class Exchange:
                 self._check_clock()
         if self.state.outcome != "completed":
             raise from_end(self.state)
-        body = self._asked.answer(self._key.task, text, self.state)
-        return web.Response(body=body, headers={"Content-Type": "application/json"})
+        return self._json(text)
+
+    async def standing(self, follower: Following) -> web.Response:
+        """Answer with how it stands: ``follower`` has not been asked yet.
+
+        Raises:
+            BusError: if the streams cannot be read for long.
+        """
+        text = AnswerText()
+        text.take(await self._next(follower))
+        return self._json(text)
+
+    def begun(self) -> web.Response:
+        """Answer that it has begun."""
+        return self._json(AnswerText())
 
     async def stream(self, follower: Following) -> web.StreamResponse:
         """Send the answer as it is written.
@@ -111,7 +124,7 @@ class Exchange:
         try:
             steps = await self._first(follower, frames)
             while True:
-                if not stream.is_open and _has_failed(self.state):
+                if not stream.is_open and not frames.tells_failures and _has_failed(self.state):
                     raise from_end(self.state)
                 if await self._send(steps, stream, frames):
                     return
@@ -131,11 +144,12 @@ class Exchange:
         """Send what is told of these steps; True if that was the last that this stream can say."""
         restart = next((index for index in range(len(steps) - 1, -1, -1) if steps[index].restarts), None)
         if restart is not None:
-            if frames.has_text:
-                await stream.send(frames.failure(self._restarted(), n=steps[restart].event.n))
+            if not frames.has_text:
+                # Nobody has seen what is void, and nobody need.
+                frames.skip(steps[:restart])
+            elif told := frames.restart(self._restarted(), steps[: restart + 1]):
+                await stream.send(told)
                 return True
-            # Nobody has seen what is void, and nobody need.
-            frames.skip(steps[:restart])
             steps = steps[restart:]
         data = b"".join([frames.write(step) for step in steps])
         if data:
@@ -160,6 +174,10 @@ class Exchange:
             self._part.take(steps)
         self._note(follower.state)
         return steps
+
+    def _json(self, text: AnswerText) -> web.Response:
+        body = self._asked.answer(self._key.task, text, self.state)
+        return web.Response(body=body, headers={"Content-Type": "application/json"})
 
     def _note(self, state: TaskState) -> None:
         self.state = state

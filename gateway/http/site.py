@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from msgspec.structs import replace
 
+from gateway.demands import inability
+from gateway.fetching.fetcher import Fetcher, FetchPolicy
 from gateway.http.leaving import Leaving
 from gateway.http.measuring import OpenAnswers
 from gateway.http.protection import protection
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from mesh.access.session_keys import SessionKeys
     from mesh.bus.service_bus import Bus
     from mesh.telemetry.telemetry import Telemetry
+    from streams.events import TaskError, TaskSubmitted
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)
@@ -82,6 +85,7 @@ class Site:
         self.limiter = limiter
         self.caching = caching
         self.protection = protection(by_tls=settings.tls is not None)
+        self.fetcher = Fetcher(FetchPolicy(urls=settings.fetch_urls))
         self.leaving = Leaving()
         self.readers = Readers(door)
         self.aliases = aliases
@@ -91,6 +95,10 @@ class Site:
     def is_known(self, model: str) -> bool:
         """Whether a task for the model is taken: it was announced once, or is expected."""
         return self.roster_feed.roster.knows(model) or model in self._known_models
+
+    def inability(self, asked: TaskSubmitted) -> TaskError | None:
+        """Say why no replica that is announced can do what a task demands, or None."""
+        return inability(asked, self.roster_feed.roster, self.aliases)
 
     def defaults_of(self, account: Token) -> Defaults:
         """What holds for an account's requests where they say nothing."""

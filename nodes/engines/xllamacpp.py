@@ -8,26 +8,24 @@ from __future__ import annotations
 import re
 from contextlib import aclosing
 from functools import partial
-from importlib import import_module
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from nodes.engines.conversation import conversation_of
+from nodes.engines.demands import announced, is_constrained
 from nodes.engines.host import compute_threads
 from nodes.engines.lanes import Lanes, PieceSink
+from nodes.engines.llama_request import LLAMA_ABILITIES, llama_request
 from nodes.engines.llama_server import AnswerReader, chat_body
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.startup import start_with_model
+from nodes.engines.xllamacpp_library import has_gpu, import_binding, open_server
 from nodes.errors import EngineUnavailable, RequestRefused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
-    from nodes.engines.conversation import Conversation
+    from nodes.engines.llama_request import LlamaRequest
     from nodes.model_file import ModelFile
-    from streams.chat import Sampling
     from streams.replica import Replica
 
 _SLOTS: Final = 4
@@ -49,28 +47,31 @@ class XllamacppEngine:
     def __init__(self, spec: EngineSpec, on_loading: OnLoading) -> None:
         self._spec = spec
         self._on_loading = on_loading
-        self._binding = _import_binding()
+        self._binding = import_binding()
         self._slots = spec.slots or _SLOTS
         self._lanes = Lanes(self._slots)
         self._server: Any = None
         self._plain = NO_MARKERS
+        self._vocabulary = 0
+        self._abilities = announced(LLAMA_ABILITIES, spec)
 
     async def start(self) -> Replica:
         """Load the model and measure it."""
         return await start_with_model(
-            self, "xllamacpp", self._spec, self._slots, self._load, self._on_loading, on_gpu=self._has_gpu()
-        )
+            self, "xllamacpp", self._spec, self._slots, self._load, self._on_loading,
+            on_gpu=has_gpu(self._binding), abilities=self._abilities,
+        )  # fmt: skip
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer; see `nodes.engine.Engine`."""
-        work = partial(self._answer, conversation_of(request, self._plain), request.sampling)
+        work = partial(self._answer, await llama_request(request, self._plain, self._abilities, self._vocabulary))
         async with aclosing(self._lanes.stream(work)) as pieces:
             async for piece in pieces:
                 yield piece
 
     def can_continue(self, request: Generate) -> bool:
-        """Say yes: llama.cpp takes the text so far as a part of its prompt."""
-        return True
+        """Say yes, where no grammar must be led through the text: llama.cpp takes it as a part of its prompt."""
+        return not is_constrained(request)
 
     def load(self) -> EngineLoad:
         """Count the requests inside."""
@@ -90,25 +91,11 @@ class XllamacppEngine:
 
     def _load(self, model: ModelFile, context_tokens: int) -> None:
         self._plain = PlainText(model.header.markers)
-        # The binding always opens llama-server's HTTP interface too: no password, any origin. It gets a socket file in
-        # a folder of our own that is gone before this function returns, so nobody can ever connect.
-        with TemporaryDirectory(prefix="ig3-") as folder:
-            params = self._params(model, context_tokens)
-            params.hostnames = [str(Path(folder) / "closed.sock")]
-            try:
-                self._server = self._binding.Server(params)
-            except (RuntimeError, ValueError, MemoryError) as e:
-                raise EngineUnavailable(
-                    f"llama.cpp could not load {model.path}; its own message above says why ({e})"
-                ) from e
+        self._vocabulary = model.header.vocabulary_tokens
+        self._server = open_server(self._binding, self._params(context_tokens), model.path)
 
-    def _has_gpu(self) -> bool:
-        gpu = self._binding.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_GPU
-        return any(device["type"] == gpu for device in self._binding.get_device_info())
-
-    def _params(self, model: ModelFile, context_tokens: int) -> Any:
+    def _params(self, context_tokens: int) -> Any:
         params = self._binding.CommonParams()
-        params.model.path = str(model.path)
         params.n_parallel = self._slots
         params.n_ctx = context_tokens * self._slots
         params.n_batch = params.n_ubatch = max(_BATCH_TOKENS, self._slots)
@@ -126,23 +113,14 @@ class XllamacppEngine:
         params.reasoning_format = self._binding.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
         return params
 
-    def _answer(self, conversation: Conversation, sampling: Sampling, sink: PieceSink) -> None:
+    def _answer(self, asked: LlamaRequest, sink: PieceSink) -> None:
         """Run one request; called in a lane's thread, which the binding keeps until the answer ends."""
         server = self._server
         if server is None:
             raise EngineUnavailable("the engine was not started")
-        reader = AnswerReader(sink, sampling.stop, conversation.mended)
+        reader = AnswerReader(sink, asked)
         try:
-            server.handle_chat_completions(chat_body(conversation, sampling), reader.take)
+            server.handle_chat_completions(chat_body(asked), reader.take)
         except (ValueError, RuntimeError) as e:  # only while it reads the messages and applies the template
             raise RequestRefused("invalid_messages", f"the model's chat template refuses these messages: {e}") from e
         reader.check_complete()
-
-
-def _import_binding() -> Any:
-    try:
-        return import_module("xllamacpp")
-    except ImportError as e:
-        raise EngineUnavailable(
-            f"engine xllamacpp is not installed ({e}): run `make install`, or pip install 'ig3-edge-network[edge]'"
-        ) from e

@@ -20,6 +20,7 @@ from streams.events import (
     DeadRedriven,
     Event,
     RequestKeyed,
+    ResponseDeleted,
     SubmissionUnreadable,
     TaskAccepted,
     TaskAssigned,
@@ -327,6 +328,7 @@ DEAD = {
 
 KEYS = {
     "request.keyed.v1": RequestKeyed(at_ms=_AT_MS, task="019b7a3e00007abc8def012345678900", body_digest="0" * 64),
+    "response.deleted.v1": ResponseDeleted(at_ms=_AT_MS, task="019b7a3e00007abc8def012345678900"),
 }
 
 UNREADABLE = {

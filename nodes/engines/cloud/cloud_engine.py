@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from nodes.engine import Loading
-from nodes.engines.cloud.cloud_file import ModelEntry, ProviderEntry, highest_price, read_cloud_file
+from nodes.engines.cloud.cloud_file import ModelEntry, ProviderEntry, read_cloud_file
 from nodes.engines.cloud.lite_llm import LiteLlm
+from nodes.engines.cloud.standing import Standing, all_away, in_turn
 from nodes.engines.conversation import conversation_of
 from nodes.engines.probe import Speed, measure
 from nodes.engines.remote.api_key import ApiKey
@@ -20,7 +19,7 @@ from nodes.engines.remote.chat_answer import ChatAnswer
 from nodes.engines.remote.experiments import SHORT_TOKENS, cut_of, goes_on, listen, story
 from nodes.engines.remote.seats import Seats
 from nodes.engines.remote.steps import Steps
-from nodes.errors import EngineAway, EngineError, EngineUnavailable, RequestRefused
+from nodes.errors import EngineError, EngineUnavailable, RequestRefused
 from streams.replica import Replica
 
 if TYPE_CHECKING:
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     from nodes.engines.conversation import Conversation
     from streams.chat import Sampling
 
-log = logging.getLogger(__name__)
-
-_REST_S: Final = 30.0
-"""How long a provider that failed is asked only where all others did too."""
 _IMPORTED: Final = 0.5
 
 
@@ -48,9 +43,7 @@ class Provider:
         """
         self.entry = entry
         self.key = ApiKey(file=entry.key_file, variable=entry.key_variable)
-        self.away: str | None = None
-        """Why it could not be asked at all, when it was asked last."""
-        self.rests_until_s = 0.0
+        self.standing = Standing(entry.model)
         self._library = library
         self._steps = steps
         self._patience_s = patience_s
@@ -68,15 +61,12 @@ class Provider:
         try:
             async with asked as chunks, aclosing(answer.pieces(chunks)) as pieces:
                 async for piece in pieces:
-                    self.away = None
-                    self.rests_until_s = 0.0
+                    self.standing.answered()
                     yield piece
         except RequestRefused:
             raise
         except EngineError as error:
-            self.away = str(error) if isinstance(error, EngineAway) else None
-            self.rests_until_s = time.monotonic() + _REST_S
-            log.warning("%s cannot answer: %s", self.entry.model, error)
+            self.standing.failed(error)
             raise
 
 
@@ -138,10 +128,7 @@ class CloudEngine:
 
     def load(self) -> EngineLoad:
         """Count the answers on their way; away while no provider could be asked of late."""
-        now_s = time.monotonic()
-        reasons = [provider.away for provider in self._providers if provider.rests_until_s > now_s]
-        all_away = len(reasons) == len(self._providers) and all(reasons)
-        return replace(self._seats.load(), away=reasons[0] if all_away else None)
+        return replace(self._seats.load(), away=all_away(self._providers))
 
     async def stop(self) -> None:
         """End every answer."""
@@ -156,7 +143,7 @@ class CloudEngine:
         if not self._started:
             raise EngineUnavailable("the engine was stopped or not started yet")
         failure: EngineError | None = None
-        for provider in self._in_turn():
+        for provider in in_turn(self._providers):
             has_begun = False
             try:
                 async with aclosing(provider.pieces(conversation, sampling)) as pieces:
@@ -172,11 +159,6 @@ class CloudEngine:
                     raise
                 failure = error
         raise failure or EngineUnavailable("the model has no provider")
-
-    def _in_turn(self) -> list[Provider]:
-        """In the file's order; those that failed of late come last, the longest ago of them first."""
-        now_s = time.monotonic()
-        return sorted(self._providers, key=lambda provider: max(0.0, provider.rests_until_s - now_s))
 
     async def _all_continue(self) -> bool:
         """Find out whether each provider that answers goes on from its own text.
@@ -196,20 +178,15 @@ class CloudEngine:
         return all(shown) and failure is None
 
     def _described(self) -> Replica:
-        entries = self._entry.providers
-        own = {entry.model: self._library.price_of(entry.model) for entry in entries}
-        contexts = [self._library.context_of(entry.model) for entry in entries]
-        context = self._entry.context_tokens or min((c for c in contexts if c), default=None)
-        if context is None:
-            raise EngineUnavailable(f"how much context {self._entry.id!r} has is not known: write its context_tokens")
+        own = self._library.what_is_known(self._entry)
         return Replica(
             model=self._spec.model_id or self._entry.id,
             engine="litellm",
-            context_tokens=context,
+            context_tokens=own.context_tokens,
             slots=self._spec.slots or self._entry.slots,
             tier="cloud",
             region=self._entry.region,
-            price=highest_price(tuple(e.price.price if e.price is not None else own[e.model] for e in entries)),
+            price=own.price,
         )
 
 

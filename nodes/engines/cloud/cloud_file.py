@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -16,6 +16,8 @@ from streams.replica import Price
 _MICRO: Final = 1_000_000
 
 _Cost = Annotated[float, Meta(ge=0, le=1_000_000)]
+Kind = Literal["chat", "embedding"]
+
 _Name = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -57,6 +59,8 @@ class ModelEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model of the node, and who is asked for it, in this order."""
 
     id: Annotated[str, Meta(min_length=1, max_length=256)]
+    kind: Kind = "chat"
+    """What it is for: the node's engine litellm serves the first kind, its embedding engine litellm the second."""
     providers: Annotated[tuple[ProviderEntry, ...], Meta(min_length=1, max_length=16)]
     context_tokens: Annotated[int, Meta(ge=1)] | None = None
     """None: the least that LiteLLM's list says of these providers."""
@@ -77,17 +81,23 @@ class CloudFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     models: Annotated[tuple[ModelEntry, ...], Meta(min_length=1, max_length=64)]
 
-    def model(self, name: str) -> ModelEntry:
+    def model(self, name: str, kind: Kind = "chat") -> ModelEntry:
         """Find a model.
 
         Raises:
-            EngineUnavailable: the file has none of this name.
+            EngineUnavailable: the file has none of this name and kind.
         """
-        found = next((model for model in self.models if model.id == name), None)
+        found = next((model for model in self.of_kind(kind) if model.id == name), None)
         if found is None:
-            ids = ", ".join(model.id for model in self.models)
-            raise EngineUnavailable(f"the cloud file has no model {name!r}: it has {ids}")
+            raise EngineUnavailable(f"the cloud file has no {kind} model {name!r}: it has {self._ids(kind)}")
         return found
+
+    def of_kind(self, kind: Kind) -> tuple[ModelEntry, ...]:
+        """List its models of one kind."""
+        return tuple(model for model in self.models if model.kind == kind)
+
+    def _ids(self, kind: Kind) -> str:
+        return ", ".join(model.id for model in self.of_kind(kind)) or "none"
 
 
 def read_cloud_file(path: Path | None) -> CloudFile:
@@ -123,7 +133,9 @@ def cloud_specs(spec: EngineSpec) -> tuple[EngineSpec, ...]:
     if spec.model != DEFAULT_MODEL:
         return (spec,)
     file = read_cloud_file(spec.cloud_config)
-    return tuple(msgspec.structs.replace(spec, model=model.id) for model in file.models)
+    if not file.of_kind("chat"):
+        raise EngineUnavailable(f"the cloud file {spec.cloud_config} has no model that writes answers")
+    return tuple(msgspec.structs.replace(spec, model=model.id) for model in file.of_kind("chat"))
 
 
 def highest_price(prices: tuple[Price | None, ...]) -> Price | None:

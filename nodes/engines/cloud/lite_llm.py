@@ -6,22 +6,25 @@ import contextlib
 import logging
 import os
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import msgspec
-from aiohttp import ClientOSError, ServerDisconnectedError
+from aiohttp import ClientConnectorError, ClientOSError, ServerDisconnectedError
 
+from nodes.engines.cloud.cloud_file import highest_price
+from nodes.engines.embedding.answer import Answer
 from nodes.engines.remote.chat_wire import Chunk, chunk
 from nodes.engines.remote.failures import Failure, error_of
 from nodes.errors import EngineAway, EngineError, EngineUnavailable
 from streams.replica import Price
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
 
-    from nodes.engines.cloud.cloud_file import ProviderEntry
+    from nodes.engines.cloud.cloud_file import ModelEntry, ProviderEntry
     from nodes.engines.conversation import Conversation
     from nodes.engines.remote.api_key import ApiKey
     from nodes.engines.remote.steps import Steps
@@ -36,6 +39,14 @@ _PER_MILLION: Final = 1_000_000
 _MICRO: Final = 1_000_000
 _SERVER_FAULT: Final = 500
 _STREAMS: Final = ("streaming_response", "async_response_iterator", "response_iterator")
+
+
+class Known(NamedTuple):
+    """What is known of a model without asking its providers."""
+
+    context_tokens: int
+    price: Price | None
+    """The highest of theirs."""
 
 
 class _Ended(Exception):
@@ -73,15 +84,28 @@ class LiteLlm:
         self._library.suppress_debug_info = True
         self._library.telemetry = False
         self._library.turn_off_message_logging = True
+        # Of embeddings it takes "no retries" for "the usual number of retries".
+        self._library.DEFAULT_MAX_RETRIES = 0
 
-    def context_of(self, model: str) -> int | None:
-        """What its list says of a model's context, prompt and answer together."""
+    def what_is_known(self, entry: ModelEntry) -> Known:
+        """Put together what the file says of a model, and LiteLLM's list where the file says nothing.
+
+        Raises:
+            EngineUnavailable: neither says how much context it has, or its providers ask for several currencies.
+        """
+        own = [self._price_of(p.model) if p.price is None else p.price.price for p in entry.providers]
+        contexts = [self._context_of(provider.model) for provider in entry.providers]
+        context = entry.context_tokens or min((c for c in contexts if c), default=None)
+        if context is None:
+            raise EngineUnavailable(f"how much context {entry.id!r} has is not known: write its context_tokens")
+        return Known(context, highest_price(tuple(own)))
+
+    def _context_of(self, model: str) -> int | None:
         known = self._known(model)
         prompt, answer = known.get("max_input_tokens"), known.get("max_output_tokens")
         return None if not isinstance(prompt, int) else prompt + (answer if isinstance(answer, int) else 0)
 
-    def price_of(self, model: str) -> Price | None:
-        """What its list says a million tokens cost."""
+    def _price_of(self, model: str) -> Price | None:
         known = self._known(model)
         costs = [known.get(f"{kind}_cost_per_token") for kind in ("input", "output")]
         if not all(isinstance(cost, int | float) for cost in costs):
@@ -112,26 +136,27 @@ class LiteLlm:
         stream: Any = None
         inner: Any = None
         try:
-            call = _call(provider, key, conversation, sampling)
-            try:
-                stream = await steps.wait_for(self._library.acompletion(**call), patience_s)
-            except Exception as error:
-                if not _was_cut(error):
-                    raise
-                # Most likely a connection that was kept from before, and that they closed in this moment.
-                stream = await steps.wait_for(self._library.acompletion(**call), patience_s)
-            inner = stream.completion_stream
-            yield _chunks(stream, steps, patience_s)
-        except EngineError:
-            raise
-        except TimeoutError as error:
-            raise EngineError(f"the provider says nothing for {patience_s:.0f} s") from error
-        except Exception as error:  # whatever the library raises
-            # From None: its own messages hold requests and keys.
-            raise self._translated(error, key) from None
+            with self._translating(key, patience_s):
+                call = partial(self._library.acompletion, **_call(provider, key, conversation, sampling))
+                stream = await _asked(call, steps, patience_s)
+                inner = stream.completion_stream
+                yield _chunks(stream, steps, patience_s)
         finally:
             if stream is not None:
                 await _close(stream, inner)
+
+    async def embed(
+        self, provider: ProviderEntry, key: ApiKey, texts: tuple[str, ...], *, steps: Steps, patience_s: float
+    ) -> Answer:
+        """Ask one provider for the vectors of texts.
+
+        Raises:
+            EngineError: no answer came, or it was an error.
+        """
+        with self._translating(key, patience_s):
+            wishes = {**_shared(provider, key), "input": list(texts), "encoding_format": "float"}
+            theirs = await _asked(partial(self._library.aembedding, **wishes), steps, patience_s)
+            return msgspec.convert(theirs.model_dump(), Answer, strict=False)
 
     def open(self) -> None:
         """Begin to use it; ``close`` follows."""
@@ -144,6 +169,26 @@ class LiteLlm:
             return
         cleanup: Any = import_module("litellm.llms.custom_httpx.async_client_cleanup")
         await cleanup.close_litellm_async_clients()
+        # It would give the closed ones to whoever asks the same provider again.
+        kept: Any = self._library.in_memory_llm_clients_cache
+        for name, client in tuple(kept.cache_dict.items()):
+            if getattr(getattr(client, "_client", None), "is_closed", False):
+                kept.delete_cache(name)
+
+    @contextlib.contextmanager
+    def _translating(self, key: ApiKey, patience_s: float) -> Generator[None, None, None]:
+        """Have whatever goes wrong inside come out as an `EngineError`."""
+        try:
+            yield
+        except EngineError:
+            raise
+        except TimeoutError as error:
+            raise EngineError(f"the provider says nothing for {patience_s:.0f} s") from error
+        except msgspec.ValidationError as error:
+            raise EngineError(f"the provider sent what cannot be read: {error}") from error
+        except Exception as error:  # whatever the library raises
+            # From None: its own messages hold requests and keys.
+            raise self._translated(error, key) from None
 
     def _known(self, model: str) -> dict[str, object]:
         bare = model.partition("/")[2]
@@ -153,23 +198,39 @@ class LiteLlm:
     def _translated(self, error: Exception, key: ApiKey) -> EngineError:
         if isinstance(error, self._library.ContextWindowExceededError):
             return error_of(400, Failure(message=str(error), code="context_length_exceeded"), key)
-        if isinstance(error, self._library.Timeout | self._library.APIConnectionError):
+        unreachable = isinstance(error, self._library.Timeout | self._library.APIConnectionError)
+        if unreachable or _is_from(error, ClientConnectorError):
             return EngineAway(f"the provider cannot be reached: {key.hide(str(error))}")
         status: object = getattr(error, "status_code", None)
         return error_of(status if isinstance(status, int) else _SERVER_FAULT, Failure(message=str(error)), key)
 
 
-def _was_cut(error: BaseException | None) -> bool:
+async def _asked(call: Callable[[], Coroutine[Any, Any, Any]], steps: Steps, patience_s: float) -> Any:
+    try:
+        return await steps.wait_for(call(), patience_s)
+    except Exception as error:
+        if not _was_cut(error):
+            raise
+        # Most likely a connection that was kept from before, and that they closed in this moment.
+        return await steps.wait_for(call(), patience_s)
+
+
+def _was_cut(error: BaseException) -> bool:
     """Whether the connection broke before a word of an answer came."""
+    return _is_from(error, ServerDisconnectedError, ClientOSError, ConnectionError)
+
+
+def _is_from(error: BaseException | None, *kinds: type[BaseException]) -> bool:
+    """Whether an error, or one that led to it, is of one of these kinds."""
     while error is not None:
-        if isinstance(error, ServerDisconnectedError | ClientOSError | ConnectionError):
+        if isinstance(error, kinds):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
 def _call(provider: ProviderEntry, key: ApiKey, conversation: Conversation, sampling: Sampling) -> dict[str, object]:
-    """The whole list of what the library is given; ``drop_params`` has it leave out what a provider does not know."""
+    """The whole list of what the library is given for an answer."""
     turns = [{"role": turn.role, "content": turn.content} for turn in conversation.turns]
     if conversation.begun:
         turns.append({"role": "assistant", "content": conversation.begun})
@@ -181,18 +242,25 @@ def _call(provider: ProviderEntry, key: ApiKey, conversation: Conversation, samp
         "stop": list(sampling.stop) or None,
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
-        "api_base": provider.url,
     }
     return {
-        "model": provider.model,
+        **_shared(provider, key),
         "messages": turns,
-        "api_key": key.reveal() or _NO_KEY,
         "stream": True,
         "stream_options": {"include_usage": True},
+        **{name: value for name, value in wishes.items() if value is not None},
+    }
+
+
+def _shared(provider: ProviderEntry, key: ApiKey) -> dict[str, object]:
+    """What goes with every question; ``drop_params`` has it leave out what a provider does not know."""
+    return {
+        "model": provider.model,
+        "api_key": key.reveal() or _NO_KEY,
         "drop_params": True,
         "num_retries": 0,
         "max_retries": 0,
-        **{name: value for name, value in wishes.items() if value is not None},
+        **({} if provider.url is None else {"api_base": provider.url}),
     }
 
 

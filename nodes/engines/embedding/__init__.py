@@ -14,6 +14,35 @@ def open_embedding_engine(spec: EmbeddingSpec) -> EmbeddingEngine:
     Raises:
         EngineUnavailable: the engine's package is not installed; the message says how to get it.
     """
+    if spec.engine == "openai":
+        from nodes.engines.embedding.openai import OpenAiEmbeddingEngine
+
+        return OpenAiEmbeddingEngine(spec)
+    if spec.engine == "vllm":
+        from nodes.engines.embedding.vllm import VllmEmbeddingEngine
+
+        return VllmEmbeddingEngine(spec)
+    if spec.engine == "litellm":
+        from nodes.engines.embedding.cloud import CloudEmbeddingEngine
+
+        return CloudEmbeddingEngine(spec)
+    if spec.engine == "xllamacpp":
+        from nodes.engines.embedding.xllamacpp import XllamacppEmbeddingEngine
+
+        return XllamacppEmbeddingEngine(spec)
     from nodes.engines.embedding.minilm import MiniLmEngine
 
     return MiniLmEngine(spec)
+
+
+def every_embedding_model(spec: EmbeddingSpec) -> tuple[EmbeddingSpec, ...]:
+    """Make one spec for each model, where an engine's own file lists several.
+
+    Raises:
+        EngineUnavailable: that file cannot be used.
+    """
+    if spec.engine != "litellm":
+        return (spec,)
+    from nodes.engines.embedding.cloud import cloud_embedding_specs
+
+    return cloud_embedding_specs(spec)

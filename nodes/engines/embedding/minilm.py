@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nodes.embedding import MOST_TEXTS, Embed, Embedded
-from nodes.engine import EngineLoad
+from nodes.embedding import Embed, Embedded
+from nodes.engines.embedding.text_lanes import TextLanes, stopped
+from nodes.engines.embedding.texts import PROBE, check, too_long
 from nodes.engines.embedding.word_pieces import WordPieces
-from nodes.errors import EngineError, EngineUnavailable, RequestRefused
+from nodes.errors import EngineUnavailable
 from streams.chat import Usage
 from streams.replica import Replica
 
 if TYPE_CHECKING:
     from nodes.embedding import EmbeddingSpec
+    from nodes.engine import EngineLoad
     from nodes.engines.embedding.bert import Bert
+    from nodes.engines.embedding.text_lanes import TextJob
 
 MODEL_ID: Final = "all-minilm-l6-v2"
 CONTEXT_TOKENS: Final = 256
@@ -29,14 +31,6 @@ _LAYERS: Final = 6
 _HEADS: Final = 12
 _PARAMETERS: Final = 22_713_216
 _SLOTS: Final = 1
-_PROBE: Final = "The quick brown fox jumps over the lazy dog, and goes home when the sun is low. " * 4
-
-
-class _Job:
-    """One request; ``over`` says that nobody waits for it any more, or why."""
-
-    def __init__(self) -> None:
-        self.over: EngineError | None = None
 
 
 class MiniLmEngine:
@@ -52,10 +46,7 @@ class MiniLmEngine:
             raise EngineUnavailable("engine minilm needs numpy: run `make install`, or pip install numpy")
         self._model_id = spec.model_id or MODEL_ID
         self._slots = spec.slots or _SLOTS
-        self._free = asyncio.Semaphore(self._slots)
-        self._threads = ThreadPoolExecutor(max_workers=self._slots, thread_name_prefix="minilm")
-        self._jobs: set[_Job] = set()
-        self._waiting = 0
+        self._lanes = TextLanes(self._slots, name="minilm")
         self._loaded: tuple[WordPieces, Bert] | None = None
 
     async def start(self) -> Replica:
@@ -63,7 +54,7 @@ class MiniLmEngine:
         folder = _folder()
         self._loaded = await asyncio.to_thread(_load, folder)
         started = time.perf_counter()
-        probed = await self.embed(Embed(texts=(_PROBE,)))
+        probed = await self.embed(Embed(texts=(PROBE,)))
         weights = (folder / "model.safetensors").stat().st_size
         return Replica(
             model=self._model_id,
@@ -82,76 +73,35 @@ class MiniLmEngine:
 
     async def embed(self, request: Embed) -> Embedded:
         """Turn texts into vectors; see `nodes.embedding.EmbeddingEngine`."""
-        _check(request)
-        self._waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
-        job = _Job()
-        self._jobs.add(job)
-        try:
-            return await self._run(request, job)
-        finally:
-            self._jobs.discard(job)
-            self._free.release()
+        check(request)
+        return await self._lanes.run(self._embedded, request)
 
     def load(self) -> EngineLoad:
         """Count the requests inside."""
-        return EngineLoad(running=len(self._jobs), waiting=self._waiting)
+        return self._lanes.load()
 
     async def stop(self) -> None:
         """End every request, then let go of the model."""
         self._loaded = None
-        for job in self._jobs:
-            job.over = _stopped()
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._lanes.stop()
 
-    async def _run(self, request: Embed, job: _Job) -> Embedded:
+    def _embedded(self, request: Embed, job: TextJob) -> Embedded:
+        """Work in a thread."""
         if self._loaded is None:
-            raise _stopped()
+            raise stopped()
         pieces, bert = self._loaded
-        work = asyncio.get_running_loop().run_in_executor(self._threads, _embedded, pieces, bert, request, job)
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError:
-            job.over = EngineError("nobody waits for it any more")
-            await asyncio.wait([work])
-            work.exception()
-            raise
-        return work.result()
-
-
-def _check(request: Embed) -> None:
-    if not 0 < len(request.texts) <= MOST_TEXTS:
-        raise RequestRefused("invalid_input", f"give 1 to {MOST_TEXTS} texts, not {len(request.texts)}")
-    for number, text in enumerate(request.texts):
-        if not text:
-            raise RequestRefused("invalid_input", f"text {number} is empty: a vector can be had of words only")
-
-
-def _embedded(pieces: WordPieces, bert: Bert, request: Embed, job: _Job) -> Embedded:
-    """Work in a thread; looks before each text whether it still should."""
-    parted: list[list[int]] = []
-    for number, text in enumerate(request.texts):
-        _look(job)
-        parted.append(pieces.ids(text))
-        if len(parted[-1]) > CONTEXT_TOKENS:
-            raise RequestRefused(
-                "context_length_exceeded",
-                f"text {number} has {len(parted[-1])} tokens and this model's context holds {CONTEXT_TOKENS}: part it",
-            )
-    vectors: list[bytes] = []
-    for ids in parted:
-        _look(job)
-        vectors.append(bert.vector(ids).astype("<f4").tobytes())
-    usage = Usage(prompt_tokens=sum(map(len, parted)), completion_tokens=0)
-    return Embedded(vectors=tuple(vectors), usage=usage)
-
-
-def _look(job: _Job) -> None:
-    if job.over is not None:
-        raise job.over
+        parted: list[list[int]] = []
+        for number, text in enumerate(request.texts):
+            job.look()
+            parted.append(pieces.ids(text))
+            if len(parted[-1]) > CONTEXT_TOKENS:
+                raise too_long(number, len(parted[-1]), CONTEXT_TOKENS)
+        vectors: list[bytes] = []
+        for ids in parted:
+            job.look()
+            vectors.append(bert.vector(ids).astype("<f4").tobytes())
+        usage = Usage(prompt_tokens=sum(map(len, parted)), completion_tokens=0)
+        return Embedded(vectors=tuple(vectors), usage=usage)
 
 
 def _folder() -> Path:
@@ -174,7 +124,3 @@ def _load(folder: Path) -> tuple[WordPieces, Bert]:
         return WordPieces(vocabulary), Bert(tensors, layers=_LAYERS, heads=_HEADS)
     except (OSError, KeyError, ValueError) as e:
         raise EngineUnavailable(f"the model in {folder} is not whole ({e}): run `make install`") from e
-
-
-def _stopped() -> EngineUnavailable:
-    return EngineUnavailable("the engine was stopped or not started yet")

@@ -27,6 +27,10 @@ _CONTEXT_WORDS: Final = re.compile(
 )
 
 
+_TOO_LARGE: Final = re.compile(r"\(\d+ tokens\) is too large to process")
+"""What llama-server says of a text that it cannot embed in one step, with a status as if it were to blame."""
+
+
 class NotServed(EngineAway):
     """The server does not know the path or the model that it was asked for."""
 
@@ -75,6 +79,8 @@ def error_of(status: int, failure: Failure, key: ApiKey) -> EngineError:
         return EngineAway(f"the server sends requests elsewhere ({status}): give the URL that it sends them to")
     if status in _CLIENT:
         return _refused(failure, said)
+    if _TOO_LARGE.search(failure.message):
+        return RequestRefused("context_length_exceeded", f"the request does not fit into this model's context{said}")
     return EngineError(f"the server failed ({status}){said}")
 
 
@@ -82,5 +88,5 @@ def _refused(failure: Failure, said: str) -> RequestRefused:
     if failure.n_prompt_tokens and failure.n_ctx:
         return context_exceeded(failure.n_prompt_tokens, failure.n_ctx)
     if {failure.code, failure.type} & _CONTEXT_CODES or _CONTEXT_WORDS.search(failure.message):
-        return RequestRefused("context_length_exceeded", f"the messages do not fit into this model's context{said}")
+        return RequestRefused("context_length_exceeded", f"the request does not fit into this model's context{said}")
     return RequestRefused("invalid_messages", f"the engine refuses this request{said}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
 
 from nodes.engine import DEFAULT_MODEL
 from nodes.engines.plain_text import markers_of
+from nodes.engines.remote.failures import NotServed
 from nodes.errors import EngineAway, EngineError, EngineUnavailable
 from nodes.model_file import model_id_of
 
@@ -103,6 +104,42 @@ def still_there(models: Sequence[ListedModel], model: str) -> None:
     """
     if all(listed.id != model for listed in models):
         raise EngineAway(f"the server has no model {model!r} any more: {_names(models)}")
+
+
+class Choice(NamedTuple):
+    """The model to ask for, and whether the server lists its models at all."""
+
+    model: ListedModel
+    is_listed: bool
+
+
+async def choose(server: HttpServer, wanted: str | None) -> Choice:
+    """Find the model to ask for; one that was named is believed where the server has no list.
+
+    Raises:
+        EngineError: the server cannot be asked, or it must be said which model.
+    """
+    named = wanted or DEFAULT_MODEL
+    try:
+        models = await listed_models(server)
+    except NotServed:
+        if named == DEFAULT_MODEL:
+            raise EngineUnavailable("the server has no list of models: name the one to ask for by --model") from None
+        # The first question will show whether it has that.
+        return Choice(ListedModel(id=named), is_listed=False)
+    return Choice(chosen(models, named), is_listed=True)
+
+
+async def look(server: HttpServer, choice: Choice) -> None:
+    """Look whether the server still has the model.
+
+    Raises:
+        EngineError: it has not, or cannot be asked.
+    """
+    if choice.is_listed:
+        still_there(await listed_models(server), choice.model.id)
+    else:
+        await server.reach()
 
 
 def _names(models: Sequence[ListedModel]) -> str:

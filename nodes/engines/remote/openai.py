@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from nodes.engine import DEFAULT_MODEL, Loading
+from nodes.engine import Loading
 from nodes.engines.conversation import conversation_of
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.probe import measure
@@ -18,12 +18,11 @@ from nodes.engines.remote.api_key import ApiKey
 from nodes.engines.remote.chat_answer import ChatAnswer, chunks_of
 from nodes.engines.remote.chat_probe import ChatProbe
 from nodes.engines.remote.chat_wire import Dialect, chat_body
-from nodes.engines.remote.failures import NotServed
 from nodes.engines.remote.http_server import HttpServer
-from nodes.engines.remote.model_list import ListedModel, ServerFacts, chosen, facts_of, listed_models, still_there
+from nodes.engines.remote.model_list import ServerFacts, choose, facts_of, look
 from nodes.engines.remote.presence import Presence
 from nodes.engines.remote.seats import Seats
-from nodes.errors import EngineError, EngineUnavailable, RequestRefused
+from nodes.errors import EngineError, RequestRefused
 from streams.replica import Replica
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
     from nodes.engines.conversation import Conversation
+    from nodes.engines.remote.model_list import Choice, ListedModel
     from streams.chat import Sampling
 
 _ASKED: Final = 0.2
@@ -56,7 +56,7 @@ class OpenAiEngine:
         self._dialect = Dialect()
         self._plain = NO_MARKERS
         self._seats = Seats(spec.slots or 1)
-        self._lists_models = True
+        self._choice: Choice | None = None
 
     async def start(self) -> Replica:
         """Ask the server what it has, find out what that can do, and measure it."""
@@ -114,14 +114,13 @@ class OpenAiEngine:
     async def _look(self) -> None:
         """Raise where the server cannot serve."""
         self._server.key.read()
-        if self._lists_models:
-            still_there(await listed_models(self._server), self._model)
-        else:
-            await self._server.reach()
+        if self._choice is not None:
+            await look(self._server, self._choice)
 
     async def _find_out(self) -> Replica:
         self._on_loading(Loading(stage="reading", fraction=0.0))
-        model = await self._choose()
+        self._choice = await choose(self._server, self._spec.model)
+        model = self._choice.model
         self._model = model.id
         self._on_loading(Loading(stage="loading", fraction=_ASKED))
         probe = ChatProbe(self._server, model.id, model.family)
@@ -137,19 +136,6 @@ class OpenAiEngine:
             tokens_per_s=speed.tokens_per_s,
             prompt_tokens_per_s=speed.prompt_tokens_per_s,
         )
-
-    async def _choose(self) -> ListedModel:
-        try:
-            models = await listed_models(self._server)
-        except NotServed:
-            if self._spec.model == DEFAULT_MODEL:
-                raise EngineUnavailable(
-                    "the server has no list of models: name the one to ask for by --model"
-                ) from None
-            # The first question will show whether it has that.
-            self._lists_models = False
-            return ListedModel(id=self._spec.model)
-        return chosen(models, self._spec.model)
 
     async def _facts(self, model: ListedModel) -> ServerFacts:
         """What else is known of the model."""

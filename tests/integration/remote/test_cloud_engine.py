@@ -198,7 +198,7 @@ BAD_FILES = [
     ("models: []", "length >= 1"),
     ("models: [{id: a, providers: [{model: x, api_key: sk-123}]}]", "keys are named by key_file or key_variable"),
     ("models: [{id: a, providers: [{model: x}]}, {id: a, providers: [{model: y}]}]", "has the model 'a' twice"),
-    ("models: [{id: b, providers: [{model: x}]}]", "no model 'a': it has b"),
+    ("models: [{id: b, providers: [{model: x}]}]", "no chat model 'a': it has b"),
     ("models: [{id: a, providers: [{model: x, key_file: /none}]}]", "/none does not exist"),
 ]
 

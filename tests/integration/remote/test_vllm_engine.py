@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,24 +18,20 @@ from nodes.engines.remote.vllm import VllmEngine
 from nodes.errors import EngineUnavailable
 from streams.chat import Message, Sampling
 from tests.contract.waiting import eventually
+from tests.stand_in_vllm import installed_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from streams.replica import Replica
 
-ROOT = Path(__file__).parents[3]
 LIMIT_S = 30.0
 SAMPLING = Sampling(max_tokens=4)
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """The stand-in as a command, like ``.venvs/vllm/bin/vllm``."""
-    script = tmp_path / "vllm"
-    script.write_text(f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} -m tests.stand_in_vllm "$@"\n')
-    script.chmod(0o755)
-    return script
+    return installed_in(tmp_path)
 
 
 @pytest.fixture

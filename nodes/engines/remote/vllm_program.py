@@ -1,0 +1,201 @@
+"""``vllm serve`` in an environment of its own: started and watched by the node, and asked by nobody else."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from nodes.engines.child_server import ChildServer
+from nodes.engines.plain_text import markers_of
+from nodes.engines.remote.api_key import ApiKey
+from nodes.errors import EngineUnavailable
+from nodes.model_file import model_id_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nodes.engine import VllmSpec
+    from nodes.engines.remote.http_server import HttpServer
+
+_T = TypeVar("_T", bound=Struct)
+
+_SAMPLE: Final = re.compile(r"^(vllm:[a-z_]+)(?:\{[^}]*\})? ([0-9.eE+-]+)$", re.MULTILINE)
+_CACHE: Final = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
+"""What newer and older versions call the part of the memory for attention that is taken."""
+_INSIDE: Final = ("vllm:num_requests_running", "vllm:num_requests_waiting")
+_KEY_VARIABLE: Final = "VLLM_API_KEY"
+
+
+class _Config(Struct, frozen=True):
+    """What ``config.json`` of a model says, as far as it is asked here."""
+
+    max_position_embeddings: int | None = None
+    quantization_config: dict[str, object] | None = None
+    dtype: str | None = None
+    torch_dtype: str | None = None
+
+
+class _AddedToken(Struct, frozen=True):
+    content: str
+    special: bool = False
+
+
+class _Tokenizer(Struct, frozen=True):
+    added_tokens: list[_AddedToken] = []
+
+
+class _TokenizerConfig(Struct, frozen=True):
+    added_tokens_decoder: dict[str, _AddedToken] = {}
+    chat_template: str | list[object] | None = None
+
+
+class VllmProgram:
+    """One ``vllm serve`` for one model folder. It wants a key that only this process knows."""
+
+    def __init__(
+        self, options: VllmSpec, *, model: str | None, model_id: str | None, context_tokens: int, slots: int
+    ) -> None:
+        """Look whether the program and the model are there.
+
+        Raises:
+            EngineUnavailable: one is not; the message says how to get it.
+        """
+        self._options = options
+        self._program = _program(options.program)
+        self._folder = _folder(model)
+        config = _read(self._folder / "config.json", _Config)
+        self.quantisation = str(
+            (config.quantization_config or {}).get("quant_method") or config.dtype or config.torch_dtype
+        )
+        """As the model's own file calls it."""
+        self.context_tokens = min(context_tokens, config.max_position_embeddings or context_tokens)
+        """What it is told to serve."""
+        self.slots = slots
+        """Requests at once."""
+        self.name = model_id or model_id_of(self._folder)
+        """What it is told to call the model."""
+        self.key = ApiKey.of(secret := secrets.token_urlsafe(24))
+        """The key that it wants to see."""
+        self._secret = secret
+        self._port = _free_port()
+        self._child: ChildServer | None = None
+        self._metrics: dict[str, float] = {}
+
+    @property
+    def url(self) -> str:
+        """Where it serves."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, and the group of that; None while it does not run."""
+        return self._child.pid if self._child is not None else None
+
+    @property
+    def cache_used(self) -> float | None:
+        """The part of its memory for attention that was taken when its metrics were read last."""
+        return next((self._metrics[name] for name in _CACHE if name in self._metrics), None)
+
+    async def start(self, server: HttpServer, *, on_end: Callable[[], None], more: tuple[str, ...] = ()) -> None:
+        """Run it with the arguments ``more``, and return when it serves.
+
+        Raises:
+            EngineUnavailable: it ended before.
+        """
+        self._child = ChildServer(
+            (*self._command(), *more, *self._options.options),
+            environment={_KEY_VARIABLE: self._secret, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"},
+            is_ready=lambda: server.get_text(f"{server.root}/health"),
+            on_end=on_end,
+        )
+        await self._child.start()
+
+    async def stop(self) -> None:
+        """End it and all that it started; harmless if called again."""
+        if self._child is not None:
+            await self._child.stop()
+
+    async def read_metrics(self, server: HttpServer) -> None:
+        """Read what it counts.
+
+        Raises:
+            EngineError: it does not say.
+        """
+        text = await server.get_text(f"{server.root}/metrics")
+        self._metrics = {name: float(value) for name, value in _SAMPLE.findall(text)}
+
+    @property
+    def requests_inside(self) -> int:
+        """How many requests it worked on when its metrics were read last."""
+        return sum(int(self._metrics.get(name, 0)) for name in _INSIDE)
+
+    def markers(self) -> tuple[str, ...]:
+        """List the texts that the tokenizer takes for the model's own, which a message must not hold.
+
+        Raises:
+            EngineUnavailable: the model's files cannot be read.
+        """
+        return _markers(self._folder)
+
+    def _command(self) -> tuple[str, ...]:
+        options = self._options
+        return (
+            *(str(self._program), "serve", str(self._folder)),
+            *("--host", "127.0.0.1", "--port", str(self._port), "--served-model-name", self.name),
+            *("--max-model-len", str(self.context_tokens), "--max-num-seqs", str(self.slots)),
+            *("--tensor-parallel-size", str(options.tensor_parallel)),
+            *("--pipeline-parallel-size", str(options.pipeline_parallel)),
+            # Who shares a cache of prefixes can find out by the clock what others have asked.
+            "--enable-prefix-caching" if options.prefix_cache else "--no-enable-prefix-caching",
+        )
+
+
+def _program(path: Path) -> Path:
+    program = path.expanduser().absolute()
+    if not os.access(program, os.X_OK):
+        raise EngineUnavailable(
+            f"vLLM is not installed: {program} is not there. Run `make vllm`, or name another one by --vllm-program"
+        )
+    return program
+
+
+def _folder(model: str | None) -> Path:
+    folder = Path(model or "").expanduser().absolute()
+    if model is None or not (folder / "config.json").is_file():
+        raise EngineUnavailable(
+            f"{model!r} is no model of vLLM's: give a folder with config.json and weights by --model"
+        )
+    return folder
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _read(path: Path, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError) as error:
+        raise EngineUnavailable(f"{path} cannot be used: {error}") from error
+
+
+def _markers(folder: Path) -> tuple[str, ...]:
+    """The texts that the tokenizer takes for the model's own, which a message must not hold."""
+    config, tokenizer, jinja = (
+        folder / name for name in ("tokenizer_config.json", "tokenizer.json", "chat_template.jinja")
+    )
+    older = _read(config, _TokenizerConfig) if config.is_file() else _TokenizerConfig()
+    newer = _read(tokenizer, _Tokenizer) if tokenizer.is_file() else _Tokenizer()
+    added = (*older.added_tokens_decoder.values(), *newer.added_tokens)
+    template = older.chat_template if isinstance(older.chat_template, str) else ""
+    template += jinja.read_text("utf-8") if jinja.is_file() else ""
+    return tuple(sorted({token.content for token in added if token.special} | set(markers_of(template))))
