@@ -181,6 +181,13 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
             extra={"secret": True},
         ),
     ] = None
+    fetch_urls: Annotated[
+        FetchUrls,
+        Meta(
+            description="What is fetched when a request names a picture by a URL: nothing (off), what is public over "
+            "https, or over http as well."
+        ),
+    ] = "https"
     cache: Annotated[
         CacheMode,
         Meta(
@@ -212,13 +219,6 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     cache_events: Annotated[
         bool, Meta(description="Whether it is noted as events which answers were given from the cache, and to whom.")
     ] = True
-    fetch_urls: Annotated[
-        FetchUrls,
-        Meta(
-            description="What is fetched when a request names a picture by a URL: nothing (off), what is public over "
-            "https, or over http as well."
-        ),
-    ] = "https"
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(description="Addresses or networks of proxies whose X-Forwarded-For says who a client is."),
