@@ -14,9 +14,10 @@ from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.http.asking import Asking
-from gateway.http.boundary import CHAT_PATH, MESSAGES_PATH, RESPONSES_PATH, boundary, sign
+from gateway.http.boundary import CHAT_PATH, EMBEDDINGS_PATH, MESSAGES_PATH, RESPONSES_PATH, boundary, sign
 from gateway.http.caching import Caching
 from gateway.http.chat_question import read_chat
+from gateway.http.embedding_question import Embeddings
 from gateway.http.health import Health
 from gateway.http.messages.question import read_messages
 from gateway.http.models import Models
@@ -116,6 +117,7 @@ def _add_routes(app: web.Application, site: Site) -> None:
     models, tasks, health = Models(site), Tasks(site), Health(site)
     sign_ins = SignIns(site)
     app.router.add_post(CHAT_PATH, Asking(site, read_chat).create)
+    app.router.add_post(EMBEDDINGS_PATH, Embeddings(site).create)
     app.router.add_post(MESSAGES_PATH, Asking(site, read_messages).create)
     _add_responses(app, site)
     app.router.add_get("/v1/models", models.list_all)

@@ -39,10 +39,11 @@ OPEN_ROUTES: Final = frozenset(
 
 CHAT_PATH: Final = "/v1/chat/completions"
 
+EMBEDDINGS_PATH: Final = "/v1/embeddings"
 RESPONSES_PATH: Final = "/v1/responses"
 MESSAGES_PATH: Final = "/v1/messages"
 
-ASKING: Final = frozenset({CHAT_PATH, RESPONSES_PATH, MESSAGES_PATH})
+ASKING: Final = frozenset({CHAT_PATH, EMBEDDINGS_PATH, RESPONSES_PATH, MESSAGES_PATH})
 """What asks a model: it is counted with what it asks (gateway.http.admission), and not as a read."""
 
 PROCESSING_MS: Final = "openai-processing-ms"

@@ -46,3 +46,10 @@ def every_embedding_model(spec: EmbeddingSpec) -> tuple[EmbeddingSpec, ...]:
     from nodes.engines.embedding.cloud import cloud_embedding_specs
 
     return cloud_embedding_specs(spec)
+
+
+def is_minilm_installed() -> bool:
+    """Whether the small model that comes with ``make install`` can be served here."""
+    from nodes.engines.embedding.minilm import is_installed
+
+    return is_installed()
