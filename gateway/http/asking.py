@@ -74,8 +74,7 @@ class Asking:
             if said is None:
                 note_bypass(site, request)
                 return await self._generated(request, asked, question, ticket, None)
-            task = await asked.submission(wishes.deadline_at_ms, wishes.rules)
-            ask = site.caching.ask(caller.account, task, wishes, said)
+            ask = site.caching.ask(caller.account, asked.draft, wishes, said)
             return await CachedAnswer(site, request, asked, question, ticket, ask).answer(self._generated)
 
     async def _generated(
@@ -109,7 +108,7 @@ class Asking:
         ticket: Ticket,
         part: Part | None,
     ) -> web.StreamResponse:
-        watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket, part)
+        watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket)
         if part is not None:
             part.begun()
         site, streamed = self._site, asked.is_streamed
@@ -126,16 +125,10 @@ class Asking:
             return await exchange.whole(follower)
 
     async def _submit(
-        self,
-        admitted: Admitted,
-        asked: Question,
-        wishes: Wishes,
-        measure: Measure,
-        ticket: Ticket,
-        part: Part | None,
+        self, admitted: Admitted, asked: Question, wishes: Wishes, measure: Measure, ticket: Ticket
     ) -> Watch | None:
         """Store the task; None means that it was stored before."""
-        task = asked.submission(wishes.deadline_at_ms, wishes.rules) if part is None else part.submission()
+        task = asked.submission(wishes.deadline_at_ms, wishes.rules)
         return await store_task(self._site, admitted, asked.model, task, wishes, ticket, headers=measure.bus_headers)
 
 
