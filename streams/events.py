@@ -28,6 +28,7 @@ from streams.access_events import (
 )
 from streams.answer_check import CheckOf
 from streams.answer_parts import TokenLogprob, ToolCallPiece, chars_in
+from streams.cache_events import CacheHit
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.dead_events import DeadDropped, DeadEvent, DeadKept, DeadRedriven
 from streams.device_events import (
@@ -309,6 +310,7 @@ AnyEvent = (
     | RequestKeyed
     | ResponseDeleted
     | SubmissionUnreadable
+    | CacheHit
     | ModelEvent
     | DeviceEvent
     | AccessEvent
@@ -358,6 +360,6 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountClosed,
     AccountErased,
     NonceSpent,
-    *(SessionEnded, *get_args(GroupEvent)),
+    *(SessionEnded, *get_args(GroupEvent), CacheHit),
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Raw, Struct
 
 from streams.answer_parts import ToolCallPiece
+from streams.cache_messages import CACHE_MESSAGES
 from streams.chat import Count, Message, Sampling
 from streams.device_hints import DeviceHints
 from streams.events import Attempt, ChunkSignature, Seam
@@ -384,6 +385,7 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     ProjectionRequest,
     Projections,
     *GROUP_MESSAGES,
+    *CACHE_MESSAGES,
     ModelQuestion,
     ModelOffer,
     ChunkRequest,

@@ -15,6 +15,7 @@ from gateway.bridge.bridge import Bridge
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.http.asking import Asking
 from gateway.http.boundary import CHAT_PATH, EMBEDDINGS_PATH, MESSAGES_PATH, RESPONSES_PATH, boundary, sign
+from gateway.http.caching import Caching
 from gateway.http.chat_question import read_chat
 from gateway.http.embedding_question import Embeddings
 from gateway.http.health import Health
@@ -74,9 +75,10 @@ def build_app(
         metrics: the page of what was counted, if it is shown.
 
     Raises:
-        GatewayError: if the store of limits that the settings name cannot be used.
+        GatewayError: if a store that the settings name cannot be used.
     """
     shared = tasks or DispatcherSettings()
+    recorded = telemetry or Telemetry.off()
     gate = QueueGate(bus, BacklogFeed(bus.core), _limits(settings))
     site = Site(
         bus,
@@ -89,9 +91,10 @@ def build_app(
         known_models=shared.known_models,
         aliases=shared.alias_table,
         policy=OriginPolicy(settings),
-        telemetry=telemetry or Telemetry.off(),
+        telemetry=recorded,
         gate=gate,
         limiter=open_limiter(bus.core, settings),
+        caching=Caching(bus.core, settings, access, sessions, shared.alias_table, recorded),
     )
     # The limit of request.read() itself; a body that says its size is refused before it is read.
     app = web.Application(middlewares=[boundary(site)], client_max_size=settings.http_body_limit)
@@ -164,6 +167,7 @@ async def _on_startup(app: web.Application) -> None:
     site = app[SITE]
     site.bus.on_end(site.limiter.on_end)
     await site.limiter.start()
+    site.caching.start()
     await site.gate.start()
 
 
@@ -172,3 +176,4 @@ async def _on_shutdown(app: web.Application) -> None:
     await app[SITE].finish()
     await app[SITE].gate.stop()
     await app[SITE].limiter.stop()
+    await app[SITE].caching.stop()

@@ -41,6 +41,12 @@ class ChatQuestion:
         self.is_streamed = bool(request.stream)
         self.service_tier: ServiceTier | None = request.service_tier
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the same answer is what its client would get, or has asked for: greedy, or with a seed; only text."""
+        request = self._request
+        return (request.temperature == 0 or request.seed is not None) and not request.tools
+
     def price(self, answer_tokens: int) -> Price:
         """What it may use."""
         return price_of_task(self.draft, answer_tokens=answer_tokens)

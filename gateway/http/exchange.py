@@ -19,7 +19,8 @@ from streams.task import TaskState
 
 if TYPE_CHECKING:
     from gateway.http.api import Answerable, Frames
-    from gateway.http.following import Follower
+    from gateway.http.cache_part import Part
+    from gateway.http.following import Follower, Following
     from gateway.http.measuring import Measure
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
@@ -47,8 +48,9 @@ class Exchange:
         wishes: Wishes,
         measure: Measure,
         ticket: Ticket,
+        part: Part | None = None,
     ) -> None:
-        """Prepare."""
+        """Prepare; ``part`` is the client's in an answer that is kept for others too."""
         self._site = site
         self._request = request
         self._key = key
@@ -56,6 +58,7 @@ class Exchange:
         self._wishes = wishes
         self._measure = measure
         self._ticket = ticket
+        self._part = part
         self.state = TaskState()
 
     @property
@@ -63,7 +66,7 @@ class Exchange:
         """Who asks."""
         return self._request[CALLER_KEY]
 
-    async def whole(self, follower: Follower) -> web.Response:
+    async def whole(self, follower: Following) -> web.Response:
         """Wait for the end and answer with all of it.
 
         Raises:
@@ -99,7 +102,7 @@ class Exchange:
         """Answer that it has begun."""
         return self._json(AnswerText())
 
-    async def stream(self, follower: Follower) -> web.StreamResponse:
+    async def stream(self, follower: Following) -> web.StreamResponse:
         """Send the answer as it is written.
 
         Raises:
@@ -117,7 +120,7 @@ class Exchange:
                 await stream.send(frames.failure(_as_api_error(error)))
         return stream.response or web.Response(status=499)
 
-    async def _pass_on(self, follower: Follower, stream: EventStream, frames: Frames) -> None:
+    async def _pass_on(self, follower: Following, stream: EventStream, frames: Frames) -> None:
         try:
             steps = await self._first(follower, frames)
             while True:
@@ -157,7 +160,7 @@ class Exchange:
             await self._idle(stream, frames)
         return False
 
-    async def _first(self, follower: Follower, frames: Frames) -> list[Step]:
+    async def _first(self, follower: Following, frames: Frames) -> list[Step]:
         if not self._wishes.after:
             return await self._next(follower)
         steps = await follower.first_steps()
@@ -165,8 +168,10 @@ class Exchange:
         frames.resume(follower.behind)
         return steps
 
-    async def _next(self, follower: Follower) -> list[Step]:
+    async def _next(self, follower: Following) -> list[Step]:
         steps = await follower.steps()
+        if self._part is not None:
+            self._part.take(steps)
         self._note(follower.state)
         return steps
 
@@ -188,7 +193,7 @@ class Exchange:
         else:
             await stream.keep_alive(frames.comment(KEEP_ALIVE))
 
-    async def _send_on(self, follower: Follower, stream: EventStream, frames: Frames) -> None:
+    async def _send_on(self, follower: Following, stream: EventStream, frames: Frames) -> None:
         """Tell the reader where to go on, since this gateway stops."""
         where = f"the same request with {TASK}: {self._key.task}"
         if not frames.has_text:
@@ -214,8 +219,15 @@ class Exchange:
             raise ApiError(504, message, code="deadline_exceeded")
 
     def _hung_up(self) -> None:
-        if self._wishes.on_disconnect == "cancel" and not self._site.leaving.has_begun:
-            self._site.spawn(cancel_quietly(self._site.bus, self._key, "the client hung up"))
+        if self._wishes.on_disconnect != "cancel" or self._site.leaving.has_begun:
+            return
+        if self._part is None or self._part.is_alone:
+            self._site.spawn(self._cancel())
+
+    async def _cancel(self) -> None:
+        # Others may wait for the same answer, at other gateways too.
+        if self._part is None or await self._part.abandon():
+            await cancel_quietly(self._site.bus, self._key, "the client hung up")
 
 
 def _has_failed(state: TaskState) -> bool:

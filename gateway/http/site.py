@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.caller import Door
     from gateway.auth.sign_in import SignIn
+    from gateway.http.caching import Caching
     from gateway.http.origin import OriginPolicy
     from gateway.http.wishes import Defaults
     from gateway.limits.limiter import Limiter
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 REQUEST_ID_KEY: Final = web.RequestKey("request_id", str)
 TASK_KEY: Final = web.RequestKey("task", str)
+CACHE_KEY: Final = web.RequestKey("cache", str)
+"""What the response cache had: hit, miss or bypass."""
 STARTED_KEY: Final = web.RequestKey("started_s", float)
 
 
@@ -62,6 +65,7 @@ class Site:
         telemetry: Telemetry,
         gate: QueueGate,
         limiter: Limiter,
+        caching: Caching,
     ) -> None:
         """Gather; nothing starts here."""
         self.bus = bus
@@ -79,6 +83,7 @@ class Site:
         self.keys = IdempotencyKeys(bus.core)
         self.gate = gate
         self.limiter = limiter
+        self.caching = caching
         self.protection = protection(by_tls=settings.tls is not None)
         self.fetcher = Fetcher(FetchPolicy(urls=settings.fetch_urls))
         self.leaving = Leaving()
