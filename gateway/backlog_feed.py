@@ -35,6 +35,8 @@ class Totals(Struct, frozen=True, kw_only=True):
     """By account: running and waiting."""
     waiting_in: Mapping[Queue, int] = {}
     ended_per_s: Mapping[Queue, float] = {}
+    waiting_inside: Mapping[tuple[str, str], int] = {}
+    """By model and region: of those that wait, who must not leave it."""
 
 
 class Backlogs:
@@ -80,6 +82,7 @@ def _summed(reports: list[Backlog]) -> Totals:
     open_of: dict[str, int] = {}
     waiting_in: dict[Queue, int] = {}
     ended_per_s: dict[Queue, float] = {}
+    waiting_inside: dict[tuple[str, str], int] = {}
     for report in reports:
         for held in report.accounts:
             open_of[held.account] = open_of.get(held.account, 0) + held.running + held.waiting
@@ -87,7 +90,10 @@ def _summed(reports: list[Backlog]) -> Totals:
             name = (queue.model, queue.service_class)
             waiting_in[name] = waiting_in.get(name, 0) + queue.waiting
             ended_per_s[name] = ended_per_s.get(name, 0.0) + queue.ended_per_s
-    return Totals(open_of=open_of, waiting_in=waiting_in, ended_per_s=ended_per_s)
+        for inside in report.regions:
+            place = (inside.model, inside.region)
+            waiting_inside[place] = waiting_inside.get(place, 0) + inside.waiting
+    return Totals(open_of=open_of, waiting_in=waiting_in, ended_per_s=ended_per_s, waiting_inside=waiting_inside)
 
 
 class BacklogFeed:

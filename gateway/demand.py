@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from msgspec import Struct
-
-if TYPE_CHECKING:
-    from streams.roster import Wish
 
 _SLOTS_GUESSED: Final = 4
 """Of a model of which there is no replica to ask."""
@@ -34,6 +31,25 @@ class Sight(Struct, frozen=True, kw_only=True):
     waiting: int
 
 
+class Bounds(Protocol):
+    """Between which numbers, and how many there shall be now; a ``streams.roster.Wish`` is one."""
+
+    @property
+    def least(self) -> int:
+        """No fewer."""
+        ...
+
+    @property
+    def most(self) -> int:
+        """No more."""
+        ...
+
+    @property
+    def wanted(self) -> int:
+        """So many now."""
+        ...
+
+
 class Change(Struct, frozen=True, kw_only=True):
     """Another number, and why."""
 
@@ -51,32 +67,32 @@ class Demand:
         self._ample_since_s: float | None = None
         self._used_at_s = now_s
 
-    def look(self, wish: Wish, sight: Sight, now_s: float) -> Change | None:
+    def look(self, bounds: Bounds, sight: Sight, now_s: float) -> Change | None:
         """Say how many replicas there shall be from now on, if that is another number than before."""
         if sight.busy or sight.waiting:
             self._used_at_s = now_s
-        wanted = self._up(wish, sight, now_s) or self._down(wish, sight, now_s)
+        wanted = self._up(bounds, sight, now_s) or self._down(bounds, sight, now_s)
         if wanted is not None:
             self._short_since_s = self._ample_since_s = None
         return wanted
 
-    def _up(self, wish: Wish, sight: Sight, now_s: float) -> Change | None:
-        is_short = sight.waiting > 0 and sight.busy >= sight.slots and wish.wanted < wish.most
+    def _up(self, bounds: Bounds, sight: Sight, now_s: float) -> Change | None:
+        is_short = sight.waiting > 0 and sight.busy >= sight.slots and bounds.wanted < bounds.most
         # What was asked for and is not here yet will help: more is asked for when that was not enough.
-        if not is_short or (wish.wanted and sight.replicas < wish.wanted):
+        if not is_short or (bounds.wanted and sight.replicas < bounds.wanted):
             self._short_since_s = None
             return None
         if self._short_since_s is None:
             self._short_since_s = now_s
-        if wish.wanted and now_s - self._short_since_s < self._pace.up.total_seconds():
+        if bounds.wanted and now_s - self._short_since_s < self._pace.up.total_seconds():
             return None
         each = sight.slots / sight.replicas if sight.replicas else _SLOTS_GUESSED
-        more = max(1, math.ceil(sight.waiting / each)) if wish.wanted else 1
-        return Change(replicas=min(wish.most, wish.wanted + more), reason=_in_words(sight.waiting))
+        more = max(1, math.ceil(sight.waiting / each)) if bounds.wanted else 1
+        return Change(replicas=min(bounds.most, bounds.wanted + more), reason=_in_words(sight.waiting))
 
-    def _down(self, wish: Wish, sight: Sight, now_s: float) -> Change | None:
-        fewer = wish.wanted - 1
-        if fewer < wish.least or sight.waiting:
+    def _down(self, bounds: Bounds, sight: Sight, now_s: float) -> Change | None:
+        fewer = bounds.wanted - 1
+        if fewer < bounds.least or sight.waiting:
             self._ample_since_s = None
             return None
         if fewer == 0:

@@ -1,19 +1,15 @@
-"""Whether a model can do at all what is asked of it: words for messages, or vectors for texts.
-
-Asked before a task is accepted, at every door alike: what no node's model can ever do must not wait for one.
-"""
+"""Whether a model is of the kind that a task asks for: it writes answers, or turns texts into vectors."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from gateway.scheduling.filters import can_give
-from streams.events import TaskError
+from streams.task_error import TaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Sequence
 
-    from gateway.scheduling.aliases import Alias
     from streams.events import TaskSubmitted
     from streams.replica import ModelKind
     from streams.roster import Roster
@@ -24,39 +20,23 @@ _INSTEAD: Final[dict[ModelKind, str]] = {
 }
 
 
-def kind_of(asked: TaskSubmitted) -> ModelKind:
-    """What a task asks for."""
-    return "embedding" if asked.texts else "chat"
+def kind_error(asked: TaskSubmitted, models: Sequence[str], roster: Roster) -> TaskError | None:
+    """Say why none of ``models``, one of which is to serve a task, is of its kind.
+
+    None if one is, or if no node has announced any of them now: then the task waits for one that does.
+    """
+    kind: ModelKind = "embedding" if asked.texts else "chat"
+    announced = [(name, kinds) for name in models if (kinds := roster.kinds(name))]
+    able = [name for name, kinds in announced if kind in kinds]
+    if announced and not able:
+        message = f"The model {asked.model!r} cannot do this: {_INSTEAD[kind]}."
+        return TaskError(code="unsupported_model", message=message, status=400, param="model")
+    if asked.dimensions is not None and able and not _can_give(able, asked.dimensions, roster):
+        message = f"The model {asked.model!r} has no vectors of {asked.dimensions} numbers: leave 'dimensions' out."
+        return TaskError(code="unsupported_value", message=message, status=400, param="dimensions")
+    return None
 
 
-class ModelKinds:
-    """Looks at what nodes have announced. A model that no node has now is let pass: its task waits for one."""
-
-    def __init__(self, roster: Roster, aliases: Mapping[str, Alias]) -> None:
-        """Go by ``roster``; an alias can do what any of its models can."""
-        self._roster = roster
-        self._aliases = aliases
-
-    def objection(self, model: str, kind: ModelKind, dimensions: int | None = None) -> TaskError | None:
-        """Say why a model that is known cannot have a task of a kind, or None."""
-        alias = self._aliases.get(model)
-        models = (model,) if alias is None else alias.models
-        announced = [(name, kinds) for name in models if (kinds := self._roster.kinds(name))]
-        able = [name for name, kinds in announced if kind in kinds]
-        if announced and not able:
-            message = f"The model {model!r} cannot do this: {_INSTEAD[kind]}."
-            return TaskError(code="unsupported_model", message=message, status=400, param="model")
-        if dimensions is not None and able and not self._can_give(able, dimensions):
-            message = f"The model {model!r} has no vectors of {dimensions} numbers: leave 'dimensions' out."
-            return TaskError(code="unsupported_value", message=message, status=400, param="dimensions")
-        return None
-
-    def _can_give(self, models: list[str], dimensions: int) -> bool:
-        # Reports do not matter here: what was announced holds until it is withdrawn.
-        views = (view for model in models for view in self._roster.serving(model, now_s=0.0))
-        return any(
-            can_give(replica, dimensions)
-            for view in views
-            for replica in view.replicas
-            if replica.model in models and replica.kind == "embedding"
-        )
+def _can_give(models: Iterable[str], dimensions: int, roster: Roster) -> bool:
+    replicas = (replica for model in models for replica in roster.replicas_of(model))
+    return any(replica.kind == "embedding" and can_give(replica, dimensions) for replica in replicas)

@@ -14,8 +14,9 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from gateway.demand import Demand, Pace, Sight
-from gateway.placement import orders, unmet
+from gateway.demand import Pace, Sight
+from gateway.placement import orders, region_of, unmet
+from gateway.regional_demand import RegionalDemand, Sights
 from mesh.errors import BusError
 from streams import subjects
 from streams.clock import now_ms
@@ -28,7 +29,7 @@ from streams.subjects import MESH
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.backlog_feed import BacklogFeed
+    from gateway.backlog_feed import BacklogFeed, Totals
     from gateway.placement import Order
     from gateway.roster_feed import RosterFeed
     from mesh.bus.service_bus import Bus
@@ -52,7 +53,7 @@ class ModelPlacer:
         self._feed = feed
         self._backlog = backlog
         self._pace = pace or Pace()
-        self._demands: dict[str, Demand] = {}
+        self._demands: dict[str, RegionalDemand] = {}
         self._shunned: dict[tuple[Token, str], float] = {}
         self._warned: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
@@ -109,11 +110,17 @@ class ModelPlacer:
                 log.warning("%s: %d replicas are missing, and no node has room or is willing", model, count)
 
     async def _follow_demand(self, wish: Wish, nodes: Sequence[NodeView], now_s: float) -> None:
-        demand = self._demands.setdefault(wish.model, Demand(self._pace, now_s))
-        change = demand.look(wish, sight_of(wish.model, nodes, self._backlog), now_s)
+        demand = self._demands.setdefault(wish.model, RegionalDemand(self._pace, now_s))
+        change = demand.look(wish, sights_of(wish.model, nodes, self._backlog.backlogs.totals), now_s)
         if change is not None:
             log.info("%s: %d replicas instead of %d: %s", wish.model, change.replicas, wish.wanted, change.reason)
-            event = ModelScaled(at_ms=now_ms(), model=wish.model, replicas=change.replicas, reason=change.reason)
+            event = ModelScaled(
+                at_ms=now_ms(),
+                model=wish.model,
+                replicas=change.replicas,
+                reason=change.reason,
+                regions=change.regions,
+            )
             sequence = await self._bus.core.append(subjects.model(MESH, wish.model), encode(event))
             await self._feed.models.reach(sequence)
 
@@ -140,11 +147,35 @@ class ModelPlacer:
         self._shunned[order.node, order.model] = now_s + _SHUN_S
 
 
-def sight_of(model: str, nodes: Sequence[NodeView], backlog: BacklogFeed) -> Sight:
-    """Add up what is seen of a model."""
+def sight_of(model: str, nodes: Sequence[NodeView], totals: Totals) -> Sight:
+    """Add up what is seen of a model, wherever it is."""
+    return _sight(model, nodes, _waiting(model, totals))
+
+
+def sights_of(model: str, nodes: Sequence[NodeView], totals: Totals) -> Sights:
+    """Add up what is seen of a model: all together, and in each region where there are nodes.
+
+    Who waits for a region of which no node is heard is nobody's demand: a replica brought for it would have to be
+    elsewhere.
+    """
+    bound = {region: count for (name, region), count in totals.waiting_inside.items() if name == model}
+    there: dict[str, list[NodeView]] = {}
+    for node in nodes:
+        if node.is_live and (region := region_of(node, model)) is not None:
+            there.setdefault(region, []).append(node)
+    return Sights(
+        anywhere=_sight(model, nodes, _waiting(model, totals) - sum(bound.values())),
+        inside={region: _sight(model, own, bound.get(region, 0)) for region, own in there.items()},
+    )
+
+
+def _waiting(model: str, totals: Totals) -> int:
+    return sum(count for (name, _), count in totals.waiting_in.items() if name == model)
+
+
+def _sight(model: str, nodes: Sequence[NodeView], waiting: int) -> Sight:
     serving = [node for node in nodes if node.is_live and node.replica_of(model) is not None]
     loads = [load for node in serving if node.status for load in node.status.replicas if load.model == model]
-    waiting = sum(count for (name, _), count in backlog.backlogs.totals.waiting_in.items() if name == model)
     return Sight(
         replicas=len(serving),
         slots=sum(load.slots for load in loads),

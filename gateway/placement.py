@@ -6,6 +6,7 @@ says so in its reports.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
@@ -52,11 +53,11 @@ def orders(
     promised: dict[Token, int] = {}
     found: list[Order] = []
     for wish in wishes:
-        holders = [node for node in live if _has(node, wish.model)]
-        if len(holders) < wish.wanted:
-            found += _loads(wish, live, holders, shunned, promised)
-        elif len(holders) > wish.wanted:
-            found += _evictions(wish, holders)
+        inside = [node for node in live if wish.allows(region_of(node, wish.model))]
+        holders = [node for node in inside if _has(node, wish.model)]
+        found += _loads(wish, inside, holders, shunned, promised)
+        found += _evictions(wish, holders)
+        found += _strays(wish, live)
     return found
 
 
@@ -64,40 +65,82 @@ def unmet(wishes: Iterable[Wish], nodes: Sequence[NodeView], told: Sequence[Orde
     """Say of which models how many replicas are missing that no node can be told to load."""
     found: dict[str, int] = {}
     for wish in wishes:
-        holders = sum(node.is_live and _has(node, wish.model) for node in nodes)
-        coming = sum(order.action == "load" and order.model == wish.model for order in told)
-        if wish.wanted > holders + coming:
-            found[wish.model] = wish.wanted - holders - coming
+        coming = {order.node for order in told if order.action == "load" and order.model == wish.model}
+        regions = [
+            region_of(node, wish.model)
+            for node in nodes
+            if node.node in coming or (node.is_live and _has(node, wish.model))
+        ]
+        allowed = [region for region in regions if wish.allows(region)]
+        inside = sum(max(0, count - allowed.count(region)) for region, count in wish.wanted_in.items())
+        missing = max(wish.wanted - len(allowed), inside)
+        if missing > 0:
+            found[wish.model] = missing
     return found
+
+
+def region_of(node: NodeView, model: str) -> str | None:
+    """Where a node serves a model, or would: what its replica says, or else the node."""
+    replica, room = node.replica_of(model), _room(node)
+    if replica is not None:
+        return replica.region
+    return None if room is None else room.region
 
 
 def _loads(
     wish: Wish,
-    live: Sequence[NodeView],
+    inside: Sequence[NodeView],
     holders: Sequence[NodeView],
     shunned: Container[tuple[Token, str]],
     promised: dict[Token, int],
 ) -> list[Order]:
+    model = wish.model
     needed = needed_bytes(wish.desired.file)
     able = [
         node
-        for node in live
+        for node in inside
         if node not in holders
-        and (node.node, wish.model) not in shunned
+        and (node.node, model) not in shunned
         and _fits(_room(node), wish.desired.file.size_bytes, needed + promised.get(node.node, 0))
     ]
     able.sort(key=lambda node: (_load(node), -_free(node) + promised.get(node.node, 0), node.node))
-    chosen = able[: wish.wanted - len(holders)]
+    chosen: list[NodeView] = []
+    kept_free = 0
+    for region, count in wish.wanted_in.items():
+        missing = max(0, count - sum(region_of(node, model) == region for node in holders))
+        found = [node for node in able if region_of(node, model) == region][:missing]
+        kept_free += missing - len(found)
+        chosen += found
+    anywhere = max(0, wish.wanted - len(holders) - len(chosen) - kept_free)
+    chosen += [node for node in able if node not in chosen][:anywhere]
     for node in chosen:
         promised[node.node] = promised.get(node.node, 0) + needed
-    return [Order(node=node.node, action="load", model=wish.model) for node in chosen]
+    return [Order(node=node.node, action="load", model=model) for node in chosen]
 
 
 def _evictions(wish: Wish, holders: Sequence[NodeView]) -> list[Order]:
-    placed = [node for node in holders if _is_placed(node, wish.model)]
-    placed.sort(key=lambda node: (_busy(node, wish.model), node.node))
-    surplus = placed[: len(holders) - wish.wanted]
-    return [Order(node=node.node, action="evict", model=wish.model) for node in surplus]
+    model = wish.model
+    placed = [node for node in holders if _is_placed(node, model)]
+    placed.sort(key=lambda node: (_busy(node, model), node.node))
+    spare = Counter(region_of(node, model) for node in holders)
+    spare.subtract(wish.wanted_in)
+    surplus: list[NodeView] = []
+    for node in placed:
+        region = region_of(node, model)
+        # What is kept in a region for tasks that must not leave it does not go for the sake of the others.
+        if len(surplus) < len(holders) - wish.wanted and (region not in wish.wanted_in or spare[region] > 0):
+            surplus.append(node)
+            spare[region] -= 1
+    return [Order(node=node.node, action="evict", model=model) for node in surplus]
+
+
+def _strays(wish: Wish, live: Sequence[NodeView]) -> list[Order]:
+    """What was placed before anybody said that it must not be there."""
+    return [
+        Order(node=node.node, action="evict", model=wish.model)
+        for node in live
+        if _is_placed(node, wish.model) and not wish.allows(region_of(node, wish.model))
+    ]
 
 
 def _room(node: NodeView) -> NodeRoom | None:

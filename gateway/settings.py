@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 
+from gateway.cache.rules import CacheMode, CacheRules, CacheTokens
 from gateway.client_address import Network, parse_network
+from gateway.fetching.fetcher import FetchUrls
 from gateway.limits.rules import LimitRules
 from mesh.config.address import parse_address
 from mesh.tls.contexts import TlsFiles
@@ -179,6 +181,44 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
             extra={"secret": True},
         ),
     ] = None
+    fetch_urls: Annotated[
+        FetchUrls,
+        Meta(
+            description="What is fetched when a request names a picture by a URL: nothing (off), what is public over "
+            "https, or over http as well."
+        ),
+    ] = "https"
+    cache: Annotated[
+        CacheMode,
+        Meta(
+            description="Whether an answer is given again to who asks the same: where temperature is 0 or a seed is "
+            "given (on), only where the request says so (opt-in), or never (off)."
+        ),
+    ] = "on"
+    cache_ttl: Annotated[timedelta, Meta(description="How long an answer is given again.")] = timedelta(hours=1)
+    cache_entry_limit: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=512 * 1024,
+            description="Largest answer that the cache keeps, in bytes.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 256 * 1024
+    cache_shared_models: Annotated[
+        tuple[str, ...],
+        Meta(description="Models whose cached answers every account may have; of others each account has its own."),
+    ] = ()
+    cache_tokens: Annotated[
+        CacheTokens,
+        Meta(description="Whether tokens of cached answers count towards limits (counted) or do not (free)."),
+    ] = "free"
+    cache_patience: Annotated[
+        timedelta, Meta(description="How long a request waits for the cache before it goes on without.")
+    ] = timedelta(milliseconds=250)
+    cache_events: Annotated[
+        bool, Meta(description="Whether it is noted as events which answers were given from the cache, and to whom.")
+    ] = True
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(description="Addresses or networks of proxies whose X-Forwarded-For says who a client is."),
@@ -207,6 +247,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         if self.http_tls_ca is not None and self.http_tls_cert is None:
             raise ValueError("a gateway that asks for certificates (http_tls_ca) shows one itself: give http_tls_cert")
         _ = self.disconnects, self.open_limits, self.limit_rules, self.read_limits, self.proxies
+        if min(self.cache_ttl, self.cache_patience) <= timedelta(0):
+            raise ValueError("cache_ttl and cache_patience must be longer than nothing: turn the cache off with cache")
         for domain in self.sign_in_domains:
             if "/" in domain or "@" in domain or not domain.strip():
                 raise ValueError(f"{domain!r} is not a domain: write HOST or HOST:PORT")
@@ -246,6 +288,19 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     def read_limits(self) -> dict[str, int | None]:
         """How often accounts with a limit of their own may ask for what no model answers, per minute."""
         return _limits_by_account(self.reads_per_minute_of)
+
+    @property
+    def cache_rules(self) -> CacheRules:
+        """How answers are cached."""
+        return CacheRules(
+            mode=self.cache,
+            ttl=self.cache_ttl,
+            most_bytes=self.cache_entry_limit,
+            shared_models=frozenset(self.cache_shared_models),
+            tokens=self.cache_tokens,
+            patience=self.cache_patience,
+            are_hits_kept=self.cache_events,
+        )
 
     @property
     def proxies(self) -> tuple[Network, ...]:

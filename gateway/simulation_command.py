@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gateway.simulation.event_log import UnreadableLog, read_log
 from gateway.simulation.fleet import announced, devices_of
+from gateway.simulation.hedged_run import HedgedRun
 from gateway.simulation.policies import COMPARED
 from gateway.simulation.run import Run
 from gateway.simulation.scenarios import SCENARIOS
@@ -28,6 +29,7 @@ Examples:
   ig3 simulate                                     # ten devices, against round-robin, least-loaded and random
   ig3 simulate office --policy latency --policy cost
   ig3 simulate region --policy edge-first --json   # 10,000 devices
+  ig3 simulate hiccups --policy latency --hedge 0.05
   ig3 simulate home --nodes 200 --seed 7           # as much asked of each device, another draw
   ig3 events replay TASKS ENDED MODELS > log.jsonl && ig3 simulate --log log.jsonl
 """
@@ -54,9 +56,22 @@ _HEAD: Final = (
     metavar="FILE",
     help="Replay recorded tasks instead, on the devices that the log announces, else on those of the scenario.",
 )
+@click.option(
+    "--hedge",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="Run each policy once more, with a second device asked where the first word is late, for SHARE of all attempts"
+    " at most; every task counts for urgent.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per policy.")
 def simulate(
-    scenario: str, policies: tuple[str, ...], nodes: int | None, seed: int | None, log: Path | None, as_json: bool
+    scenario: str,
+    policies: tuple[str, ...],
+    nodes: int | None,
+    seed: int | None,
+    log: Path | None,
+    hedge: float | None,
+    as_json: bool,
 ) -> None:
     """Compare policies of placement in virtual time, with the scheduler as it runs in the mesh.
 
@@ -71,9 +86,17 @@ def simulate(
         about = chosen.about if recorded is None else f"{len(conversations)} recorded tasks"
         click.echo(f"{chosen.name}: {about}; seed {chosen.seed}\n\n{_HEAD}")
     for name in dict.fromkeys(policies or _DEFAULT):
-        devices = _devices(chosen, recorded)
-        summary = Run(chosen, COMPARED[name], conversations, devices).finish()
-        click.echo(msgspec.json.encode(summary).decode() if as_json else _row(summary))
+        _tell(Run(chosen, COMPARED[name], conversations, _devices(chosen, recorded)).finish(), as_json=as_json)
+        if hedge is not None:
+            hedged = HedgedRun(chosen, COMPARED[name], conversations, _devices(chosen, recorded), share=hedge)
+            _tell(hedged.finish(), as_json=as_json)
+
+
+def _tell(summary: Summary, *, as_json: bool) -> None:
+    click.echo(msgspec.json.encode(summary).decode() if as_json else _row(summary))
+    if summary.hedge_share and not as_json:
+        won = f"{summary.hedges_won} times the second device had the first word"
+        click.echo(f"{'':>12} the same, hedged: {summary.hedges} of {summary.tasks} tasks; {won}")
 
 
 def _read(log: Path) -> Recorded:

@@ -1,7 +1,8 @@
 """Everything that touches the bus: the broker, connections, publishing, consuming, the client, and the command `ig3`.
 
 For applications: ``mesh.connect`` and ``mesh.connect_sync`` (see ``mesh.client.client``), with ``Message`` for
-conversations and the errors they raise. They are loaded when first used, so that `ig3 --help` stays quick.
+conversations, ``Tools`` and ``OutputFormat`` for what answers must be, and the errors they raise. They are loaded when
+first used, so that `ig3 --help` stays quick.
 """
 
 from __future__ import annotations
@@ -13,20 +14,33 @@ if TYPE_CHECKING:
     from mesh.client.client import connect
     from mesh.client.sync import connect_sync
     from mesh.errors import BusUnavailable, MeshError, TaskCancelledError, TaskFailedError, TaskRefused
-    from streams.chat import Message
+    from streams.chat import Message, ToolCall
+    from streams.tools import Function, OutputFormat, Tools
 
 __all__ = [
     "BusUnavailable",
+    "Function",
     "MeshError",
     "Message",
+    "OutputFormat",
     "TaskCancelledError",
     "TaskFailedError",
     "TaskRefused",
+    "ToolCall",
+    "Tools",
     "connect",
     "connect_sync",
 ]
 
-_HOMES: Final = {"connect": "mesh.client.client", "connect_sync": "mesh.client.sync", "Message": "streams.chat"}
+_HOMES: Final = {
+    "connect": "mesh.client.client",
+    "connect_sync": "mesh.client.sync",
+    "Function": "streams.tools",
+    "Message": "streams.chat",
+    "OutputFormat": "streams.tools",
+    "ToolCall": "streams.chat",
+    "Tools": "streams.tools",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -106,7 +106,8 @@ class Attempt:
     def fits(self, assign: Assign) -> bool:
         """Whether what is being written is what ``assign`` asks for: it goes on from the same text, if from any."""
         own = self._assign
-        return (own.model, own.prefix, own.seam) == (assign.model, assign.prefix, assign.seam)
+        is_same_text = (own.prefix, own.prefix_calls, own.first) == (assign.prefix, assign.prefix_calls, assign.first)
+        return is_same_text and (own.model, own.seam) == (assign.model, assign.seam)
 
     def renew(self, assign: Assign, subject: str) -> None:
         """Take the same assignment once more: a fresh grant, maybe from another dispatcher."""

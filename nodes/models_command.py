@@ -40,6 +40,7 @@ Examples:
   ig3 models list
   ig3 node --model store:qwen2.5-0.5b-instruct    # a node that fetches it
   ig3 models place qwen2.5-0.5b-instruct --replicas 2          # on two nodes
+  ig3 models place qwen2.5-0.5b-instruct --replicas 2 --region eu    # on two nodes that say this region
   ig3 models scale qwen2.5-0.5b-instruct --min 0 --max 3       # as many as are asked for
   ig3 models evict qwen2.5-0.5b-instruct
   ig3 models remove qwen2.5-0.5b-instruct
@@ -86,7 +87,7 @@ def push(file: Path, name: str | None, mesh: MeshSettings) -> None:
 @models.command(name="list")
 @settings_options(mesh=_PLACE)
 def list_models(mesh: MeshSettings) -> None:
-    """List the models of the store, and how many replicas of each are wanted."""
+    """List the models of the store, how many replicas of each are wanted, and where."""
     found: list[StoredModel] = []
     wanted: dict[str, str] = {}
 
@@ -146,7 +147,10 @@ def remove(name: str, mesh: MeshSettings) -> None:
 def _in_words(wish: Wish) -> str:
     if not wish.most:
         return ""
-    return str(wish.wanted) if wish.most == wish.least else f"{wish.wanted} of {wish.least} to {wish.most}"
+    count = str(wish.wanted) if wish.most == wish.least else f"{wish.wanted} of {wish.least} to {wish.most}"
+    kept = ", ".join(f"{number} in {region}" for region, number in wish.wanted_in.items())
+    only = f", only in {', '.join(wish.desired.regions)}" if wish.desired.regions else ""
+    return f"{count}{f' ({kept})' if kept else ''}{only}"
 
 
 def _described(file: Path, name: str, header: GgufHeader, screen: Terminal) -> StoredModel:

@@ -80,6 +80,7 @@ class ModelOrders:
             takes_models=True,
             free_memory_bytes=None if available is None else max(0, available - mapped_bytes()),
             disk_bytes=self._settings.model_disk,
+            region=self._settings.region,
             placed=tuple(sorted(self._placed)),
             loading=tuple(sorted(self._loading)),
             failed=tuple(FailedModel(model=model, reason=reason) for model, reason in sorted(self._failed.items())),

@@ -16,28 +16,57 @@ if TYPE_CHECKING:
 
 _PLACE: Final = only(MeshSettings, "nats", "data_dir")
 _NUMBER: Final = click.IntRange(0, 10_000)
+_MOST_REGIONS: Final = 16
+_LONGEST_REGION: Final = 64
+
+
+def _regions(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    if len(given) > _MOST_REGIONS:
+        raise click.BadParameter(f"{len(given)} regions are too many: at most {_MOST_REGIONS}")
+    for region in given:
+        if not 1 <= len(region.strip()) <= _LONGEST_REGION or region != region.strip():
+            raise click.BadParameter(
+                f"{region!r} is no region: 1 to {_LONGEST_REGION} characters, without blanks around them"
+            )
+    return given
+
+
+_in_regions = click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="NAME",
+    callback=_regions,
+    help="Only on nodes that say this region (`ig3 node --region`); may be given several times.",
+)
 
 
 @click.command()
 @click.argument("name")
 @click.option("--replicas", type=_NUMBER, required=True, metavar="N", help="On how many nodes.")
+@_in_regions
 @settings_options(mesh=_PLACE)
-def place(name: str, replicas: int, mesh: MeshSettings) -> None:
-    """Have so many nodes serve a model of the store, whatever the demand."""
-    _desire(mesh, name, replicas, None)
+def place(name: str, replicas: int, regions: tuple[str, ...], mesh: MeshSettings) -> None:
+    """Have so many nodes serve a model of the store, whatever the demand; without --region any nodes."""
+    _desire(mesh, name, replicas, None, regions)
 
 
 @click.command()
 @click.argument("name")
 @click.option("--min", "least", type=_NUMBER, required=True, metavar="N", help="At least on so many nodes; 0 if idle.")
 @click.option("--max", "most", type=_NUMBER, required=True, metavar="N", help="At most on so many.")
+@_in_regions
+@click.option("--anywhere", is_flag=True, help="On any nodes from now on, whatever regions were said before.")
 @settings_options(mesh=_PLACE)
-def scale(name: str, least: int, most: int, mesh: MeshSettings) -> None:
+def scale(name: str, least: int, most: int, regions: tuple[str, ...], mesh: MeshSettings, *, anywhere: bool) -> None:
     """Have as many nodes serve a model of the store as the demand asks for, between two bounds.
 
-    With --min 0 the first task waits until a node has fetched and loaded the model.
+    With --min 0 the first task waits until a node has fetched and loaded the model. Without --region the regions stay
+    that were said before.
     """
-    _desire(mesh, name, least, most)
+    if anywhere and regions:
+        raise click.UsageError("--anywhere and --region contradict each other: give one of them")
+    _desire(mesh, name, least, most, () if anywhere else regions or None)
 
 
 @click.command()
@@ -52,8 +81,8 @@ def evict(name: str, mesh: MeshSettings) -> None:
     run_on_bus(mesh, "models", work)
 
 
-def _desire(mesh: MeshSettings, name: str, replicas: int, most: int | None) -> None:
+def _desire(mesh: MeshSettings, name: str, replicas: int, most: int | None, regions: tuple[str, ...] | None) -> None:
     async def work(bus: Bus) -> None:
-        await desire(bus.core, name, replicas=replicas, most=most)
+        await desire(bus.core, name, replicas=replicas, most=most, regions=regions)
 
     run_on_bus(mesh, "models", work)

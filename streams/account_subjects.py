@@ -10,10 +10,20 @@ if TYPE_CHECKING:
     from streams.tokens import Token
     from streams.topology import StreamSpec
 
-_ACCOUNT_AT: Final = {"tasks": 3, "results": 2, "ended": 2, "dead": 1, "keys": 1, "access": 1, "billing": 1}
+_ACCOUNT_AT: Final = {
+    "tasks": 3,
+    "results": 2,
+    "ended": 2,
+    "dead": 1,
+    "keys": 1,
+    "access": 1,
+    "billing": 1,
+    "cache": 1,
+    "hits": 1,
+}
 """Where the account stands in subjects of each root."""
 
-_CONTENT: Final = frozenset({"tasks", "results", "keys"})
+_CONTENT: Final = frozenset({"tasks", "results", "keys", "cache"})
 
 
 def account_subjects(spec: StreamSpec, account: Token) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from streams import events, messages, model_orders, model_store, node_probe, subjects, topology
+from streams.cache_channels import CACHE_CHANNELS
 from streams.channel import Channel, Kinds, Reply, Sender
 from streams.group_channels import GROUP_CHANNELS
 from streams.group_messages import GroupAnswer
@@ -29,7 +30,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "group": "The id of a shard group.",
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
-    "digest": "SHA-256 of an idempotency key, or of the nonce of a sign-in, in hex.",
+    "digest": "A hash of an idempotency key, of the nonce of a sign-in, or of a request whose answer is kept, in hex.",
     "session": "The random id of a sign-in, which all tokens of it name.",
     "dispatcher": "The name of a dispatcher.",
     "server": "The name of a NATS server.",
@@ -149,7 +150,7 @@ def _stored() -> tuple[Channel, ...]:
             address=_address(subjects.request_key(_ACCOUNT, _DIGEST)),
             account="CORE",
             description=_doc(subjects.request_key),
-            senders=(Sender("service", (events.RequestKeyed,)),),
+            senders=(Sender("service", (events.RequestKeyed, events.ResponseDeleted)),),
             receivers=("service",),
             stream=topology.KEYS,
         ),
@@ -382,6 +383,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     *_sent_on(),
     *_passing(),
     *GROUP_CHANNELS,
+    *CACHE_CHANNELS,
     *_inboxes(),
 )
 """Every channel of the mesh."""

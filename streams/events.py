@@ -28,6 +28,7 @@ from streams.access_events import (
 )
 from streams.answer_check import CheckOf
 from streams.answer_parts import TokenLogprob, ToolCallPiece, chars_in
+from streams.cache_events import CacheHit
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.dead_events import DeadDropped, DeadEvent, DeadKept, DeadRedriven
 from streams.device_events import (
@@ -46,7 +47,8 @@ from streams.event import Event
 from streams.group_events import GroupEvent
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 from streams.placing import Candidate, Hedge, Rejects, Rules
-from streams.request_events import RequestKeyed, SubmissionUnreadable
+from streams.request_events import RequestKeyed, ResponseDeleted, SubmissionUnreadable
+from streams.response_terms import ResponseTerms
 from streams.task_error import TaskError
 from streams.tools import OutputFormat, Tools
 from streams.vectors import Dimensions, Texts, Vectors
@@ -88,6 +90,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     texts: Texts = ()
     dimensions: Dimensions | None = None
     """Numbers in each vector, where fewer are wanted than the model gives."""
+    response: ResponseTerms | None = None
+    """What it says as a response; None: it was not asked for as one."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------
@@ -304,7 +308,9 @@ AnyEvent = (
     | EndEvent
     | DeadEvent
     | RequestKeyed
+    | ResponseDeleted
     | SubmissionUnreadable
+    | CacheHit
     | ModelEvent
     | DeviceEvent
     | AccessEvent
@@ -330,6 +336,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     DeadRedriven,
     DeadDropped,
     RequestKeyed,
+    ResponseDeleted,
     SubmissionUnreadable,
     ModelAnnounced,
     ModelWithdrawn,
@@ -353,6 +360,6 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountClosed,
     AccountErased,
     NonceSpent,
-    *(SessionEnded, *get_args(GroupEvent)),
+    *(SessionEnded, *get_args(GroupEvent), CacheHit),
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

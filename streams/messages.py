@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Raw, Struct
 
 from streams.answer_parts import ToolCallPiece
+from streams.cache_messages import CACHE_MESSAGES
 from streams.chat import Count, Message, Sampling
 from streams.device_hints import DeviceHints
 from streams.events import Attempt, ChunkSignature, Seam
@@ -20,6 +21,7 @@ from streams.model_orders import ModelOrder, ModelOrdered, NodeRoom
 from streams.model_store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
 from streams.node_probe import Probe, Probed
 from streams.projection_messages import FoldDigest, ProjectionRequest, Projections, RosterDigest, TaskDigest
+from streams.region_backlog import RegionBacklog
 from streams.replica import Replica
 from streams.subjects import ServiceClass, TaskKey
 from streams.tools import OutputFormat, Tools
@@ -324,6 +326,7 @@ class Backlog(Wire, frozen=True, kw_only=True, tag="dispatcher.backlog.v1"):
     interval_s: float
     accounts: tuple[AccountBacklog, ...] = ()
     models: tuple[ModelBacklog, ...] = ()
+    regions: tuple[RegionBacklog, ...] = ()
     leaves: bool = False
 
 
@@ -382,6 +385,7 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     ProjectionRequest,
     Projections,
     *GROUP_MESSAGES,
+    *CACHE_MESSAGES,
     ModelQuestion,
     ModelOffer,
     ChunkRequest,

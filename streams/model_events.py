@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from streams.event import Event
 from streams.model_store import StoredModel
 from streams.replica import Replica
 
 Replicas = Annotated[int, Meta(ge=0, le=10_000)]
+Region = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class InRegion(Struct, frozen=True, kw_only=True):
+    """So many of a model's replicas are kept in a region that tasks must not leave."""
+
+    region: Region
+    replicas: Replicas
 
 
 class ModelAnnounced(Event, frozen=True, kw_only=True, tag="model.announced.v1"):
@@ -51,6 +59,8 @@ class ModelDesired(Event, frozen=True, kw_only=True, tag="model.desired.v1"):
     """As many as are asked for, up to this; ``None``: just ``replicas``."""
     by: str = ""
     """Who decided it."""
+    regions: Annotated[tuple[Region, ...], Meta(max_length=16)] = ()
+    """Only nodes that say one of these regions are told to load it; none: any node."""
 
 
 class ModelScaled(Event, frozen=True, kw_only=True, tag="model.scaled.v1"):
@@ -60,6 +70,8 @@ class ModelScaled(Event, frozen=True, kw_only=True, tag="model.scaled.v1"):
     model: str
     replicas: Replicas
     reason: str
+    regions: Annotated[tuple[InRegion, ...], Meta(max_length=64)] = ()
+    """Where some of them are, for tasks that must not leave a region."""
 
 
 ModelEvent = ModelAnnounced | ModelWithdrawn | ModelRefused | ModelDesired | ModelScaled

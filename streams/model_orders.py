@@ -45,3 +45,5 @@ class NodeRoom(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What it fetches or loads now."""
     failed: Annotated[tuple[FailedModel, ...], Meta(max_length=64)] = ()
     """Orders that came to nothing since it was started, the newest of each model."""
+    region: Annotated[str, Meta(max_length=64)] | None = None
+    """Where what it serves is, for tasks that must not leave a region."""

@@ -14,6 +14,16 @@ class RequestKeyed(Event, frozen=True, kw_only=True, tag="request.keyed.v1"):
     """SHA-256 of path and body, in hex."""
 
 
+class ResponseDeleted(Event, frozen=True, kw_only=True, tag="response.deleted.v1"):
+    """Its owner wants a response to be shown no more. The task itself stays as long as every other.
+
+    Stands where an idempotency key of the name ``deleted-<task>`` would, which no SHA-256 is.
+    """
+
+    at_ms: int
+    task: str
+
+
 class SubmissionUnreadable(Event, frozen=True, kw_only=True, tag="submission.unreadable.v1"):
     """Somebody submitted under a subject that names no task, so that there is no id to answer to."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from msgspec import Struct
 
-from streams import group_subjects, subjects
+from streams import cache_subjects, group_subjects, subjects
 from streams.rights import BusRights, node_rights, user_rights, viewer_rights
 from streams.subjects import TaskKey
 from streams.tokens import Token
@@ -114,6 +114,8 @@ def _of_facts() -> Iterator[Row]:
         "spent nonces": subjects.nonce(Token("0")),
         "ended sessions": subjects.session(Token("0")),
         "what is taken of limits": subjects.limit_state("account", ACCOUNT),
+        "answers in the cache": cache_subjects.cache_entry(ACCOUNT, Token("0")),
+        "answers given from the cache": cache_subjects.cache_hits(ACCOUNT),
         "submissions nobody could read": subjects.UNREADABLE_SUBMISSION,
     }
     for family, subject in facts.items():

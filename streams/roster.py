@@ -26,10 +26,13 @@ from streams.events import (
     ModelScaled,
 )
 from streams.messages import NodeStatus
-from streams.replica import ModelKind, Replica, Tier
+from streams.model_events import InRegion
+from streams.replica import Ability, ModelKind, Replica, Tier
 from streams.tokens import Token
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from streams.events import DeviceEvent, ModelEvent
 
 MISSED_REPORTS: Final = 2.5
@@ -80,13 +83,16 @@ class ModelView(Struct, frozen=True, kw_only=True):
     """Where its replicas run, the nearest first."""
     slots: int = 0
     """Answers at once, on all of them together."""
+    abilities: tuple[Ability, ...] = ()
+    """What one replica or another can do beyond plain text."""
 
 
 class Wish(Struct, frozen=True, kw_only=True):
-    """How many replicas of a model there shall be."""
+    """How many replicas of a model there shall be, and where."""
 
     desired: ModelDesired
     scaled: int | None
+    scaled_in: tuple[InRegion, ...] = ()
 
     @property
     def model(self) -> str:
@@ -108,6 +114,20 @@ class Wish(Struct, frozen=True, kw_only=True):
         """So many now."""
         return self.least if self.scaled is None else min(max(self.scaled, self.least), self.most)
 
+    @property
+    def wanted_in(self) -> dict[str, int]:
+        """So many of them in regions that tasks must not leave; more than all together are not kept there."""
+        left, found = self.wanted, dict[str, int]()
+        for each in self.scaled_in:
+            if self.allows(each.region) and (count := min(each.replicas, left)):
+                found[each.region] = count
+                left -= count
+        return found
+
+    def allows(self, region: str | None) -> bool:
+        """Whether a node that says this region may have it."""
+        return not self.desired.regions or region in self.desired.regions
+
 
 class _Report(Struct, frozen=True):
     """The last report of a node, and when it came."""
@@ -125,7 +145,7 @@ class _Models(Struct, frozen=True, omit_defaults=True):
     replicas: dict[Token, dict[str, Replica]]
     first_seen_ms: dict[str, int]
     desired: dict[str, ModelDesired] = {}
-    scaled: dict[str, int] = {}
+    scaled: dict[str, ModelScaled] = {}
 
 
 class _Devices(Struct, frozen=True):
@@ -140,7 +160,7 @@ class Roster:
     Two folds that do not touch each other, of MODELS and of DEVICES, and beside them the reports, which no log has.
     """
 
-    VERSION: Final = 3
+    VERSION: Final = 4
     """Raise it whenever the same events add up to something else: older snapshots are then not used."""
 
     def __init__(self) -> None:
@@ -148,7 +168,7 @@ class Roster:
         self._replicas: dict[Token, dict[str, Replica]] = {}
         self._first_seen_ms: dict[str, int] = {}
         self._desired: dict[str, ModelDesired] = {}
-        self._scaled: dict[str, int] = {}
+        self._scaled: dict[str, ModelScaled] = {}
         self._is_lost: dict[Token, bool] = {}
         self._reports: dict[Token, _Report] = {}
         self._kinds: dict[str, Counter[ModelKind]] = {}
@@ -160,7 +180,7 @@ class Roster:
             self._scaled.pop(event.file.name, None)
             return
         if isinstance(event, ModelScaled):
-            self._scaled[event.model] = event.replicas
+            self._scaled[event.model] = event
             return
         replicas = self._replicas.setdefault(node, {})
         if isinstance(event, ModelAnnounced):
@@ -234,6 +254,10 @@ class Roster:
         """Every node that announced the model, live or not."""
         return tuple(self._view(node, now_s) for node, replicas in self._replicas.items() if model in replicas)
 
+    def replicas_of(self, model: str) -> Iterator[Replica]:
+        """What each node has announced of the model, live or not."""
+        return (replicas[model] for replicas in self._replicas.values() if model in replicas)
+
     def knows(self, model: str) -> bool:
         """Whether the model was ever announced, or is to be brought: then a task for it waits instead of failing."""
         return model in self._first_seen_ms or self.could_bring(model) is not None
@@ -244,14 +268,12 @@ class Roster:
 
     def wishes(self) -> tuple[Wish, ...]:
         """How many replicas of which models there shall be, by name; those that nobody wants any more included."""
-        return tuple(
-            Wish(desired=self._desired[model], scaled=self._scaled.get(model)) for model in sorted(self._desired)
-        )
+        return tuple(_wish(self._desired[model], self._scaled.get(model)) for model in sorted(self._desired))
 
     def could_bring(self, model: str) -> Wish | None:
         """Return the wish by which a model may be brought from the store when somebody asks for it, if there is one."""
         desired = self._desired.get(model)
-        wish = None if desired is None else Wish(desired=desired, scaled=self._scaled.get(model))
+        wish = None if desired is None else _wish(desired, self._scaled.get(model))
         return wish if wish is not None and wish.most > 0 else None
 
     def model(self, name: str, *, now_s: float) -> ModelView | None:
@@ -271,6 +293,7 @@ class Roster:
             kind=widest.kind,
             tiers=tuple(sorted({replica.tier for _, replica in replicas}, key=_NEAREST_FIRST.index)),
             slots=sum(replica.slots for _, replica in replicas),
+            abilities=tuple(sorted({ability for _, replica in replicas for ability in replica.abilities})),
         )
 
     def models(self, *, now_s: float) -> tuple[ModelView, ...]:
@@ -298,3 +321,9 @@ class Roster:
             is_lost=is_lost,
             heard_at_s=None if report is None else report.heard_at_s,
         )
+
+
+def _wish(desired: ModelDesired, scaled: ModelScaled | None) -> Wish:
+    if scaled is None:
+        return Wish(desired=desired, scaled=None)
+    return Wish(desired=desired, scaled=scaled.replicas, scaled_in=scaled.regions)

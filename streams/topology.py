@@ -50,6 +50,8 @@ class StreamSpec(Struct, frozen=True, kw_only=True):
     max_age: timedelta | None = None
     one_per_subject: bool = False
     """The broker keeps the first message of a subject and refuses every other, whatever its headers say."""
+    max_bytes: int | None = None
+    """Past this size the broker drops the oldest, and it keeps the room free for it; None: no limit of its own."""
     newest_only: bool = False
     """The broker keeps the newest message of a subject: what is here is a state, not what has happened."""
     is_erasable: bool = False
@@ -93,6 +95,8 @@ SESSIONS: Final = "SESSIONS"
 UNREADABLE: Final = "UNREADABLE"
 LIMITS: Final = "LIMITS"
 CHAIN: Final = "CHAIN"
+CACHE: Final = "CACHE"
+HITS: Final = "HITS"
 MODELS: Final = "MODELS"
 DEVICES: Final = "DEVICES"
 BILLING: Final = "BILLING"
@@ -124,7 +128,11 @@ def results_stream(bucket: str, stream_count: int) -> str:
 
 
 def stream_specs(
-    *, results_streams: int = 4, retention: Retention | None = None, replicas: int = 1
+    *,
+    results_streams: int = 4,
+    retention: Retention | None = None,
+    replicas: int = 1,
+    cache_bytes: int | None = None,
 ) -> tuple[StreamSpec, ...]:
     """Return every stream of the mesh.
 
@@ -132,12 +140,14 @@ def stream_specs(
         results_streams: over how many streams the 16 buckets spread, 1 to 16; each syncs to disk on its own.
         retention: how long content and ends are kept.
         replicas: copies of each stream in a cluster.
+        cache_bytes: how large the cache of answers may be; None: no limit of its own.
     """
     kept = retention or Retention()
     edge = (_tasks(kept, replicas), *_results(results_streams, kept, replicas))
     core = (_ended(kept, replicas), _dead(kept, replicas), _keys(kept, replicas), _unreadable(kept, replicas))
     short_lived = (_nonces(replicas), _sessions(replicas), _limits(replicas), _chain(replicas))
-    return (*edge, *core, *_registers(replicas), *short_lived)
+    cached = (_cache(kept, replicas, cache_bytes), _hits(kept, replicas))
+    return (*edge, *core, *_registers(replicas), *short_lived, *cached)
 
 
 def consumer_name(service_class: ServiceClass) -> str:
@@ -289,6 +299,32 @@ def _chain(replicas: int) -> StreamSpec:
         description="What the chain was last seen to say of each DID that was proved: for when it cannot be asked.",
         max_age=CHAIN_KEPT,
         newest_only=True,
+        replicas=replicas,
+    )
+
+
+def _cache(kept: Retention, replicas: int, max_bytes: int | None) -> StreamSpec:
+    return StreamSpec(
+        name=CACHE,
+        account="CORE",
+        subjects=("cache.*.*",),
+        description="Answers that are given again to who asks the same, and who is having one generated.",
+        is_erasable=True,
+        # Not longer than the task that has written it: its id goes with the answer.
+        max_age=kept.content,
+        max_bytes=max_bytes,
+        newest_only=True,
+        replicas=replicas,
+    )
+
+
+def _hits(kept: Retention, replicas: int) -> StreamSpec:
+    return StreamSpec(
+        name=HITS,
+        account="CORE",
+        subjects=("hits.*",),
+        description="Which answers were given from the cache, to whom.",
+        max_age=kept.ends,
         replicas=replicas,
     )
 

@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +19,7 @@ from mesh.broker.server import EmbeddedServer
 from mesh.bus.appends import Fence
 from mesh.bus.direct_client import Delivery
 from mesh.bus.headers import CONTENT_TYPE, header
+from mesh.bus.link import Link
 from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.bus.work import Work, WorkQueue
@@ -136,7 +138,9 @@ class ScriptedMesh:
             await queue.start()
             self._queues.append(queue)
         await self.bus.edge.listen(subjects.user_api_all("events"), self._on_events)
-        await self.bus.edge.listen(subjects.user_api_all("cancel"), self._on_cancel)
+        # Users ask in EDGE, gateways in CORE.
+        for link in (self.bus.edge, self.bus.core):
+            await link.listen(subjects.user_api_all("cancel"), partial(self._on_cancel, link))
         self._start(self._report_on())
         return self
 
@@ -270,11 +274,11 @@ class ScriptedMesh:
         )
         self.bus.edge.reply_to(delivery, encode_json(page) if as_json else encode(page))
 
-    def _on_cancel(self, delivery: Delivery) -> None:
+    def _on_cancel(self, link: Link, delivery: Delivery) -> None:
         request = decode(delivery.data, Cancel)
         self._cancelled.add(request.task)
         self.go.set()
-        self.bus.edge.reply_to(delivery, encode(CancelOutcome(task=request.task, outcome="cancelled")))
+        link.reply_to(delivery, encode(CancelOutcome(task=request.task, outcome="cancelled")))
 
     def _start(self, work: object) -> None:
         assert asyncio.iscoroutine(work)

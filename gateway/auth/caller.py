@@ -94,7 +94,9 @@ class Door:
             WrittenByNewer: if a newer version has written of the account.
             BusError: if it cannot be known now.
         """
-        text = _bearer(request.headers.get("Authorization"))
+        shown = request.headers.get("Authorization")
+        # Anthropic's clients show theirs in a header of its own.
+        text = request.headers.get("x-api-key") if shown is None else _bearer(shown)
         if text is None or self._is_idle(text):
             return None
         return await self.credential_text(text, self.failures.address_of(request))

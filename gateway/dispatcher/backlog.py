@@ -12,6 +12,7 @@ from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.messages import AccountBacklog, Backlog, ModelBacklog
+from streams.region_backlog import RegionBacklog
 from streams.tokens import token
 
 if TYPE_CHECKING:
@@ -68,16 +69,22 @@ class BacklogReports:
     def _report(self) -> Backlog:
         running, waiting = Counter[str](), Counter[str]()
         queues = Counter[_Queue]()
+        inside = Counter[tuple[str, str]]()
         for life in self._lives.values():
             account = life.record.key.account
             if life.posting.node is not None:
                 running[account] += 1
             else:
                 waiting[account] += 1
-                queues[life.asked_model, life.service_class] += 1
-        for account, service_class, model in self._overflow.waiting():
+                asked = life.asked
+                queues[asked.model, life.service_class] += 1
+                if asked.rules is not None and asked.rules.region is not None:
+                    inside[asked.model, asked.rules.region] += 1
+        for account, service_class, model, region in self._overflow.waiting():
             waiting[account] += 1
             queues[model, service_class] += 1
+            if region is not None:
+                inside[model, region] += 1
         ended = self._ended_lately()
         return Backlog(
             at_ms=now_ms(),
@@ -94,6 +101,10 @@ class BacklogReports:
                     ended_per_s=round(ended[model, service_class] / _WINDOW_S, 3),
                 )
                 for model, service_class in sorted(queues.keys() | ended.keys())
+            ),
+            regions=tuple(
+                RegionBacklog(model=model, region=region, waiting=count)
+                for (model, region), count in sorted(inside.items())
             ),
         )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
+from gateway.demands import demand_error
 from gateway.scheduling.policies import POLICIES
 from mesh.bus.headers import CONTENT_TYPE, header
 from streams.chat import Sampling
@@ -78,7 +79,7 @@ def check_submission(
     if not is_known(submission.model):
         message = f"The model {submission.model!r} does not exist on this mesh."
         return TaskError(code="model_not_found", message=message, status=404, param="model")
-    return None
+    return demand_error(submission)
 
 
 def _question_error(submission: TaskSubmitted) -> TaskError | None:

@@ -94,9 +94,9 @@ class TaskLife:
         return self.record.state.model or self._asked.model
 
     @property
-    def asked_model(self) -> str:
-        """The model that was asked for, or an alias."""
-        return self._asked.model
+    def asked(self) -> TaskSubmitted:
+        """What was asked for; of what cannot be read, a stand-in."""
+        return self._asked
 
     async def run(
         self,
@@ -265,7 +265,7 @@ class TaskLife:
         on = placement.continues and not record.calls
         seam = retrying.seam(record.state, continues=on, is_trusted=is_trusted, asked=self._asked)
         try:
-            hedge, asked = self.race.hedge_of(placement), self.asked_model
+            hedge, asked = self.race.hedge_of(placement), self._asked.model
             await record.write(
                 lambda n: assignment(n, placement, record.state, asked_model=asked, seam=seam, hedge=hedge)
             )

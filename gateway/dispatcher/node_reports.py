@@ -136,7 +136,7 @@ class NodeReports:
 
 def _is_undecided(state: TaskState, node: str, attempt: int) -> bool:
     """Whether the next attempt may still become a node's that began it beside the one that has the task."""
-    has_words = any(share.chars for share in state.shares[-1:])
+    has_words = any(share.chars or share.tokens for share in state.shares[-1:])
     return state.phase is Phase.RUNNING and state.attempt + 1 == attempt and state.node != node and not has_words
 
 

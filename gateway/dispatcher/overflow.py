@@ -31,6 +31,8 @@ class Waiting(NamedTuple):
     account: Token
     service_class: ServiceClass
     model: str
+    region: str | None = None
+    """The one that it must not leave."""
 
 
 class Overflow:
@@ -54,7 +56,7 @@ class Overflow:
         The more wait, the longer, so that those that come again in vain keep nobody busy. ``longest`` is what is left
         to the task's deadline.
         """
-        account, service_class, _ = waiting
+        account, service_class = waiting.account, waiting.service_class
         others = self._of_account[account, service_class]
         pause_s = min(_SHORTEST_S + others / _COME_AGAIN_PER_S, _LONGEST_S)
         if longest is not None:
@@ -72,7 +74,7 @@ class Overflow:
     def _forget_due(self) -> None:
         now_s = time.monotonic()
         while self._due and self._due[0][0] <= now_s:
-            _, (account, service_class, _) = heapq.heappop(self._due)
+            _, (account, service_class, *_) = heapq.heappop(self._due)
             self._of_class[service_class] -= 1
             self._of_account[account, service_class] -= 1
             if not self._of_account[account, service_class]:

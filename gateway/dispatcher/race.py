@@ -133,7 +133,7 @@ class Race:
         second = self._second
         if second is None:
             return None
-        if self._record.state.chars or (second.news.done() and second.news.result() == "gone"):
+        if _has_text(self._record) or (second.news.done() and second.news.result() == "gone"):
             self._send_away("left", "the task goes on elsewhere")
             return None
         self._second = None
@@ -152,6 +152,8 @@ class Race:
     def _first(self, placement: Placement | None, wish: Wish | None) -> _First | None:
         """Who is raced with; None where nobody is."""
         if placement is None or wish is None or placement.node is None or self.hedge is not None:
+            return None
+        if _has_text(self._record):
             return None
         expected_s = placement.first_token_s
         if expected_s is None or placement.serving < 2 or not self._placer.may_race(wish):
@@ -246,6 +248,11 @@ class Race:
 def _note_time(begun: asyncio.Future[float]) -> None:
     if not begun.done():
         begun.set_result(asyncio.get_running_loop().time())
+
+
+def _has_text(record: TaskRun) -> bool:
+    """Whether any attempt has written anything that stands: then the first word has been said."""
+    return bool(record.state.chars or record.state.tokens)
 
 
 def _has_begun(record: TaskRun) -> bool:

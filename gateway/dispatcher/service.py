@@ -13,6 +13,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from gateway.demands import inability
 from gateway.dispatcher import gate, retrying
 from gateway.dispatcher.backlog import BacklogReports
 from gateway.dispatcher.cancelling import Cancelling
@@ -24,7 +25,6 @@ from gateway.dispatcher.regards import Regards
 from gateway.dispatcher.result_check import ResultCheck
 from gateway.dispatcher.spot_checks import Checks, SpotChecks
 from gateway.dispatcher.task_run import Verdict, failed
-from gateway.model_kinds import ModelKinds, kind_of
 from gateway.scheduling.policies import POLICIES
 from mesh.bus.work import WorkQueue
 from mesh.errors import BusError, PublishRefused, WrittenByNewer
@@ -101,7 +101,6 @@ class Dispatcher:
             hedge_after=settings.hedge_after,
         )
         self._checks = Checks(ResultCheck(self.devices, self._placer.dimensions_of), spots)
-        self._kinds = ModelKinds(feed.roster, self._aliases)
         self._reports = NodeReports(bus, self.lives, self.name)
         self._cancelling = Cancelling(bus, self.lives)
         self._overflow = Overflow(settings.account_overflow)
@@ -205,13 +204,13 @@ class Dispatcher:
     async def _live(self, life: TaskLife, work: Work) -> None:
         try:
             asked = gate.read_submission(work)
-            refused = None if isinstance(asked, TaskError) else self._check(life, asked)
+            refused = None if isinstance(asked, TaskError) else await self._check(life, asked)
             if refused is None and isinstance(asked, TaskSubmitted) and await self._is_too_much(life, asked):
                 refused = self._set_aside(life, asked)
                 if refused is None:
                     return
             await self._serve(life, work, asked, refused)
-            self._backlog.note_end(life.asked_model, life.service_class)
+            self._backlog.note_end(life.asked.model, life.service_class)
         except BusError as error:
             log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
             work.hand_back()
@@ -246,13 +245,16 @@ class Dispatcher:
         if not self._held[account, service_class]:
             del self._held[account, service_class]
 
-    def _check(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
+    async def _check(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
         if (closed := self._entrance.account_error(life.record.key.account)) is not None:
             return closed
-        error = gate.check_submission(
+        wrong = gate.check_submission(
             life.record.key, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
         )
-        return error or self._kinds.objection(asked.model, kind_of(asked), asked.dimensions)
+        if wrong is not None or (cannot := inability(asked, self._feed.roster, self._aliases)) is None:
+            return wrong
+        # What was begun goes on, if only to wait for a node that is gone.
+        return None if await life.has_begun() else cannot
 
     async def _is_too_much(self, life: TaskLife, asked: TaskSubmitted) -> bool:
         """Whether the account has its fill here, and nobody has begun this task; what is late only has to end."""
@@ -266,7 +268,8 @@ class Dispatcher:
         if not self._overflow.has_room(account, service_class):
             most = self._settings.account_limit + self._settings.account_overflow
             return gate.too_many_error(service_class, most, retry_after_s=self._backlog.retry_after_s(service_class))
-        waiting = Waiting(account, service_class, asked.model)
+        region = None if asked.rules is None else asked.rules.region
+        waiting = Waiting(account, service_class, asked.model, region)
         life.set_aside(self._overflow.add(waiting, longest=self._time_left(life, asked)))
         return None
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.demands import needs_of
+from gateway.limits.price import PICTURE_TOKENS
 from gateway.scheduling.complexity import level_of
 from gateway.scheduling.wish import NO_RULES, USUAL_ANSWER_TOKENS, Wish
+from streams.abilities import may_call
+from streams.chat import ImagePart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.scheduling.aliases import Alias
+    from gateway.scheduling.wish import Level
     from streams.chat import Message
     from streams.events import TaskSubmitted
     from streams.subjects import ServiceClass, TaskKey
     from streams.task import TaskState
+    from streams.tools import Function, Tools
 
 _CHARS_PER_TOKEN: Final = 4
 _PER_MESSAGE: Final = 4
@@ -47,7 +53,8 @@ def wish_of(
     """
     if asked.texts:
         return _vectors_wish(key, asked, service_class, state, at_ms=at_ms, alias=alias)
-    level = level_of(asked.messages) if needs_level or alias is not None else "moderate"
+    needs = needs_of(asked)
+    level = _level_of(asked) if needs_level or alias is not None else "moderate"
     begun_with = state.model if state.chars else None
     most = asked.sampling.max_tokens
     return Wish(
@@ -57,9 +64,10 @@ def wish_of(
         seed=key.task,
         # A check is the account's too whose answer is checked: what must stay on its devices stays there.
         account=key.account if asked.check_of is None else asked.check_of.account,
-        prompt_tokens=tokens_in(asked.messages),
+        prompt_tokens=tokens_in(asked.messages, asked.tools),
         answer_tokens=USUAL_ANSWER_TOKENS if most is None else min(most, _MOST_EXPECTED),
         most_answer_tokens=most or 0,
+        needs=needs,
         service_class=service_class,
         level=level,
         # The dispatcher's own deadline is for what goes wrong, not for haste.
@@ -106,6 +114,23 @@ def _vectors_wish(
     )
 
 
-def tokens_in(messages: Sequence[Message]) -> int:
+def _level_of(asked: TaskSubmitted) -> Level:
+    return level_of(asked.messages, has_tools=may_call(asked.tools), has_schema=asked.format is not None)
+
+
+def tokens_in(messages: Sequence[Message], tools: Tools | None = None) -> int:
     """How many tokens a prompt has, more or less: four characters to one, and what stands around each message."""
-    return sum([_PER_MESSAGE + len(message.content) // _CHARS_PER_TOKEN for message in messages])
+    turns = sum([_PER_MESSAGE + _chars_in(message) // _CHARS_PER_TOKEN for message in messages])
+    return turns if tools is None else turns + sum(map(_chars_of, tools.functions)) // _CHARS_PER_TOKEN
+
+
+def _chars_in(message: Message) -> int:
+    if not message.parts and not message.tool_calls:
+        return len(message.content)
+    pictures = sum(isinstance(part, ImagePart) for part in message.parts)
+    calls = sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
+    return len(message.content) + calls + pictures * PICTURE_TOKENS * _CHARS_PER_TOKEN
+
+
+def _chars_of(function: Function) -> int:
+    return len(function.name) + len(function.description) + len(function.parameters_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.http.errors import ApiError, limit_reached, not_taken, store_full
+from gateway.http.errors import ApiError, from_task_error, limit_reached, not_taken, store_full
 from gateway.http.following import LAG_S
 from gateway.http.wishes import IDEMPOTENCY_KEY, LAST_EVENT_ID, TASK, unknown_task
 from gateway.idempotency import body_digest, key_digest
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
     from gateway.limits.ticket import Price, Ticket
+    from streams.events import TaskSubmitted
     from streams.tokens import Token
 
 
@@ -38,6 +39,8 @@ class Asked(NamedTuple):
     stream: bool
     price: Callable[[], Price]
     """Says what it may use, as far as anybody can before."""
+    draft: TaskSubmitted
+    """What it demands."""
 
 
 class Admitted(NamedTuple):
@@ -53,12 +56,13 @@ class Admitted(NamedTuple):
 async def admit(site: Site, asked: Asked, idempotency_key: str | None, ticket: Ticket) -> Admitted:
     """Find out which task a request is about, and pay for it with ``ticket`` if it is new.
 
-    A task that is stored already is never refused for want of room: what was accepted is kept. Only too many streams
-    at once are too many, whatever they carry.
+    A task that is stored already is never refused for want of room, or of a replica: what was accepted is kept. Only
+    too many streams at once are too many, whatever they carry.
 
     Raises:
-        ApiError: 409 if the key was used for another request, 404 if there is nothing to go on with, 429 or 503 with
-            ``Retry-After`` if the task is new and there is no room for it, or its account has had its share.
+        ApiError: 409 if the key was used for another request, 404 if there is nothing to go on with, 400 if no replica
+            can do what a new task demands, 429 or 503 with ``Retry-After`` if there is no room for it, or its account
+            has had its share.
         LimitReached: if too many streams are open.
         BusError: if the streams cannot be read now.
     """
@@ -111,6 +115,8 @@ async def _keyed(site: Site, asked: Asked, idempotency_key: str, ticket: Ticket)
 async def _refusal(site: Site, asked: Asked, ticket: Ticket) -> ApiError | None:
     if (shortage := site.bus.stores.shortage) is not None:
         return store_full(shortage)
+    if (cannot := site.inability(asked.draft)) is not None:
+        return from_task_error(cannot)
     try:
         site.gate.check(asked.account, asked.model, asked.wishes.urgency)
         # Last: what is refused for another reason costs nothing.

@@ -30,6 +30,8 @@ class Frames(Protocol):
     """Whether the client has text of the answer, by this stream or by an earlier one."""
     last: bytes
     """What ends a stream that has nothing to tell, since its client has it all."""
+    tells_failures: bool
+    """Whether a task that has failed before its stream began is told in the stream; else it is a 4xx or 5xx."""
 
     def write(self, step: Step) -> bytes:
         """Write what a client is told of one event; empty: nothing."""
@@ -43,6 +45,13 @@ class Frames(Protocol):
         """Take note of what is void before the client has seen any of it."""
         ...
 
+    def restart(self, error: ApiError, steps: Sequence[Step]) -> bytes:
+        """Write what ends a stream whose client has text that is void since the last of ``steps``, all of them new.
+
+        Empty: the client has been told, and the stream goes on with that step.
+        """
+        ...
+
     def comment(self, text: bytes) -> bytes:
         """Write what clients skip."""
         ...
@@ -52,7 +61,19 @@ class Frames(Protocol):
         ...
 
 
-class Question(Protocol):
+class Answerable(Protocol):
+    """Whatever an answer can be written to, whole or as a stream."""
+
+    def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
+        """Write the whole answer of a completed task as JSON; in the background, of one that stands anyhow."""
+        ...
+
+    def frames(self, task: Token) -> Frames:
+        """A writer for the stream of a task."""
+        ...
+
+
+class Question(Answerable, Protocol):
     """One request, read and checked, in the words of its API."""
 
     @property
@@ -66,8 +87,18 @@ class Question(Protocol):
         ...
 
     @property
+    def is_background(self) -> bool:
+        """Whether a client that wants no stream is answered at once with how it stands; the task goes on either way."""
+        ...
+
+    @property
     def service_tier(self) -> ServiceTier | None:
         """How urgent it is, where the body says so."""
+        ...
+
+    @property
+    def draft(self) -> TaskSubmitted:
+        """The task that it asks for, as far as that is known before there is room: what it demands of a replica."""
         ...
 
     def price(self, answer_tokens: int) -> Price:
@@ -76,14 +107,6 @@ class Question(Protocol):
 
     async def submission(self, deadline_at_ms: int, rules: Rules | None) -> TaskSubmitted:
         """The task that it asks for; called only when there is room for it, and it is not known to be stored."""
-        ...
-
-    def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
-        """Write the whole answer of a completed task as JSON."""
-        ...
-
-    def frames(self, task: Token) -> Frames:
-        """A writer for the stream of a task."""
         ...
 
 

@@ -14,12 +14,18 @@ from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.http.asking import Asking
-from gateway.http.boundary import CHAT_PATH, EMBEDDINGS_PATH, boundary, sign
+from gateway.http.boundary import CHAT_PATH, EMBEDDINGS_PATH, MESSAGES_PATH, RESPONSES_PATH, boundary, sign
+from gateway.http.caching import Caching
 from gateway.http.chat_question import read_chat
 from gateway.http.embedding_question import Embeddings
 from gateway.http.health import Health
+from gateway.http.messages.question import read_messages
 from gateway.http.models import Models
 from gateway.http.origin import OriginPolicy
+from gateway.http.responses.deletions import Deletions
+from gateway.http.responses.handlers import Responses
+from gateway.http.responses.history import History
+from gateway.http.responses.question import ResponseReader
 from gateway.http.sign_ins import SignIns
 from gateway.http.site import SITE, Site
 from gateway.http.tasks import Tasks
@@ -69,9 +75,10 @@ def build_app(
         metrics: the page of what was counted, if it is shown.
 
     Raises:
-        GatewayError: if the store of limits that the settings name cannot be used.
+        GatewayError: if a store that the settings name cannot be used.
     """
     shared = tasks or DispatcherSettings()
+    recorded = telemetry or Telemetry.off()
     gate = QueueGate(bus, BacklogFeed(bus.core), _limits(settings))
     site = Site(
         bus,
@@ -84,9 +91,10 @@ def build_app(
         known_models=shared.known_models,
         aliases=shared.alias_table,
         policy=OriginPolicy(settings),
-        telemetry=telemetry or Telemetry.off(),
+        telemetry=recorded,
         gate=gate,
         limiter=open_limiter(bus.core, settings),
+        caching=Caching(bus.core, settings, access, sessions, shared.alias_table, recorded),
     )
     # The limit of request.read() itself; a body that says its size is refused before it is read.
     app = web.Application(middlewares=[boundary(site)], client_max_size=settings.http_body_limit)
@@ -110,6 +118,8 @@ def _add_routes(app: web.Application, site: Site) -> None:
     sign_ins = SignIns(site)
     app.router.add_post(CHAT_PATH, Asking(site, read_chat).create)
     app.router.add_post(EMBEDDINGS_PATH, Embeddings(site).create)
+    app.router.add_post(MESSAGES_PATH, Asking(site, read_messages).create)
+    _add_responses(app, site)
     app.router.add_get("/v1/models", models.list_all)
     app.router.add_get("/v1/models/{model:.+}", models.show)
     app.router.add_get("/v1/tasks/{task}", tasks.show)
@@ -122,6 +132,17 @@ def _add_routes(app: web.Application, site: Site) -> None:
     app.router.add_get("/v1/auth/me", sign_ins.me)
     app.router.add_get("/healthz", health.alive)
     app.router.add_get("/readyz", health.ready)
+
+
+def _add_responses(app: web.Application, site: Site) -> None:
+    deletions = Deletions(site.bus.core)
+    history = History(site, deletions)
+    responses = Responses(site, history, deletions)
+    app.router.add_post(RESPONSES_PATH, Asking(site, ResponseReader(history).read).create)
+    app.router.add_get("/v1/responses/{response}", responses.show, allow_head=False)
+    app.router.add_delete("/v1/responses/{response}", responses.delete)
+    app.router.add_post("/v1/responses/{response}/cancel", responses.cancel)
+    app.router.add_get("/v1/responses/{response}/input_items", responses.items)
 
 
 def _defaults(settings: GatewaySettings, shared: DispatcherSettings, retention: timedelta) -> Defaults:
@@ -146,6 +167,7 @@ async def _on_startup(app: web.Application) -> None:
     site = app[SITE]
     site.bus.on_end(site.limiter.on_end)
     await site.limiter.start()
+    site.caching.start()
     await site.gate.start()
 
 
@@ -154,3 +176,4 @@ async def _on_shutdown(app: web.Application) -> None:
     await app[SITE].finish()
     await app[SITE].gate.stop()
     await app[SITE].limiter.stop()
+    await app[SITE].caching.stop()

@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gateway.auth.caller import caller_with, need_model
 from gateway.http.admission import Asked, admit
 from gateway.http.body import read_json_body
+from gateway.http.cached_answer import CachedAnswer, note_bypass
 from gateway.http.errors import ApiError
 from gateway.http.exchange import Exchange
 from gateway.http.following import Follower
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.http.admission import Admitted
     from gateway.http.api import Question, Read
+    from gateway.http.cache_part import Part
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
     from gateway.limits.ticket import Ticket
@@ -47,6 +51,8 @@ class Asking:
             message = f"The model `{asked.model}` does not exist on this mesh; GET /v1/models lists those that do."
             raise ApiError(404, message, code="model_not_found", param="model")
         wishes = read_wishes(request, asked.service_tier, site.defaults_of(caller.account))
+        if asked.is_background:
+            wishes = replace(wishes, on_disconnect="continue")
         goes_on = bool(asked.is_streamed and wishes.after)
         question = Asked(
             account=caller.account,
@@ -57,19 +63,38 @@ class Asking:
             goes_on=goes_on,
             stream=asked.is_streamed,
             price=partial(asked.price, site.settings.answer_tokens),
+            draft=asked.draft,
         )
         with site.limiter.ticket(caller) as ticket:
+            said = site.caching.may_use(request, asked, wishes)
+            if said is None:
+                note_bypass(site, request)
+                return await self._generated(request, asked, question, ticket, None)
+            task = await asked.submission(wishes.deadline_at_ms, wishes.rules)
+            ask = site.caching.ask(caller.account, task, wishes, said)
+            return await CachedAnswer(site, request, asked, question, ticket, ask).answer(self._generated)
+
+    async def _generated(
+        self, request: web.Request, asked: Question, question: Asked, ticket: Ticket, part: Part | None
+    ) -> web.StreamResponse:
+        """Have the answer written by a task, or follow the task that writes it."""
+        site, wishes = self._site, question.wishes
+        admitted = None if part is None else await part.admitted(question.account, ticket, stream=question.stream)
+        if admitted is None:
             admitted = await admit(site, question, idempotency_key(request), ticket)
-            request[TASK_KEY] = admitted.key.task
-            measure = Measure(site, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model)
-            exchange = Exchange(site, request, admitted.key, asked, wishes, measure, ticket)
-            try:
-                answer = await self._answer(exchange, admitted, asked, wishes, measure, ticket)
-            except BaseException:
-                measure.end(exchange.state, failed=True)
-                raise
-            measure.end(exchange.state)
-            return answer
+        request[TASK_KEY] = admitted.key.task
+        measure = Measure(site, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model)
+        exchange = Exchange(site, request, admitted.key, asked, wishes, measure, ticket, part)
+        try:
+            answer = await self._answer(exchange, admitted, asked, wishes, measure, ticket, part)
+        except BaseException:
+            measure.end(exchange.state, failed=True)
+            raise
+        finally:
+            if part is not None:
+                part.ended(admitted.key)
+        measure.end(exchange.state)
+        return answer
 
     async def _answer(
         self,
@@ -79,8 +104,11 @@ class Asking:
         wishes: Wishes,
         measure: Measure,
         ticket: Ticket,
+        part: Part | None,
     ) -> web.StreamResponse:
-        watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket)
+        watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket, part)
+        if part is not None:
+            part.begun()
         site, streamed = self._site, asked.is_streamed
         after = wishes.after if streamed else 0
         with (
@@ -88,11 +116,21 @@ class Asking:
             site.leaving.reading(follower),
             site.readers.reading(exchange.caller, "chat", follower),
         ):
-            return await (exchange.stream(follower) if streamed else exchange.whole(follower))
+            if streamed:
+                return await exchange.stream(follower)
+            if asked.is_background:
+                return exchange.begun() if watch is not None else await exchange.standing(follower)
+            return await exchange.whole(follower)
 
     async def _submit(
-        self, admitted: Admitted, asked: Question, wishes: Wishes, measure: Measure, ticket: Ticket
+        self,
+        admitted: Admitted,
+        asked: Question,
+        wishes: Wishes,
+        measure: Measure,
+        ticket: Ticket,
+        part: Part | None,
     ) -> Watch | None:
         """Store the task; None means that it was stored before."""
-        task = asked.submission(wishes.deadline_at_ms, wishes.rules)
+        task = asked.submission(wishes.deadline_at_ms, wishes.rules) if part is None else part.submission()
         return await store_task(self._site, admitted, asked.model, task, wishes, ticket, headers=measure.bus_headers)

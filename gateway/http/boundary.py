@@ -11,9 +11,10 @@ from aiohttp import web
 from gateway.auth.caller import CALLER_KEY
 from gateway.bridge.routes import WEBSOCKET_PATH
 from gateway.http.errors import ApiError, from_exception, stopping, unexpected
+from gateway.http.messages.errors import error_response
 from gateway.http.rate_headers import RATE_HEADERS, add_rate_headers
-from gateway.http.site import REQUEST_ID_KEY, SITE, STARTED_KEY, TASK_KEY
-from gateway.http.wishes import REQUEST_ID, TASK, chosen_task, request_id
+from gateway.http.site import CACHE_KEY, REQUEST_ID_KEY, SITE, STARTED_KEY, TASK_KEY
+from gateway.http.wishes import CACHE, REQUEST_ID, TASK, chosen_task, request_id
 from gateway.page.routes import FILES_ROUTE, PAGE_PATH
 
 if TYPE_CHECKING:
@@ -39,19 +40,22 @@ OPEN_ROUTES: Final = frozenset(
 CHAT_PATH: Final = "/v1/chat/completions"
 
 EMBEDDINGS_PATH: Final = "/v1/embeddings"
+RESPONSES_PATH: Final = "/v1/responses"
+MESSAGES_PATH: Final = "/v1/messages"
 
-ASKING: Final = frozenset({CHAT_PATH, EMBEDDINGS_PATH})
+ASKING: Final = frozenset({CHAT_PATH, EMBEDDINGS_PATH, RESPONSES_PATH, MESSAGES_PATH})
 """What asks a model: it is counted with what it asks (gateway.http.admission), and not as a read."""
 
 PROCESSING_MS: Final = "openai-processing-ms"
 
 _FIRST_ERROR: Final = 400
 _CORS_REQUEST_HEADERS: Final = (
-    "authorization, content-type, idempotency-key, last-event-id, x-request-id, "
+    "authorization, x-api-key, anthropic-version, anthropic-beta, content-type, idempotency-key, last-event-id, "
+    "x-request-id, "
     "x-ig3-task, x-ig3-urgency, x-ig3-deadline-ms, x-ig3-on-disconnect, "
-    "x-ig3-policy, x-ig3-region, x-ig3-max-price, x-ig3-min-reputation"
+    "x-ig3-policy, x-ig3-region, x-ig3-max-price, x-ig3-min-reputation, x-ig3-cache, cache-control"
 )
-_CORS_ANSWER_HEADERS: Final = ", ".join((REQUEST_ID, TASK, PROCESSING_MS, "retry-after", *RATE_HEADERS))
+_CORS_ANSWER_HEADERS: Final = ", ".join((REQUEST_ID, TASK, CACHE, PROCESSING_MS, "retry-after", *RATE_HEADERS))
 
 
 def boundary(site: Site) -> Middleware:
@@ -73,11 +77,21 @@ def boundary(site: Site) -> Middleware:
         except web.HTTPException as error:
             if error.status < _FIRST_ERROR:
                 raise
-            return _of_path(request, error).response()
+            return _shown(request, _of_path(request, error))
         except Exception as error:
-            return _answer(request, error).response()
+            return _shown(request, _answer(request, error))
 
     return pass_boundary
+
+
+def _shown(request: web.Request, error: ApiError) -> web.Response:
+    """An error in the shape of the API that was asked."""
+    return error_response(error) if _is_messages(request) else error.response()
+
+
+def _is_messages(request: web.BaseRequest) -> bool:
+    path = request.path
+    return path == MESSAGES_PATH or path.startswith(f"{MESSAGES_PATH}/")
 
 
 async def _identify(request: web.Request, site: Site) -> None:
@@ -96,6 +110,9 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
     headers = response.headers
     headers[REQUEST_ID] = request.get(REQUEST_ID_KEY) or request_id(request)
     headers["Server"] = "ig3"
+    if _is_messages(request):
+        # Where Anthropic's clients look for it.
+        headers["request-id"] = headers[REQUEST_ID]
     for name, value in request.app[SITE].protection.items():
         headers.setdefault(name, value)
     started_s = request.get(STARTED_KEY)
@@ -107,6 +124,8 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
         task = chosen_task(request)
     if task is not None:
         headers[TASK] = task
+    if (cache := request.get(CACHE_KEY)) is not None:
+        headers[CACHE] = cache
     caller = request.get(CALLER_KEY)
     if caller is not None and (meters := request.app[SITE].limiter.meters_of(caller)):
         add_rate_headers(headers, meters)
@@ -129,7 +148,7 @@ def _preflight(request: web.Request, site: Site) -> web.Response | None:
     return web.Response(
         status=204,
         headers={
-            "Access-Control-Allow-Methods": "GET, POST",
+            "Access-Control-Allow-Methods": "GET, POST, DELETE",
             "Access-Control-Allow-Headers": _CORS_REQUEST_HEADERS,
             "Access-Control-Max-Age": "600",
         },

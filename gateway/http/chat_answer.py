@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from gateway.http.errors import ApiError, from_end
+from gateway.http.logprobs import LogprobsObject, logprobs_object
 from streams.chat import FinishReason, Usage
 from streams.events import TaskAssigned, TaskChunk, TaskEnded, TaskQueued
 from streams.task_id import created_ms
@@ -15,7 +16,8 @@ from streams.task_id import created_ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mesh.bus.answer import Step
+    from mesh.bus.answer import AnswerText, Step
+    from streams.answer_parts import ToolCallPiece
     from streams.task import TaskState
     from streams.tokens import Token
 
@@ -44,20 +46,37 @@ class UsageObject(Struct, frozen=True, kw_only=True):
     prompt_tokens_details: PromptDetails
 
 
+class CalledFunction(Struct, frozen=True, kw_only=True):
+    """``tool_calls[].function``."""
+
+    name: str
+    arguments: str
+
+
+class CalledTool(Struct, frozen=True, kw_only=True):
+    """``tool_calls[]``."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
 class AnswerMessage(Struct, frozen=True, kw_only=True):
     """The message of a whole answer."""
 
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
+    """None, where it only calls functions."""
     refusal: None = None
+    tool_calls: tuple[CalledTool, ...] | UnsetType = UNSET
 
 
 class Choice(Struct, frozen=True, kw_only=True):
-    """The one choice of a whole answer."""
+    """One choice of a whole answer."""
 
     index: int = 0
     message: AnswerMessage
-    logprobs: None = None
+    logprobs: LogprobsObject | None = None
     finish_reason: FinishReason
 
 
@@ -81,17 +100,31 @@ def completion_id(task: Token) -> str:
     return f"chatcmpl-{task}"
 
 
-def whole_answer(task: Token, model: str, text: str, state: TaskState) -> bytes:
+def whole_answer(task: Token, model: str, answer: AnswerText, state: TaskState) -> bytes:
     """Write a completed task's answer."""
-    choice = Choice(message=AnswerMessage(content=text), finish_reason=state.finish_reason or "stop")
     completion = ChatCompletion(
         id=completion_id(task),
         created=created_ms(task) // 1000,
         model=model,
-        choices=(choice,),
+        choices=(choice_of(answer, state),),
         usage=usage_object(state),
     )
     return _encode(completion)
+
+
+def choice_of(answer: AnswerText, state: TaskState, *, index: int = 0) -> Choice:
+    """What a completed task has answered, as one choice."""
+    calls = tuple(
+        CalledTool(id=call.id, function=CalledFunction(name=call.name, arguments=call.arguments))
+        for call in answer.tool_calls
+    )
+    text = str(answer)
+    return Choice(
+        index=index,
+        message=AnswerMessage(content=text if text or not calls else None, tool_calls=calls or UNSET),
+        logprobs=logprobs_object(answer.logprobs),
+        finish_reason=state.finish_reason or "stop",
+    )
 
 
 def usage_object(state: TaskState) -> UsageObject:
@@ -113,6 +146,7 @@ class ChunkFrames:
     """
 
     last = DONE
+    tells_failures = False
 
     def __init__(self, task: Token, model: str, *, include_usage: bool) -> None:
         """Prepare; ``model`` is what was asked for, and answers unless an assignment says otherwise."""
@@ -122,7 +156,7 @@ class ChunkFrames:
         self._include_usage = include_usage
         self._is_first = True
         self.has_text = False
-        """Whether the client has text of the answer, by this stream or by an earlier one."""
+        """Whether the client has some of the answer, by this stream or by an earlier one."""
         self.answers_with(model)
 
     def answers_with(self, model: str) -> None:
@@ -157,10 +191,16 @@ class ChunkFrames:
     def resume(self, steps: Sequence[Step]) -> None:
         """Begin behind what an earlier stream has told."""
         if steps:
-            self.go_on(has_text=steps[-1].state.chars > 0, model=steps[-1].state.model)
+            state = steps[-1].state
+            # A call may have been begun of which no character of its arguments is there.
+            self.go_on(has_text=state.chars > 0 or state.tokens > 0, model=state.model)
 
     def skip(self, steps: Sequence[Step]) -> None:
         """Nothing that was void stays."""
+
+    def restart(self, error: ApiError, steps: Sequence[Step]) -> bytes:
+        """Write the event that ends a stream whose text is void since the last of ``steps``."""
+        return self.failure(error, n=steps[-1].event.n)
 
     def comment(self, text: bytes) -> bytes:
         """Write what clients skip.
@@ -176,15 +216,29 @@ class ChunkFrames:
         return b"%bdata: %b\n\n" % (counter, error.body())
 
     def _chunk(self, chunk: TaskChunk) -> bytes:
-        if not chunk.text:
+        if not chunk.text and not chunk.tool_calls and not chunk.logprobs:
             return b""
         self.has_text = True
-        frame = b"id: %d\n%b%b%b" % (chunk.n, self._content, _encode(chunk.text), self._tail)
-        return self._role() + frame if self._is_first else frame
+        begin = self._role(is_silent=not chunk.text) if self._is_first else b""
+        if not chunk.tool_calls and not chunk.logprobs:
+            return b"%bid: %d\n%b%b%b" % (begin, chunk.n, self._content, _encode(chunk.text), self._tail)
+        delta = _Delta(
+            content=UNSET if chunk.tool_calls and not chunk.text else chunk.text,
+            tool_calls=tuple(map(_called, chunk.tool_calls)) or UNSET,
+        )
+        return b'%bid: %d\n%b{"index":0,"delta":%b,"logprobs":%b,"finish_reason":null}]%b}\n\n' % (
+            begin,
+            chunk.n,
+            self._head,
+            _encode(delta),
+            _encode(logprobs_object(chunk.logprobs)),
+            self._no_usage,
+        )
 
-    def _role(self) -> bytes:
+    def _role(self, *, is_silent: bool = False) -> bytes:
         self._is_first = False
-        return self._head + b'{"index":0,"delta":{"role":"assistant","content":"","refusal":null' + self._tail
+        content = b"null" if is_silent else b'""'
+        return self._head + b'{"index":0,"delta":{"role":"assistant","content":%b,"refusal":null' % content + self._tail
 
     def _end(self, n: int, state: TaskState) -> bytes:
         if state.outcome != "completed":
@@ -202,3 +256,30 @@ class ChunkFrames:
 
 def _one_line(text: str) -> bytes:
     return " ".join(text.split()).encode("utf-8", "replace")
+
+
+class _FunctionDelta(Struct, frozen=True, kw_only=True):
+    name: str | UnsetType
+    arguments: str
+
+
+class _CallDelta(Struct, frozen=True, kw_only=True):
+    index: int
+    id: str | UnsetType
+    type: Literal["function"] | UnsetType
+    function: _FunctionDelta
+
+
+class _Delta(Struct, frozen=True, kw_only=True):
+    content: str | UnsetType
+    tool_calls: tuple[_CallDelta, ...] | UnsetType
+
+
+def _called(piece: ToolCallPiece) -> _CallDelta:
+    begins = piece.name is not None
+    return _CallDelta(
+        index=piece.index,
+        id=(piece.id or f"call_{piece.index}") if begins else UNSET,
+        type="function" if begins else UNSET,
+        function=_FunctionDelta(name=UNSET if piece.name is None else piece.name, arguments=piece.arguments),
+    )

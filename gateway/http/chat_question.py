@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from gateway.demands import demand_error
 from gateway.http.chat_answer import ChunkFrames, whole_answer
-from gateway.http.chat_request import price_of, read_chat_request
+from gateway.http.chat_messages import picture_urls
+from gateway.http.chat_request import read_chat_request
+from gateway.http.errors import from_task_error
+from gateway.http.request_pictures import Pictures
+from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
+    from gateway.fetching.fetcher import Fetcher
     from gateway.http.chat_request import ChatRequest, ServiceTier
     from gateway.http.site import Site
     from gateway.limits.ticket import Price
@@ -22,34 +30,65 @@ if TYPE_CHECKING:
 class ChatQuestion:
     """A chat completion that is asked for."""
 
-    def __init__(self, request: ChatRequest) -> None:
-        """Ask what ``request`` says."""
+    is_background = False
+
+    def __init__(self, request: ChatRequest, draft: TaskSubmitted, pictures: Pictures) -> None:
+        """Ask what ``request`` says: ``draft`` is the task, but for those of its ``pictures`` that must be fetched."""
         self._request = request
+        self._pictures = pictures
+        self.draft = draft
         self.model = request.model
         self.is_streamed = bool(request.stream)
         self.service_tier: ServiceTier | None = request.service_tier
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the same answer is what its client would get, or has asked for: greedy, or with a seed; only text."""
+        request = self._request
+        return (request.temperature == 0 or request.seed is not None) and not request.tools
+
     def price(self, answer_tokens: int) -> Price:
         """What it may use."""
-        return price_of(self._request, answer_tokens=answer_tokens)
+        return price_of_task(self.draft, answer_tokens=answer_tokens)
 
     async def submission(self, deadline_at_ms: int, rules: Rules | None) -> TaskSubmitted:
-        """The task that it asks for."""
-        return self._request.submission(deadline_at_ms, rules)
+        """The task that it asks for.
+
+        Raises:
+            ApiError: 400, if a picture cannot be fetched, or is none.
+        """
+        draft = self.draft
+        if self._pictures.to_fetch:
+            draft = self._request.draft(await self._pictures.all_there())
+        return replace(draft, deadline_at_ms=deadline_at_ms, rules=rules)
 
     def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
         """Write a ``chat.completion``."""
-        return whole_answer(task, state.model or self.model, str(text), state)
+        return whole_answer(task, state.model or self.model, text, state)
 
     def frames(self, task: Token) -> ChunkFrames:
         """A writer of chunks."""
         return ChunkFrames(task, self.model, include_usage=self._request.include_usage)
 
 
-async def read_chat(_site: Site, _caller: Caller, body: bytes) -> ChatQuestion:
+async def read_chat(site: Site, _caller: Caller, body: bytes) -> ChatQuestion:
     """Read a request.
 
     Raises:
         ApiError: 400, naming the parameter that is wrong.
     """
-    return ChatQuestion(read_chat_request(body))
+    return chat_question(body, site.fetcher)
+
+
+def chat_question(body: bytes, fetcher: Fetcher) -> ChatQuestion:
+    """Read a request, and see that all of it fits together; ``fetcher`` gets pictures once there is room for the task.
+
+    Raises:
+        ApiError: 400, naming the parameter that is wrong.
+    """
+    request = read_chat_request(body)
+    pictures = Pictures(picture_urls(request.messages), fetcher)
+    draft = request.draft(pictures.here)
+    if (error := demand_error(draft)) is not None:
+        raise from_task_error(error)
+    return ChatQuestion(request, draft, pictures)

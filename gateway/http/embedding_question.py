@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gateway.http.asking import Asking
 from gateway.http.embedding_answer import embedding_list
 from gateway.http.embedding_request import read_embedding_request
@@ -33,8 +35,9 @@ class EmbeddingQuestion:
     def __init__(self, asked: EmbeddingAsked) -> None:
         """Ask what ``asked`` says."""
         self._asked = asked
+        self.draft = asked.draft
         self.model = asked.request.model
-        self.is_streamed = False
+        self.is_streamed = self.is_background = False
         self.service_tier: ServiceTier | None = None
 
     def price(self, answer_tokens: int) -> Price:
@@ -44,7 +47,7 @@ class EmbeddingQuestion:
 
     async def submission(self, deadline_at_ms: int, rules: Rules | None) -> TaskSubmitted:
         """The task that it asks for."""
-        return self._asked.submission(deadline_at_ms, rules)
+        return replace(self.draft, deadline_at_ms=deadline_at_ms, rules=rules)
 
     def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
         """Write a list of embeddings.

@@ -5,7 +5,7 @@ Token arrays are refused: whoever sends them has parted the text by OpenAI's tok
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -14,9 +14,6 @@ from gateway.http.errors import ApiError
 from gateway.http.invalid_body import explain
 from streams.events import TaskSubmitted
 from streams.vectors import MOST_TEXTS, Dimensions
-
-if TYPE_CHECKING:
-    from streams.placing import Rules
 
 EncodingFormat = Literal["float", "base64"]
 
@@ -38,15 +35,10 @@ class EmbeddingAsked(Struct, frozen=True, kw_only=True):
     request: EmbeddingRequest
     texts: tuple[str, ...]
 
-    def submission(self, deadline_at_ms: int, rules: Rules | None) -> TaskSubmitted:
+    @property
+    def draft(self) -> TaskSubmitted:
         """The task that this asks for."""
-        return TaskSubmitted(
-            model=self.request.model,
-            texts=self.texts,
-            dimensions=self.request.dimensions,
-            deadline_at_ms=deadline_at_ms,
-            rules=rules,
-        )
+        return TaskSubmitted(model=self.request.model, texts=self.texts, dimensions=self.request.dimensions)
 
 
 _decode: Final = msgspec.json.Decoder(EmbeddingRequest).decode

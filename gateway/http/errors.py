@@ -80,13 +80,16 @@ class ApiError(GatewayError):
         self.headers = headers or {}
         self.kind = kind
 
-    def body(self) -> bytes:
-        """The JSON of this error."""
+    def detail(self) -> ErrorDetail:
+        """What a client may be told, in OpenAI's words."""
         usual = "invalid_request_error" if self.status < _SERVER_ERROR else "server_error"
         kind = self.kind or _TYPES.get(self.status, usual)
         param = None if self.param is None else _sendable(self.param)
-        detail = ErrorDetail(message=_sendable(self.message), type=kind, param=param, code=self.code)
-        return msgspec.json.encode(ErrorBody(error=detail))
+        return ErrorDetail(message=_sendable(self.message), type=kind, param=param, code=self.code)
+
+    def body(self) -> bytes:
+        """The JSON of this error."""
+        return msgspec.json.encode(ErrorBody(error=self.detail()))
 
     def response(self) -> web.Response:
         """The whole answer."""

@@ -18,8 +18,9 @@ from streams.clock import now_ms
 from streams.task import TaskState
 
 if TYPE_CHECKING:
-    from gateway.http.api import Frames, Question
-    from gateway.http.following import Follower
+    from gateway.http.api import Answerable, Frames
+    from gateway.http.cache_part import Part
+    from gateway.http.following import Follower, Following
     from gateway.http.measuring import Measure
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
@@ -43,12 +44,13 @@ class Exchange:
         site: Site,
         request: web.Request,
         key: TaskKey,
-        asked: Question,
+        asked: Answerable,
         wishes: Wishes,
         measure: Measure,
         ticket: Ticket,
+        part: Part | None = None,
     ) -> None:
-        """Prepare."""
+        """Prepare; ``part`` is the client's in an answer that is kept for others too."""
         self._site = site
         self._request = request
         self._key = key
@@ -56,6 +58,7 @@ class Exchange:
         self._wishes = wishes
         self._measure = measure
         self._ticket = ticket
+        self._part = part
         self.state = TaskState()
 
     @property
@@ -63,7 +66,7 @@ class Exchange:
         """Who asks."""
         return self._request[CALLER_KEY]
 
-    async def whole(self, follower: Follower) -> web.Response:
+    async def whole(self, follower: Following) -> web.Response:
         """Wait for the end and answer with all of it.
 
         Raises:
@@ -83,10 +86,23 @@ class Exchange:
                 self._check_clock()
         if self.state.outcome != "completed":
             raise from_end(self.state)
-        body = self._asked.answer(self._key.task, text, self.state)
-        return web.Response(body=body, headers={"Content-Type": "application/json"})
+        return self._json(text)
 
-    async def stream(self, follower: Follower) -> web.StreamResponse:
+    async def standing(self, follower: Follower) -> web.Response:
+        """Answer with how it stands: ``follower`` has not been asked yet.
+
+        Raises:
+            BusError: if the streams cannot be read for long.
+        """
+        text = AnswerText()
+        text.take(await self._next(follower))
+        return self._json(text)
+
+    def begun(self) -> web.Response:
+        """Answer that it has begun."""
+        return self._json(AnswerText())
+
+    async def stream(self, follower: Following) -> web.StreamResponse:
         """Send the answer as it is written.
 
         Raises:
@@ -104,11 +120,11 @@ class Exchange:
                 await stream.send(frames.failure(_as_api_error(error)))
         return stream.response or web.Response(status=499)
 
-    async def _pass_on(self, follower: Follower, stream: EventStream, frames: Frames) -> None:
+    async def _pass_on(self, follower: Following, stream: EventStream, frames: Frames) -> None:
         try:
             steps = await self._first(follower, frames)
             while True:
-                if not stream.is_open and _has_failed(self.state):
+                if not stream.is_open and not frames.tells_failures and _has_failed(self.state):
                     raise from_end(self.state)
                 if await self._send(steps, stream, frames):
                     return
@@ -128,11 +144,12 @@ class Exchange:
         """Send what is told of these steps; True if that was the last that this stream can say."""
         restart = next((index for index in range(len(steps) - 1, -1, -1) if steps[index].restarts), None)
         if restart is not None:
-            if frames.has_text:
-                await stream.send(frames.failure(self._restarted(), n=steps[restart].event.n))
+            if not frames.has_text:
+                # Nobody has seen what is void, and nobody need.
+                frames.skip(steps[:restart])
+            elif told := frames.restart(self._restarted(), steps[: restart + 1]):
+                await stream.send(told)
                 return True
-            # Nobody has seen what is void, and nobody need.
-            frames.skip(steps[:restart])
             steps = steps[restart:]
         data = b"".join([frames.write(step) for step in steps])
         if data:
@@ -143,7 +160,7 @@ class Exchange:
             await self._idle(stream, frames)
         return False
 
-    async def _first(self, follower: Follower, frames: Frames) -> list[Step]:
+    async def _first(self, follower: Following, frames: Frames) -> list[Step]:
         if not self._wishes.after:
             return await self._next(follower)
         steps = await follower.first_steps()
@@ -151,10 +168,16 @@ class Exchange:
         frames.resume(follower.behind)
         return steps
 
-    async def _next(self, follower: Follower) -> list[Step]:
+    async def _next(self, follower: Following) -> list[Step]:
         steps = await follower.steps()
+        if self._part is not None:
+            self._part.take(steps)
         self._note(follower.state)
         return steps
+
+    def _json(self, text: AnswerText) -> web.Response:
+        body = self._asked.answer(self._key.task, text, self.state)
+        return web.Response(body=body, headers={"Content-Type": "application/json"})
 
     def _note(self, state: TaskState) -> None:
         self.state = state
@@ -170,7 +193,7 @@ class Exchange:
         else:
             await stream.keep_alive(frames.comment(KEEP_ALIVE))
 
-    async def _send_on(self, follower: Follower, stream: EventStream, frames: Frames) -> None:
+    async def _send_on(self, follower: Following, stream: EventStream, frames: Frames) -> None:
         """Tell the reader where to go on, since this gateway stops."""
         where = f"the same request with {TASK}: {self._key.task}"
         if not frames.has_text:
@@ -196,8 +219,15 @@ class Exchange:
             raise ApiError(504, message, code="deadline_exceeded")
 
     def _hung_up(self) -> None:
-        if self._wishes.on_disconnect == "cancel" and not self._site.leaving.has_begun:
-            self._site.spawn(cancel_quietly(self._site.bus, self._key, "the client hung up"))
+        if self._wishes.on_disconnect != "cancel" or self._site.leaving.has_begun:
+            return
+        if self._part is None or self._part.is_alone:
+            self._site.spawn(self._cancel())
+
+    async def _cancel(self) -> None:
+        # Others may wait for the same answer, at other gateways too.
+        if self._part is None or await self._part.abandon():
+            await cancel_quietly(self._site.bus, self._key, "the client hung up")
 
 
 def _has_failed(state: TaskState) -> bool:

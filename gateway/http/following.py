@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from gateway.http.errors import ApiError, newer_version
 from gateway.http.wishes import LAST_EVENT_ID
@@ -28,6 +28,31 @@ LAG_S: Final = 1.5
 """How far the copies of a stream may lag behind each other before a counter is taken for one that never was."""
 
 _PAUSE_S: Final = 0.25
+
+
+class Following(Protocol):
+    """What an answer is made of: a task that is followed, or an answer that was stored (``gateway.http.replay``)."""
+
+    behind: list[Step]
+    reached: int
+
+    @property
+    def state(self) -> TaskState:
+        """What the task has become."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the end has been handed out."""
+        ...
+
+    async def steps(self) -> list[Step]:
+        """Return what has happened since the last call."""
+        ...
+
+    async def first_steps(self) -> list[Step]:
+        """Return the first of ``steps``, for a client that comes back."""
+        ...
 
 
 class Follower:

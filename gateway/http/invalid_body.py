@@ -12,7 +12,14 @@ from gateway.http.errors import ApiError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-_PLACE: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$?\.?(?P<param>[^`]*)`)?$", re.DOTALL)
+_PLACE: Final = re.compile(r"^(?P<what>.*?)(?: - at (?:`key` in )?`\$?\.?(?P<param>[^`]*)`)?$", re.DOTALL)
+_TYPED: Final = re.compile(r"(?:.*\.)?(\w+)(?:\[\d+\])?\.type")
+_TYPES: Final = {"content": ("text", "image_url"), "response_format": ("text", "json_object", "json_schema")}
+"""What may stand in a ``type``; elsewhere it is ``function``."""
+_INSTEAD: Final = {
+    "functions": "Use 'tools', which OpenAI has in its place.",
+    "function_call": "Use 'tool_choice', which OpenAI has in its place.",
+}
 _MISSING: Final = re.compile(r"Object missing required field `([^`]+)`")
 _TYPE: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 _KINDS: Final = {
@@ -46,14 +53,14 @@ def explain(
         message = f"We could not parse the JSON body of your request: {reason}."
         return ApiError(400, message, code="invalid_json")
     place = _PLACE.match(str(error))
-    what, param = (place["what"], place["param"] or "") if place else (str(error), "")
+    what, param = (place["what"], _named(place["param"] or "")) if place else (str(error), "")
     missing = _MISSING.match(what)
     if missing is not None:
         name = f"{param}.{missing[1]}" if param else missing[1]
         return ApiError(400, f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
     fields = _fields(param)
     if fields & set(unsupported):
-        message = f"Unsupported parameter: '{param}'. This mesh's engines cannot do that yet."
+        message = f"Unsupported parameter: '{param}'. {_INSTEAD.get(param, 'No engine of this mesh can do that.')}"
         return ApiError(400, message, code="unsupported_parameter", param=param)
     if fields & set(unsupported_values) and not _TYPE.fullmatch(what):
         message = f"Unsupported value: '{param}' does not support this value on this mesh."
@@ -70,12 +77,18 @@ def _explain_value(what: str, param: str, allowed: Collection[str] | None) -> Ap
         expected, got = _kinds(wrong_type[1]), _KINDS.get(wrong_type[2], wrong_type[2])
         message = f"Invalid type for '{param}': expected {expected}, but got {got} instead."
         return ApiError(400, message, code="invalid_type", param=param)
-    if param.endswith("type") and "content" in param:
-        message = f"Unsupported value: '{param}'. The models of this mesh take text only."
+    if (of_type := _TYPED.fullmatch(param)) is not None:
+        known = _TYPES.get(of_type[1], ("function",))
+        message = f"Unsupported value: '{param}'. Supported values are: {', '.join(known)}."
         return ApiError(400, message, code="unsupported_value", param=param)
     hint = f" Supported values are: {', '.join(allowed)}." if allowed else ""
     message = f"Invalid value for '{param}': {what.replace('`', '')}.{hint}"
     return ApiError(400, message, code="invalid_value", param=param)
+
+
+def _named(place: str) -> str:
+    """A place as OpenAI writes it: of a mapping, whose names msgspec shows as ``[...]``, the mapping."""
+    return place.replace("[...]", "")
 
 
 def _fields(param: str) -> set[str]:

@@ -35,11 +35,12 @@ class ModelMetrics(Collector):
         roster = self._feed.roster
         nodes = roster.nodes(now_s=self._feed.now_s())
         served = {replica.model for node in nodes if node.is_live for replica in node.replicas}
-        waited_for = {model for model, _ in self._backlog.backlogs.totals.waiting_in}
+        totals = self._backlog.backlogs.totals
+        waited_for = {model for model, _ in totals.waiting_in}
         wanted = {wish.model: wish.wanted for wish in roster.wishes()}
         families = self._families()
         for model in sorted(served | waited_for | wanted.keys()):
-            sight = sight_of(model, nodes, self._backlog)
+            sight = sight_of(model, nodes, totals)
             values = {
                 "ig3_model_waiting_tasks": sight.waiting,
                 "ig3_model_replicas": sight.replicas,

@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from gateway.auth.caller import CALLER_KEY, need_model
 from gateway.http.errors import ApiError
-from streams.replica import Tier
+from streams.replica import Ability, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +45,8 @@ class ModelObject(Struct, frozen=True, kw_only=True):
     """Where its replicas run, the nearest first: ``edge``, ``group`` of devices, ``cloud``."""
     status: Literal["ready", "stored"] = "ready"
     """``stored``: no node serves it, and the first task for it has one fetch it from the store and load it."""
+    abilities: tuple[Ability, ...] = ()
+    """What one of its replicas, or another, can do beyond plain text: ``tools``, ``schema``, ``vision`` and so on."""
     alias_of: tuple[str, ...] | UnsetType = UNSET
     """Of an alias: the models that answer for it now, in the order of the settings."""
 
@@ -116,6 +118,7 @@ def _alias_object(alias: Alias, served: Mapping[str, ModelView]) -> ModelObject 
         slots=sum(view.slots for view in views),
         kind=views[0].kind,
         tiers=tuple(tier for tier in get_args(Tier) if any(tier in view.tiers for view in views)),
+        abilities=tuple(sorted({ability for view in views for ability in view.abilities})),
         alias_of=tuple(view.model for view in views),
     )
 
@@ -149,4 +152,5 @@ def _model_object(view: ModelView) -> ModelObject:
         slots=view.slots,
         kind=view.kind,
         tiers=view.tiers,
+        abilities=view.abilities,
     )

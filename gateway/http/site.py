@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from msgspec.structs import replace
 
+from gateway.demands import inability
+from gateway.fetching.fetcher import Fetcher, FetchPolicy
 from gateway.http.leaving import Leaving
 from gateway.http.measuring import OpenAnswers
 from gateway.http.protection import protection
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.caller import Door
     from gateway.auth.sign_in import SignIn
+    from gateway.http.caching import Caching
     from gateway.http.origin import OriginPolicy
     from gateway.http.wishes import Defaults
     from gateway.limits.limiter import Limiter
@@ -31,12 +34,15 @@ if TYPE_CHECKING:
     from mesh.access.session_keys import SessionKeys
     from mesh.bus.service_bus import Bus
     from mesh.telemetry.telemetry import Telemetry
+    from streams.events import TaskError, TaskSubmitted
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID_KEY: Final = web.RequestKey("request_id", str)
 TASK_KEY: Final = web.RequestKey("task", str)
+CACHE_KEY: Final = web.RequestKey("cache", str)
+"""What the response cache had: hit, miss or bypass."""
 STARTED_KEY: Final = web.RequestKey("started_s", float)
 
 
@@ -59,6 +65,7 @@ class Site:
         telemetry: Telemetry,
         gate: QueueGate,
         limiter: Limiter,
+        caching: Caching,
     ) -> None:
         """Gather; nothing starts here."""
         self.bus = bus
@@ -76,7 +83,9 @@ class Site:
         self.keys = IdempotencyKeys(bus.core)
         self.gate = gate
         self.limiter = limiter
+        self.caching = caching
         self.protection = protection(by_tls=settings.tls is not None)
+        self.fetcher = Fetcher(FetchPolicy(urls=settings.fetch_urls))
         self.leaving = Leaving()
         self.readers = Readers(door)
         self.aliases = aliases
@@ -86,6 +95,10 @@ class Site:
     def is_known(self, model: str) -> bool:
         """Whether a task for the model is taken: it was announced once, or is expected."""
         return self.roster_feed.roster.knows(model) or model in self._known_models
+
+    def inability(self, asked: TaskSubmitted) -> TaskError | None:
+        """Say why no replica that is announced can do what a task demands, or None."""
+        return inability(asked, self.roster_feed.roster, self.aliases)
 
     def defaults_of(self, account: Token) -> Defaults:
         """What holds for an account's requests where they say nothing."""

@@ -33,6 +33,7 @@ DEADLINE: Final = "x-ig3-deadline-ms"
 ON_DISCONNECT: Final = "x-ig3-on-disconnect"
 LAST_EVENT_ID: Final = "Last-Event-ID"
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+CACHE: Final = "x-ig3-cache"
 
 LONGEST_DEADLINE: Final = timedelta(hours=24)
 

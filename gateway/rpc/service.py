@@ -156,6 +156,7 @@ class _Asking:
             goes_on=False,
             stream=is_streamed,
             price=partial(price_of_task, self._task, answer_tokens=self._site.settings.answer_tokens),
+            draft=self._task,
         )
         return await admit(self._site, question, self._request.idempotency_key or None, ticket)
 

@@ -102,7 +102,8 @@ def is_urgent(wish: Wish, own_policy: str) -> bool:
     A task that lost its nodes may be what kills them, and one with a part of its answer has had its first word.
     """
     asks = wish.service_class == "interactive" or (wish.rules.policy or own_policy) == "latency"
-    return asks and wish.check is None and not wish.is_suspect and not wish.has_text
+    is_first_word = wish.kind == "chat" and not wish.has_text
+    return asks and is_first_word and wish.check is None and not wish.is_suspect
 
 
 # --- filters for the second node ---------------------------------------------------------------------------------

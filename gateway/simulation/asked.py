@@ -33,6 +33,12 @@ class Asked:
         self.first_token_s: float | None = None
         self.cost = 0.0
         self.is_waiting = False
+        self.given_s = 0.0
+        self.expected_s: float | None = None
+        """When the first token was expected, from when it was given."""
+        self.is_hedged = False
+        self.second: Device | None = None
+        self.second_job: Job | None = None
 
     def wish(self, now_s: float) -> Wish:
         """What is asked of the scheduler now."""
@@ -42,7 +48,7 @@ class Asked:
         left_s = None if wish.left_s is None else wish.left_s - (now_s - self.asked_s)
         return replace(wish, avoid=self.avoid, has_text=self.written > 0, left_s=left_s)
 
-    def order(self, breaks_at: float | None) -> Order:
+    def order(self, breaks_at: float | None, stalls_s: float = 0.0) -> Order:
         """What the device of this attempt is given: the rest of the answer, after all that is there already."""
         return Order(
             key=self.key,
@@ -52,6 +58,7 @@ class Asked:
             prompt_tokens=self.turn.prompt_tokens + self.written,
             answer_tokens=max(self.turn.answer_tokens - self.written, 1),
             breaks_at=breaks_at,
+            stalls_s=stalls_s,
         )
 
     def settle(self, written: int) -> None:

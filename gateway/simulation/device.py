@@ -44,6 +44,8 @@ class Order(NamedTuple):
     """What is left to write, at least one."""
     breaks_at: float | None = None
     """At which part of the work it breaks off; None: it does not."""
+    stalls_s: float = 0.0
+    """How long it stands still before the first token, for reasons of its own."""
 
 
 class Job(NamedTuple):
@@ -123,7 +125,7 @@ class Device:
         self.advance(now_s)
         cached = min(self.cache.tokens_of(order.prefix), order.prompt_tokens)
         prompt_s, token_s = self._speeds(order.model)
-        read = self.done + (order.prompt_tokens - cached) * prompt_s + token_s
+        read = self.done + order.stalls_s + (order.prompt_tokens - cached) * prompt_s + token_s
         ends = read + (order.answer_tokens - 1) * token_s
         breaks = math.inf if order.breaks_at is None else self.done + order.breaks_at * (ends - self.done)
         job = self.jobs[order.key] = Job(order, cached, read, ends, breaks)

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from gateway.scheduling.placement import Placement
     from gateway.scheduling.policy import Policy
     from gateway.scheduling.stint import Stint
+    from gateway.scheduling.wish import Wish
     from gateway.simulation.device import Device, Stage
     from gateway.simulation.scenario import Scenario
-    from gateway.simulation.tally import Outcome, Summary
+    from gateway.simulation.tally import Hedged, Outcome, Summary
     from gateway.simulation.trace import Conversation, Turn
     from streams.subjects import TaskKey
 
@@ -39,6 +40,7 @@ class Run:
         """Devices are changed by it: make them anew for each run."""
         self.outcomes: list[Outcome] = []
         self.placements = 0
+        self.hedged: Hedged | None = None
         self.scheduler = Scheduler(policy=policy)
         self._scenario = scenario
         self._policy = policy
@@ -66,6 +68,7 @@ class Run:
             policy=self._policy.name,
             nodes=len(self._devices),
             placements=self.placements,
+            hedging=self.hedged,
         )
 
     # --- a task ----------------------------------------------------------------------------------------------------
@@ -87,8 +90,11 @@ class Run:
             self._grant(model)
 
     def _place(self, task: Asked) -> Placement:
+        return self._place_wish(task.wish(self._agenda.now_s))
+
+    def _place_wish(self, wish: Wish) -> Placement:
         self.placements += 1
-        return self.scheduler.place(task.wish(self._agenda.now_s), now_s=self._agenda.now_s)
+        return self.scheduler.place(wish, now_s=self._agenda.now_s)
 
     def _give(self, task: Asked, placement: Placement) -> None:
         if placement.node is None:
@@ -113,14 +119,21 @@ class Run:
         if device.has_left:
             self._agenda.after(device.rtt_s / 2, self._fail, task, attempt, 0, False)
         elif device.is_up and device.process == process:
-            task.job = device.begin(task.order(self._breaks_at(task, device)), self._agenda.now_s)
+            order = task.order(self._breaks_at(task, device, attempt), self._stalls_s(task, device, attempt))
+            task.job = device.begin(order, self._agenda.now_s)
             self._agenda.after(device.rtt_s / 2, self._hear, device, process)
             self._plan(device)
 
-    def _breaks_at(self, task: Asked, device: Device) -> float | None:
+    def _breaks_at(self, task: Asked, device: Device, attempt: int) -> float | None:
         # Drawn by the attempt itself, so that policies do not shift each other's chances.
-        dice = random.Random(f"{self._scenario.seed}/{task.key.account}/{task.key.task}/{task.attempts}")
+        dice = random.Random(f"{self._scenario.seed}/{task.key.account}/{task.key.task}/{attempt}")
         return dice.random() if dice.random() < device.kind.fails else None
+
+    def _stalls_s(self, task: Asked, device: Device, attempt: int) -> float:
+        if not device.kind.stalls:
+            return 0.0
+        dice = random.Random(f"{self._scenario.seed}/stalls/{task.key.account}/{task.key.task}/{attempt}")
+        return dice.uniform(*device.kind.stalls_s) if dice.random() < device.kind.stalls else 0.0
 
     def _complete(self, task: Asked, attempt: int) -> None:
         device, job = task.device, task.job
@@ -185,18 +198,25 @@ class Run:
         match stage:
             case "read":
                 device.has_read(key)
-                if task.first_token_s is None:
-                    task.first_token_s = self._agenda.now_s + way_s - task.asked_s
+                self._note_first_token(task, device)
             case "broken":
                 device.drop(key)
                 written = job.tokens_written(device.done)
-                self._agenda.after(way_s, self._fail, task, task.attempts, written, True)
+                self._agenda.after(way_s, self._break_off, task, job.order.attempt, written, True, device)
             case "written":
                 device.drop(key)
-                self._agenda.after(way_s, self._complete, task, task.attempts)
+                self._agenda.after(way_s, self._complete, task, job.order.attempt)
         self._plan(device)
         if device.is_draining and not device.jobs:
             self._leave(device)
+
+    def _note_first_token(self, task: Asked, device: Device) -> None:
+        if task.first_token_s is None:
+            task.first_token_s = self._agenda.now_s + device.rtt_s / 2 - task.asked_s
+
+    def _break_off(self, task: Asked, attempt: int, written: int, is_to_blame: bool, device: Device) -> None:
+        """A device does not go on with an attempt."""
+        self._fail(task, attempt, written, is_to_blame)
 
     def _beat(self, device: Device, process: int) -> None:
         if device.is_up and device.process == process:
@@ -259,4 +279,4 @@ class Run:
 
     def _fail_all(self, device: Device, written: dict[TaskKey, int]) -> None:
         for task in tuple(self._given[device.name].values()):
-            self._fail(task, task.attempts, written.get(task.key, 0), True)
+            self._break_off(task, task.attempts, written.get(task.key, 0), True, device)

@@ -32,6 +32,9 @@ class NodeKind(Struct, frozen=True, kw_only=True):
     """Its true speed, over what it claims."""
     fails: float = 0.002
     """The chance that an attempt breaks off half-way, for no fault of the task."""
+    stalls: float = 0.0
+    """The chance that an attempt stands still before its first token, as when a device swaps or is used otherwise."""
+    stalls_s: Span = (0.0, 0.0)
     tier: Tier = "edge"
     prompt_micro: int = 0
     completion_micro: int = 0

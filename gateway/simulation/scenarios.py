@@ -198,5 +198,23 @@ RUSH: Final = Scenario(
         system_chars=4000,
     ),
 )
+HICCUPS: Final = Scenario(
+    name="hiccups",
+    about="100 devices of which each stands still before one answer in thirty, for 2 to 20 s; conversations",
+    seed=109,
+    nodes=100,
+    mix=tuple(replace(kind, stalls=1 / 30, stalls_s=(2, 20)) for kind in EDGE),
+    demand=Demand(
+        conversations=900,
+        per_s=1,
+        turns=(2, 5),
+        question_chars=(40, 600),
+        answer_tokens=(40, 240),
+        think_s=15,
+        system_prompts=10,
+        system_chars=2000,
+    ),
+)
 
-SCENARIOS: Final = {each.name: each for each in (HOME, OFFICE, DOCUMENTS, ONE_OFF, TOWN, REGION, ALIKE, RUSH)}
+_ALL: Final = (HOME, OFFICE, DOCUMENTS, ONE_OFF, TOWN, REGION, ALIKE, RUSH, HICCUPS)
+SCENARIOS: Final = {each.name: each for each in _ALL}

@@ -34,6 +34,14 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Of all attempts, in USD: also those that came to nothing."""
 
 
+class Hedged(Struct, kw_only=True):
+    """How it went with second devices; counted as it goes."""
+
+    share: float
+    asked: int = 0
+    won: int = 0
+
+
 class Summary(Struct, frozen=True, kw_only=True):
     """One policy in one scenario."""
 
@@ -57,9 +65,23 @@ class Summary(Struct, frozen=True, kw_only=True):
     attempts_lost: int
     placements: int
     """How often the scheduler was asked."""
+    hedge_share: float = 0.0
+    """Of how many attempts a second device might be asked for the first word."""
+    hedges: int = 0
+    """How often one was."""
+    hedges_won: int = 0
+    """How often it had the first word."""
 
 
-def summarise(outcomes: Sequence[Outcome], *, scenario: str, policy: str, nodes: int, placements: int) -> Summary:
+def summarise(
+    outcomes: Sequence[Outcome],
+    *,
+    scenario: str,
+    policy: str,
+    nodes: int,
+    placements: int,
+    hedging: Hedged | None = None,
+) -> Summary:
     """Add up. A task without a first token, or that failed, counts as infinitely late in its percentile."""
     good = [each for each in outcomes if each.is_completed]
     firsts = [math.inf if each.first_token_s is None else each.first_token_s for each in outcomes]
@@ -80,6 +102,9 @@ def summarise(outcomes: Sequence[Outcome], *, scenario: str, policy: str, nodes:
         cached_share=_share(sum(each.cached_tokens for each in outcomes), sum(each.prompt_tokens for each in outcomes)),
         attempts_lost=sum(each.attempts - each.is_completed for each in outcomes),
         placements=placements,
+        hedge_share=0.0 if hedging is None else hedging.share,
+        hedges=0 if hedging is None else hedging.asked,
+        hedges_won=0 if hedging is None else hedging.won,
     )
 
 

@@ -25,6 +25,7 @@ from streams.access_events import (
     MemberJoined,
     MemberLeft,
 )
+from streams.cache_subjects import SHARED
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.subjects import CHECKS
@@ -70,8 +71,8 @@ class AccessWriter:
                 mesh's own.
             BusError: if it cannot be stored now.
         """
-        if account == CHECKS:
-            raise AccountError(f"{account} is the name under which the mesh checks answers: choose another")
+        if account in (CHECKS, SHARED):
+            raise AccountError(f"{account} is a name that the mesh uses itself: choose another")
         event = AccountOpened(at_ms=now_ms(), by=self._by, owner=owner)
 
         def decide(access: Access) -> AccessEvent | None:

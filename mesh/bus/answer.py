@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mesh.bus.live import LiveEvent
 from mesh.errors import WrittenByNewer
+from streams.answer_parts import joined_calls
+from streams.chat import ToolCall
 from streams.codec import decode_task_event
 from streams.errors import NewerEvent, UndecodableEvent
 from streams.events import TaskAssigned, TaskChunk
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from mesh.bus.live import LiveFeed, Watch
     from mesh.bus.task_log import TaskLog
+    from streams.answer_parts import TokenLogprob, ToolCallPiece
     from streams.events import TaskEvent
     from streams.subjects import TaskKey
     from streams.vectors import Vectors
@@ -43,23 +46,48 @@ class Step(NamedTuple):
 
 
 class AnswerText:
-    """The text of an answer as its events add up, or its vectors: pieces are added, a restart drops them all."""
+    """An answer as its events add up, its text and what is beside it, or its vectors.
+
+    Pieces are added; a restart drops them all.
+    """
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self._pieces: list[str] = []
+        self._calls: list[ToolCallPiece] = []
+        self._logprobs: list[TokenLogprob] = []
         self._vectors: list[Vectors] = []
 
     def take(self, steps: Iterable[Step]) -> None:
         """Add what these steps say."""
         for step in steps:
-            if isinstance(step.event, TaskChunk):
-                self._pieces.append(step.event.text)
-                if step.event.vectors is not None:
-                    self._vectors.append(step.event.vectors)
+            event = step.event
+            if isinstance(event, TaskChunk):
+                self._pieces.append(event.text)
+                self._calls.extend(event.tool_calls)
+                self._logprobs.extend(event.logprobs)
+                if event.vectors is not None:
+                    self._vectors.append(event.vectors)
             elif step.restarts:
                 self._pieces.clear()
+                self._calls.clear()
+                self._logprobs.clear()
                 self._vectors.clear()
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The functions that it calls, in their order; before the end the last may not be whole."""
+        return tuple(
+            ToolCall(id=call.id or f"call_{call.index}", name=call.name, arguments=call.arguments)
+            for call in joined_calls(self._calls)
+            # Nobody can answer a call of no name.
+            if call.name is not None
+        )
+
+    @property
+    def logprobs(self) -> tuple[TokenLogprob, ...]:
+        """How likely each token of the text was, where that was asked for."""
+        return tuple(self._logprobs)
 
     @property
     def vectors(self) -> tuple[bytes, ...]:

@@ -31,7 +31,7 @@ _DEFAULTS: Final[dict[str, Any]] = {"compression": "none", "replay_policy": "ins
 
 _UNLIMITED: Final = (None, 0, -1)
 _DENIALS: Final = ("deny_delete", "deny_purge")
-_LIMITS: Final = ("max_age", "max_msgs_per_subject")
+_LIMITS: Final = ("max_age", "max_msgs_per_subject", "max_bytes")
 """Of the fields that we set, those by which the broker deletes what it has."""
 
 

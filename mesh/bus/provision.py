@@ -249,6 +249,8 @@ def _stream_config(spec: StreamSpec) -> dict[str, Any]:
     }
     if spec.one_per_subject:
         config["discard_new_per_subject"] = True
+    if spec.max_bytes is not None:
+        config["max_bytes"] = spec.max_bytes
     if spec.republish is not None:
         config["republish"] = {"src": spec.republish.source, "dest": spec.republish.destination}
     if spec.sources:

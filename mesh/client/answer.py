@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from mesh.bus.answer import AnswerText, follow
 from mesh.errors import BusUnavailable, TaskCancelledError, TaskFailedError, TaskRefused
-from streams.chat import FinishReason, Usage
+from streams.answer_parts import TokenLogprob, ToolCallPiece
+from streams.chat import FinishReason, ToolCall, Usage
 from streams.events import Outcome, TaskChunk, TaskError
 from streams.task import TaskState
 
@@ -39,6 +40,10 @@ class Piece(NamedTuple):
     n: int
     restarts: bool = False
     """The answer begins again: drop all text before this piece, which has none itself. Rare; see docs/client.md."""
+    tool_calls: tuple[ToolCallPiece, ...] = ()
+    """What its calls of functions have grown by, behind ``text``."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """How likely the tokens of ``text`` were, where that was asked for."""
 
 
 class AnswerResult(Struct, frozen=True, kw_only=True):
@@ -52,6 +57,9 @@ class AnswerResult(Struct, frozen=True, kw_only=True):
     node: str | None = None
     """The node that wrote last."""
     error: TaskError | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The functions that it calls."""
+    logprobs: tuple[TokenLogprob, ...] = ()
     vectors: tuple[bytes, ...] = ()
     """Those of a task that asked for them, as 32-bit floats; ``text`` is empty then."""
 
@@ -106,9 +114,9 @@ class Answer:
         has_text = self._after > 0
         async for step in self.events():
             event = step.event
-            if isinstance(event, TaskChunk) and event.text and event.n > self._begins_at:
+            if isinstance(event, TaskChunk) and (event.text or event.tool_calls) and event.n > self._begins_at:
                 has_text = True
-                yield Piece(event.text, event.tokens, event.n)
+                yield Piece(event.text, event.tokens, event.n, tool_calls=event.tool_calls, logprobs=event.logprobs)
             elif step.restarts and has_text and event.n == self._begins_at:
                 yield Piece("", 0, event.n, restarts=True)
         self._check()
@@ -223,6 +231,8 @@ class Answer:
             usage=state.usage,
             node=state.node,
             error=state.error,
+            tool_calls=self._text.tool_calls,
+            logprobs=self._text.logprobs,
             vectors=self._text.vectors,
         )
 

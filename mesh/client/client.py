@@ -36,7 +36,7 @@ from mesh.errors import (
     TaskRefused,
 )
 from streams import subjects
-from streams.chat import Message, Sampling
+from streams.chat import Message, Sampling, TokenBias
 from streams.clock import now_ms
 from streams.codec import decode, encode
 from streams.errors import UndecodableEvent
@@ -45,10 +45,11 @@ from streams.subjects import SERVICE_CLASSES, ServiceClass, TaskKey
 from streams.task_id import new_task_id, parse_task_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from streams.messages import CancelOutcome
     from streams.placing import Rules
+    from streams.tools import OutputFormat, Tools
 
 _REFUSAL_PAUSE_S: Final = 0.25
 _REFUSED_PATIENCE: Final = timedelta(seconds=2)
@@ -70,6 +71,14 @@ class SubmitOptions(TypedDict, total=False):
     stop: tuple[str, ...]
     presence_penalty: float | None
     frequency_penalty: float | None
+    tools: Tools | None
+    """The functions that the model may call; its calls are in ``AnswerResult.tool_calls``."""
+    format: OutputFormat | None
+    """What the answer must look like: any JSON object, or JSON under a schema."""
+    logit_bias: Mapping[int, float]
+    """By token of the model's own vocabulary, what is added to its logit, -100 to 100."""
+    top_logprobs: int | None
+    """How many likely tokens to name for each place, up to 20; 0: the chosen one's probability alone."""
     urgency: ServiceClass
     """``interactive`` (the default) for a waiting person, ``standard``, or ``batch`` for what may wait."""
     deadline: timedelta | None
@@ -296,6 +305,8 @@ def _submission(model: str, prompt: str | Sequence[Message], options: SubmitOpti
         sampling=_sampling(options),
         deadline_at_ms=_deadline_at_ms(options.get("deadline")),
         rules=options.get("rules"),
+        tools=options.get("tools"),
+        format=options.get("format"),
     )
     return _checked(submitted)
 
@@ -332,6 +343,8 @@ def _sampling(options: SubmitOptions) -> Sampling:
         stop=tuple(options.get("stop", ())),
         presence_penalty=options.get("presence_penalty"),
         frequency_penalty=options.get("frequency_penalty"),
+        logit_bias=tuple(TokenBias(token=token, bias=bias) for token, bias in options.get("logit_bias", {}).items()),
+        top_logprobs=options.get("top_logprobs"),
     )
 
 

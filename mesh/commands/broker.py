@@ -66,6 +66,7 @@ Examples:
         *("nats", "data_dir", "durability", "results_streams", "replicas", "retention", "ended_retention"),
         *(
             "store_limit",
+            "cache_room",
             "encrypt_store",
             "monitor",
             "server_name",

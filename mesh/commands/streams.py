@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from mesh.processes.terminal import Terminal
     from streams.topology import Account
 
-_SHAPE: Final = only(MeshSettings, "nats", "data_dir", "results_streams", "replicas", "retention", "ended_retention")
+_SHAPE: Final = only(
+    MeshSettings,
+    *("nats", "data_dir", "results_streams", "replicas", "retention", "ended_retention", "cache_room"),
+)
 _WORDS: Final = {
     Action.SAME: ("as it should be", "green"),
     Action.MISSING: ("missing", "red"),

@@ -246,6 +246,8 @@ async def _print_so_far(bus: Bus, submitted: Submitted) -> TaskState:
     steps, text = await Reader(bus.source, submitted.key).catch_up(), AnswerText()
     text.take(steps)
     click.echo(str(text), nl=False)
+    for call in text.tool_calls:
+        click.echo(f"\n{call.name} {call.arguments}", nl=False)
     _print_vectors(text.vectors)
     return steps[-1].state if steps else TaskState()
 
@@ -263,6 +265,9 @@ async def _print_on(bus: Bus, submitted: Submitted) -> TaskState:
 def _print_step(step: Step) -> None:
     if isinstance(step.event, TaskChunk):
         click.echo(step.event.text, nl=False)
+        for piece in step.event.tool_calls:
+            begin = "" if piece.name is None else f"\n{piece.name} "
+            click.echo(f"{begin}{piece.arguments}", nl=False)
         _print_vectors(() if step.event.vectors is None else step.event.vectors.parted())
     elif step.restarts:
         click.echo()

@@ -159,6 +159,14 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
             description="Most that streams may take on the disk; none: half of what is free.", extra={"unit": "bytes"}
         ),
     ] = None
+    cache_room: Annotated[
+        int,
+        Meta(
+            ge=1 << 20,
+            description="Most that answers of the response cache may take in the streams; the oldest make room.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 16 * 1024 * 1024
     encrypt_store: Annotated[
         StoreCipher,
         Meta(description="How a broker of our own encrypts its streams on the disk; set it before they are made."),
@@ -264,7 +272,12 @@ class MeshSettings(Struct, frozen=True, kw_only=True):
     @property
     def streams(self) -> tuple[StreamSpec, ...]:
         """The streams of this mesh, as they should be."""
-        return stream_specs(results_streams=self.results_streams, retention=self.kept, replicas=self.copies)
+        return stream_specs(
+            results_streams=self.results_streams,
+            retention=self.kept,
+            replicas=self.copies,
+            cache_bytes=self.cache_room,
+        )
 
     @property
     def kept(self) -> Retention:

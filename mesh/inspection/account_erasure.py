@@ -18,6 +18,7 @@ from mesh.history.ordered import OrderedReader
 from mesh.history.stream_facts import stream_facts
 from streams import subjects
 from streams.account_subjects import account_subjects, holds_content, is_copy
+from streams.cache_subjects import SHARED
 from streams.clock import now_ms
 from streams.codec import decode, decode_task_event
 from streams.errors import StreamsError
@@ -45,7 +46,7 @@ class Erased(Struct, frozen=True, kw_only=True):
     """What went, and what did not."""
 
     messages: int
-    """Prompts, pieces of answers, markers and idempotency keys."""
+    """Prompts, pieces of answers, markers, idempotency keys and cached answers."""
     copies: dict[str, int]
     """Messages in copies of edge sites, by stream: they stay."""
 
@@ -99,8 +100,9 @@ class AccountErasure:
         for spec in held:
             if holds_content(spec):
                 facts = await stream_facts(bus.links[spec.account], spec.name)
-                # What the mesh asked again to check answers is nobody's, and may be anybody's question: all of it goes.
-                filters = (*account_subjects(spec, account), *account_subjects(spec, CHECKS))
+                # What the mesh asked again to check answers, and answers that all may have, are nobody's and may be
+                # anybody's: all of it goes.
+                filters = tuple(s for name in (account, CHECKS, SHARED) for s in account_subjects(spec, name))
                 parts.append(_Part(spec, filters, facts.last_sequence))
         return cls(bus, account, parts, held)
 

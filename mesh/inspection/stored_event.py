@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from mesh.bus.headers import CONTENT_TYPE, header
+from streams.cache_messages import CacheRecord
 from streams.codec import decode
 from streams.errors import UndecodableEvent
 from streams.events import AnyEvent, TaskSubmitted
@@ -33,14 +34,16 @@ class EventLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
 _any_event: Final = msgspec.msgpack.Decoder(AnyEvent)
 
 
-def event_of(recorded: Recorded) -> AnyEvent:
-    """Read a stored message as an event of the catalogue.
+def event_of(recorded: Recorded) -> AnyEvent | CacheRecord:
+    """Read a stored message as an event of the catalogue, or as what the cache holds.
 
     Raises:
         UndecodableEvent: if it is none.
     """
     if subject_at_home(recorded.subject).startswith("tasks."):
         return decode(recorded.data, TaskSubmitted, content_type=header(recorded.headers, CONTENT_TYPE))
+    if recorded.subject.startswith("cache."):
+        return decode(recorded.data, CacheRecord)
     try:
         return _any_event.decode(recorded.data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -21,7 +21,7 @@ from streams.events import (
 from streams.task import Rejection, TaskState, advance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from mesh.inspection.task_records import Ended, Happened, Submitted
@@ -114,16 +114,25 @@ class _Teller:
         finish = last.event.finish_reason if isinstance(last.event, TaskChunk) else None
         reason = f"; finish reason: {finish}" if finish else ""
         count = "1 chunk" if len(self._chunks) == 1 else f"{len(self._chunks)} chunks"
+        called = _called(self._chunks)
         self._chunks = []
         what = f"{_count(vectors, 'vector')} of {_tokens(tokens)}" if vectors else _tokens(tokens)
-        yield Line(last.at - self._begun, f"wrote {count} with {what}{speed}{reason}")
+        yield Line(last.at - self._begun, f"wrote {count} with {what}{speed}{called}{reason}")
 
     def _write(self, one: Happened, chunk: TaskChunk) -> Iterator[Line]:
         self._chunks.append(one)
         if self.first_text_at is None and chunk.length:
             self.first_text_at = one.at
-            first = "first text (time to first token)" if chunk.vectors is None else "first vectors"
+            what = "text" if chunk.text else "call"
+            first = f"first {what} (time to first token)" if chunk.vectors is None else "first vectors"
             yield Line(one.at - self._begun, first, "green")
+
+
+def _called(chunks: Sequence[Happened]) -> str:
+    """Which functions are called in chunks; never with what."""
+    pieces = (piece for one in chunks if isinstance(one.event, TaskChunk) for piece in one.event.tool_calls)
+    names = [piece.name for piece in pieces if piece.name is not None]
+    return f"; calls {', '.join(names)}" if names else ""
 
 
 _PLURALS: Final = {"message": "messages", "text to become a vector": "texts to become vectors"}

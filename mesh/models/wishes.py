@@ -17,6 +17,8 @@ from streams.subjects import MESH
 from streams.topology import MODELS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mesh.bus.link import Link
     from streams.roster import Wish
 
@@ -34,8 +36,15 @@ async def read_wishes(core: Link) -> tuple[Wish, ...]:
     return roster.wishes()
 
 
-async def desire(core: Link, name: str, *, replicas: int, most: int | None) -> None:
+async def desire(core: Link, name: str, *, replicas: int, most: int | None, regions: Sequence[str] | None = ()) -> None:
     """Decide how many replicas of a model of the store there shall be.
+
+    Args:
+        core: a connection of a service.
+        name: the model's.
+        replicas: so many, or with ``most`` at least so many.
+        most: as many as are asked for, up to this.
+        regions: only on nodes that say one of these; none: anywhere; ``None``: as it was decided before.
 
     Raises:
         ModelStoreError: if the store has no such model, or the numbers make no sense.
@@ -44,7 +53,12 @@ async def desire(core: Link, name: str, *, replicas: int, most: int | None) -> N
     if most is not None and most < replicas:
         raise ModelStoreError(f"at most {most} cannot be fewer than at least {replicas}")
     file = (await ModelStore(core).need(name)).model
-    event = ModelDesired(at_ms=now_ms(), file=file, replicas=replicas, most=most, by="operator")
+    if regions is None:
+        before = await _wish(core, name)
+        regions = () if before is None else before.desired.regions
+    event = ModelDesired(
+        at_ms=now_ms(), file=file, replicas=replicas, most=most, by="operator", regions=tuple(dict.fromkeys(regions))
+    )
     await core.append(subjects.model(MESH, name), encode(event))
 
 
@@ -55,8 +69,14 @@ async def give_up(core: Link, name: str) -> None:
         ModelStoreError: if nobody has ever wanted one.
         BusError: if it cannot be read or stored.
     """
-    wish = next((wish for wish in await read_wishes(core) if wish.model == name), None)
+    wish = await _wish(core, name)
     if wish is None:
         raise ModelStoreError(f"the model {name!r} was never placed: nodes that serve it do so by their own settings")
-    event = ModelDesired(at_ms=now_ms(), file=wish.desired.file, replicas=0, by="operator")
+    event = ModelDesired(
+        at_ms=now_ms(), file=wish.desired.file, replicas=0, by="operator", regions=wish.desired.regions
+    )
     await core.append(subjects.model(MESH, name), encode(event))
+
+
+async def _wish(core: Link, name: str) -> Wish | None:
+    return next((wish for wish in await read_wishes(core) if wish.model == name), None)

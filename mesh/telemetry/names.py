@@ -32,6 +32,12 @@ TIME_PER_OUTPUT_TOKEN: Final = Instrument(
 )
 TOKEN_USAGE: Final = Instrument("gen_ai.client.token.usage", "{token}", "Tokens of a task, by type.", _TOKENS)
 OPEN_STREAMS: Final = Instrument("ig3.gateway.open_streams", "{stream}", "Answers being read through this gateway.")
+CACHE_REQUESTS: Final = Instrument(
+    "ig3.gateway.cache_requests", "{request}", "Chat requests by what the response cache had for them."
+)
+CACHE_STORED: Final = Instrument(
+    "ig3.gateway.cache_stored", "By", "Bytes of answers that this gateway has put into the response cache."
+)
 TASKS_HELD: Final = Instrument("ig3.dispatcher.tasks_held", "{task}", "Tasks that this dispatcher holds, by class.")
 TASKS_ENDED: Final = Instrument("ig3.dispatcher.tasks_ended", "{task}", "Tasks that this dispatcher ended, by outcome.")
 
@@ -48,3 +54,4 @@ ATTRIBUTE_NODE: Final = "ig3.node"
 ATTRIBUTE_ATTEMPT: Final = "ig3.attempt"
 ATTRIBUTE_OUTCOME: Final = "ig3.outcome"
 ATTRIBUTE_CLASS: Final = "ig3.class"
+ATTRIBUTE_CACHE: Final = "ig3.cache"

@@ -10,6 +10,7 @@ from nodes.engines.stops import StopFilter
 from streams.chat import Usage
 
 if TYPE_CHECKING:
+    from nodes.engines.grammar.call_reader import CallReader
     from nodes.engines.plain_text import Mended
     from streams.answer_parts import TokenLogprob, ToolCallPiece
     from streams.chat import FinishReason
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 class AnswerWriter:
     """One answer: counts its tokens, keeps stop strings out of it and writes its last piece."""
 
-    def __init__(self, stops: tuple[str, ...], mended: Mended, *, prompt_tokens: int = 0) -> None:
+    def __init__(
+        self, stops: tuple[str, ...], mended: Mended, *, prompt_tokens: int = 0, calls: CallReader | None = None
+    ) -> None:
+        """Begin; ``calls`` parts calls from the text that is added, where a model writes them into it."""
         self.prompt_tokens = prompt_tokens
         self.tokens = 0
         self.finished = False
@@ -27,6 +31,7 @@ class AnswerWriter:
         self._stops = StopFilter(stops)
         self._shown_tokens = 0
         self._logprobs = ShownLogprobs()
+        self._calls = calls
 
     def add(
         self,
@@ -43,6 +48,10 @@ class AnswerWriter:
         """
         self.tokens += tokens
         self._logprobs.add(logprobs)
+        if self._calls is not None:
+            text, calls, ends = self._read(self._calls, text, ends)
+        if calls:
+            self._logprobs.stop()
         shown = self._stops.push(self._mended.push(text))
         if self._stops.hit:
             ends = "stop"
@@ -58,6 +67,15 @@ class AnswerWriter:
         """Make the last piece, of what was held back and of ``tokens`` that gave no text."""
         self.tokens += tokens
         return self._last(self._stops.rest(), reason, ())
+
+    def _read(
+        self, reader: CallReader, text: str, ends: FinishReason | None
+    ) -> tuple[str, tuple[ToolCallPiece, ...], FinishReason | None]:
+        """Part what the model has written; an answer that ends by itself behind a call ends for the call."""
+        shown, calls = reader.push(text)
+        if ends is not None:
+            shown += reader.rest()
+        return shown, calls, "tool_calls" if ends == "stop" and reader.has_called else ends
 
     def _last(self, text: str, reason: FinishReason, calls: tuple[ToolCallPiece, ...]) -> Piece:
         self.finished = True

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from nodes.engines.host import compute_threads
 from nodes.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from nodes.engines.llama_model import LlamaModel
 
@@ -96,6 +100,21 @@ class LlamaContext:
         if code != 0:
             why = "; ".join(self._model.complaints) or "it does not say why"
             raise EngineError(f"llama.cpp failed at a step of {self._batch.n_tokens} tokens (code {code}): {why}")
+
+    def logprobs(self, place: int) -> NDArray[np.float32]:
+        """What each token's logprob is behind the token at ``place`` of the batch that was computed last."""
+        row = self._api.llama_get_logits_ith(self.handle, place)
+        logits = np.ctypeslib.as_array(row, (self._model.vocabulary,))
+        shifted = logits - logits.max()
+        return shifted - np.log(np.exp(shifted).sum())
+
+    @staticmethod
+    def likeliest(logprobs: NDArray[np.float32], count: int) -> list[int]:
+        """The tokens of the highest logprobs, best first."""
+        if count == 0:
+            return []
+        best = np.argpartition(logprobs, -count)[-count:]
+        return [int(token) for token in best[np.argsort(-logprobs[best])]]
 
     def forget(self, sequence: int) -> None:
         """Drop all that is remembered of a sequence, so that its place can be another's."""

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from nodes.engines.conversation import conversation_of
+from nodes.engines.demands import announced, is_constrained
 from nodes.engines.lanes import Lanes, PieceSink
 from nodes.engines.llama_batches import LlamaBatches
 from nodes.engines.llama_context import LlamaContext
 from nodes.engines.llama_library import has_gpu, import_binding
 from nodes.engines.llama_model import LlamaModel
+from nodes.engines.llama_request import LLAMA_ABILITIES, llama_request
 from nodes.engines.llama_sequence import LlamaSequence
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.startup import start_with_model
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
-    from nodes.engines.conversation import Conversation
     from nodes.engines.llama_model import Offload
+    from nodes.engines.llama_request import LlamaRequest
     from nodes.model_file import ModelFile
-    from streams.chat import Sampling
     from streams.replica import Replica
 
 _SLOTS: Final = 4
@@ -66,24 +66,26 @@ class LlamaCppPythonEngine:
         self._lanes = Lanes(self._slots)
         self._loaded: _Loaded | None = None
         self._plain = NO_MARKERS
+        self._vocabulary = 0
+        self._abilities = announced(LLAMA_ABILITIES, spec)
 
     async def start(self) -> Replica:
         """Load the model and measure it."""
         return await start_with_model(
             self, "llama-cpp-python", self._spec, self._slots, self._load, self._on_loading,
-            on_gpu=self._offload is not None or has_gpu(),
+            on_gpu=self._offload is not None or has_gpu(), abilities=self._abilities,
         )  # fmt: skip
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer; see `nodes.engine.Engine`."""
-        work = partial(self._answer, conversation_of(request, self._plain), request.sampling)
+        work = partial(self._answer, await llama_request(request, self._plain, self._abilities, self._vocabulary))
         async with aclosing(self._lanes.stream(work)) as pieces:
             async for piece in pieces:
                 yield piece
 
     def can_continue(self, request: Generate) -> bool:
-        """Say yes: llama.cpp takes the text so far as a part of its prompt."""
-        return True
+        """Say yes, where no grammar must be led through the text: llama.cpp takes it as a part of its prompt."""
+        return not is_constrained(request)
 
     def load(self) -> EngineLoad:
         """Count the requests inside."""
@@ -98,6 +100,7 @@ class LlamaCppPythonEngine:
 
     def _load(self, file: ModelFile, context_tokens: int) -> None:
         self._plain = PlainText(file.header.markers)
+        self._vocabulary = file.header.vocabulary_tokens
         model = LlamaModel(file.path, self._offload)
         try:
             context = LlamaContext(model, context_tokens=context_tokens, slots=self._slots, threads=self._spec.threads)
@@ -107,9 +110,9 @@ class LlamaCppPythonEngine:
         batches = LlamaBatches(context, self._slots)
         self._loaded = _Loaded(model=model, context=context, batches=batches, context_tokens=context_tokens)
 
-    def _answer(self, conversation: Conversation, sampling: Sampling, sink: PieceSink) -> None:
+    def _answer(self, asked: LlamaRequest, sink: PieceSink) -> None:
         """Run one request in its lane's thread, which waits while the batches' thread works."""
         loaded = self._loaded
         if loaded is None:
             raise EngineUnavailable("the engine was not started")
-        loaded.batches.run(LlamaSequence(loaded.model, conversation, sampling, sink, loaded.context_tokens))
+        loaded.batches.run(LlamaSequence(loaded.model, asked, sink, loaded.context_tokens))

@@ -76,6 +76,11 @@ class LlamaModel:
         return EngineUnavailable(f"llama.cpp could not load {self._path}: {why}")
 
     @property
+    def vocabulary_handle(self) -> Any:
+        """The vocabulary, as llama.cpp wants it for a grammar."""
+        return self._vocab
+
+    @property
     def vocabulary(self) -> int:
         """How many tokens the model knows."""
         return self.api.llama_vocab_n_tokens(self._vocab)
@@ -114,6 +119,15 @@ class LlamaModel:
         buffer = ctypes.create_string_buffer(_LONGEST_TOKEN_BYTES)
         size = self.api.llama_token_to_piece(self._vocab, token, buffer, _LONGEST_TOKEN_BYTES, 0, False)
         return buffer.raw[: max(0, size)]
+
+    def token_text(self, token: int) -> str:
+        """Return a token's part of the text, with a mark in place of what is no character."""
+        return self.token_bytes(token).decode("utf-8", "replace")
+
+    def odd_bytes(self, token: int) -> bytes | None:
+        """Return a token's bytes, where they are no whole characters."""
+        raw = self.token_bytes(token)
+        return None if raw == self.token_text(token).encode() else raw
 
     def _chat_template(self) -> Any:
         own: bytes | None = self.api.llama_model_chat_template(self.handle, None)

@@ -31,8 +31,10 @@ _NO_REPEAT_PENALTY: Final = 1.0
 class LlamaSampler:
     """The chain of one answer: it remembers what was written (for penalties) and its own random numbers."""
 
-    def __init__(self, model: LlamaModel, sampling: Sampling, written: Iterable[int]) -> None:
-        """Make the chain; ``written`` are tokens of the answer that were there before.
+    def __init__(
+        self, model: LlamaModel, sampling: Sampling, written: Iterable[int], *, grammar: str | None = None
+    ) -> None:
+        """Make the chain; ``written`` are tokens of the answer that were there before, none under a grammar.
 
         Raises:
             EngineError: llama.cpp cannot make it.
@@ -41,7 +43,7 @@ class LlamaSampler:
         params = api.llama_sampler_chain_default_params()
         params.no_perf = True
         self._chain: Any = api.llama_sampler_chain_init(params)
-        for link in _links(api, model.vocabulary, sampling):
+        for link in (*_bounds(model, sampling, grammar), *_links(api, model.vocabulary, sampling)):
             if link is None:
                 self.close()
                 raise EngineError("llama.cpp could not make a sampler")
@@ -63,6 +65,18 @@ class LlamaSampler:
 def penalises(sampling: Sampling) -> bool:
     """Say whether it matters which tokens are in the answer already."""
     return bool(sampling.presence_penalty or sampling.frequency_penalty)
+
+
+def _bounds(model: LlamaModel, sampling: Sampling, grammar: str | None) -> Iterator[Any]:
+    """What comes before all choice: what a user wants more or less of, and what may stand there at all."""
+    api = model.api
+    if sampling.logit_bias:
+        biases = (api.llama_logit_bias * len(sampling.logit_bias))(
+            *((one.token, one.bias) for one in sampling.logit_bias)
+        )
+        yield api.llama_sampler_init_logit_bias(model.vocabulary, len(biases), biases)
+    if grammar is not None:
+        yield api.llama_sampler_init_grammar(model.vocabulary_handle, grammar.encode(), b"root")
 
 
 def _links(api: Any, vocabulary: int, sampling: Sampling) -> Iterator[Any]:

@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING
 from nodes.engines.answer_writer import AnswerWriter
 from nodes.engines.conversation import context_exceeded
 from nodes.engines.llama_sampler import LlamaSampler, penalises
+from streams.answer_parts import LikelyToken, TokenLogprob
 
 if TYPE_CHECKING:
-    from nodes.engines.conversation import Conversation
     from nodes.engines.lanes import PieceSink
     from nodes.engines.llama_context import LlamaContext
     from nodes.engines.llama_model import LlamaModel
-    from streams.chat import FinishReason, Sampling
+    from nodes.engines.llama_request import LlamaRequest
+    from streams.chat import FinishReason
 
 
 class LlamaSequence:
     """Made in the thread of its request, which then waits for it; all else happens in the thread of the batches."""
 
-    def __init__(
-        self, model: LlamaModel, conversation: Conversation, sampling: Sampling, sink: PieceSink, context_tokens: int
-    ) -> None:
+    def __init__(self, model: LlamaModel, asked: LlamaRequest, sink: PieceSink, context_tokens: int) -> None:
         """Read the messages.
 
         Raises:
             RequestRefused: the template refuses them, or they leave no room in the context.
         """
+        conversation, sampling = asked.conversation, asked.sampling
         prompt = model.prompt(conversation)
         if len(prompt) >= context_tokens:
             raise context_exceeded(len(prompt), context_tokens)
@@ -37,9 +37,11 @@ class LlamaSequence:
         self._sink = sink
         self._unread = prompt
         self._wanted = min(sampling.max_tokens or room, room)
-        self._writer = AnswerWriter(sampling.stop, conversation.mended, prompt_tokens=len(prompt))
+        self._writer = AnswerWriter(sampling.stop, conversation.mended, prompt_tokens=len(prompt), calls=asked.reader())
+        self._top = sampling.top_logprobs
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._sampler = LlamaSampler(model, sampling, model.tokens(conversation.begun) if penalises(sampling) else ())
+        written = model.tokens(conversation.begun) if penalises(sampling) else ()
+        self._sampler = LlamaSampler(model, sampling, written, grammar=asked.grammar)
         self._done = Event()
         self._error: Exception | None = None
         self.computed = 0
@@ -66,7 +68,8 @@ class LlamaSequence:
         token = self._sampler.choose(context, place)
         self._unread.append(token)
         text, ends = self._meaning(token)
-        piece = self._writer.add(text, ends=ends)
+        logprobs = () if self._top is None or ends == "stop" else (self._likely(context, place, token, self._top),)
+        piece = self._writer.add(text, ends=ends, logprobs=logprobs)
         if piece is not None:
             self._sink.put(piece)
 
@@ -88,6 +91,21 @@ class LlamaSequence:
         self._done.wait()
         if self._error is not None:
             raise self._error
+
+    def _likely(self, context: LlamaContext, place: int, token: int, top: int) -> TokenLogprob:
+        known = context.logprobs(place)
+        best = context.likeliest(known, top)
+        return TokenLogprob(
+            token=self._model.token_text(token),
+            raw=self._model.odd_bytes(token),
+            logprob=float(known[token]),
+            top=tuple(
+                LikelyToken(
+                    token=self._model.token_text(other), raw=self._model.odd_bytes(other), logprob=float(known[other])
+                )
+                for other in best
+            ),
+        )
 
     def _meaning(self, token: int) -> tuple[str, FinishReason | None]:
         if self._model.ends_answer(token):

@@ -9,13 +9,14 @@ from msgspec import Struct
 
 from nodes.engines.answer_writer import AnswerWriter
 from nodes.engines.conversation import context_exceeded
+from nodes.engines.openai_logprobs import Logprobs
 from nodes.errors import EngineError, RequestRefused
 
 if TYPE_CHECKING:
-    from nodes.engines.conversation import Conversation
     from nodes.engines.lanes import PieceSink
-    from nodes.engines.plain_text import Mended
-    from streams.chat import FinishReason, Sampling
+    from nodes.engines.llama_request import LlamaRequest
+    from streams.answer_parts import TokenLogprob
+    from streams.chat import FinishReason
 
 _Number = TypeVar("_Number", int, float)
 
@@ -45,6 +46,11 @@ class _Body(Struct, frozen=True, kw_only=True):
     seed: int | msgspec.UnsetType
     presence_penalty: float | msgspec.UnsetType
     frequency_penalty: float | msgspec.UnsetType
+    logit_bias: tuple[tuple[int, float], ...] | msgspec.UnsetType
+    logprobs: bool | msgspec.UnsetType
+    top_logprobs: int | msgspec.UnsetType
+    grammar: str | msgspec.UnsetType
+    """Of our own making alone (``grammar``): no user's grammar, schema or tool is read by llama.cpp."""
     stream: bool = True
     stream_options: _StreamOptions = _StreamOptions()
     timings_per_token: bool = True
@@ -54,8 +60,9 @@ class _Body(Struct, frozen=True, kw_only=True):
     cache_prompt: bool = False
 
 
-def chat_body(conversation: Conversation, sampling: Sampling) -> bytes:
+def chat_body(asked: LlamaRequest) -> bytes:
     """Write the request; a begun answer goes last, llama-server continues it behind its own template."""
+    conversation, sampling = asked.conversation, asked.sampling
     turns = [_Turn(role=turn.role, content=turn.content) for turn in conversation.turns]
     if conversation.begun:
         turns.append(_Turn(role="assistant", content=conversation.begun))
@@ -67,6 +74,11 @@ def chat_body(conversation: Conversation, sampling: Sampling) -> bytes:
         seed=msgspec.UNSET if sampling.seed is None else sampling.seed % _RANDOM_SEED,
         presence_penalty=_given(sampling.presence_penalty),
         frequency_penalty=_given(sampling.frequency_penalty),
+        logit_bias=tuple((one.token, one.bias) for one in sampling.logit_bias) or msgspec.UNSET,
+        logprobs=msgspec.UNSET if sampling.top_logprobs is None else True,
+        # With none it gives no logprobs at all.
+        top_logprobs=msgspec.UNSET if sampling.top_logprobs is None else max(1, sampling.top_logprobs),
+        grammar=msgspec.UNSET if asked.grammar is None else asked.grammar,
     )
     return msgspec.json.encode(body)
 
@@ -78,6 +90,7 @@ class _Delta(Struct, frozen=True):
 class _Choice(Struct, frozen=True):
     delta: _Delta
     finish_reason: str | None = None
+    logprobs: Logprobs | None = None
 
 
 class _Usage(Struct, frozen=True):
@@ -110,9 +123,10 @@ class _Chunk(Struct, frozen=True):
 class AnswerReader:
     """Turns the chunks of one answer into pieces. `take` is llama-server's callback."""
 
-    def __init__(self, sink: PieceSink, stops: tuple[str, ...], mended: Mended) -> None:
+    def __init__(self, sink: PieceSink, asked: LlamaRequest) -> None:
         self._sink = sink
-        self._writer = AnswerWriter(stops, mended)
+        self._top = asked.sampling.top_logprobs
+        self._writer = AnswerWriter(asked.sampling.stop, asked.conversation.mended, calls=asked.reader())
         self._finish: FinishReason = "stop"
         self._error: EngineError | None = None
 
@@ -148,16 +162,25 @@ class AnswerReader:
             self._writer.prompt_tokens = chunk.timings.prompt_n
         for choice in chunk.choices:
             if choice.delta.content:
-                self._add(choice.delta.content, chunk.timings.predicted_n if chunk.timings else 0)
+                tokens = chunk.timings.predicted_n if chunk.timings else 0
+                logprobs = () if choice.logprobs is None else choice.logprobs.read(self._top)
+                self._add(choice.delta.content, tokens, logprobs=logprobs)
             if choice.finish_reason == "length":
                 self._finish = "length"
         if chunk.usage is not None and not self._writer.finished:
             self._writer.prompt_tokens = chunk.usage.prompt_tokens
             self._add("", chunk.usage.completion_tokens, ends=self._finish)
 
-    def _add(self, text: str, total_tokens: int, *, ends: FinishReason | None = None) -> None:
+    def _add(
+        self,
+        text: str,
+        total_tokens: int,
+        *,
+        ends: FinishReason | None = None,
+        logprobs: tuple[TokenLogprob, ...] = (),
+    ) -> None:
         new = max(0, total_tokens - self._writer.tokens)
-        piece = self._writer.add(text, tokens=new, ends=ends)
+        piece = self._writer.add(text, tokens=new, ends=ends, logprobs=logprobs)
         if piece is not None:
             self._sink.put(piece)
 

@@ -19,12 +19,19 @@ class ShownLogprobs:
     def __init__(self) -> None:
         """Begin with none."""
         self._held: deque[TokenLogprob] = deque()
+        self._stopped = False
         self._ahead_bytes = 0
         """By how much text was shown whose tokens did not go out yet; less than 0: the last of them reaches further."""
 
     def add(self, logprobs: Iterable[TokenLogprob]) -> None:
         """Take those of new tokens."""
-        self._held.extend(logprobs)
+        if not self._stopped:
+            self._held.extend(logprobs)
+
+    def stop(self) -> None:
+        """Forget what is held, and take no more: what comes now is no text."""
+        self._stopped = True
+        self._held.clear()
 
     def of(self, text: str) -> tuple[TokenLogprob, ...]:
         """Return those that begin in ``text``, which is shown next."""

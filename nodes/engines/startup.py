@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from nodes.engine import Engine, EngineName, EngineSpec, OnLoading
     from nodes.model_file import ModelFile
+    from streams.replica import Ability
 
 _READ_BYTES: Final = 4 << 20
 _READ_UNTIL: Final = 0.5
@@ -27,7 +28,7 @@ _LOADED: Final = 0.8
 
 async def start_with_model(
     engine: Engine, name: EngineName, spec: EngineSpec, slots: int, load: Callable[[ModelFile, int], None],
-    on_loading: OnLoading, *, on_gpu: bool,
+    on_loading: OnLoading, *, on_gpu: bool, abilities: tuple[Ability, ...] = (),
 ) -> Replica:  # fmt: skip
     """Bring ``engine`` up by ``load(model, context_tokens)``, which is called in a thread.
 
@@ -71,6 +72,7 @@ async def start_with_model(
         memory_bytes=max(resident_bytes() - before, model.header.file_bytes),
         tokens_per_s=speed.tokens_per_s,
         prompt_tokens_per_s=speed.prompt_tokens_per_s,
+        abilities=abilities,
     )
 
 

@@ -10,9 +10,10 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from nodes.engines.conversation import conversation_of
+from nodes.engines.demands import announced, is_constrained
 from nodes.engines.host import compute_threads
 from nodes.engines.lanes import Lanes, PieceSink
+from nodes.engines.llama_request import LLAMA_ABILITIES, llama_request
 from nodes.engines.llama_server import AnswerReader, chat_body
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.startup import start_with_model
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
-    from nodes.engines.conversation import Conversation
+    from nodes.engines.llama_request import LlamaRequest
     from nodes.model_file import ModelFile
-    from streams.chat import Sampling
     from streams.replica import Replica
 
 _SLOTS: Final = 4
@@ -52,23 +52,26 @@ class XllamacppEngine:
         self._lanes = Lanes(self._slots)
         self._server: Any = None
         self._plain = NO_MARKERS
+        self._vocabulary = 0
+        self._abilities = announced(LLAMA_ABILITIES, spec)
 
     async def start(self) -> Replica:
         """Load the model and measure it."""
         return await start_with_model(
-            self, "xllamacpp", self._spec, self._slots, self._load, self._on_loading, on_gpu=has_gpu(self._binding)
-        )
+            self, "xllamacpp", self._spec, self._slots, self._load, self._on_loading,
+            on_gpu=has_gpu(self._binding), abilities=self._abilities,
+        )  # fmt: skip
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer; see `nodes.engine.Engine`."""
-        work = partial(self._answer, conversation_of(request, self._plain), request.sampling)
+        work = partial(self._answer, await llama_request(request, self._plain, self._abilities, self._vocabulary))
         async with aclosing(self._lanes.stream(work)) as pieces:
             async for piece in pieces:
                 yield piece
 
     def can_continue(self, request: Generate) -> bool:
-        """Say yes: llama.cpp takes the text so far as a part of its prompt."""
-        return True
+        """Say yes, where no grammar must be led through the text: llama.cpp takes it as a part of its prompt."""
+        return not is_constrained(request)
 
     def load(self) -> EngineLoad:
         """Count the requests inside."""
@@ -88,6 +91,7 @@ class XllamacppEngine:
 
     def _load(self, model: ModelFile, context_tokens: int) -> None:
         self._plain = PlainText(model.header.markers)
+        self._vocabulary = model.header.vocabulary_tokens
         self._server = open_server(self._binding, self._params(context_tokens), model.path)
 
     def _params(self, context_tokens: int) -> Any:
@@ -109,14 +113,14 @@ class XllamacppEngine:
         params.reasoning_format = self._binding.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
         return params
 
-    def _answer(self, conversation: Conversation, sampling: Sampling, sink: PieceSink) -> None:
+    def _answer(self, asked: LlamaRequest, sink: PieceSink) -> None:
         """Run one request; called in a lane's thread, which the binding keeps until the answer ends."""
         server = self._server
         if server is None:
             raise EngineUnavailable("the engine was not started")
-        reader = AnswerReader(sink, sampling.stop, conversation.mended)
+        reader = AnswerReader(sink, asked)
         try:
-            server.handle_chat_completions(chat_body(conversation, sampling), reader.take)
+            server.handle_chat_completions(chat_body(asked), reader.take)
         except (ValueError, RuntimeError) as e:  # only while it reads the messages and applies the template
             raise RequestRefused("invalid_messages", f"the model's chat template refuses these messages: {e}") from e
         reader.check_complete()

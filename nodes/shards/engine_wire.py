@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from nodes.engine import EngineSpec, Generate, Loading, Piece
 from nodes.engines.llama_model import Offload
-from streams.replica import Replica
+from nodes.errors import RefusalCode
+from streams.replica import Ability, Replica
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,6 +29,7 @@ class Load(_Said, frozen=True, kw_only=True):
     context_tokens: int
     threads: int | None
     offload: Offload
+    without: tuple[Ability, ...] = ()
 
     @staticmethod
     def of(spec: EngineSpec, offload: Offload) -> Load:
@@ -38,6 +40,7 @@ class Load(_Said, frozen=True, kw_only=True):
             context_tokens=spec.context_tokens,
             threads=spec.threads,
             offload=offload,
+            without=spec.without,
         )
 
     @property
@@ -51,6 +54,7 @@ class Load(_Said, frozen=True, kw_only=True):
             threads=self.threads,
             # Each further one would keep a context of its own on every member.
             slots=1,
+            without=self.without,
         )
 
 
@@ -91,7 +95,7 @@ class Over(_Said, frozen=True, kw_only=True):
 
     number: int
     failure: Literal["", "refused", "unavailable", "failed"] = ""
-    code: str = ""
+    code: RefusalCode = "invalid_messages"
     message: str = ""
 
 

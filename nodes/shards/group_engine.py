@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from nodes.engine import EngineLoad, Piece
+from nodes.engines.demands import is_constrained
 from nodes.errors import EngineError, EngineUnavailable, RequestRefused
 from nodes.shards.child import ShardChild
 from nodes.shards.engine_wire import Answer, Drop, FromEngine, Load, Loaded, Over, Progress, Wrote, frame, read_frame
@@ -98,8 +99,8 @@ class GroupEngine:
             self._waiting.pop(number, None)
 
     def can_continue(self, request: Generate) -> bool:
-        """Say yes: llama.cpp takes the text so far as a part of its prompt."""
-        return True
+        """Say what its engine does."""
+        return not is_constrained(request)
 
     def load(self) -> EngineLoad:
         """Count the requests inside: one runs, the others wait."""
@@ -175,8 +176,7 @@ def _error_of(over: Over) -> EngineError | None:
         case "":
             return None
         case "refused":
-            code = "context_length_exceeded" if over.code == "context_length_exceeded" else "invalid_messages"
-            return RequestRefused(code, over.message)
+            return RequestRefused(over.code, over.message)
         case "unavailable":
             return EngineUnavailable(over.message)
         case "failed":

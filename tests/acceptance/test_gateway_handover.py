@@ -1,13 +1,18 @@
 """Two gateways as processes: one dies or leaves while many streams run, and their readers go on at the other."""
 
 import asyncio
+import contextlib
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
+import httpx
+import openai
 import pytest
 from aiohttp import ClientError, ClientSession, ClientTimeout, WSMsgType
+from openai import AsyncStream
+from openai.types.responses import ResponseStreamEvent
 
 from tests.http_gateway import Sse, sse_events, text_of
 from tests.processes import PATIENCE_S, until
@@ -79,6 +84,49 @@ class Reader:
         return None
 
 
+@dataclass
+class ResponseReader:
+    """A response that OpenAI's own client streams."""
+
+    stream: AsyncStream[ResponseStreamEvent]
+    events: list[ResponseStreamEvent] = field(default_factory=list[ResponseStreamEvent])
+
+    @classmethod
+    async def open(cls, client: openai.AsyncOpenAI) -> "ResponseReader":
+        asked = client.responses.create(
+            model=SYNTHETIC, input="Tell me about the sea.", max_output_tokens=TOKENS, stream=True
+        )
+        return cls(await asked)
+
+    @property
+    def text(self) -> str:
+        return "".join(event.delta for event in self.events if event.type == "response.output_text.delta")
+
+    async def read(self, until_text: int | None = None) -> bool:
+        """Read until there are so many words, or the stream ends; returns whether it was whole."""
+        with contextlib.suppress(httpx.HTTPError, openai.APIError):
+            async for event in self.stream:
+                self.events.append(event)
+                if until_text is not None and len(self.text.split()) >= until_text:
+                    break
+        return bool(self.events) and self.events[-1].type in ("response.completed", "response.incomplete")
+
+    async def go_on(self, client: openai.AsyncOpenAI) -> None:
+        """Read the rest elsewhere, and find that nothing is missing or there twice."""
+        assert self.events[0].type == "response.created"
+        name, last = self.events[0].response.id, self.events[-1].sequence_number
+        self.stream = await client.responses.retrieve(name, stream=True, starting_after=last)
+        assert await self.read()
+        assert [event.sequence_number for event in self.events] == list(range(len(self.events)))
+        assert len(self.text.split()) == TOKENS
+        whole = await client.responses.retrieve(name)
+        assert whole.output_text == self.text
+
+
+def client_of(url: str) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+
+
 async def whole_answer(session: ClientSession, url: str) -> str:
     async with session.post(f"{url}/v1/chat/completions", json={**BODY, "stream": False}) as response:
         return (await response.json())["choices"][0]["message"]["content"]
@@ -104,17 +152,29 @@ async def go_on(readers: list[Reader], session: ClientSession, url: str) -> None
 
 async def test_streams_of_a_gateway_that_is_killed_go_on_at_the_other(parts: Parts, session: ClientSession) -> None:
     leaves, stays = parts.urls["gateway-leaves"], parts.urls["gateway-stays"]
+    async with client_of(leaves) as dying, client_of(stays) as living:
+        await kill_and_go_on(parts, session, dying, living)
+    start_leaver(parts)
+    parts.ready("gateway-leaves")
+
+
+async def kill_and_go_on(
+    parts: Parts, session: ClientSession, dying: openai.AsyncOpenAI, living: openai.AsyncOpenAI
+) -> None:
+    leaves, stays = parts.urls["gateway-leaves"], parts.urls["gateway-stays"]
     readers = [Reader(number) for number in range(STREAMS)]
     reading = [asyncio.create_task(reader.read(session, leaves)) for reader in readers]
+    response = await ResponseReader.open(dying)
     await until_all_read(readers)
+    await response.read(until_text=8)
     parts.running["gateway-leaves"].kill()
     broken = await asyncio.gather(*reading, return_exceptions=True)
+    assert not await response.read()
+    await response.go_on(living)
     for reader, end in zip(readers, broken, strict=True):
         # One that was whole by then has lost nothing.
         assert isinstance(end, ClientError) != reader.is_whole
     await go_on(readers, session, stays)
-    start_leaver(parts)
-    parts.ready("gateway-leaves")
 
 
 async def test_a_gateway_that_is_asked_to_stop_tells_its_readers_where_to_go_on(

@@ -70,7 +70,8 @@ class Answer:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        async with self.session.post(f"{self.url}/v1/chat/completions", json=body) as response:
+        headers = {"x-ig3-cache": "off"}  # It asks the same again and again, and wants it written each time.
+        async with self.session.post(f"{self.url}/v1/chat/completions", json=body, headers=headers) as response:
             assert response.status == 200, await response.text()
             self.task = response.headers["x-ig3-task"]
             async for event in sse_events(response):

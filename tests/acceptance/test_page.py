@@ -86,6 +86,9 @@ async def test_a_click_opens_the_history_of_a_task_with_the_reasons_for_its_plac
     history = visit.page.get_by_test_id("history")
     await expect(history.get_by_role("heading", name="Why there?")).to_be_focused()
     await expect(history.get_by_test_id("entry-assigned")).to_contain_text("policy")
+    await expect(history.get_by_test_id("entry-assigned").locator("[data-chosen=true]")).to_contain_text(
+        "first token after"
+    )
     await expect(history.locator("[data-chosen=true]")).to_have_count(1)
     await expect(history.get_by_test_id("entry-completed")).to_contain_text("Ended: completed")
     await expect(history.get_by_test_id("entry-chunks")).to_contain_text(f"{TOKENS_OF_A_CHAT} tokens in")

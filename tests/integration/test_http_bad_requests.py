@@ -4,130 +4,36 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from typing import get_args
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 
+from gateway.fetching.fetcher import Fetcher
+from gateway.http.chat_question import chat_question
+from mesh.bus.answer import follow
+from nodes.engine import EngineSpec
+from streams import subjects
+from streams.codec import encode
+from streams.events import TaskEnded
+from streams.replica import Ability
+from streams.subjects import TaskKey
 from streams.task_id import new_task_id
-from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, serve_http
+from streams.tokens import Token
+from tests.http_gateway import LIMIT_S, HttpGateway, chat, serve_http
+from tests.integration.malformed_chat import BODIES
+from tests.integration.malformed_parts import CHAT, Bad
 from tests.mesh_in_process import InProcessMesh
 from tests.processes import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CHAT = "/v1/chat/completions"
 LIMIT = 64 * 1024
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bad:
-    """A request and what is said of it."""
-
-    name: str
-    body: object = None
-    raw: bytes | None = None
-    status: int = 400
-    code: str | None = "invalid_value"
-    param: str | None = None
-    method: str = "POST"
-    path: str = CHAT
-    headers: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def sent(self) -> bytes:
-        if self.raw is not None:
-            return self.raw
-        return b"" if self.body is None else json.dumps(self.body).encode()
-
-    @property
-    def streamed(self) -> bytes:
-        """The same request for a stream, where it is one that could be."""
-        if not isinstance(self.body, dict) or self.body.keys() & {"stream", "stream_options"}:
-            return self.sent
-        return json.dumps({**self.body, "stream": True}).encode()
-
-
-def message(**fields: object) -> object:
-    return chat(messages=[fields])
-
-
-OK = json.dumps(chat())[1:-1]
-UNSUPPORTED = "unsupported_parameter"
-
-BODIES = [
-    Bad(name="empty", raw=b"", code="invalid_json"),
-    Bad(name="no json", raw=b"hello", code="invalid_json"),
-    Bad(name="half a json", raw=b'{"model": "synth', code="invalid_json"),
-    Bad(name="two jsons", raw=b"{%b} {}" % OK.encode(), code="invalid_json"),
-    Bad(name="an array", raw=b"[]", code="invalid_type"),
-    Bad(name="null", raw=b"null", code="invalid_type"),
-    Bad(name="not utf-8", raw=b'{"model": "\xff\xfe"}', code="invalid_json"),
-    Bad(name="half a surrogate pair", raw=b'{"model": "\\ud800"}', code="invalid_json"),
-    Bad(name="a byte order mark", raw="\ufeff{}".encode(), code="invalid_json"),
-    Bad(name="nested for ever", raw=b'{"x":' + b"[" * 50_000, code="invalid_json"),
-    Bad(name="NaN", raw=b'{%b,"temperature":NaN}' % OK.encode(), code="invalid_json"),
-    Bad(name="Infinity", raw=b'{%b,"temperature":Infinity}' % OK.encode(), code="invalid_json"),
-    Bad(name="a number out of range", raw=b'{%b,"temperature":1e999}' % OK.encode(), param="temperature"),
-    Bad(name="nothing", body={}, code="missing_required_parameter", param="model"),
-    Bad(name="no messages", body={"model": MODEL}, code="missing_required_parameter", param="messages"),
-    Bad(name="model of a wrong type", body=chat(model=5), code="invalid_type", param="model"),
-    Bad(name="empty model", body=chat(model=""), param="model"),
-    Bad(name="endless model", body=chat(model="x" * 300), param="model"),
-    Bad(name="unknown model", body=chat(model="gpt-99"), status=404, code="model_not_found", param="model"),
-    Bad(name="model with a wildcard", body=chat(model="*"), status=404, code="model_not_found", param="model"),
-    Bad(name="model as a subject", body=chat(model="a.b >"), status=404, code="model_not_found", param="model"),
-    Bad(name="empty messages", body=chat(messages=[]), param="messages"),
-    Bad(name="messages as text", body=chat(messages="hello"), code="invalid_type", param="messages"),
-    Bad(name="a message as text", body=chat(messages=["hello"]), code="invalid_type", param="messages[0]"),
-    Bad(name="no role", body=message(content="x"), code="missing_required_parameter", param="messages[0].role"),
-    Bad(name="bad role", body=message(role="robot", content="x"), param="messages[0].role"),
-    Bad(name="tool role", body=message(role="tool", content="x"), param="messages[0].role"),
-    Bad(name="no content", body=message(role="user"), code="missing_required_parameter", param="messages[0].content"),
-    Bad(name="null content", body=message(role="user", content=None), code="invalid_type", param="messages[0].content"),
-    Bad(
-        name="an image",
-        body=message(role="user", content=[{"type": "image_url", "image_url": {"url": "x"}}]),
-        code="unsupported_value",
-        param="messages[0].content[0].type",
-    ),
-    Bad(
-        name="a tool call",
-        body=message(role="assistant", content="x", tool_calls=[{}]),
-        code=UNSUPPORTED,
-        param="messages[0].tool_calls",
-    ),
-    Bad(name="hot", body=chat(temperature=2.1), param="temperature"),
-    Bad(name="cold", body=chat(temperature=-0.1), param="temperature"),
-    Bad(name="temperature as text", body=chat(temperature="1"), code="invalid_type", param="temperature"),
-    Bad(name="top_p of nothing", body=chat(top_p=0), param="top_p"),
-    Bad(name="no tokens", body=chat(max_tokens=0), param="max_tokens"),
-    Bad(name="half a token", body=chat(max_tokens=1.5), code="invalid_type", param="max_tokens"),
-    Bad(name="too many tokens", body=chat(max_completion_tokens=10**30), param="max_completion_tokens"),
-    Bad(name="a seed of 128 bits", body=chat(seed=2**127), param="seed"),
-    Bad(name="five stops", body=chat(stop=["a", "b", "c", "d", "e"]), param="stop"),
-    Bad(name="an empty stop", body=chat(stop=[""]), param="stop[0]"),
-    Bad(name="penalty", body=chat(presence_penalty=3), param="presence_penalty"),
-    Bad(name="stream as text", body=chat(stream="yes"), code="invalid_type", param="stream"),
-    Bad(name="stream options alone", body=chat(stream_options={"include_usage": True}), param="stream_options"),
-    Bad(name="two choices", body=chat(n=2), code="unsupported_value", param="n"),
-    Bad(name="no choice", body=chat(n=0), code="unsupported_value", param="n"),
-    Bad(name="logprobs", body=chat(logprobs=True), code=UNSUPPORTED, param="logprobs"),
-    Bad(name="top logprobs", body=chat(top_logprobs=2), code=UNSUPPORTED, param="top_logprobs"),
-    Bad(name="logit bias", body=chat(logit_bias={"5": 1}), code=UNSUPPORTED, param="logit_bias"),
-    Bad(name="tools", body=chat(tools=[{"type": "function"}]), code=UNSUPPORTED, param="tools"),
-    Bad(name="tool choice", body=chat(tool_choice="required"), code=UNSUPPORTED, param="tool_choice"),
-    Bad(name="functions", body=chat(functions=[{"name": "f"}]), code=UNSUPPORTED, param="functions"),
-    Bad(name="audio", body=chat(audio={"voice": "x"}), code=UNSUPPORTED, param="audio"),
-    Bad(
-        name="json schema",
-        body=chat(response_format={"type": "json_schema", "json_schema": {}}),
-        code="unsupported_value",
-        param="response_format.type",
-    ),
-    Bad(name="service tier", body=chat(service_tier="gold"), param="service_tier"),
-]
+FETCHER = Fetcher()
+PLAIN_ENGINE = EngineSpec(engine="synthetic", slots=4, without=get_args(Ability))
 
 LONG = chat(messages=[{"role": "user", "content": "word " * 3000}])
 
@@ -216,7 +122,7 @@ REQUESTS = [
 async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HttpGateway]:
     async with InProcessMesh(folder=tmp_path_factory.mktemp("mesh") / "data") as mesh:
         await mesh.add_dispatcher()
-        await mesh.add_node(interval_s=5)
+        await mesh.add_node(interval_s=5, spec=PLAIN_ENGINE)
         async with serve_http(mesh.bus, http_body_limit=LIMIT) as serving:
             await serving.until_served()
             yield serving
@@ -256,6 +162,23 @@ async def test_a_refused_request_is_never_submitted(gateway: HttpGateway) -> Non
     await gateway.bus.edge.request("$JS.API.INFO", b"")
     await listener.close()
     assert submitted == []
+
+
+@pytest.mark.parametrize(
+    "bad", [bad for bad in BODIES if isinstance(bad.body, dict) and "nobody" in bad.name], ids=lambda bad: bad.name
+)
+async def test_what_no_node_can_do_is_refused_on_the_bus_as_over_http(gateway: HttpGateway, bad: Bad) -> None:
+    draft = chat_question(bad.sent, FETCHER).draft
+    key = TaskKey(Token("local"), new_task_id())
+    watch = gateway.bus.feed.watch(key)
+    await gateway.bus.edge.append(subjects.submitted("standard", key), encode(draft))
+    async with asyncio.timeout(LIMIT_S):
+        steps = [step async for steps in follow(gateway.bus.source, key, watch=watch) for step in steps]
+    end = steps[-1].event
+    assert isinstance(end, TaskEnded)
+    assert end.error is not None
+    assert (end.error.status, end.error.code, end.error.param) == (bad.status, bad.code, bad.param)
+    assert steps[-1].state.node is None
 
 
 async def test_a_refusal_before_there_is_a_task_names_the_one_that_the_client_wanted(gateway: HttpGateway) -> None:
@@ -325,7 +248,7 @@ async def test_the_gateway_still_serves_after_all_of_this(gateway: HttpGateway) 
 
 
 async def test_there_are_enough_cases() -> None:
-    assert len(BODIES) + len(REQUESTS) >= 40
+    assert len(BODIES) + len(REQUESTS) >= 150
     assert len({bad.name for bad in (*BODIES, *REQUESTS)}) == len(BODIES) + len(REQUESTS)
 
 

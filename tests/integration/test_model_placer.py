@@ -1,6 +1,7 @@
 """Models of the store come to nodes, and go, because somebody wants them there or because tasks wait for them."""
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -25,14 +26,17 @@ from streams import subjects
 from streams.codec import decode, decode_model_event, encode
 from streams.events import ModelScaled
 from streams.messages import NodeStatus
+from streams.model_events import InRegion
 from streams.model_orders import ModelOrder, ModelOrdered
 from streams.model_store import StoredModel
+from streams.placing import Rules
 from streams.tokens import Token
 from streams.topology import MODELS
 from tests.http_gateway import serve_http
 from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningDispatcher
 from tests.unit.gguf_files import tiny
 
+DOCS = Path(__file__).parents[2] / "docs/models.md"
 PACE = Pace(up=timedelta(0), down=timedelta(seconds=1), to_zero=timedelta(seconds=1))
 
 
@@ -59,14 +63,24 @@ class Placed:
         view = self.feed.roster.node(Token("n1"), now_s=self.feed.now_s())
         return None if view is None else view.status
 
-    async def completes(self, model: str) -> bool:
-        key = await self.mesh.submit(model=model, tokens=3)
+    async def completes(self, model: str, rules: Rules | None = None) -> bool:
+        key = await self.mesh.submit(model=model, tokens=3, rules=rules)
         return (await self.mesh.steps(key))[-1].state.outcome == "completed"
 
     async def scaled(self) -> list[int]:
+        return [event.replicas for event in await self.scalings()]
+
+    async def scalings(self) -> list[ModelScaled]:
         facts = await stream_facts(self.core, MODELS)
         events = [decode_model_event(one.data) for one in await message_range(self.core, MODELS, 1, facts.messages)]
-        return [event.replicas for event in events if isinstance(event, ModelScaled)]
+        return [event for event in events if isinstance(event, ModelScaled)]
+
+
+def wanted_by_the_docs(url: str) -> str:
+    """What the command prints by which docs/models.md reads how many replicas are wanted, asked for ``m``."""
+    line = next(line for line in DOCS.read_text().splitlines() if line.startswith("curl -s http://127.0.0.1:8080/"))
+    command = line.replace("http://127.0.0.1:8080", url).replace("qwen2.5-0.5b-instruct", "m")
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout
 
 
 async def push(mesh: InProcessMesh, file: Path, name: str) -> None:
@@ -93,6 +107,7 @@ async def placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         settings = NodeSettings(
             id="n1",
             engine="synthetic",
+            region="eu",
             model_id=("own",),
             drain=timedelta(0),
             heartbeat=timedelta(milliseconds=200),
@@ -133,6 +148,30 @@ async def test_the_first_task_brings_a_model_and_waits_for_it_and_idleness_takes
     assert await placed.scaled() == [1, 0]
 
 
+async def test_a_model_stays_out_of_regions_that_nobody_said_and_scaling_keeps_to_them(
+    placed: Placed, caplog: pytest.LogCaptureFixture
+) -> None:
+    await desire(placed.core, "m", replicas=1, most=None, regions=("us", "us"))
+    await placed.until(lambda: "m: 1 replicas are missing, and no node has room or is willing" in caplog.text)
+    await desire(placed.core, "m", replicas=1, most=2, regions=None)
+    assert [wish.desired.regions for wish in await read_wishes(placed.core)] == [("us",)]
+    await desire(placed.core, "m", replicas=1, most=None, regions=("eu",))
+    await placed.until(lambda: placed.nodes_of("m"))
+    await desire(placed.core, "m", replicas=1, most=None, regions=("us",))
+    await placed.until(lambda: not placed.nodes_of("m"))
+    assert await placed.completes("own")
+
+
+async def test_a_task_that_must_not_leave_a_region_brings_a_model_there(placed: Placed) -> None:
+    await desire(placed.core, "m", replicas=0, most=1)
+    await placed.until(lambda: placed.feed.roster.knows("m"))
+    await placed.mesh.submit(model="m", rules=Rules(region="us"))
+    assert await placed.completes("m", Rules(region="eu"))
+    assert [(event.replicas, event.regions) for event in await placed.scalings()][:1] == [
+        (1, (InRegion(region="eu", replicas=1),))
+    ], "of the other region no node is heard"
+
+
 async def test_what_can_be_brought_is_listed_and_counted_for_autoscalers(placed: Placed) -> None:
     backlog = BacklogFeed(placed.core)
     metrics = MetricsPage(ModelMetrics(placed.feed, backlog))
@@ -150,6 +189,7 @@ async def test_what_can_be_brought_is_listed_and_counted_for_autoscalers(placed:
         page = await (await gateway.get("/metrics")).text()
         assert 'ig3_model_wanted_replicas{model="m"} 0.0' in page
         assert 'ig3_model_replicas{model="own"} 1.0' in page
+        assert await asyncio.to_thread(wanted_by_the_docs, gateway.url) == "0.0\n"
         await desire(placed.core, "m", replicas=0, most=None)
         await placed.until(lambda: not gateway.feed.roster.knows("m"))
         assert (await gateway.get("/v1/models/m")).status == 404

@@ -301,6 +301,18 @@ async def test_the_command_shows_what_a_file_is_and_refuses_what_is_none(
     assert "has it already" in (await asyncio.to_thread(ig3, "push", str(file)))[1]
     assert digest in (await asyncio.to_thread(ig3, "show", "tiny-chat"))[1]
     assert "tiny-chat" in (await asyncio.to_thread(ig3, "list"))[1]
+    scale = ("scale", "tiny-chat", "--min", "0", "--max", "3")
+    for arguments, wanted in (
+        (("place", "tiny-chat", "--replicas", "2", "--region", "eu", "--region", "us"), "2, only in eu, us "),
+        (scale, "0 of 0 to 3, only in eu, us "),
+        ((*scale, "--anywhere"), "0 of 0 to 3  "),
+    ):
+        assert await asyncio.to_thread(ig3, *arguments) == (0, "")
+        assert wanted in (await asyncio.to_thread(ig3, "list"))[1]
+    code, output = await asyncio.to_thread(ig3, *scale, "--region", "eu", "--anywhere")
+    assert (code, "contradict each other" in output) == (2, True)
+    code, output = await asyncio.to_thread(ig3, *scale, "--region", " eu")
+    assert (code, "' eu' is no region" in output) == (2, True)
     assert (await asyncio.to_thread(ig3, "remove", "tiny-chat"))[0] == 0
     assert "has no model 'tiny-chat'" in (await asyncio.to_thread(ig3, "show", "tiny-chat"))[1]
     broken = tmp_path / "broken.gguf"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from streams.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece
+from streams.cache_events import CacheHit
 from streams.chat import Usage
 from streams.codec import encode
 from streams.events import (
@@ -19,6 +20,7 @@ from streams.events import (
     DeadRedriven,
     Event,
     RequestKeyed,
+    ResponseDeleted,
     SubmissionUnreadable,
     TaskAccepted,
     TaskAssigned,
@@ -326,6 +328,7 @@ DEAD = {
 
 KEYS = {
     "request.keyed.v1": RequestKeyed(at_ms=_AT_MS, task="019b7a3e00007abc8def012345678900", body_digest="0" * 64),
+    "response.deleted.v1": ResponseDeleted(at_ms=_AT_MS, task="019b7a3e00007abc8def012345678900"),
 }
 
 UNREADABLE = {
@@ -337,6 +340,18 @@ UNREADABLE = {
     ),
 }
 
+HITS = {
+    "cache.hit.v1": CacheHit(
+        at_ms=_AT_MS,
+        batch="5ad7c1e09b3f4e6d",
+        owner="acme",
+        task="019b7a3e00007abc8def012345678900",
+        model=_MODEL,
+        usage=Usage(prompt_tokens=12, completion_tokens=34, cached_prompt_tokens=8),
+        times=100,
+    ),
+}
+
 GOLDEN: dict[str, Event] = {
     **SUBMITTED,
     **RESULTS,
@@ -344,6 +359,7 @@ GOLDEN: dict[str, Event] = {
     **DEAD,
     **KEYS,
     **UNREADABLE,
+    **HITS,
     **REGISTERS,
     **ACCESS,
     **NONCES,

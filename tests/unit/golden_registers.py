@@ -28,6 +28,7 @@ from streams.events import (
 from streams.group_events import GroupDissolved, GroupJoined, GroupProposed, GroupReady
 from streams.group_part import GroupPart
 from streams.limits import Limits
+from streams.model_events import InRegion
 from streams.model_store import StoredModel
 from streams.replica import Price, Replica
 
@@ -126,6 +127,20 @@ REGISTERS = {
     ),
     "model.desired.v1.minimal": ModelDesired(
         at_ms=_AT_MS, file=StoredModel(name="m", sha256="0" * 64, size_bytes=1, chunk_bytes=131_072), replicas=0
+    ),
+    "model.desired.v1.regional": ModelDesired(
+        at_ms=_AT_MS,
+        file=StoredModel(name="m", sha256="0" * 64, size_bytes=1),
+        replicas=0,
+        most=3,
+        regions=("eu", "us-east"),
+    ),
+    "model.scaled.v1.regional": ModelScaled(
+        at_ms=_AT_MS,
+        model=_MODEL,
+        replicas=2,
+        reason="in region eu: 3 tasks wait",
+        regions=(InRegion(region="eu", replicas=1),),
     ),
     "model.scaled.v1": ModelScaled(at_ms=_AT_MS, model=_MODEL, replicas=2, reason="3 tasks wait"),
     "device.registered.v1": DeviceRegistered(at_ms=_AT_MS, node="node-a", software="ig3-edge-network/0.1.0"),

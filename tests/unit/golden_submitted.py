@@ -3,6 +3,7 @@
 from streams.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
 from streams.events import CheckOf, TaskSubmitted
 from streams.placing import Rules
+from streams.response_terms import MetadataPair, ResponseTerms
 from streams.tools import Function, OutputFormat, Tools
 
 _MODEL = "smollm2-135m-instruct"
@@ -49,6 +50,23 @@ SUBMITTED = {
         model=_MODEL,
         messages=(Message(role="user", content="hi"),),
         rules=Rules(policy="private", region="eu", highest_price_micro=2_000_000, lowest_reputation=0.5),
+    ),
+    "task.submitted.v1.response": TaskSubmitted(
+        model=_MODEL,
+        messages=(
+            Message(role="system", content="Be brief."),
+            Message(role="user", content="hi"),
+            Message(role="assistant", content="Hello."),
+            Message(role="user", content="And now?"),
+        ),
+        response=ResponseTerms(
+            previous="019b7a3e00007abc8def012345678900",
+            instructed=True,
+            earlier=2,
+            metadata=(MetadataPair(name="topic", text="Grüße"),),
+            stored=False,
+            background=True,
+        ),
     ),
     "task.submitted.v1.tools": TaskSubmitted(
         model=_MODEL,

@@ -2,6 +2,7 @@
 
 from gateway.backlog_feed import Backlogs
 from streams.messages import AccountBacklog, Backlog, ModelBacklog
+from streams.region_backlog import RegionBacklog
 
 
 def report(*, running: int = 0, waiting: int = 0, interval_s: float = 1, ended_per_s: float = 0) -> Backlog:
@@ -10,6 +11,7 @@ def report(*, running: int = 0, waiting: int = 0, interval_s: float = 1, ended_p
         interval_s=interval_s,
         accounts=(AccountBacklog(account="a", running=running, waiting=waiting),),
         models=(ModelBacklog(model="m", service_class="batch", waiting=waiting, ended_per_s=ended_per_s),),
+        regions=(RegionBacklog(model="m", region="eu", waiting=waiting),) if waiting else (),
     )
 
 
@@ -19,6 +21,7 @@ def test_what_all_hold_is_added_up() -> None:
     backlogs.hear("d2", report(running=1, waiting=4, ended_per_s=1), now_s=1)
     assert backlogs.totals.open_of == {"a": 10}
     assert backlogs.totals.waiting_in == {("m", "batch"): 7}
+    assert backlogs.totals.waiting_inside == {("m", "eu"): 7}
     assert backlogs.totals.ended_per_s == {("m", "batch"): 1.5}
     assert backlogs.dispatchers == {"d1", "d2"}
 

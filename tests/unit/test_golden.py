@@ -28,6 +28,7 @@ from tests.unit.golden_events import (
     FOLDER,
     GOLDEN,
     GROUPS,
+    HITS,
     KEYS,
     NONCES,
     RESULTS,
@@ -58,7 +59,7 @@ def decode_as_its_stream_does(name: str) -> Event:
         return decode_group_event(stored(name))
     if name in ACCESS:
         return decode_access_event(stored(name))
-    if name in (others := KEYS | UNREADABLE | NONCES):
+    if name in (others := KEYS | UNREADABLE | NONCES | HITS):
         return decode(stored(name), type(others[name]))
     return decode_model_event(stored(name)) if name.startswith("model.") else decode_device_event(stored(name))
 

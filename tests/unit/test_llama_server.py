@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nodes.engines.conversation import Conversation
 from nodes.engines.lanes import PieceSink
+from nodes.engines.llama_request import LlamaRequest
 from nodes.engines.llama_server import AnswerReader, chat_body
 from nodes.errors import EngineError, RequestRefused
-from streams.chat import Message, Sampling, Usage
+from streams.answer_parts import LikelyToken, TokenLogprob, joined_calls
+from streams.chat import Message, Sampling, TokenBias, Usage
 
 if TYPE_CHECKING:
     from nodes.engine import Piece
@@ -27,8 +29,14 @@ FIXED = {
 }
 
 
-def delta(text: str, tokens: int) -> bytes:
-    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+def body(sampling: Sampling, *, conversation: Conversation = CONVERSATION, grammar: str | None = None) -> Any:
+    return json.loads(chat_body(LlamaRequest(conversation=conversation, sampling=sampling, grammar=grammar)))
+
+
+def delta(text: str, tokens: int, logprobs: list[dict[str, object]] | None = None) -> bytes:
+    choice: dict[str, object] = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    if logprobs is not None:
+        choice["logprobs"] = {"content": logprobs}
     return json.dumps({"choices": [choice], "timings": {"prompt_n": 9, "predicted_n": tokens}}).encode()
 
 
@@ -38,10 +46,13 @@ def end(reason: str, tokens: int) -> list[bytes]:
     return [json.dumps(finish).encode(), json.dumps(usage).encode()]
 
 
-async def read(chunks: list[bytes], stops: tuple[str, ...] = ()) -> tuple[list[Piece], int]:
+async def read(
+    chunks: list[bytes], stops: tuple[str, ...] = (), *, top: int | None = None, calls: bool = False
+) -> tuple[list[Piece], int]:
     """Feed chunks like the engine does; return the pieces and how many chunks it got rid of."""
     sink = PieceSink()
-    reader = AnswerReader(sink, stops, CONVERSATION.mended)
+    sampling = Sampling(stop=stops, top_logprobs=top)
+    reader = AnswerReader(sink, LlamaRequest(conversation=CONVERSATION, sampling=sampling, calls=calls))
     taken = next((n for n, chunk in enumerate(chunks, start=1) if reader.take(chunk)), len(chunks))
     reader.check_complete()
     sink.put(None)
@@ -53,23 +64,32 @@ async def read(chunks: list[bytes], stops: tuple[str, ...] = ()) -> tuple[list[P
 
 
 def test_only_what_was_asked_for_and_is_allowed_reaches_the_engine() -> None:
-    bare = json.loads(chat_body(CONVERSATION, Sampling(stop=("x",))))
+    bare = body(Sampling(stop=("x",)))
     assert bare == {"messages": [{"role": "user", "content": "hi"}], **FIXED}
     full = Sampling(
-        max_tokens=5, temperature=0, top_p=0.5, seed=7, stop=("x",), presence_penalty=1, frequency_penalty=-1
-    )
-    added = {"max_tokens": 5, "temperature": 0, "top_p": 0.5, "seed": 7, "presence_penalty": 1, "frequency_penalty": -1}
-    assert json.loads(chat_body(CONVERSATION, full)) == {**bare, **added}
+        max_tokens=5, temperature=0, top_p=0.5, seed=7, stop=("x",), presence_penalty=1, frequency_penalty=-1,
+        logit_bias=(TokenBias(token=4, bias=-1.5),), top_logprobs=3,
+    )  # fmt: skip
+    added = {
+        "max_tokens": 5, "temperature": 0, "top_p": 0.5, "seed": 7, "presence_penalty": 1, "frequency_penalty": -1,
+        "logit_bias": [[4, -1.5]], "logprobs": True, "top_logprobs": 3, "grammar": "root",
+    }  # fmt: skip
+    assert body(full, grammar="root") == {**bare, **added}
+
+
+@pytest.mark.parametrize(("top", "asked"), [(0, 1), (1, 1), (20, 20)])
+def test_logprobs_without_likely_tokens_are_asked_for_with_one(top: int, asked: int) -> None:
+    assert body(Sampling(top_logprobs=top))["top_logprobs"] == asked
 
 
 def test_a_begun_answer_is_the_last_message() -> None:
     begun = Conversation(turns=CONVERSATION.turns, begun="Once ")
-    assert json.loads(chat_body(begun, Sampling()))["messages"][-1] == {"role": "assistant", "content": "Once "}
+    assert body(Sampling(), conversation=begun)["messages"][-1] == {"role": "assistant", "content": "Once "}
 
 
 @pytest.mark.parametrize("seed", [-(2**63), -1, 0, 2**32 - 1, 2**63 - 1])
 def test_every_seed_fits_and_none_means_random(seed: int) -> None:
-    assert 0 <= json.loads(chat_body(CONVERSATION, Sampling(seed=seed)))["seed"] < 2**32 - 1
+    assert 0 <= body(Sampling(seed=seed))["seed"] < 2**32 - 1
 
 
 async def test_a_character_of_several_tokens_is_one_piece() -> None:
@@ -90,6 +110,39 @@ async def test_a_stop_string_ends_the_answer_and_the_engines_work() -> None:
 async def test_a_reason_this_code_does_not_know_counts_as_the_models_own_end() -> None:
     pieces, _ = await read([delta("a", 1), *end("tool_calls", 2)])
     assert pieces[-1].finish_reason == "stop"
+
+
+async def test_logprobs_are_read_with_the_bytes_that_text_cannot_say() -> None:
+    likely = [
+        {"token": "a", "bytes": [97], "logprob": -0.5},
+        {"token": "\ufffd", "bytes": [240], "logprob": -2.0},
+        {"token": "b", "bytes": [98], "logprob": None},
+    ]
+    place = {"token": "a", "bytes": [97], "logprob": -0.5, "top_logprobs": likely}
+    pieces, _ = await read([delta("a", 1, [place]), *end("stop", 1)], top=3)
+    top = (
+        LikelyToken(token="a", logprob=-0.5),
+        LikelyToken(token="\ufffd", logprob=-2.0, raw=b"\xf0"),
+        LikelyToken(token="b", logprob=-9999.0),
+    )
+    assert [piece.logprobs for piece in pieces] == [(TokenLogprob(token="a", logprob=-0.5, top=top),), ()]
+    pieces, _ = await read([delta("a", 1, [place]), *end("stop", 1)], top=0)
+    assert pieces[0].logprobs == (TokenLogprob(token="a", logprob=-0.5),)
+
+
+async def test_a_call_is_read_out_of_the_text_and_its_tokens_have_no_logprobs() -> None:
+    place = [{"token": "x", "bytes": [120], "logprob": -0.5}]
+    parts = ("So", "<tool_call>", '\n{"name": "f", "arguments": {', '"a": 1}', "}\n</tool_call>")
+    chunks = [delta(part, number, place) for number, part in enumerate(parts, start=1)]
+    pieces, _ = await read([*chunks, *end("stop", 6)], top=0, calls=True)
+    [call] = joined_calls(call for piece in pieces for call in piece.tool_calls)
+    assert (call.name, call.arguments) == ("f", '{"a": 1}')
+    assert "".join(piece.text for piece in pieces) == "So"
+    assert [len(piece.logprobs) for piece in pieces] == [1, 0, 0, 0]
+    assert [piece.tokens for piece in pieces] == [1, 2, 1, 2]
+    assert pieces[-1].finish_reason == "tool_calls"
+    cut, _ = await read([*chunks[:3], *end("length", 4)], calls=True)
+    assert cut[-1].finish_reason == "length"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from openai._streaming import SSEDecoder
 
 from gateway.http.chat_answer import ChunkFrames, whole_answer
 from gateway.http.errors import ApiError, from_end, from_exception, from_task_error
-from mesh.bus.answer import Step
+from mesh.bus.answer import AnswerText, Step
 from mesh.errors import BusUnavailable
 from streams.chat import Usage
 from streams.errors import InvalidTaskId
@@ -32,6 +32,12 @@ def frames(**options: Any) -> ChunkFrames:
     return ChunkFrames(TASK, "m", **{"include_usage": False, **options})
 
 
+def answer_of(*steps: Step) -> AnswerText:
+    answer = AnswerText()
+    answer.take(steps)
+    return answer
+
+
 def events(data: bytes) -> list[dict[str, str]]:
     """Read server-sent events as the standard says."""
     blocks = [block for block in data.decode().split("\n\n") if block]
@@ -45,7 +51,10 @@ def test_any_text_of_any_model_arrives_as_it_is(text: str, model: str) -> None:
     assert role["choices"][0]["delta"]["role"] == "assistant"
     assert content["choices"][0]["delta"] == {"content": text}
     assert content["model"] == model
-    assert json.loads(whole_answer(TASK, model, text, COMPLETED))["choices"][0]["message"]["content"] == text
+    assert (
+        json.loads(whole_answer(TASK, model, answer_of(chunk(text)), COMPLETED))["choices"][0]["message"]["content"]
+        == text
+    )
 
 
 def test_only_the_first_words_come_with_the_role() -> None:

@@ -7,15 +7,35 @@ import pytest
 
 from gateway.http import wishes
 from gateway.http.chat_request import UNSUPPORTED, UNSUPPORTED_VALUES, ChatRequest
+from gateway.http.messages import request as messages
+from gateway.http.responses import request as responses
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "http.md").read_text()
-SOURCES = [path.read_text() for path in sorted((ROOT / "gateway" / "http").glob("*.py"))]
+RESPONSES = (ROOT / "docs" / "responses.md").read_text()
+MESSAGES = (ROOT / "docs" / "messages.md").read_text()
+SOURCES = [path.read_text() for path in sorted((ROOT / "gateway" / "http").rglob("*.py"))]
 
 
 @pytest.mark.parametrize("name", sorted({*ChatRequest.__struct_fields__} | UNSUPPORTED | UNSUPPORTED_VALUES))
 def test_every_parameter_is_named(name: str) -> None:
     assert f"`{name}" in PAGE
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted({*responses.ResponseRequest.__struct_fields__} | responses.UNSUPPORTED | responses.UNSUPPORTED_VALUES),
+)
+def test_every_parameter_of_a_response_is_named(name: str) -> None:
+    assert f"`{name}" in RESPONSES
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted({*messages.MessagesRequest.__struct_fields__} | messages.UNSUPPORTED | messages.UNSUPPORTED_VALUES),
+)
+def test_every_parameter_of_a_message_is_named(name: str) -> None:
+    assert f"`{name}" in MESSAGES
 
 
 @pytest.mark.parametrize(
@@ -33,7 +53,7 @@ def test_every_code_of_an_error_is_named() -> None:
 
 
 def test_every_path_is_named() -> None:
-    paths = {path for source in SOURCES for path in re.findall(r'add_(?:get|post)\("([^"]+)"', source)}
+    paths = {path for source in SOURCES for path in re.findall(r'add_(?:get|post|delete)\("([^"]+)"', source)}
     assert len(paths) >= 9
     assert {path for path in paths if path.replace("{model:.+}", "{model}") not in PAGE} == set()
 

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http.chat_request import UNSUPPORTED, UNSUPPORTED_VALUES, ChatRequest, read_chat_request
+from gateway.fetching.fetcher import Fetcher
+from gateway.http.chat_question import ChatQuestion, chat_question
+from gateway.http.chat_request import UNSUPPORTED, UNSUPPORTED_VALUES, ChatRequest
 from gateway.http.errors import ApiError
 from streams.codec import decode, encode
 from streams.events import TaskSubmitted
 
-DEADLINE = 1_800_000_000_000
+FETCHER = Fetcher()
 
 
 def body(**fields: Any) -> bytes:
@@ -22,7 +24,7 @@ def body(**fields: Any) -> bytes:
 
 def refusal(data: bytes) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        read_chat_request(data)
+        chat_question(data, FETCHER)
     return caught.value
 
 
@@ -58,10 +60,8 @@ requests = st.fixed_dictionaries(
 
 @given(requests)
 def test_every_request_that_is_read_becomes_a_task_that_every_dispatcher_reads(fields: dict[str, Any]) -> None:
-    asked = read_chat_request(json.dumps(fields).encode())
-    task = asked.submission(DEADLINE)
+    task = chat_question(json.dumps(fields).encode(), FETCHER).draft
     assert decode(encode(task), TaskSubmitted) == task
-    assert task.deadline_at_ms == DEADLINE
     assert len(task.messages) == len(fields["messages"])
     for message, given_message in zip(task.messages, fields["messages"], strict=True):
         content = given_message["content"]
@@ -90,17 +90,17 @@ def test_no_json_does_anything_but_a_400_or_a_task(fields: dict[str, Any]) -> No
         assert outcome.status == 400
         assert json.loads(outcome.body())["error"]["message"]
     else:
-        assert decode(encode(outcome.submission(DEADLINE)), TaskSubmitted).model == outcome.model
+        assert decode(encode(outcome.draft), TaskSubmitted).model == outcome.model
 
 
-def read_or_refuse(data: bytes) -> ChatRequest | ApiError:
+def read_or_refuse(data: bytes) -> ChatQuestion | ApiError:
     try:
-        return read_chat_request(data)
+        return chat_question(data, FETCHER)
     except ApiError as error:
         return error
 
 
-@pytest.mark.parametrize("name", sorted(UNSUPPORTED - {"tool_calls", "logprobs"}))
+@pytest.mark.parametrize("name", sorted(UNSUPPORTED))
 @pytest.mark.parametrize("value", [5, "x", {"a": 1}, [1]])
 def test_what_engines_cannot_do_is_refused_by_name_whatever_its_value(name: str, value: object) -> None:
     error = refusal(body(**{name: value}))
@@ -110,23 +110,22 @@ def test_what_engines_cannot_do_is_refused_by_name_whatever_its_value(name: str,
 
 @pytest.mark.parametrize("name", sorted(UNSUPPORTED | UNSUPPORTED_VALUES))
 def test_what_is_not_asked_for_is_not_refused(name: str) -> None:
-    assert read_chat_request(body(**{name: None})).model == "m"
+    assert chat_question(body(**{name: None}), FETCHER).model == "m"
 
 
 def test_every_name_that_is_refused_is_a_field() -> None:
-    fields = set(ChatRequest.__struct_fields__) | {"tool_calls"}
-    assert fields >= UNSUPPORTED | UNSUPPORTED_VALUES
+    assert set(ChatRequest.__struct_fields__) >= UNSUPPORTED | UNSUPPORTED_VALUES
 
 
 def test_one_stop_text_is_a_list_of_one() -> None:
-    assert read_chat_request(body(stop="END")).submission(0).sampling.stop == ("END",)
-    assert read_chat_request(body(stop=["a", "b"])).submission(0).sampling.stop == ("a", "b")
-    assert read_chat_request(body(stop=None)).submission(0).sampling.stop == ()
+    assert chat_question(body(stop="END"), FETCHER).draft.sampling.stop == ("END",)
+    assert chat_question(body(stop=["a", "b"]), FETCHER).draft.sampling.stop == ("a", "b")
+    assert chat_question(body(stop=None), FETCHER).draft.sampling.stop == ()
 
 
 def test_the_newer_name_of_max_tokens_wins() -> None:
-    asked = read_chat_request(body(max_tokens=5, max_completion_tokens=7))
-    assert asked.submission(0).sampling.max_tokens == 7
+    asked = chat_question(body(max_tokens=5, max_completion_tokens=7), FETCHER)
+    assert asked.draft.sampling.max_tokens == 7
 
 
 def test_an_error_names_the_choices() -> None:

@@ -1,14 +1,19 @@
 """Where models go, and how many replicas the demand asks for: both pure decisions."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.backlog_feed import Totals
 from gateway.demand import Change, Demand, Pace, Sight
+from gateway.model_placer import sights_of
 from gateway.placement import Order, needed_bytes, orders, unmet
+from gateway.regional_demand import RegionalDemand, Scale, Sights
 from streams.events import ModelDesired, ModelScaled
 from streams.messages import NodeStatus, ReplicaLoad
+from streams.model_events import InRegion
 from streams.model_orders import NodeRoom
 from streams.model_store import StoredModel
 from streams.replica import Replica
@@ -19,9 +24,19 @@ GB = 10**9
 PACE = Pace(up=timedelta(seconds=5), down=timedelta(seconds=100), to_zero=timedelta(seconds=200))
 
 
-def wish(model: str = "m", *, least: int = 1, most: int | None = None, scaled: int | None = None) -> Wish:
+def wish(
+    model: str = "m",
+    *,
+    least: int = 1,
+    most: int | None = None,
+    scaled: int | None = None,
+    regions: tuple[str, ...] = (),
+    inside: Mapping[str, int] = {},
+) -> Wish:
     file = StoredModel(name=model, sha256="0" * 64, size_bytes=GB)
-    return Wish(desired=ModelDesired(at_ms=1, file=file, replicas=least, most=most), scaled=scaled)
+    desired = ModelDesired(at_ms=1, file=file, replicas=least, most=most, regions=regions)
+    kept = tuple(InRegion(region=region, replicas=count) for region, count in inside.items())
+    return Wish(desired=desired, scaled=scaled, scaled_in=kept)
 
 
 def node(
@@ -35,12 +50,15 @@ def node(
     busy: int = 0,
     is_live: bool = True,
     draining: bool = False,
+    region: str | None = None,
 ) -> NodeView:
-    room = NodeRoom(takes_models=takes, free_memory_bytes=free, disk_bytes=disk, placed=placed, loading=loading)
+    room = NodeRoom(
+        takes_models=takes, free_memory_bytes=free, disk_bytes=disk, placed=placed, loading=loading, region=region
+    )
     loads = tuple(ReplicaLoad(model=model, slots=4, busy=busy) for model in models)
     return NodeView(
         node=Token(name),
-        replicas=tuple(Replica(model=model, engine="e", context_tokens=8, slots=4) for model in models),
+        replicas=tuple(Replica(model=model, engine="e", context_tokens=8, slots=4, region=region) for model in models),
         status=NodeStatus(at_ms=1, interval_s=1, replicas=loads, room=room, draining=draining),
         is_live=is_live,
         is_registered=True,
@@ -117,6 +135,34 @@ def test_orders_lead_to_what_is_wanted_or_as_near_as_can_be(least: int, nodes: l
     assert len(told) == abs(expected)
 
 
+def test_a_model_goes_only_where_it_may_be_and_what_was_placed_elsewhere_before_goes() -> None:
+    nodes = [node("us", region="us"), node("eu", free=3 * GB, region="eu"), node("nowhere", free=9 * GB)]
+    assert orders([wish(regions=("eu",))], nodes) == [load("eu")]
+    assert orders([wish(least=3, regions=("eu", "us"))], nodes) == [load("us"), load("eu")]
+    assert unmet([wish(least=3, regions=("eu", "us"))], nodes, [load("us"), load("eu")]) == {"m": 1}
+
+    strays = [node("us", "m", placed=("m",), region="us"), node("late", loading=("m",)), node("own", "m", region="us")]
+    assert orders([wish(regions=("eu",))], [*strays, node("eu", region="eu")]) == [
+        load("eu"),
+        evict("us"),
+        evict("late"),
+    ]
+    assert unmet([wish(regions=("eu",))], strays, []) == {"m": 1}, "what is elsewhere is none"
+
+
+def test_replicas_that_are_kept_in_a_region_are_brought_there_and_go_last() -> None:
+    asked = wish(least=0, most=2, scaled=2, inside={"eu": 1})
+    us, eu = node("us", free=9 * GB, region="us"), node("eu", region="eu")
+    assert orders([asked], [us, eu]) == [load("eu"), load("us")]
+    assert orders([asked], [us]) == [load("us")], "the place of the other one is kept free"
+    assert unmet([asked], [us], [load("us")]) == {"m": 1}
+    placed = ("m",)
+    busy, idle = node("a", "m", placed=placed, busy=3, region="us"), node("eu", "m", placed=placed, region="eu")
+    one = wish(least=0, most=1, scaled=1, inside={"eu": 1})
+    assert orders([one], [busy, eu]) == [load("eu")], "first it is brought"
+    assert orders([one], [busy, idle]) == [evict("a")], "then the other one goes, although it does more"
+
+
 # --- demand ------------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +231,53 @@ def test_the_number_stays_within_its_bounds_and_never_goes_up_and_down_within_a_
         scaled = change.replicas
 
 
+def test_tasks_that_must_not_leave_a_region_bring_a_model_there_at_once_whatever_is_free_elsewhere() -> None:
+    demand, asked = RegionalDemand(PACE, 0), wish(least=0, most=2, scaled=1)
+    sights = Sights(anywhere=sight(1), inside={"eu": sight(0, waiting=2), "us": sight(1)})
+    scale = demand.look(asked, sights, 1)
+    assert scale == Scale(replicas=2, regions=(InRegion(region="eu", replicas=1),), reason="in region eu: 2 tasks wait")
+    # It comes, and is enough: no further one is wanted.
+    asked = wish(least=0, most=2, scaled=2, inside={"eu": 1})
+    assert demand.look(asked, sights, 50) is None
+    assert demand.look(asked, Sights(anywhere=sight(2), inside={"eu": sight(1, busy=4)}), 51) is None
+
+
+def test_what_is_kept_in_a_region_is_given_up_when_nobody_asks_there_and_the_number_follows() -> None:
+    demand, asked = RegionalDemand(PACE, 0), wish(least=1, most=3, scaled=2, inside={"eu": 1})
+    busy_elsewhere = Sights(anywhere=sight(2, busy=5), inside={"eu": sight(1), "us": sight(1, busy=4)})
+    assert demand.look(asked, busy_elsewhere, 0) is None
+    assert demand.look(asked, busy_elsewhere, 199) is None
+    scale = demand.look(asked, busy_elsewhere, 200)
+    assert scale == Scale(replicas=2, regions=(), reason="in region eu: nobody asked for 200 s")
+
+
+def test_demand_leads_to_no_region_where_the_model_may_not_be_and_to_no_more_than_is_allowed() -> None:
+    waiting = Sights(anywhere=sight(0), inside={"us": sight(0, waiting=9)})
+    assert RegionalDemand(PACE, 0).look(wish(least=0, most=2, regions=("eu",)), waiting, 1) is None
+    full = wish(least=0, most=1, scaled=1, inside={"eu": 1})
+    both = Sights(anywhere=sight(1), inside={"us": sight(0, waiting=9), "eu": sight(1, busy=1)})
+    assert RegionalDemand(PACE, 0).look(full, both, 1) is None
+    # One that serves others may be moved to where it is asked for.
+    moved = RegionalDemand(PACE, 0).look(wish(least=0, most=1, scaled=1), waiting, 1)
+    assert moved is not None
+    assert (moved.replicas, moved.regions) == (1, (InRegion(region="us", replicas=1),))
+
+
+def test_who_must_not_leave_a_region_is_demand_there_if_a_node_of_it_is_heard() -> None:
+    nodes = [node("us", "m", busy=2, region="us"), node("eu", region="eu"), node("x", region="x", is_live=False)]
+    totals = Totals(
+        waiting_in={("m", "batch"): 5, ("m", "standard"): 4, ("n", "batch"): 9},
+        waiting_inside={("m", "eu"): 3, ("m", "x"): 2, ("n", "eu"): 9},
+    )
+    assert sights_of("m", nodes, totals) == Sights(
+        anywhere=Sight(replicas=1, slots=4, busy=2, waiting=4),
+        inside={
+            "us": Sight(replicas=1, slots=4, busy=2, waiting=0),
+            "eu": Sight(replicas=0, slots=0, busy=0, waiting=3),
+        },
+    )
+
+
 # --- as a fold ---------------------------------------------------------------------------------------------------
 
 
@@ -194,8 +287,9 @@ def test_what_is_wanted_is_the_last_decision_and_what_demand_made_of_it_since() 
     assert not roster.knows("m")
     roster.apply_model(mesh, ModelDesired(at_ms=1, file=file, replicas=0, most=3))
     assert roster.knows("m")
-    roster.apply_model(mesh, ModelScaled(at_ms=2, model="m", replicas=2, reason=""))
-    assert [wish.wanted for wish in roster.wishes()] == [2]
+    kept = (InRegion(region="eu", replicas=1), InRegion(region="us", replicas=4))
+    roster.apply_model(mesh, ModelScaled(at_ms=2, model="m", replicas=2, reason="", regions=kept))
+    assert [(wish.wanted, wish.wanted_in) for wish in roster.wishes()] == [(2, {"eu": 1, "us": 1})]
     again = Roster()
     again.load_models(roster.dump_models())
     assert again.wishes() == roster.wishes()

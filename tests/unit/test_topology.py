@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from streams import group_subjects, subjects
+from streams import cache_subjects, group_subjects, subjects
 from streams.account_subjects import account_subjects, holds_content, is_copy
 from streams.sites import hub_streams
 from streams.subjects import SERVICE_CLASSES, TaskKey
@@ -95,6 +95,8 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         subjects.nonce(Token("0a")): "NONCES",
         subjects.session(Token("0a")): "SESSIONS",
         subjects.chain_reading(Token("a")): "CHAIN",
+        cache_subjects.cache_entry(ACCOUNT, Token("0a")): "CACHE",
+        cache_subjects.cache_hits(ACCOUNT): "HITS",
     }
     assert {subject: homes(specs, subject) for subject in stored} == {
         subject: [name] for subject, name in stored.items()
@@ -134,6 +136,8 @@ def test_facts_are_kept_apart_from_claims() -> None:
         "NONCES": "CORE",
         "SESSIONS": "CORE",
         "CHAIN": "CORE",
+        "CACHE": "CORE",
+        "HITS": "CORE",
     }
 
 
@@ -142,8 +146,8 @@ def test_only_submissions_ends_keys_nonces_and_sessions_are_one_per_subject() ->
     assert found == {"TASKS", "ENDED", "KEYS", "NONCES", "SESSIONS"}
 
 
-def test_only_the_state_of_limits_and_of_the_chain_is_no_history() -> None:
-    assert {spec.name for spec in stream_specs() if spec.newest_only} == {"LIMITS", "CHAIN"}
+def test_only_the_state_of_limits_of_the_chain_and_of_the_cache_is_no_history() -> None:
+    assert {spec.name for spec in stream_specs() if spec.newest_only} == {"LIMITS", "CHAIN", "CACHE"}
     assert not any(spec.newest_only and spec.one_per_subject for spec in stream_specs())
 
 
@@ -166,12 +170,19 @@ def test_retention_and_replicas_reach_every_stream() -> None:
         "NONCES": NONCES_KEPT,
         "SESSIONS": SESSIONS_KEPT,
         "CHAIN": CHAIN_KEPT,
+        "CACHE": kept.content,
+        "HITS": kept.ends,
     }
     assert {spec.replicas for spec in specs} == {3}
 
 
 def test_ends_outlive_the_content_they_charge_for() -> None:
     assert Retention().ends > Retention().content
+
+
+def test_only_the_cache_has_a_size_of_its_own() -> None:
+    assert {spec.name: spec.max_bytes for spec in stream_specs(cache_bytes=1000) if spec.max_bytes} == {"CACHE": 1000}
+    assert not any(spec.max_bytes for spec in stream_specs())
 
 
 def test_each_class_has_a_consumer_that_sees_its_own_tasks_only() -> None:
@@ -195,6 +206,7 @@ def test_what_is_one_accounts_is_found_in_every_stream_that_holds_anything_of_it
     assert found["RESULTS_0"][0] == "results.0.acme.*.*"
     assert found["ENDED"] == ("ended.*.acme.*",)
     assert (found["KEYS"], found["DEAD"]) == (("keys.acme.*",), ("dead.acme.*",))
+    assert (found["CACHE"], found["HITS"]) == (("cache.acme.*",), ("hits.acme",))
     assert (found["ACCESS"], found["BILLING"]) == (("access.acme",), ("billing.acme",))
     assert "site.berlin.ended.*.acme.*" in found["SITE_berlin_ENDED"]
     assert not any(found[name] for name in ("MODELS", "DEVICES", "NONCES", "UNREADABLE"))
@@ -202,6 +214,6 @@ def test_what_is_one_accounts_is_found_in_every_stream_that_holds_anything_of_it
 
 def test_only_content_may_be_deleted() -> None:
     erasable = {spec.name for spec in EVERYTHING if spec.is_erasable}
-    assert erasable == {"TASKS", "KEYS", "UNREADABLE", *(f"RESULTS_{number}" for number in range(4))}
+    assert erasable == {"TASKS", "KEYS", "UNREADABLE", "CACHE", *(f"RESULTS_{number}" for number in range(4))}
     assert {spec.name for spec in EVERYTHING if holds_content(spec)} == erasable - {"UNREADABLE"}
     assert {spec.name for spec in EVERYTHING if is_copy(spec)} == {"SITE_berlin_TASKS", "SITE_berlin_RESULTS"}

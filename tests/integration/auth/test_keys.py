@@ -22,6 +22,12 @@ EVERY_PATH = [
     ("GET", "/v1/tasks/TASK/events"),
     ("POST", "/v1/tasks/TASK/cancel"),
     ("GET", "/v1/auth/me"),
+    ("POST", "/v1/responses"),
+    ("GET", "/v1/responses/resp_TASK"),
+    ("DELETE", "/v1/responses/resp_TASK"),
+    ("POST", "/v1/responses/resp_TASK/cancel"),
+    ("GET", "/v1/responses/resp_TASK/input_items"),
+    ("POST", "/v1/messages"),
     ("GET", "/v1/nothing"),
     ("PUT", "/v1/models"),
 ]
@@ -49,6 +55,7 @@ async def test_nothing_is_served_without_a_credential(guarded: Guarded, method: 
         {"Authorization": "Basic aWczOmlnMw=="},
         {"Authorization": f"Bearer ig3_{'a' * 13}_{'a' * 52}"},
         {"Authorization": "Bearer eyJ.eyJ.eyJ"},
+        {"x-api-key": f"ig3_{'a' * 13}_{'a' * 52}"},
     ):
         asked = path.replace("TASK", new_task_id())
         assert await said(gateway, method, asked, **headers) == (401, "invalid_api_key")
@@ -75,6 +82,27 @@ async def test_a_key_asks_and_reads_in_its_own_account(guarded: Guarded) -> None
     me = await (await gateway.get("/v1/auth/me", Authorization=key)).json()
     assert (me["account"], me["how"], me["role"], me["did"]) == ("acme", "key", None, None)
     assert me["rights"] == ["admin", "chat", "read"]
+    bare = key.removeprefix("Bearer ")
+    assert await (await gateway.get("/v1/auth/me", x_api_key=bare)).json() == me
+
+
+async def test_a_response_of_another_account_is_none(guarded: Guarded) -> None:
+    key, other, gateway = await guarded.key("acme"), await guarded.key("beta"), guarded.gateway
+    made = await gateway.post("/v1/responses", {"model": "synthetic", "input": "hi"}, Authorization=key)
+    name = (await made.json())["id"]
+    assert (await gateway.get(f"/v1/responses/{name}", Authorization=key)).status == 200
+    missing = (404, "response_not_found")
+    for method, path in (
+        ("GET", f"/v1/responses/{name}"),
+        ("GET", f"/v1/responses/{name}/input_items"),
+        ("POST", f"/v1/responses/{name}/cancel"),
+        ("DELETE", f"/v1/responses/{name}"),
+    ):
+        assert await said(gateway, method, path, Authorization=other) == missing
+    asked = {"model": "synthetic", "input": "and?", "previous_response_id": name}
+    refused = await gateway.post("/v1/responses", asked, Authorization=other)
+    assert (await refused.json())["error"]["code"] == "previous_response_not_found"
+    assert (await gateway.get(f"/v1/responses/{name}", Authorization=key)).status == 200
 
 
 @pytest.mark.parametrize(

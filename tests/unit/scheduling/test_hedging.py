@@ -90,6 +90,7 @@ def test_quiet_times_save_up_no_storm():
         (replace(URGENT, check=CHECK), "latency", False),
         (replace(URGENT, is_suspect=True), "latency", False),
         (replace(URGENT, has_text=True), "latency", False),
+        (replace(URGENT, kind="embedding"), "latency", False),
     ],
 )
 def test_only_a_task_that_asks_for_haste_is_hedged_and_never_a_check_nor_one_that_kills_nodes(

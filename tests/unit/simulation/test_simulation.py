@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from gateway.scheduling.scheduler import Scheduler
 from gateway.simulation.device import Device, Order
 from gateway.simulation.fleet import devices_of
+from gateway.simulation.hedged_run import HedgedRun
 from gateway.simulation.policies import COMPARED
 from gateway.simulation.run import Run
 from gateway.simulation.scenario import Bursts, Churn, Scenario
@@ -33,6 +34,11 @@ def run_of(scenario: Scenario, policy: str = "edge-first") -> Run:
     return Run(scenario, COMPARED[policy], synthetic(scenario.demand, scenario.seed), devices_of(scenario))
 
 
+def hedged_run_of(scenario: Scenario, policy: str = "edge-first", share: float = 1.0) -> HedgedRun:
+    conversations = synthetic(scenario.demand, scenario.seed)
+    return HedgedRun(scenario, COMPARED[policy], conversations, devices_of(scenario), share=share)
+
+
 def keys_of(scenario: Scenario) -> set[TaskKey]:
     return {turn.key for each in synthetic(scenario.demand, scenario.seed) for turn in each.turns}
 
@@ -44,6 +50,32 @@ def test_every_task_ends_once_whatever_becomes_of_nodes(scenario: Scenario, poli
     summary = run.finish()
     assert sorted(each.key for each in run.outcomes) == sorted(keys_of(scenario))
     assert summary.completed + summary.failed == summary.tasks == len(keys_of(scenario))
+
+
+def stalling(scenario: Scenario) -> Scenario:
+    mix = tuple(replace(kind, stalls=0.3, stalls_s=(5.0, 30.0)) for kind in scenario.mix)
+    return replace(scenario, mix=mix, demand=replace(scenario.demand, answer_tokens=(1, 60)))
+
+
+@pytest.mark.parametrize("policy", ["edge-first", "random"])
+@pytest.mark.parametrize("scenario", [SMALL, STORMY], ids=["calm", "stormy"])
+def test_a_hedged_task_ends_once_too_and_leaves_nothing_behind(scenario: Scenario, policy: str) -> None:
+    run = hedged_run_of(stalling(scenario), policy)
+    summary = run.finish()
+    assert sorted(each.key for each in run.outcomes) == sorted(keys_of(stalling(scenario)))
+    assert summary.hedges > 0
+    assert not any(run._given.values()), "a slot that nobody has given back"
+    assert not any(device.jobs for device in run._devices.values()), "work that nobody waits for"
+
+
+def test_where_devices_stand_still_a_second_one_brings_the_first_word_sooner_within_its_share() -> None:
+    scenario = stalling(replace(SMALL, nodes=12))
+    alone, hedged = run_of(scenario).finish(), hedged_run_of(scenario).finish()
+    assert alone.first_token_p99_s is not None
+    assert hedged.first_token_p99_s is not None
+    assert hedged.first_token_p99_s < alone.first_token_p99_s
+    rare = hedged_run_of(scenario, share=0.05).finish()
+    assert 0 < rare.hedges <= 1 + 0.05 * (rare.tasks + rare.attempts_lost)
 
 
 def test_the_storm_of_the_tests_loses_attempts_and_tasks() -> None:

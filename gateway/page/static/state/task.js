@@ -64,10 +64,15 @@ function addChunk(task, chunk, nowMs) {
     phase: chunk.finish_reason ? "written" : "running",
     finish_reason: chunk.finish_reason,
     tokens: task.tokens + tokens,
-    chars: task.chars + (chunk.vectors?.count ?? [...chunk.text].length),
+    chars: task.chars + (chunk.vectors?.count ?? charsOf(chunk)),
     tail: (task.tail + chunk.text).slice(-TAIL_CHARS),
     fresh: chunk.text,
   };
+}
+
+/** As the events count: of the text, and of the arguments of calls. */
+function charsOf({ text, tool_calls: calls = [] }) {
+  return calls.reduce((sum, { arguments: written = "" }) => sum + [...written].length, [...text].length);
 }
 
 /** Tokens per second as they arrived here; null where too little was seen to say. */

@@ -113,11 +113,13 @@ const SEAMS = {
   restarted: () => ", begins again: what was written before is void",
 };
 
-/** Why this node: every candidate with its score, or with the reason why it was passed over. */
+/** Why this node: every candidate with its score and how that came about, or with the reason why it was passed over. */
 function Placement({ event }) {
-  const candidates = [...(event.candidates ?? [])].sort((a, b) => (b.score ?? -Infinity) - (a.score ?? -Infinity));
+  const candidates = [...(event.candidates ?? [])].sort(
+    (a, b) => !!a.has_failed - !!b.has_failed || (b.score ?? -Infinity) - (a.score ?? -Infinity),
+  );
   const scores = candidates.map((candidate) => candidate.score).filter((score) => score != null);
-  const range = { best: Math.max(...scores), worst: Math.min(...scores) };
+  const range = { best: Math.max(...scores), worst: Math.min(...scores), unit: unitOf(event.policy) };
   return html`
     <p class="detail">
       Attempt ${event.attempt}, policy <b>${event.policy}</b>${SEAMS[event.seam]?.(format.plural(event.offset ?? 0, "character"))}
@@ -127,17 +129,24 @@ function Placement({ event }) {
       <caption class="unseen">Candidates</caption>
       <thead class="unseen"><tr><th>Node</th><th>Score</th></tr></thead>
       <tbody>
-        ${candidates.map(
-          (candidate) => html`
-            <tr data-chosen=${candidate.node === event.node}>
-              <th scope="row">${candidate.node}${candidate.model && html` <span class="mono">${candidate.model}</span>`}</th>
-              <td title=${parts(candidate)}>${candidate.rejected ?? html`<${Score} score=${candidate.score} range=${range} />`}</td>
-            </tr>
-          `,
-        )}
+        ${candidates.map((candidate) => html`<${Candidate} candidate=${candidate} event=${event} range=${range} />`)}
       </tbody>
     </table>
-    ${(event.serving ?? 0) > candidates.length && html`<p class="detail">of ${event.serving} nodes${passedOver(event)}</p>`}
+    ${(event.serving ?? 0) > candidates.length && html`<p class="detail">of ${format.plural(event.serving, "node")}${passedOver(event)}</p>`}
+  `;
+}
+
+function Candidate({ candidate, event, range }) {
+  const isChosen = candidate.node === event.node && (candidate.model ?? null) === (event.model ?? null);
+  const notes = [candidate.has_failed && "has failed this task", ...parts(candidate, range.unit)].filter(Boolean);
+  return html`
+    <tr data-chosen=${isChosen}>
+      <th scope="row">${candidate.node}${candidate.model && html` <span class="mono">${candidate.model}</span>`}</th>
+      <td>
+        ${candidate.rejected ?? html`<${Score} score=${candidate.score} range=${range} />`}
+        ${notes.length > 0 && html`<span class="score-parts">${notes.join(" · ")}</span>`}
+      </td>
+    </tr>
   `;
 }
 
@@ -146,19 +155,32 @@ function passedOver(event) {
   return reasons.length ? `, passed over: ${reasons.join(", ")}` : "";
 }
 
-/** How a score came about: seconds that the task gains there, or loses. */
-function parts(candidate) {
-  return (candidate.parts ?? []).map((part) => `${part.name} ${part.value.toFixed(2)} s`).join(", ");
+/** A policy that draws by odds scores in doublings of them, any other in seconds that the task gains or loses. */
+function unitOf(policy) {
+  return policy?.startsWith("ig3.") ? "" : "\u00a0s";
 }
 
-/** Scores are seconds lost, so the bar shows how much better than the worst of them it is. */
+/** How a score came about, and what was expected of the node. */
+function parts(candidate, unit) {
+  const told = (candidate.parts ?? []).map((part) => `${part.name.replaceAll("_", " ")}\u00a0${signed(part.value)}${unit}`);
+  if (candidate.first_token_s == null || candidate.finish_s == null) return told;
+  const [first, all] = [candidate.first_token_s, candidate.finish_s].map((seconds) => `${seconds.toFixed(2)}\u00a0s`);
+  return [...told, `first token after ${first}, all after ${all}`];
+}
+
+function signed(value) {
+  const digits = Math.abs(value).toFixed(2);
+  return `${value < 0 && Number(digits) > 0 ? "−" : ""}${digits}`;
+}
+
+/** The bar shows how much better than the worst of them it is. */
 function Score({ score, range }) {
   const span = range.best - range.worst;
   const share = span > 0 ? 0.02 + (0.98 * (score - range.worst)) / span : 1;
   return html`
     <span class="score">
       <${Bar} value=${share} of=${1} label="score" />
-      <span class="number">${score.toFixed(2)}</span>
+      <span class="number">${signed(score)}${range.unit}</span>
     </span>
   `;
 }

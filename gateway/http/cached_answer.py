@@ -1,0 +1,143 @@
+"""A request whose answer may be there already, or be on its way: given again, followed, or generated and kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from msgspec.structs import replace
+
+from gateway.cache.answers import steps_of
+from gateway.cache.flight import Flight
+from gateway.http.cache_part import Part
+from gateway.http.errors import ApiError
+from gateway.http.exchange import Exchange
+from gateway.http.measuring import Measure
+from gateway.http.replay import Replay
+from gateway.http.site import CACHE_KEY, TASK_KEY
+from gateway.limits.ticket import Price
+from mesh.bus.headers import TRACEPARENT
+from streams.subjects import TaskKey
+from streams.task import TaskState
+from streams.task_id import new_task_id
+from streams.tokens import Token
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.cache.cache import Ask
+    from gateway.http.admission import Asked
+    from gateway.http.api import Question
+    from gateway.http.site import Site
+    from gateway.limits.ticket import Ticket
+    from streams.cache_messages import CacheAnswer
+
+_TASKS: Final = 3
+"""How many tasks of others a client waits for in vain before it is told why."""
+
+_SERVED: Final = TaskState(outcome="completed")
+"""What the metrics are told of an answer from the cache: nothing of it was generated."""
+
+
+class Generate(Protocol):
+    """Has an answer written by a task; with a ``part``, one that others may wait for too."""
+
+    async def __call__(
+        self, request: web.Request, asked: Question, question: Asked, ticket: Ticket, part: Part | None
+    ) -> web.StreamResponse:
+        """Answer the request."""
+        ...
+
+
+def note_bypass(site: Site, request: web.Request) -> None:
+    """Say that the cache has nothing to do with a request."""
+    request[CACHE_KEY] = "bypass"
+    site.caching.counts.count("bypass")
+
+
+class CachedAnswer:
+    """One request."""
+
+    def __init__(
+        self, site: Site, request: web.Request, asked: Question, question: Asked, ticket: Ticket, ask: Ask
+    ) -> None:
+        """Prepare."""
+        self._site = site
+        self._request = request
+        self._asked = asked
+        self._question = question
+        self._ticket = ticket
+        self._ask = ask
+
+    async def answer(self, generate: Generate) -> web.StreamResponse:
+        """Answer from the cache, or by ``generate``.
+
+        Raises:
+            ApiError: as ``generate``; if others had the task submitted and it failed, only when another did too.
+            LimitReached: if the client has made too many requests.
+            BusError: as ``generate``.
+        """
+        caching, failed = self._site.caching, None
+        if self._ask.is_fresh:
+            note_bypass(self._site, self._request)
+            return await self._generated(generate, Part(caching, self._ask, None))
+        for tried in range(1, _TASKS + 1):
+            found = await caching.cache.enter(self._ask, failed=failed)
+            if found is None:
+                return await self._by_itself(generate)
+            if not isinstance(found, Flight):
+                return await self._given(found)
+            part = Part(caching, self._ask, found)
+            try:
+                self._note("followed" if part.follows else "miss")
+                return await self._generated(generate, part)
+            except ApiError:
+                if tried == _TASKS or not part.may_be_tried_again:
+                    raise
+                failed = found.task
+            finally:
+                part.leave()
+        return await self._by_itself(generate)
+
+    async def _generated(self, generate: Generate, part: Part) -> web.StreamResponse:
+        question = self._question
+        if part.task is not None:
+            question = question._replace(wishes=replace(question.wishes, task=part.task))
+        return await generate(self._request, self._asked, question, self._ticket, part)
+
+    async def _by_itself(self, generate: Generate) -> web.StreamResponse:
+        self._request[CACHE_KEY] = "bypass"
+        self._site.caching.counts.count("away" if self._site.caching.cache.is_away else "bypass")
+        return await generate(self._request, self._asked, self._question, self._ticket, None)
+
+    async def _given(self, answer: CacheAnswer) -> web.StreamResponse:
+        site, request, account = self._site, self._request, self._question.account
+        await self._pay(answer)
+        self._note("hit")
+        is_own = answer.account == account
+        # Nobody learns which tasks others have; and such an id would open nothing here.
+        key = TaskKey(account, Token(answer.task) if is_own else new_task_id())
+        if is_own:
+            request[TASK_KEY] = key.task
+        if site.caching.hits is not None:
+            site.caching.hits.note(account, answer, self._asked.model)
+        measure = Measure(site, request.headers.get(TRACEPARENT), task=key.task, model=self._asked.model)
+        wishes = self._question.wishes
+        exchange = Exchange(site, request, key, self._asked, wishes, measure, self._ticket)
+        replay = Replay(steps_of(answer))
+        try:
+            return await (exchange.stream(replay) if self._asked.is_streamed else exchange.whole(replay))
+        finally:
+            measure.end(_SERVED)
+
+    async def _pay(self, answer: CacheAnswer) -> None:
+        """An answer from the cache is a request; its tokens count if the settings say so."""
+        is_counted = self._site.caching.rules.tokens == "counted"
+        usage = answer.usage
+        price = Price(prompt=usage.prompt_tokens, answer=usage.completion_tokens) if is_counted else Price()
+        await self._ticket.pay(lambda: price, stream=self._question.stream)
+        if is_counted:
+            self._ticket.keep()
+
+    def _note(self, outcome: Literal["hit", "miss", "followed"]) -> None:
+        self._request[CACHE_KEY] = "miss" if outcome == "followed" else outcome
+        self._site.caching.counts.count(outcome)

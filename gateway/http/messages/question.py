@@ -1,0 +1,73 @@
+"""``POST /v1/messages`` as the flow of all APIs sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from gateway.demands import demand_error
+from gateway.http.errors import from_task_error
+from gateway.http.messages.conversation import draft_of
+from gateway.http.messages.frames import MessageFrames
+from gateway.http.messages.objects import message_of
+from gateway.http.messages.request import read_messages_request
+from gateway.limits.price import price_of_task
+
+if TYPE_CHECKING:
+    from gateway.http.chat_request import ServiceTier
+    from gateway.http.messages.request import MessagesRequest
+    from gateway.http.site import Site
+    from gateway.limits.ticket import Price
+    from mesh.access.caller import Caller
+    from mesh.bus.answer import AnswerText
+    from streams.events import TaskSubmitted
+    from streams.placing import Rules
+    from streams.task import TaskState
+    from streams.tokens import Token
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class MessagesQuestion:
+    """A message that is asked for."""
+
+    is_background = False
+    service_tier: ServiceTier | None = None
+    """Anthropic's tiers say nothing of urgency."""
+
+    def __init__(self, request: MessagesRequest, draft: TaskSubmitted) -> None:
+        """Ask what ``request`` says, which is ``draft`` as a task."""
+        self.draft = draft
+        self.model = request.model
+        self.is_streamed = bool(request.stream)
+
+    def price(self, answer_tokens: int) -> Price:
+        """What it may use."""
+        return price_of_task(self.draft, answer_tokens=answer_tokens)
+
+    async def submission(self, deadline_at_ms: int, rules: Rules | None) -> TaskSubmitted:
+        """The task that it asks for."""
+        return replace(self.draft, deadline_at_ms=deadline_at_ms, rules=rules)
+
+    def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
+        """Write a ``message``."""
+        return _encode(message_of(task, self.model, text, state))
+
+    def frames(self, task: Token) -> MessageFrames:
+        """A writer of typed events."""
+        return MessageFrames(task, self.model)
+
+
+async def read_messages(_site: Site, _caller: Caller, body: bytes) -> MessagesQuestion:
+    """Read a request.
+
+    Raises:
+        ApiError: 400, naming the parameter that is wrong.
+    """
+    request = read_messages_request(body)
+    draft = draft_of(request)
+    if (error := demand_error(draft)) is not None:
+        raise from_task_error(error)
+    return MessagesQuestion(request, draft)

@@ -1,0 +1,135 @@
+"""The input of a response as the messages of a task, and its functions and formats as what a task demands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from gateway.http import chat_tools
+from gateway.http.chat_tools import (
+    ChosenFunction,
+    FunctionObject,
+    SchemaObject,
+    Tool,
+    format_of,
+    tools_of,
+)
+from gateway.http.errors import ApiError
+from gateway.http.responses.request import InputImage, NamedChoice, SchemaFormat
+from gateway.pictures import PictureRefused, picture_in
+from streams.chat import ImagePart, Message, TextPart, ToolCall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.http.responses.request import InputItem, Part, ResponseRequest
+    from streams.tools import OutputFormat, Tools
+
+
+def messages_of(given: str | Sequence[InputItem]) -> tuple[Message, ...]:
+    """The messages that an input is; calls that stand side by side are one turn's.
+
+    Raises:
+        ApiError: 400, naming the item that is wrong.
+    """
+    if isinstance(given, str):
+        return (Message(role="user", content=given),)
+    messages: list[Message] = []
+    for index, item in enumerate(given):
+        place = f"input[{index}]"
+        match item.type:
+            case "message":
+                messages.append(_said(item, place))
+            case "function_call":
+                _add_call(messages, item, place)
+            case "function_call_output":
+                messages.append(_result(item, place))
+    return tuple(messages)
+
+
+def demands_of(request: ResponseRequest) -> tuple[Tools | None, OutputFormat | None]:
+    """What the answer may call, and the form that it must have.
+
+    Raises:
+        ApiError: 400, if something is said of functions that are not there.
+    """
+    tools = [
+        Tool(
+            type="function",
+            function=FunctionObject(
+                name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict
+            ),
+        )
+        for tool in request.tools or ()
+    ]
+    choice = request.tool_choice
+    if isinstance(choice, NamedChoice):
+        choice = chat_tools.NamedChoice(type="function", function=ChosenFunction(name=choice.name))
+    # OpenAI's own client may say this beside no tools.
+    parallel = request.parallel_tool_calls if tools else None
+    wanted = None if request.text is None else request.text.format
+    if isinstance(wanted, SchemaFormat):
+        schema = SchemaObject(name=wanted.name, schema=wanted.schema, strict=wanted.strict)
+        wanted = chat_tools.SchemaFormat(json_schema=schema)
+    return tools_of(tools, choice, parallel=parallel), format_of(wanted)
+
+
+def _said(item: InputItem, place: str) -> Message:
+    if item.role is None:
+        raise _missing(f"{place}.role")
+    if item.content is None:
+        raise _missing(f"{place}.content")
+    if isinstance(item.content, str):
+        return Message(role=item.role, content=item.content)
+    parts = [_part(part, f"{place}.content[{at}]") for at, part in enumerate(item.content)]
+    texts = [part.text for part in parts if isinstance(part, TextPart)]
+    has_pictures = len(texts) < len(parts)
+    if has_pictures and item.role != "user":
+        message = f"Invalid value for '{place}.content': a turn of the role {item.role} has no pictures."
+        raise ApiError(400, message, code="invalid_value", param=f"{place}.content")
+    return Message(role=item.role, content="".join(texts), parts=tuple(parts) if has_pictures else ())
+
+
+def _add_call(messages: list[Message], item: InputItem, place: str) -> None:
+    if item.call_id is None:
+        raise _missing(f"{place}.call_id")
+    if item.name is None:
+        raise _missing(f"{place}.name")
+    call = ToolCall(id=item.call_id, name=item.name, arguments=item.arguments or "")
+    if messages and messages[-1].role == "assistant":
+        messages[-1] = replace(messages[-1], tool_calls=(*messages[-1].tool_calls, call))
+    else:
+        messages.append(Message(role="assistant", content="", tool_calls=(call,)))
+
+
+def _result(item: InputItem, place: str) -> Message:
+    if item.call_id is None:
+        raise _missing(f"{place}.call_id")
+    if item.output is None:
+        raise _missing(f"{place}.output")
+    output = item.output
+    if not isinstance(output, str):
+        parts = [_part(part, f"{place}.output[{at}]") for at, part in enumerate(output)]
+        if not all(isinstance(part, TextPart) for part in parts):
+            message = f"Invalid value for '{place}.output': what came of a call is text."
+            raise ApiError(400, message, code="invalid_value", param=f"{place}.output")
+        output = "".join([part.text for part in parts if isinstance(part, TextPart)])
+    return Message(role="tool", content=output, tool_call_id=item.call_id)
+
+
+def _part(part: Part, place: str) -> TextPart | ImagePart:
+    if not isinstance(part, InputImage):
+        return TextPart(text=part.text)
+    try:
+        picture = picture_in(part.image_url)
+    except PictureRefused as error:
+        where = f"{place}.image_url"
+        message = f"Invalid value for '{where}': {error}."
+        raise ApiError(400, message, code="invalid_image", param=where) from error
+    return ImagePart(media_type=picture.media_type, data=picture.data, detail=part.detail or "auto")
+
+
+def _missing(place: str) -> ApiError:
+    message = f"Missing required parameter: '{place}'."
+    return ApiError(400, message, code="missing_required_parameter", param=place)

@@ -1,0 +1,31 @@
+"""The part of the event catalogue that HITS holds: answers that were given a second time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from streams.chat import Usage
+from streams.event import Event
+
+_Times = Annotated[int, Meta(ge=1, le=2**53 - 1)]
+_Name = Annotated[str, Meta(max_length=64)]
+
+
+class CacheHit(Event, frozen=True, kw_only=True, tag="cache.hit.v1"):
+    """An account was given a stored answer, once or several times within a moment.
+
+    What is charged for it is a rule of whoever keeps the accounts. ``batch`` is another one in each event: one that
+    stands there twice, since its acknowledgement was lost, counts once.
+    """
+
+    at_ms: int
+    batch: _Name
+    owner: _Name
+    """The account whose task the answer was generated for."""
+    task: _Name
+    model: Annotated[str, Meta(max_length=256)]
+    usage: Usage
+    """What generating it has used, once; nothing of it was used again."""
+    times: _Times

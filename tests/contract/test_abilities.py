@@ -1,0 +1,210 @@
+"""What an engine announces beyond plain text it does, for whatever the small model is worth; all else it refuses."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+
+from nodes.engine import Generate, Piece
+from nodes.errors import RequestRefused
+from streams.answer_parts import bytes_of, joined_calls
+from streams.chat import Message, Sampling, TokenBias, ToolCall
+from streams.tools import Function, OutputFormat, Tools
+from tests.contract.asking import pieces_of, text_of
+from tests.contract.test_engines import CASES, Started, server, start
+from tests.unit.json_schemas import schemas
+
+if TYPE_CHECKING:
+    from streams.replica import Ability
+
+__all__ = ["server"]
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(180),
+    # LiteLLM's own.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+MESSAGES = (Message(role="user", content="What is the weather in Oslo?"),)
+CITY = {"type": "string", "minLength": 1, "maxLength": 12}
+WEATHER = Function(
+    name="weather",
+    description="Tells the weather.",
+    parameters_json=json.dumps(
+        {
+            "type": "object",
+            "properties": {"city": CITY, "days": {"type": "integer", "minimum": 1, "maximum": 14}},
+            "required": ["city"],
+            "additionalProperties": False,
+        }
+    ),
+    strict=True,
+)
+TIME = Function(name="time", parameters_json='{"type":"object","properties":{}}')
+BOTH = (WEATHER, TIME)
+ROOM = 80
+"""Tokens that any of these calls has room in."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES, ids=lambda case: case.spec.engine)
+async def started(request: pytest.FixtureRequest):
+    running = await start(request.param)
+    yield running
+    await running.engine.stop()
+
+
+def announcing(started: Started, ability: Ability) -> Started:
+    """The engine, if it announces so much; a test of what it does not announce is that of its refusal."""
+    if ability not in started.replica.abilities:
+        pytest.skip(f"{started.replica.engine} does not announce {ability}")
+    return started
+
+
+async def answer(started: Started, **demands: Any) -> list[Piece]:
+    sampling = demands.pop("sampling", Sampling(temperature=0, max_tokens=ROOM))
+    return await pieces_of(started.engine, Generate(messages=MESSAGES, sampling=sampling, **demands))
+
+
+def calls_of(pieces: list[Piece]) -> list[tuple[str | None, Any]]:
+    calls = joined_calls(call for piece in pieces for call in piece.tool_calls)
+    assert len({call.id for call in calls}) == len(calls)
+    assert all(call.id for call in calls)
+    return [(call.name, json.loads(call.arguments)) for call in calls]
+
+
+async def test_what_it_does_not_announce_it_refuses_by_name(started: Started) -> None:
+    demands: dict[Ability, dict[str, Any]] = {
+        "tools": {"tools": Tools(functions=BOTH)},
+        "schema": {"format": OutputFormat(kind="json_object")},
+        "logprobs": {"sampling": Sampling(top_logprobs=0, max_tokens=1)},
+        "logit_bias": {"sampling": Sampling(logit_bias=(TokenBias(token=1, bias=1),), max_tokens=1)},
+    }
+    for ability, demand in demands.items():
+        if ability not in started.replica.abilities:
+            with pytest.raises(RequestRefused) as refused:
+                await answer(started, **demand)
+            assert refused.value.code == "unsupported_ability"
+    assert started.engine.load().running == 0
+
+
+@pytest.mark.parametrize("choice", ["required", "named"])
+async def test_a_call_that_must_be_made_is_made_and_its_arguments_fit(started: Started, choice: Any) -> None:
+    announcing(started, "tools")
+    tools = Tools(functions=BOTH, choice=choice, name="weather" if choice == "named" else None, parallel=False)
+    pieces = await answer(started, tools=tools)
+    [(name, arguments)] = calls_of(pieces)
+    function = next(function for function in BOTH if function.name == name)
+    assert choice == "required" or function is WEATHER
+    jsonschema.validate(arguments, json.loads(function.parameters_json))
+    assert text_of(pieces) == ""
+    assert pieces[-1].finish_reason == "tool_calls"
+    assert pieces[-1].usage is not None
+    assert sum(piece.tokens for piece in pieces) == pieces[-1].usage.completion_tokens
+
+
+async def test_calls_of_the_model_s_own_choice_fit_too(started: Started) -> None:
+    announcing(started, "tools")
+    pieces = await answer(started, tools=Tools(functions=BOTH))
+    if pieces[-1].finish_reason == "tool_calls":
+        for name, arguments in calls_of(pieces):
+            function = next(function for function in BOTH if function.name == name)
+            jsonschema.validate(arguments, json.loads(function.parameters_json))
+    assert text_of(pieces) or calls_of(pieces)
+
+
+async def test_no_call_is_made_where_none_may_be(started: Started) -> None:
+    pieces = await answer(started, tools=Tools(functions=BOTH, choice="none"), sampling=Sampling(max_tokens=5))
+    assert calls_of(pieces) == []
+    assert text_of(pieces)
+
+
+async def test_calls_and_their_results_are_a_conversation(started: Started) -> None:
+    announcing(started, "tools")
+    called = ToolCall(id="call_1", name="weather", arguments='{"city": "Oslo"}')
+    messages = (
+        *MESSAGES,
+        Message(role="assistant", content="", tool_calls=(called,)),
+        Message(role="tool", content="It snows.", tool_call_id="call_1"),
+    )
+    request = Generate(messages=messages, sampling=Sampling(max_tokens=3), tools=Tools(functions=BOTH, choice="none"))
+    with_result = (await pieces_of(started.engine, request))[-1].usage
+    without = (await answer(started, sampling=Sampling(max_tokens=1)))[-1].usage
+    assert with_result is not None
+    assert without is not None
+    assert with_result.prompt_tokens > without.prompt_tokens
+
+
+async def test_json_under_a_schema_fits_it(started: Started) -> None:
+    announcing(started, "schema")
+    pieces = await answer(
+        started, format=OutputFormat(kind="json_schema", name="w", schema_json=WEATHER.parameters_json)
+    )
+    jsonschema.validate(json.loads(text_of(pieces)), json.loads(WEATHER.parameters_json))
+    assert pieces[-1].finish_reason == "stop"
+
+
+async def test_an_answer_that_is_held_to_something_is_written_from_its_beginning(started: Started) -> None:
+    """No engine here leads a text through a grammar: who takes such an answer over writes it anew (``Replay``)."""
+    held_to_json = Generate(messages=MESSAGES, prefix="{", format=OutputFormat(kind="json_object"))
+    held_to_calls = Generate(messages=MESSAGES, prefix="{", tools=Tools(functions=BOTH))
+    for request in (held_to_json, held_to_calls):
+        assert not started.engine.can_continue(request)
+
+
+async def test_every_token_that_is_shown_has_its_logprob(started: Started) -> None:
+    announcing(started, "logprobs")
+    pieces = await answer(started, sampling=Sampling(temperature=0, max_tokens=8, top_logprobs=2))
+    places = list(chain.from_iterable(piece.logprobs for piece in pieces))
+    assert b"".join(map(bytes_of, places)).decode() == text_of(pieces)
+    for place in places:
+        assert len(place.top) == 2
+        assert place.logprob <= 0
+        assert place.top[0].logprob >= place.top[1].logprob
+    assert places[0].token == places[0].top[0].token, "without temperature the likeliest is taken"
+    bare = await answer(started, sampling=Sampling(temperature=0, max_tokens=8, top_logprobs=0))
+    assert [place.logprob for piece in bare for place in piece.logprobs] == pytest.approx(
+        [place.logprob for place in places], abs=0.05
+    )
+    assert not any(place.top for piece in bare for place in piece.logprobs)
+
+
+async def test_a_bias_decides_where_it_is_large(started: Started) -> None:
+    announcing(started, "logit_bias")
+    if not started.case.has_model:
+        pytest.skip("its own test has this (tests/unit/test_synthetic_demands.py)")
+    bias = (TokenBias(token=504, bias=100),)
+    pieces = await answer(started, sampling=Sampling(temperature=0, max_tokens=6, logit_bias=bias))
+    assert text_of(pieces) == "The" * 6
+
+
+@given(schema=schemas())
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[*HealthCheck.__members__.values()])
+async def test_whatever_the_schema_the_small_model_keeps_to_it(started: Started, schema: dict[str, Any]) -> None:
+    if not started.case.has_model or not started.case.is_here:
+        pytest.skip("only where a grammar of ours holds a model")
+    short = bounded(schema)
+    pieces = await answer(
+        started,
+        format=OutputFormat(kind="json_schema", schema_json=json.dumps(short)),
+        sampling=Sampling(temperature=1.2, seed=1, max_tokens=250),
+    )
+    assert pieces[-1].finish_reason == "stop"
+    jsonschema.validate(json.loads(text_of(pieces)), short)
+
+
+def bounded(schema: Any) -> Any:
+    """The same with short texts only: a small model goes on for ever where it may."""
+    if isinstance(schema, list):
+        return [bounded(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("type") == "string" and "maxLength" not in schema:
+        return {**schema, "maxLength": 6}
+    return {word: bounded(said) if word not in {"enum", "const", "required"} else said for word, said in schema.items()}
