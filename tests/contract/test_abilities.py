@@ -17,13 +17,13 @@ from streams.answer_parts import bytes_of, joined_calls
 from streams.chat import Message, Sampling, TokenBias, ToolCall
 from streams.tools import Function, OutputFormat, Tools
 from tests.contract.asking import pieces_of, text_of
-from tests.contract.test_engines import CASES, Started, server, start
+from tests.contract.engine_cases import CASES, Started, servers_running, start
 from tests.unit.json_schemas import schemas
 
 if TYPE_CHECKING:
-    from streams.replica import Ability
+    from collections.abc import AsyncIterator
 
-__all__ = ["server"]
+    from streams.replica import Ability
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -51,6 +51,12 @@ TIME = Function(name="time", parameters_json='{"type":"object","properties":{}}'
 BOTH = (WEATHER, TIME)
 ROOM = 80
 """Tokens that any of these calls has room in."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[None]:
+    async with servers_running(tmp_path_factory.mktemp("vllm")):
+        yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES, ids=lambda case: case.spec.engine)
@@ -185,7 +191,7 @@ async def test_a_bias_decides_where_it_is_large(started: Started) -> None:
 
 
 @given(schema=schemas())
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[*HealthCheck.__members__.values()])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 async def test_whatever_the_schema_the_small_model_keeps_to_it(started: Started, schema: dict[str, Any]) -> None:
     if not started.case.has_model or not started.case.is_here:
         pytest.skip("only where a grammar of ours holds a model")
