@@ -111,8 +111,9 @@ class Caching:
         if not getattr(asked, "is_cacheable", True):
             # Several answers are several tasks, and what is fetched is not known to be the same.
             return None
-        if asked.is_background:
-            # It is followed by its own id, which an answer from the cache has not.
+        terms = asked.draft.response
+        if asked.is_background or (terms is not None and terms.stored):
+            # It is read again by its own id, which an answer from the cache has not.
             return None
         # Who names a task means that one, and its idempotency key is its own promise (ADR 9).
         if wishes.task is not None or wishes.after or IDEMPOTENCY_KEY in request.headers:
