@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gateway.auth.caller import caller_with, need_model
+from gateway.auth.caller import caller_with, need_model, need_tools
 from gateway.http.admission import Asked, admit
 from gateway.http.body import read_json_body
 from gateway.http.cached_answer import CachedAnswer, note_bypass
@@ -51,6 +51,7 @@ class Asking:
         body = await read_json_body(request, site.settings)
         asked = await self._read(site, caller, body)
         need_model(caller, asked.model)
+        need_tools(caller, asked.draft.tools)
         if not site.is_known(asked.model):
             message = f"The model `{asked.model}` does not exist on this mesh; GET /v1/models lists those that do."
             raise ApiError(404, message, code="model_not_found", param="model")
