@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.json_schema import SchemaRefused, check_schema
+from gateway.model_kinds import kind_error
 from streams.abilities import needed
 from streams.task_error import TaskError
 
@@ -33,11 +34,13 @@ def inability(asked: TaskSubmitted, roster: Roster, aliases: Mapping[str, Alias]
 
     Where there is none yet, nobody knows what the first will be able to do: the task waits, as for any node.
     """
+    alias = aliases.get(asked.model)
+    models = (asked.model,) if alias is None else alias.models
+    if (error := kind_error(asked, models, roster)) is not None:
+        return error
     needs = needs_of(asked)
     if not needs:
         return None
-    alias = aliases.get(asked.model)
-    models = (asked.model,) if alias is None else alias.models
     abilities = [frozenset(replica.abilities) for model in models for replica in roster.replicas_of(model)]
     if not abilities or any(needs <= can for can in abilities):
         return None

@@ -43,7 +43,9 @@ class Submission(NamedTuple):
 
     @property
     def question(self) -> str:
-        """What the user said last."""
+        """What the user said last; of texts that are to become vectors the first."""
+        if not self.asked.messages:
+            return self.asked.texts[0] if self.asked.texts else ""
         said = (message.content for message in reversed(self.asked.messages) if message.role == "user")
         return next(said, self.asked.messages[-1].content)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _QUEUE: Final = "gateways"
 _PAGE: Final = 256
+_PAGE_BYTES: Final = 512 * 1024
+"""A page of vectors is full before it has so many events: it has to fit into one message."""
 
 
 class UserApi:
@@ -78,9 +80,12 @@ def page_of(key: TaskKey, stored: list[Stored], *, after: int, as_json: bool) ->
         state = outcome
         if state.n > after:
             valid.append(item)
-    write = encode_json if as_json else encode
-    events = tuple(
-        StoredEvent(sequence=sequence, writer=writer, body=Raw(write(event)))
-        for sequence, writer, event in valid[:_PAGE]
-    )
-    return EventsPage(task=key.task, events=events, more=len(valid) > _PAGE)
+    write, size = encode_json if as_json else encode, 0
+    events: list[StoredEvent] = []
+    for sequence, writer, event in valid[:_PAGE]:
+        body = write(event)
+        size += len(body)
+        if events and size > _PAGE_BYTES:
+            break
+        events.append(StoredEvent(sequence=sequence, writer=writer, body=Raw(body)))
+    return EventsPage(task=key.task, events=tuple(events), more=len(valid) > len(events))

@@ -28,6 +28,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         "Use a mesh",
         (
             ("chat", "Talk to a model in the terminal."),
+            ("embed", "Turn texts into vectors."),
             ("tasks", "List, show and cancel tasks."),
             ("explain", "Show why a task went where it went."),
             ("dead", "List dead tasks, and have them tried again."),

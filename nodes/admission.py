@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from streams.replica import ModelKind
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,6 +25,7 @@ class Occupancy(Struct, frozen=True, kw_only=True):
     """Whether it is about to be unloaded."""
     away: str | None = None
     """Why its engine can do nothing, where what it asks outside is not there."""
+    kind: ModelKind = "chat"
 
 
 class Objection(Struct, frozen=True, kw_only=True):
@@ -49,6 +52,9 @@ def objection_to(assign: Assign, models: Mapping[str, Occupancy], *, now_ms: int
     if occupancy is None:
         # Not 404: another node may well serve it, and only the dispatcher knows whether none does.
         return Objection(code="model_not_found", message=f"this node does not serve {assign.model!r}", status=503)
+    if (occupancy.kind == "embedding") != bool(assign.texts):
+        message = f"here {assign.model!r} is a model of the kind {occupancy.kind}"
+        return Objection(code="unsupported_model", message=message, status=503)
     if occupancy.is_leaving:
         return Objection(code="node_draining", message="the node unloads the model", status=503)
     if occupancy.away is not None:

@@ -9,12 +9,14 @@ import asyncio
 import logging
 import time
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mesh.errors import BusUnavailable
 from mesh.telemetry.names import ATTRIBUTE_TOKENS
 from nodes.chunk_writer import ChunkWriter, Grant, Verdict
 from nodes.continuation import joined
+from nodes.embedding import EmbeddingEngine
 from nodes.errors import (
     CannotContinue,
     EngineAway,
@@ -26,6 +28,7 @@ from nodes.errors import (
     RequestRefused,
 )
 from nodes.outbox import Outbox
+from nodes.vector_work import VectorWork
 from streams.answer_parts import chars_in
 from streams.messages import Finished, Refused
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from mesh.telemetry.telemetry import Span
     from nodes.chunk_writer import Sign
     from nodes.engine import Engine
+    from nodes.loaded_models import Served
     from streams.messages import Assign
     from streams.subjects import TaskKey
     from streams.tokens import Token
@@ -55,7 +59,7 @@ class Attempt:
         *,
         link: Link,
         node: Token,
-        engine: Engine,
+        served: Served,
         assign: Assign,
         key: TaskKey,
         subject: str,
@@ -64,15 +68,20 @@ class Attempt:
     ) -> None:
         """Prepare to run ``assign``, whose reply subject was ``subject``; ``span`` is ended with the run."""
         self._span = span
-        self._engine = engine
+        engine = served.engine
         self._assign = assign
         self._key = key
         self._dispatcher = assign.dispatcher
-        self._outbox = Outbox()
+        if isinstance(engine, EmbeddingEngine):
+            work = VectorWork(assign, engine, served.replica.dimensions)
+            self._outbox, self._pump = work.outbox, partial(self._embed, work)
+        else:
+            self._outbox, self._pump = Outbox(), partial(self._answer, engine)
         self._generating: asyncio.Task[None] | None = None
         self._writer = ChunkWriter(link, node, self._grant(assign, subject), sign)
         self.tokens = 0
-        """Completion tokens generated so far, those included that are written anew and published no more."""
+        """Completion tokens generated so far, those included that are written anew and published no more; of texts
+        that become vectors, theirs."""
 
     @property
     def key(self) -> TaskKey:
@@ -174,9 +183,14 @@ class Attempt:
             log.exception("task %s: the engine failed", self.key.task)
             self._outbox.fail(EngineError(f"the engine failed: {type(error).__name__}: {error}"))
 
-    async def _pump(self) -> None:
-        outbox, answer = self._outbox, joined(self._assign, self._engine)
-        async with aclosing(self._engine.generate(answer.request)) as pieces:
+    async def _embed(self, work: VectorWork) -> None:
+        async with aclosing(work.run()) as steps:
+            async for tokens in steps:
+                self.tokens += tokens
+
+    async def _answer(self, engine: Engine) -> None:
+        outbox, answer = self._outbox, joined(self._assign, engine)
+        async with aclosing(engine.generate(answer.request)) as pieces:
             async for own in pieces:
                 self.tokens += own.tokens
                 piece = answer.fit(own)
@@ -235,7 +249,7 @@ class Attempt:
             subject=subject,
             next_n=assign.next_n,
             last_sequence=assign.last_sequence,
-            chars=chars_in(assign.prefix, assign.prefix_calls),
+            chars=chars_in(assign.prefix, assign.prefix_calls) + assign.first,
         )
 
     def _time_left_s(self) -> float | None:

@@ -63,7 +63,7 @@ class Grant(Struct, frozen=True, kw_only=True):
     """The right to write an attempt's chunks, and where the next one goes.
 
     ``subject`` is the reply subject of the assignment; none: another node has the task, and nothing may be written so
-    far. ``chars`` counts the characters of the answer before it, those of its text and of its calls.
+    far. ``chars`` counts the characters of the answer before it, those of its text and of its calls, or its vectors.
     """
 
     key: TaskKey
@@ -168,6 +168,7 @@ class ChunkWriter:
             usage=batch.usage,
             tool_calls=batch.tool_calls,
             logprobs=batch.logprobs,
+            vectors=batch.vectors,
         )
         self._sent = chunk_chain.extend(self._chain, chunk)
         if chunk.finish_reason is not None and self._sign is not None:

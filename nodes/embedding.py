@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol, runtime_checkable
 
 from msgspec import Meta, Struct
 
-from nodes.engine import RemoteSpec, VllmSpec
+from nodes.engine import Engine, RemoteSpec, VllmSpec
 from streams import vectors
 from streams.chat import Usage
 
@@ -32,10 +32,12 @@ class EmbeddingSpec(Struct, frozen=True, kw_only=True):
     """Id under which the mesh knows the model; by default the model's own name."""
     slots: Annotated[int, Meta(ge=1, le=256)] | None = None
     """Requests at once; ``None``: what suits the engine."""
+    threads: Annotated[int, Meta(ge=1, le=512)] | None = None
+    """Threads that compute; ``None``: what suits the engine (minilm: one for each slot)."""
+    shortens: bool = False
+    """Whether the model was trained so that its vectors may be cut (``Replica.shortens``)."""
     context_tokens: Annotated[int, Meta(ge=1)] = 2048
     """Tokens that one text may have; never more than the model was made for, and what a server says goes before."""
-    threads: Annotated[int, Meta(ge=1, le=512)] | None = None
-    """As in ``nodes.engine.EngineSpec``; minilm computes with numpy's own."""
     remote: RemoteSpec = RemoteSpec()
     vllm: VllmSpec = VllmSpec()
     cloud_config: Path | None = None
@@ -57,6 +59,7 @@ class Embedded(Struct, frozen=True, kw_only=True):
     """Tokens of all texts, with those that the model itself puts around each; none were written."""
 
 
+@runtime_checkable
 class EmbeddingEngine(Protocol):
     """One loaded model.
 
@@ -83,3 +86,7 @@ class EmbeddingEngine(Protocol):
     async def stop(self) -> None:
         """End every request with ``EngineUnavailable`` and free the memory; harmless if called again."""
         ...
+
+
+AnyEngine = Engine | EmbeddingEngine
+"""What a node may have loaded."""

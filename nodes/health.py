@@ -10,6 +10,7 @@ import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
+from nodes.embedding import Embed, EmbeddingEngine
 from nodes.engine import Generate
 from nodes.errors import EngineAway, EngineBusy, EngineError
 from streams.chat import Message, Sampling
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nodes.attempt import Report
-    from nodes.engine import Engine
+    from nodes.embedding import AnyEngine
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,13 @@ _CHECK_S: Final = 60.0
 _QUESTION: Final = Generate(
     messages=(Message(role="user", content="Say yes."),), sampling=Sampling(max_tokens=1, temperature=0)
 )
+_TEXT: Final = Embed(texts=("Say yes.",))
 
 
 class EngineHealth:
     """Watches one engine."""
 
-    def __init__(self, engine: Engine, on_broken: Callable[[str], None], *, check_s: float = _CHECK_S) -> None:
+    def __init__(self, engine: AnyEngine, on_broken: Callable[[str], None], *, check_s: float = _CHECK_S) -> None:
         """Call ``on_broken``, once, with the reason, when the engine cannot even answer a small question.
 
         ``check_s`` is how long that may take; the question waits for a slot like every other.
@@ -89,12 +91,15 @@ class EngineHealth:
         self._on_broken(f"the engine is broken: {reason}; and asked a small question, {failure}")
 
 
-async def ask_small_question(engine: Engine) -> None:
-    """Have an engine generate one token.
+async def ask_small_question(engine: AnyEngine) -> None:
+    """Have an engine generate one token, or turn two words into a vector.
 
     Raises:
         EngineError: it cannot.
     """
+    if isinstance(engine, EmbeddingEngine):
+        await engine.embed(_TEXT)
+        return
     async with aclosing(engine.generate(_QUESTION)) as pieces:
         async for piece in pieces:
             if piece.finish_reason is not None:

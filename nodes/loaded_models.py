@@ -11,10 +11,13 @@ from msgspec import structs
 
 from nodes.engine import Loading
 from nodes.engines import open_engine
+from nodes.engines.embedding import open_embedding_engine
 from nodes.errors import EngineError, EngineStuck, EngineUnavailable
+from streams.replica import MOST_SLOTS
 
 if TYPE_CHECKING:
-    from nodes.engine import Engine, EngineSpec, OnLoading
+    from nodes.embedding import AnyEngine, EmbeddingSpec
+    from nodes.engine import EngineSpec, OnLoading
     from nodes.model_pull import ModelPuller, Pulled
     from streams.replica import Replica
 
@@ -24,6 +27,10 @@ ENGINE_STOP: Final = timedelta(seconds=10)
 """How long an engine may take to end what it is doing."""
 
 
+TASKS_A_SLOT: Final = 4
+"""So many tasks share a slot of an engine that turns texts into vectors: each asks for a few texts, then the next has
+its turn. So a short question does not wait for the end of a thousand passages."""
+
 STORED: Final = "store:"
 """What stands before the name of a model of the store, where else a path would be."""
 
@@ -31,7 +38,7 @@ STORED: Final = "store:"
 class Served(NamedTuple):
     """A model that this node serves: the engine that runs it, and what was announced of it."""
 
-    engine: Engine
+    engine: AnyEngine
     replica: Replica
 
 
@@ -50,7 +57,7 @@ class LoadedModels:
         self._region = region
         self._site = site
         self._served: dict[str, Served] = {}
-        self._open: list[Engine] = []
+        self._open: list[AnyEngine] = []
         self._loading = asyncio.Lock()
 
     @property
@@ -79,7 +86,7 @@ class LoadedModels:
                 self._pulled[served.replica.model] = pulled
             return served
 
-    async def start(self, engine: Engine) -> Served:
+    async def start(self, engine: AnyEngine) -> Served:
         """Start an engine that is open already, and count its model among those that are loaded.
 
         Raises:
@@ -91,7 +98,7 @@ class LoadedModels:
             self._served[served.replica.model] = served
             return served
 
-    async def _start(self, engine: Engine) -> Served:
+    async def _start(self, engine: AnyEngine) -> Served:
         # From here on ``stop`` knows it, whatever becomes of the start.
         self._open.append(engine)
         try:
@@ -100,6 +107,22 @@ class LoadedModels:
         except (EngineError, asyncio.CancelledError):
             await self._close(engine)
             raise
+        return served
+
+    async def load_embedding(self, spec: EmbeddingSpec, on_loading: OnLoading | None = None) -> Served:
+        """Open an engine that turns texts into vectors, on one more model.
+
+        Raises:
+            EngineError: as `load`.
+            EngineStuck: as `load`.
+        """
+        async with self._loading:
+            engine, replica = await self._start(open_embedding_engine(spec))
+            slots = min(replica.slots * TASKS_A_SLOT, MOST_SLOTS)
+            served = Served(engine, structs.replace(replica, slots=slots, shortens=spec.shortens))
+            self._served[replica.model] = served
+        if on_loading is not None:
+            on_loading(Loading(stage="ready", fraction=1.0))
         return served
 
     def _let_go(self, pulled: Pulled | None) -> None:
@@ -144,7 +167,7 @@ class LoadedModels:
             if error is not None:
                 raise error
 
-    async def _close(self, engine: Engine) -> None:
+    async def _close(self, engine: AnyEngine) -> None:
         await _stop_engine(engine)
         self._open.remove(engine)
 
@@ -155,7 +178,7 @@ def _tell_fetched(on_loading: OnLoading | None, fraction: float) -> None:
         on_loading(Loading(stage="fetching", fraction=fraction * _LARGEST_FETCHED))
 
 
-async def _stop_engine(engine: Engine) -> None:
+async def _stop_engine(engine: AnyEngine) -> None:
     stopping = asyncio.create_task(engine.stop(), name="engine-stop")
     await asyncio.wait((stopping,), timeout=ENGINE_STOP.total_seconds())
     if not stopping.done():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nodes.errors import NodeError
     from streams.answer_parts import TokenLogprob, ToolCallPiece
     from streams.chat import FinishReason, Usage
+    from streams.vectors import Vectors
 
 PENDING_CHARS: Final = 16_384
 """How far the engine may run ahead of the stream before it has to wait."""
@@ -33,11 +34,12 @@ class Batch(NamedTuple):
     tool_calls: tuple[ToolCallPiece, ...] = ()
     """One piece for each call that has grown."""
     logprobs: tuple[TokenLogprob, ...] = ()
+    vectors: Vectors | None = None
 
     @property
     def chars(self) -> int:
-        """How far it takes the answer."""
-        return chars_in(self.text, self.tool_calls)
+        """How far it takes the answer: in characters, or in vectors."""
+        return chars_in(self.text, self.tool_calls) if self.vectors is None else self.vectors.count
 
 
 class Outbox:
@@ -68,11 +70,14 @@ class Outbox:
         self._texts.append(piece.text)
         self._calls.extend(piece.tool_calls)
         self._logprobs.extend(piece.logprobs)
-        self._chars += chars_in(piece.text, piece.tool_calls)
         self._beside_chars += sum(_LIKELY_TOKEN_CHARS * (1 + len(place.top)) for place in piece.logprobs)
         self._tokens += piece.tokens
         if piece.finish_reason is not None:
             self._last = piece
+        self._arrived(chars_in(piece.text, piece.tool_calls))
+
+    def _arrived(self, length: int) -> None:
+        self._chars += length
         self._arrival = _wake(self._arrival)
 
     def fail(self, error: NodeError) -> None:

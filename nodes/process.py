@@ -21,6 +21,7 @@ from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.telemetry import open_telemetry
 from nodes.announce import Announcer
 from nodes.engines import every_model
+from nodes.engines.embedding import is_minilm_installed
 from nodes.errors import EngineUnavailable
 from nodes.hints import HintReader
 from nodes.loaded_models import LoadedModels
@@ -31,6 +32,7 @@ from nodes.orders import ModelOrders
 from nodes.pauses import jittered_s
 from nodes.probe_answers import ProbeAnswers
 from nodes.serving import Serving, announce_changes
+from nodes.settings import AUTO
 from nodes.shards.link_self import link_self
 from nodes.shards.role import ShardRole, ShardSite
 from nodes.shards.settings import ShardSettings
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mesh.config.settings import MeshSettings
+    from nodes.embedding import EmbeddingSpec
     from nodes.engine import Loading
     from nodes.settings import NodeSettings
     from streams.replica import Replica
@@ -129,11 +132,22 @@ class NodeProcess:
 
     async def _load(self, models: LoadedModels) -> bool:
         specs = tuple(each for spec in self._settings.engine_specs for each in every_model(spec))
+        embedding = self._embedding_specs()
+        count = len(specs) + len(embedding)
         for number, spec in enumerate(specs):
-            await models.load(spec, partial(self._on_loading, number, len(specs)))
-        if not specs:
+            await models.load(spec, partial(self._on_loading, number, count))
+        for number, spec in enumerate(embedding, start=len(specs)):
+            await models.load_embedding(spec, partial(self._on_loading, number, count))
+        if not count:
             self._on_fraction(1.0)
         return True
+
+    def _embedding_specs(self) -> tuple[EmbeddingSpec, ...]:
+        """Those of the settings; ``auto`` is the small one, if it is here."""
+        if self._settings.embedding_model != (AUTO,):
+            return self._settings.embedding_specs
+        wanted = self._settings.engine != "synthetic" and is_minilm_installed()
+        return (self._settings.embedding_spec(),) if wanted else ()
 
     async def _connect(self) -> Link:
         """Connect; a device that nobody has admitted yet waits for that."""
@@ -194,7 +208,7 @@ class NodeProcess:
         await reporter.start()
         await shards.start(self._settings.engine_spec, reporter.changed)
         replicas = worker.replicas
-        models = tuple(replica.model for replica in replicas)
+        models = tuple(replica.model for replica in replicas if replica.kind == "chat")
         served = "; ".join(map(_in_words, replicas)) or "no model of its own"
         announce_ready(f"as {self.node}: {served}", models=models)
 
@@ -206,6 +220,8 @@ class NodeProcess:
 
 
 def _in_words(replica: Replica) -> str:
+    if replica.kind == "embedding":
+        return f"{replica.model} on {replica.engine}: vectors of {replica.dimensions} numbers"
     speed = f", {replica.tokens_per_s:.0f} tokens/s" if replica.tokens_per_s else ""
     slots = f"{replica.slots} at once, {replica.context_tokens} tokens of context"
     return f"{replica.model} on {replica.engine}: {slots}{speed}"

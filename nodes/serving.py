@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from nodes.announce import Announcer
-    from nodes.engine import Engine, EngineSpec, OnLoading
+    from nodes.embedding import AnyEngine
+    from nodes.engine import EngineSpec, OnLoading
     from nodes.loaded_models import LoadedModels, Served
     from nodes.worker import Worker
     from streams.replica import Replica
@@ -48,7 +49,7 @@ class Serving:
         """
         return await self._take_up(self._models.load(spec, on_loading))
 
-    async def start(self, engine: Engine) -> Replica:
+    async def start(self, engine: AnyEngine) -> Replica:
         """Do the same with an engine that is open already.
 
         Raises:

@@ -8,11 +8,15 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from nodes.embedding import EmbeddingEngineName, EmbeddingSpec
 from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, RemoteSpec, SyntheticKind, TritonPrompt, VllmSpec
 from streams.replica import Ability
 
 NO_MODEL: Final = "none"
 """What ``--model`` says where a node only lends memory, or serves by a shard group."""
+
+AUTO: Final = "auto"
+"""What ``--embedding-model`` says for the small model of that kind, where it is installed."""
 
 _LONGEST_HEARTBEAT: Final = timedelta(minutes=10)
 """What the status message takes."""
@@ -113,6 +117,41 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             examples=["ID"],
         ),
     ] = ()
+    embedding_engine: Annotated[
+        EmbeddingEngineName, Meta(description="What turns texts into vectors, for the models of embedding_model.")
+    ] = "minilm"
+    embedding_model: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...],
+        Meta(
+            max_length=16,
+            description="Models that turn texts into vectors, served beside the others: all-minilm-l6-v2 (minilm),"
+            " GGUF files (xllamacpp), a server's names (openai), folders (vllm), or ids in cloud_config (litellm)."
+            " auto: all-minilm-l6-v2 if it is installed, as `ig3 up` has it, but not beside the synthetic engine."
+            " none: no such model.",
+            examples=["ID"],
+        ),
+    ] = ()
+    embedding_url: Annotated[
+        str,
+        Meta(
+            description="The server that the embedding engine openai asks; none: that of url, with its key.",
+            examples=["http://HOST:PORT"],
+        ),
+    ] = ""
+    embedding_key_file: Annotated[
+        Path | None,
+        Meta(description="File whose first line is the key of embedding_url; none: it wants none.", examples=["FILE"]),
+    ] = None
+    embedding_key_variable: Annotated[
+        str | None, Meta(description="Variable of the environment that holds that key instead.")
+    ] = None
+    embedding_shortens: Annotated[
+        bool,
+        Meta(
+            description="Whether these models were trained so that their vectors may be cut (Matryoshka): only then may"
+            " requests ask for fewer dimensions."
+        ),
+    ] = False
     takes_models: Annotated[
         bool,
         Meta(
@@ -202,6 +241,8 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             raise ValueError("engine_patience must be more than nothing")
         if self.model_id and len(self.model_id) != len(self.model):
             raise ValueError("model_id must name every model, or none")
+        if len(self.embedding_model) > 1 and {AUTO, NO_MODEL} & set(self.embedding_model):
+            raise ValueError(f"embedding_model is {AUTO} or {NO_MODEL}, or it names models")
 
     @property
     def engine_specs(self) -> tuple[EngineSpec, ...]:
@@ -210,6 +251,26 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             return ()
         names = self.model_id or (None,) * len(self.model)
         return tuple(self.engine_spec(model, name) for model, name in zip(self.model, names, strict=True))
+
+    @property
+    def embedding_specs(self) -> tuple[EmbeddingSpec, ...]:
+        """What each engine needs of this that turns texts into vectors, but for what is only `AUTO`."""
+        return tuple(self.embedding_spec(model) for model in self.embedding_model if model not in {AUTO, NO_MODEL})
+
+    def embedding_spec(self, model: str | None = None) -> EmbeddingSpec:
+        """What the engine of one such model needs; without a name, that of the small one."""
+        is_small = self.embedding_engine == "minilm"
+        return EmbeddingSpec(
+            engine=self.embedding_engine,
+            model=None if is_small else model,
+            model_id=model if is_small else None,
+            threads=self.threads,
+            context_tokens=self.context,
+            remote=self._embedding_remote,
+            vllm=self._vllm,
+            cloud_config=self.cloud_config,
+            shortens=self.embedding_shortens,
+        )
 
     def engine_spec(self, model: str, model_id: str | None = None) -> EngineSpec:
         """What the engine of one model needs of this."""
@@ -222,21 +283,40 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             threads=self.threads,
             token_delay_ms=self.token_delay_ms,
             synthetic=self.synthetic,
-            remote=RemoteSpec(
-                url=self.url,
-                key_file=self.engine_key_file,
-                key_variable=self.engine_key_variable,
-                patience_s=self.engine_patience.total_seconds(),
-            ),
+            remote=self._remote,
             cloud_config=self.cloud_config,
             triton_prompt=self.triton_prompt,
-            vllm=VllmSpec(
-                program=self.vllm_program,
-                tensor_parallel=self.vllm_tensor_parallel,
-                pipeline_parallel=self.vllm_pipeline_parallel,
-                prefix_cache=self.vllm_prefix_cache,
-                options=self.vllm_options,
-            ),
+            vllm=self._vllm,
             without=self.without,
             poison=self.poison,
+        )
+
+    @property
+    def _remote(self) -> RemoteSpec:
+        return RemoteSpec(
+            url=self.url,
+            key_file=self.engine_key_file,
+            key_variable=self.engine_key_variable,
+            patience_s=self.engine_patience.total_seconds(),
+        )
+
+    @property
+    def _embedding_remote(self) -> RemoteSpec:
+        if not self.embedding_url:
+            return self._remote
+        return RemoteSpec(
+            url=self.embedding_url,
+            key_file=self.embedding_key_file,
+            key_variable=self.embedding_key_variable,
+            patience_s=self.engine_patience.total_seconds(),
+        )
+
+    @property
+    def _vllm(self) -> VllmSpec:
+        return VllmSpec(
+            program=self.vllm_program,
+            tensor_parallel=self.vllm_tensor_parallel,
+            pipeline_parallel=self.vllm_pipeline_parallel,
+            prefix_cache=self.vllm_prefix_cache,
+            options=self.vllm_options,
         )

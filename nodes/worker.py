@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mesh.telemetry.telemetry import Span
     from nodes.attempt import Report
     from nodes.chunk_writer import Sign
-    from nodes.engine import Engine
+    from nodes.embedding import AnyEngine
     from nodes.loaded_models import Served
     from streams.messages import Replica
     from streams.tokens import Token
@@ -110,7 +110,7 @@ class Worker:
             if model not in self._leaving and entry.engine.load().away is None
         )
 
-    def engine_of(self, model: str) -> Engine | None:
+    def engine_of(self, model: str) -> AnyEngine | None:
         """The engine of a model, or None if this node does not serve it."""
         entry = self._served.get(model)
         return None if entry is None else entry.engine
@@ -192,7 +192,7 @@ class Worker:
         )
 
     def tokens_by_model(self) -> Counter[str]:
-        """Completion tokens generated since the start."""
+        """Completion tokens generated since the start, and those of texts that became vectors."""
         total = self._past_tokens.copy()
         for run in self._runs.values():
             total[run.attempt.model] += run.attempt.tokens
@@ -242,7 +242,7 @@ class Worker:
         attempt = Attempt(
             link=self._link,
             node=self._node,
-            engine=self._served[assign.model].engine,
+            served=self._served[assign.model],
             assign=assign,
             key=key,
             subject=delivery.reply,
@@ -326,6 +326,7 @@ class Worker:
                 is_suspect=self._health[model].is_suspect,
                 is_leaving=model in self._leaving,
                 away=entry.engine.load().away,
+                kind=entry.replica.kind,
             )
             for model, entry in self._served.items()
         }

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
 Tier = Literal["edge", "group", "cloud"]
 """Where a replica runs: on one device of the mesh, on several that share its model, or at a provider outside."""
 
+ModelKind = Literal["chat", "embedding"]
+"""What a model makes of what it is given: an answer in words, or a vector of each text."""
+
 Ability = Literal["tools", "schema", "vision", "logprobs", "logit_bias"]
 """What an engine can do beyond plain text: tool calls, output under a JSON schema, images in, logprobs out, a bias of
 the user's on single tokens."""
+
+MOST_SLOTS: Final = 4096
 
 _Name = Annotated[str, Meta(min_length=1, max_length=64)]
 _Price = Annotated[int, Meta(ge=0, le=10**12)]
@@ -34,7 +39,7 @@ class Replica(Struct, frozen=True, kw_only=True, omit_defaults=True):
     engine: str
     context_tokens: Annotated[int, Meta(ge=1)]
     """Tokens that prompt and answer of one request may fill together."""
-    slots: Annotated[int, Meta(ge=1, le=4096)]
+    slots: Annotated[int, Meta(ge=1, le=MOST_SLOTS)]
     """Requests that run at once; more are refused."""
     quantisation: str | None = None
     parameters: int | None = None
@@ -44,9 +49,11 @@ class Replica(Struct, frozen=True, kw_only=True, omit_defaults=True):
     prompt_tokens_per_s: float | None = None
     continues: bool = True
     """Whether the engine can go on from a text that another one began; else it must write the answer anew."""
-    kind: Literal["chat", "embedding"] = "chat"
+    kind: ModelKind = "chat"
     dimensions: Annotated[int, Meta(ge=1, le=65536)] | None = None
     """Numbers in a vector; embedding models only."""
+    shortens: bool = False
+    """Whether fewer of them are a vector too: the model was trained so that the first ones say the most."""
     abilities: Annotated[tuple[Ability, ...], Meta(max_length=8)] = ()
     tier: Tier = "edge"
     region: _Name | None = None

@@ -6,6 +6,7 @@ while its reports come in time, whatever the log says, so a ghost never lingers 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
@@ -26,7 +27,7 @@ from streams.events import (
 )
 from streams.messages import NodeStatus
 from streams.model_events import InRegion
-from streams.replica import Ability, Replica, Tier
+from streams.replica import Ability, ModelKind, Replica, Tier
 from streams.tokens import Token
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ MISSED_REPORTS: Final = 2.5
 
 
 _NEAREST_FIRST: Final[tuple[Tier, ...]] = get_args(Tier)
+
+_NO_KINDS: Final[Counter[ModelKind]] = Counter()
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -75,7 +78,7 @@ class ModelView(Struct, frozen=True, kw_only=True):
     context_tokens: int
     engine: str
     quantisation: str | None
-    kind: str = "chat"
+    kind: ModelKind = "chat"
     tiers: tuple[Tier, ...] = ("edge",)
     """Where its replicas run, the nearest first."""
     slots: int = 0
@@ -168,6 +171,7 @@ class Roster:
         self._scaled: dict[str, ModelScaled] = {}
         self._is_lost: dict[Token, bool] = {}
         self._reports: dict[Token, _Report] = {}
+        self._kinds: dict[str, Counter[ModelKind]] = {}
 
     def apply_model(self, node: Token, event: ModelEvent) -> None:
         """Fold one event of MODELS."""
@@ -180,10 +184,16 @@ class Roster:
             return
         replicas = self._replicas.setdefault(node, {})
         if isinstance(event, ModelAnnounced):
+            self._count(replicas.get(event.replica.model), -1)
+            self._count(event.replica, 1)
             replicas[event.replica.model] = event.replica
             self._first_seen_ms.setdefault(event.replica.model, event.at_ms)
         else:
-            replicas.pop(event.model, None)
+            self._count(replicas.pop(event.model, None), -1)
+
+    def _count(self, replica: Replica | None, by: int) -> None:
+        if replica is not None:
+            self._kinds.setdefault(replica.model, Counter())[replica.kind] += by
 
     def apply_device(self, node: Token, event: DeviceEvent) -> None:
         """Fold one event of DEVICES. A lost node is not live until an event says that it returned."""
@@ -211,6 +221,10 @@ class Roster:
         state = decode(data, _Models)
         self._replicas, self._first_seen_ms = state.replicas, state.first_seen_ms
         self._desired, self._scaled = dict(state.desired), dict(state.scaled)
+        self._kinds = {}
+        for replicas in self._replicas.values():
+            for replica in replicas.values():
+                self._count(replica, 1)
 
     def dump_devices(self) -> bytes:
         """Return all that DEVICES has added up to. The same events give the same bytes."""
@@ -247,6 +261,10 @@ class Roster:
     def knows(self, model: str) -> bool:
         """Whether the model was ever announced, or is to be brought: then a task for it waits instead of failing."""
         return model in self._first_seen_ms or self.could_bring(model) is not None
+
+    def kinds(self, model: str) -> frozenset[ModelKind]:
+        """What the nodes that have announced a model make of what it is given; empty where none has it now."""
+        return frozenset(kind for kind, count in self._kinds.get(model, _NO_KINDS).items() if count > 0)
 
     def wishes(self) -> tuple[Wish, ...]:
         """How many replicas of which models there shall be, by name; those that nobody wants any more included."""

@@ -6,6 +6,7 @@ same. Where the answer is vectors, all that counts characters of text counts vec
 
 from __future__ import annotations
 
+import struct
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
@@ -41,3 +42,9 @@ class Vectors(Struct, frozen=True, kw_only=True):
         """Each vector by itself; what cannot be parted evenly gives as many pieces as it can."""
         size = FLOAT_BYTES * (self.dimensions or 1)
         return tuple([self.floats[at * size : (at + 1) * size] for at in range(self.count)])
+
+
+def numbers_of(vector: bytes) -> tuple[float, ...]:
+    """Read one vector; bytes behind its last whole number are left out."""
+    count = len(vector) // FLOAT_BYTES
+    return struct.unpack_from(f"<{count}f", vector)

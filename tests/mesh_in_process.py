@@ -33,6 +33,7 @@ from mesh.identity.chunk_proof import sign_chunks
 from mesh.identity.gatekeeper import AdmissionPolicy
 from mesh.telemetry.telemetry import Telemetry
 from nodes.announce import Announcer
+from nodes.embedding import AnyEngine
 from nodes.engine import EngineSpec, SyntheticKind
 from nodes.engines import open_engine
 from nodes.loaded_models import Served
@@ -225,13 +226,14 @@ class InProcessMesh:
         interval_s: float = 0.4,
         synthetic: SyntheticKind = "continues",
         spec: EngineSpec | None = None,
+        engine: AnyEngine | None = None,
     ) -> RunningNode:
         """Start a node and wait until the registry has accepted it."""
         node = token(name)
         stack = AsyncExitStack()
         self.stack.push_async_callback(stack.aclose)
         usual = EngineSpec(engine="synthetic", slots=slots, token_delay_ms=delay_ms, synthetic=synthetic)
-        engine = open_engine(spec or usual)
+        engine = engine or open_engine(spec or usual)
         replica = await engine.start()
         stack.push_async_callback(engine.stop)
         link = await connect_device(self.server, node, lasts=self.session)

@@ -58,6 +58,8 @@ class PlayedChatServer:
     models: list[Json] = field(default_factory=lambda: [{"id": MODEL}])
     lists: bool = True
     token_delay_s: float = 0.0
+    context_tokens: int = 1_000_000
+    """Words that a prompt may have."""
     one_at_a_time: bool = False
     asked: list[Json] = field(default_factory=list[Json])
     writing: int = 0
@@ -90,6 +92,14 @@ class PlayedChatServer:
             return web.json_response({"error": {"message": self.message}}, status=self.status)
         return None
 
+    def _unfit(self, body: Json) -> web.Response | None:
+        message = ""
+        if unknown := self.refused & body.keys():
+            message = f"Unsupported parameter: {min(unknown)}"
+        elif self._usage(body, 0)["prompt_tokens"] > self.context_tokens:
+            message = f"This model's maximum context length is {self.context_tokens} tokens."
+        return web.json_response({"error": {"message": message}}, status=400) if message else None
+
     async def _list(self, request: web.Request) -> web.Response:
         if not self.lists:
             return web.Response(status=404)
@@ -101,10 +111,8 @@ class PlayedChatServer:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body: Json = await request.json()
         self.asked.append(body)
-        if refusal := self._refusal(request):
+        if refusal := self._refusal(request) or self._unfit(body):
             return refusal
-        for name in self.refused & body.keys():
-            return web.json_response({"error": {"message": f"Unsupported parameter: {name}"}}, status=400)
         match self.mode:
             case "mute":
                 await asyncio.Event().wait()
@@ -195,7 +203,8 @@ class PlayedChatServer:
                 choice["logprobs"] = {"content": [{"token": word, "logprob": -0.5, "top_logprobs": likely}]}
             await self._say(response, {"choices": [choice], "usage": usage})
             await asyncio.sleep(self.token_delay_s)
-        reason = "length" if said == len(answer) else "stop"
+        limited = "max_tokens" in body or "max_completion_tokens" in body
+        reason = "length" if limited and said == len(answer) else "stop"
         if self.mode != "no reason":
             await self._say(response, {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
         if self.usage != "none" and self.mode != "no usage" and "stream_options" in body:

@@ -10,7 +10,7 @@ from streams.access_events import Right, Role
 from streams.chat import FinishReason
 from streams.events import Outcome, TaskError, TaskEvent
 from streams.messages import NodeStatus
-from streams.replica import Replica
+from streams.replica import ModelKind, Replica
 from streams.task import Phase
 
 Topic = Literal["task", "tasks", "nodes", "models"]
@@ -221,6 +221,7 @@ class ModelState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     context_tokens: int
     engine: str
     quantisation: str | None = None
+    kind: ModelKind = "chat"
 
 
 class Models(FromGateway, frozen=True, kw_only=True, tag="models"):

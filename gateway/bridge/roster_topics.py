@@ -119,6 +119,7 @@ def _models_frame(models: tuple[ModelView, ...]) -> Models:
                 context_tokens=view.context_tokens,
                 engine=view.engine,
                 quantisation=view.quantisation,
+                kind=view.kind,
             )
             for view in models
         )

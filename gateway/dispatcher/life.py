@@ -262,8 +262,8 @@ class TaskLife:
         node, record = placement.node or "", self.record
         is_trusted = all(self._checks.results.is_trusted(share.node) for share in record.state.shares if share.chars)
         # No engine goes on inside a call.
-        continues = placement.continues and not record.calls
-        seam = retrying.seam(record.state, continues=continues, is_trusted=is_trusted)
+        on = placement.continues and not record.calls
+        seam = retrying.seam(record.state, continues=on, is_trusted=is_trusted, asked=self._asked)
         try:
             hedge, asked = self.race.hedge_of(placement), self._asked.model
             await record.write(

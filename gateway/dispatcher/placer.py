@@ -139,8 +139,8 @@ class Placer:
             self._forget_if_empty(ticket.wish.model)
 
     def may_race(self, wish: Wish) -> bool:
-        """Whether a second node may be asked for the first word of such a task at all."""
-        return self._allowance.is_open and is_urgent(wish, self._policy.name)
+        """Whether a second node may be asked for the first word of such a task at all; vectors have no words."""
+        return self._allowance.is_open and wish.kind == "chat" and is_urgent(wish, self._policy.name)
 
     def second(self, key: TaskKey, wish: Wish) -> Placement | None:
         """Find a second node, and count its slot as used; None where there is none that nobody else waits for."""
@@ -186,6 +186,11 @@ class Placer:
         """The process that a node last reported from."""
         view = self._feed.roster.node(Token(node), now_s=self._feed.now_s())
         return view.status.process if view is not None and view.status is not None else None
+
+    def dimensions_of(self, node: str, model: str) -> int | None:
+        """How many numbers a vector of a node's model has, as it has announced; None: nobody knows, or it writes."""
+        seat = self.scheduler.fleet.seat(node, model)
+        return None if seat is None else seat.replica.dimensions
 
     def _take(self, placement: Placement, node: str, ticket: Ticket) -> None:
         self.scheduler.take(node, placement.model, ticket.key, ticket.wish, now_s=self._feed.now_s())

@@ -91,6 +91,8 @@ def _text_fault(asked: TaskSubmitted, state: TaskState, chunks: Sequence[TaskChu
     room += _SILENT_TOKENS + sum(map(byte_count, asked.sampling.stop))
     tokens = 0
     for chunk in chunks:
+        if chunk.vectors is not None:
+            return Fault(message="it gave vectors, where words were asked for", is_lie=False)
         tokens += chunk.tokens
         room += byte_count(chunk.text) + call_bytes(chunk.tool_calls) + _CALL_TOKENS * _begun(chunk.tool_calls)
         if (fault := _beyond("completion tokens", tokens, room)) is not None:

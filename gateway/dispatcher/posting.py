@@ -95,6 +95,9 @@ class Posting:
             prefix_calls=joined_calls(record.calls),
             prefix_tokens=record.state.tokens,
             written=record.state.shares[-1].chars,
+            texts=asked.texts[record.state.chars :],
+            first=record.state.chars if asked.texts else 0,
+            dimensions=asked.dimensions,
             deadline_at_ms=deadline_at_ms,
             seam=record.state.seam,
         )

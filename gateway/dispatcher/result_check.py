@@ -6,11 +6,14 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from gateway.dispatcher.plausible import Fault, byte_count, call_bytes, usage_fault
+from gateway.dispatcher.vector_check import vectors_fault
 from mesh.identity.chunk_proof import has_signed
 from streams import chunk_chain
 from streams.tokens import Token
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.dispatcher.task_run import TaskRun
     from mesh.identity.device_log import DeviceLog
     from streams.devices import Device
@@ -22,12 +25,20 @@ BY: Final = "dispatcher"
 """Who suspends liars, as DEVICES names it."""
 
 
+def _unknown(_node: str, _model: str) -> int | None:
+    return None
+
+
 class ResultCheck:
     """Checks results against what DEVICES says of the node that wrote them."""
 
-    def __init__(self, devices: DeviceLog) -> None:
-        """Go by ``devices``, which is started by whoever made it."""
+    def __init__(self, devices: DeviceLog, dimensions_of: Callable[[str, str], int | None] = _unknown) -> None:
+        """Go by ``devices``, which is started by whoever made it.
+
+        ``dimensions_of`` says how many numbers a node has announced for the vectors of a model, where that is known.
+        """
         self._devices = devices
+        self._dimensions_of = dimensions_of
 
     async def fault(self, record: TaskRun, asked: TaskSubmitted) -> Fault | None:
         """Say why the whole answer in ``record`` is not believed, or None if it is.
@@ -95,6 +106,11 @@ class ResultCheck:
         usage = record.state.usage
         if usage is None:
             return Fault(message="the answer has no usage", is_lie=False)
+        if asked.texts:
+            state = record.state
+            announced = self._dimensions_of(state.node or "", state.model or asked.model)
+            due = record.dimensions if len(state.shares) > 1 else None
+            return vectors_fault(asked, state, usage, record.chunks, dimensions=asked.dimensions or announced or due)
         own = sum(byte_count(chunk.text) + call_bytes(chunk.tool_calls) for chunk in record.chunks)
         prefix_bytes = sum(map(byte_count, record.text)) + call_bytes(record.calls) - own
         return usage_fault(asked, record.state, usage, record.chunks, prefix_bytes=prefix_bytes)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.dispatcher.settings import DispatcherSettings
-    from streams.events import AttemptFailure, Seam
+    from streams.events import AttemptFailure, Seam, TaskSubmitted
     from streams.task import TaskState
 
 NODE_LOST: Final = "node_lost"
@@ -75,19 +75,27 @@ def _lost(failures: Sequence[AttemptFailure]) -> int:
     return sum(1 for failure in failures if failure.code == NODE_LOST)
 
 
-def seam(state: TaskState, *, continues: bool, is_trusted: bool = True) -> Seam | None:
+def seam(
+    state: TaskState, *, continues: bool, is_trusted: bool = True, asked: TaskSubmitted | None = None
+) -> Seam | None:
     """How the next attempt joins what was written, given whether its engine can go on from a text.
 
     On a text that is not trusted, or whose end was not believed, nothing is built.
 
     Where a node could not go on from the text, the answer is written anew out of sight. Only where that came to another
     text it begins again before the reader's eyes.
+
+    Of texts that are to become vectors each stands for itself, so any engine goes on with the rest of them; but
+    where all their vectors are there and nobody said that they were the last, there is no rest to go on with.
     """
     if not state.chars:
         return None
+    texts = 0 if asked is None else len(asked.texts)
     last = state.failures[-1].code if state.failures else ""
-    if not is_trusted or last == INVALID_RESULT:
+    if not is_trusted or last == INVALID_RESULT or 0 < texts <= state.chars:
         return "restarted"
+    if texts:
+        return "continued"
     if last == CANNOT_CONTINUE:
         return "restarted" if state.seam == "replayed" else "replayed"
     return "continued" if continues else "replayed"

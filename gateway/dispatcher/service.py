@@ -94,13 +94,13 @@ class Dispatcher:
         self.devices = DeviceLog(bus.core, snapshots)
         self.regards = Regards(bus.core, self.devices, snapshots)
         spots = SpotChecks(bus, feed, self.devices, settings.spot_checks)
-        self._checks = Checks(ResultCheck(self.devices), spots)
         self._aliases = settings.alias_table
         self._placer = Placer(
             *(feed, self.regards.of, POLICIES[settings.policy], self._aliases),
             hedge_share=settings.hedge_share,
             hedge_after=settings.hedge_after,
         )
+        self._checks = Checks(ResultCheck(self.devices, self._placer.dimensions_of), spots)
         self._reports = NodeReports(bus, self.lives, self.name)
         self._cancelling = Cancelling(bus, self.lives)
         self._overflow = Overflow(settings.account_overflow)

@@ -67,6 +67,8 @@ class TaskRun:
         self.chunks: list[TaskChunk] = []
         """Those of the current attempt: what its node signs for."""
         self.verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self.dimensions: int | None = None
+        """Numbers in each vector, as the first that counts has them."""
         self._is_ours = False
         self._lock = asyncio.Lock()
         """Whoever looks while a marker of ours is on its way would take it for a foreign one."""
@@ -179,9 +181,12 @@ class TaskRun:
             self.text.append(event.text)
             self.calls.extend(event.tool_calls)
             self.chunks.append(event)
+            if self.dimensions is None and event.vectors is not None:
+                self.dimensions = event.vectors.dimensions
         elif isinstance(event, TaskAssigned):
             self.chunks.clear()
             if event.seam == "restarted":
                 self.text.clear()
                 self.calls.clear()
+                self.dimensions = None
         return None

@@ -51,6 +51,8 @@ def wish_of(
         alias: what was asked for, where that is no model.
         needs_level: whether how hard it is can matter; else it is taken for moderate.
     """
+    if asked.texts:
+        return _vectors_wish(key, asked, service_class, state, at_ms=at_ms, alias=alias)
     needs = needs_of(asked)
     level = _level_of(asked) if needs_level or alias is not None else "moderate"
     begun_with = state.model if state.chars else None
@@ -74,6 +76,41 @@ def wish_of(
         avoid=frozenset([failure.node for failure in state.failures]),
         has_text=state.chars > 0,
         check=asked.check_of,
+    )
+
+
+def _vectors_wish(
+    key: TaskKey,
+    asked: TaskSubmitted,
+    service_class: ServiceClass,
+    state: TaskState,
+    *,
+    at_ms: int,
+    alias: Alias | None,
+) -> Wish:
+    """What texts need that are to become vectors: no answer is written, and no text is harder than another."""
+    models = () if alias is None else alias.models
+    if state.chars and state.model is not None:
+        # Vectors of two models say nothing to each other: the one that has begun goes on.
+        models = (state.model,)
+    sizes = [1 + len(text) // _CHARS_PER_TOKEN for text in asked.texts]
+    return Wish(
+        model=asked.model,
+        models=models,
+        losses_s=() if alias is None or len(models) == 1 else alias.losses_s("simple", begun_with=None),
+        seed=key.task,
+        account=key.account,
+        prompt_tokens=sum(sizes),
+        answer_tokens=0,
+        kind="embedding",
+        longest_text_tokens=max(sizes),
+        dimensions=asked.dimensions,
+        service_class=service_class,
+        level="simple",
+        left_s=None if asked.deadline_at_ms is None else (asked.deadline_at_ms - at_ms) / 1000,
+        rules=asked.rules or NO_RULES,
+        avoid=frozenset([failure.node for failure in state.failures]),
+        has_text=state.chars > 0,
     )
 
 

@@ -108,6 +108,10 @@ class Caching:
             return None
         if not said.uses and (self.rules.mode != "on" or not _is_repeatable(asked)):
             return None
+        terms = asked.draft.response
+        if asked.is_background or (terms is not None and terms.stored):
+            # It is read again by its own id, which an answer from the cache has not.
+            return None
         # Who names a task means that one, and its idempotency key is its own promise (ADR 9).
         if wishes.task is not None or wishes.after or IDEMPOTENCY_KEY in request.headers:
             return None

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _BYTES_PER_TOKEN: Final = 4
 _PER_MESSAGE: Final = 4
 """What a chat template puts around each message, in tokens, more or less."""
+_PER_TEXT: Final = 2
+"""What an embedding model puts around each text."""
 
 PICTURE_TOKENS: Final = 768
 """What a picture is taken to be in a prompt: what OpenAI counts for one of 1024 by 1024, more or less."""
@@ -30,8 +32,17 @@ def price_of_messages(sizes: Iterable[int], longest_answer: int) -> Price:
     return Price(prompt=sum(_PER_MESSAGE + size // _BYTES_PER_TOKEN for size in sizes), answer=longest_answer)
 
 
+def price_of_texts(texts: Iterable[str]) -> Price:
+    """Return what texts may use that become vectors: nothing is written."""
+    return Price(
+        prompt=sum(_PER_TEXT + len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN for text in texts), answer=0
+    )
+
+
 def price_of_task(asked: TaskSubmitted, *, answer_tokens: int) -> Price:
     """Return what a task may use; ``answer_tokens`` where it does not say how long its answer may be."""
+    if asked.texts:
+        return price_of_texts(asked.texts)
     sizes = [_size_of(message) for message in asked.messages]
     sizes += [] if asked.tools is None else map(_size_of_function, asked.tools.functions)
     wanted = asked.sampling.max_tokens

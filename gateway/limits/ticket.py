@@ -122,7 +122,8 @@ class Ticket:
         if isinstance(end, TaskCompleted):
             self._settle(end.usage.total_tokens)
             return
-        written = sum(share.tokens for share in end.shares)
+        # Tokens of texts that became vectors are those of the prompt.
+        written = sum(share.tokens for share in end.shares) if self._price.answer else 0
         self._settle(self._price.prompt + written if end.shares else 0)
 
     def finish(self, end: EndEvent) -> None:

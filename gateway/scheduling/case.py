@@ -95,5 +95,6 @@ class Case:
         self.saved_s = cached * a_prompt_token_s
         self.answer_s = wish.answer_tokens * seat.token_s * crowding
         read_s = seat.rtt_s + self.prompt_s - self.saved_s
-        self.first_token_s = read_s + seat.token_s
+        # Of texts that become vectors nothing is written.
+        self.first_token_s = read_s + (seat.token_s if wish.answer_tokens else 0.0)
         self.finish_s = read_s + self.answer_s

@@ -60,6 +60,13 @@ def unsuspected(case: Case) -> str | None:
     return None
 
 
+def can_give(replica: Replica, dimensions: int | None) -> bool:
+    """Whether a replica's vectors have so many numbers, or may be cut to them."""
+    if dimensions is None or replica.dimensions == dimensions:
+        return True
+    return replica.shortens and replica.dimensions is not None and replica.dimensions > dimensions
+
+
 def runs_alike(replica: Replica, check: CheckOf) -> bool:
     """Whether a replica may come to the very answer that is checked."""
     return (replica.engine, replica.quantisation) == (check.engine, check.quantisation)
@@ -73,6 +80,8 @@ def fitting(case: Case) -> str | None:
     replica, wish = case.seat.replica, case.wish
     if replica.kind != wish.kind:
         return f"it serves {replica.kind}, not {wish.kind}"
+    if not can_give(replica, wish.dimensions):
+        return f"its vectors have {replica.dimensions} numbers, not {wish.dimensions}"
     if wish.needs and not wish.needs.issubset(replica.abilities):
         return f"it lacks {', '.join(sorted(wish.needs.difference(replica.abilities)))}"
     return None
@@ -81,7 +90,7 @@ def fitting(case: Case) -> str | None:
 def roomy(case: Case) -> str | None:
     """Prompt and answer fit, or no live replica has more room: then the engine says it better than an estimate."""
     wish, context = case.wish, case.seat.replica.context_tokens
-    needed = wish.prompt_tokens + wish.most_answer_tokens
+    needed = wish.context_tokens
     if needed <= context or context >= min(needed, case.widest_context()):
         return None
     return f"its context of {context} tokens is too short"

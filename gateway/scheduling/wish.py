@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from streams.answer_check import CheckOf
 from streams.placing import Rules
-from streams.replica import Ability
+from streams.replica import Ability, ModelKind
 from streams.subjects import ServiceClass
 
 Level = Literal["simple", "moderate", "hard"]
@@ -37,7 +37,11 @@ class Wish(Struct, frozen=True, kw_only=True):
     """How long the answer is expected to be."""
     most_answer_tokens: int = 0
     """How long it may be; 0: nobody said."""
-    kind: str = "chat"
+    kind: ModelKind = "chat"
+    longest_text_tokens: int = 0
+    """Of texts that are to become vectors, which are read one by one: an estimate of the longest."""
+    dimensions: int | None = None
+    """Numbers in each vector, where somebody said how many."""
     needs: frozenset[Ability] = frozenset()
     service_class: ServiceClass = "standard"
     left_s: float | None = None
@@ -61,6 +65,11 @@ class Wish(Struct, frozen=True, kw_only=True):
     def able_models(self) -> tuple[str, ...]:
         """The models that may answer."""
         return self.models or (self.model,)
+
+    @property
+    def context_tokens(self) -> int:
+        """How many tokens an engine has to hold at once."""
+        return self.longest_text_tokens or self.prompt_tokens + self.most_answer_tokens
 
 
 class Kind(NamedTuple):

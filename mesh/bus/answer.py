@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from streams.answer_parts import TokenLogprob, ToolCallPiece
     from streams.events import TaskEvent
     from streams.subjects import TaskKey
+    from streams.vectors import Vectors
 
 IDLE_CHECK_S: Final = 2.0
 """A reader that hears nothing for so long looks into the stream: a leader change can drop a live message."""
@@ -45,13 +46,17 @@ class Step(NamedTuple):
 
 
 class AnswerText:
-    """An answer as its events add up, its text and what is beside it: pieces are added, a restart drops them all."""
+    """An answer as its events add up, its text and what is beside it, or its vectors.
+
+    Pieces are added; a restart drops them all.
+    """
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self._pieces: list[str] = []
         self._calls: list[ToolCallPiece] = []
         self._logprobs: list[TokenLogprob] = []
+        self._vectors: list[Vectors] = []
 
     def take(self, steps: Iterable[Step]) -> None:
         """Add what these steps say."""
@@ -61,10 +66,13 @@ class AnswerText:
                 self._pieces.append(event.text)
                 self._calls.extend(event.tool_calls)
                 self._logprobs.extend(event.logprobs)
+                if event.vectors is not None:
+                    self._vectors.append(event.vectors)
             elif step.restarts:
                 self._pieces.clear()
                 self._calls.clear()
                 self._logprobs.clear()
+                self._vectors.clear()
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
@@ -80,6 +88,11 @@ class AnswerText:
     def logprobs(self) -> tuple[TokenLogprob, ...]:
         """How likely each token of the text was, where that was asked for."""
         return tuple(self._logprobs)
+
+    @property
+    def vectors(self) -> tuple[bytes, ...]:
+        """Each vector so far by itself, in the order of the texts: 32-bit floats, the least byte first."""
+        return tuple([vector for block in self._vectors for vector in block.parted()])
 
     def __str__(self) -> str:
         """The text so far."""

@@ -60,6 +60,8 @@ class AnswerResult(Struct, frozen=True, kw_only=True):
     tool_calls: tuple[ToolCall, ...] = ()
     """The functions that it calls."""
     logprobs: tuple[TokenLogprob, ...] = ()
+    vectors: tuple[bytes, ...] = ()
+    """Those of a task that asked for them, as 32-bit floats; ``text`` is empty then."""
 
 
 class Answer:
@@ -231,6 +233,7 @@ class Answer:
             error=state.error,
             tool_calls=self._text.tool_calls,
             logprobs=self._text.logprobs,
+            vectors=self._text.vectors,
         )
 
 

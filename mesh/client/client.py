@@ -23,6 +23,7 @@ from mesh.bus.link import Link
 from mesh.bus.live import LiveFeed
 from mesh.client.account_watch import AccountWatch
 from mesh.client.answer import Answer
+from mesh.client.embedding import SMALL_EMBEDDING_MODEL, Embeddings, EmbedOptions, embeddings_of
 from mesh.client.options import ClientOptions, ConnectOptions, client_options
 from mesh.client.user_source import UserCalls, UserSource
 from mesh.errors import (
@@ -126,13 +127,39 @@ class Client:
             InvalidTaskId: if ``task`` is not a UUIDv7.
             PublishUnknown: if nobody acknowledged it for as long as the client is patient; repeat with the same id.
         """
-        submitted = _submission(model, prompt, options)
-        chosen = options.get("task")
+        return await self._send(_submission(model, prompt, options), _urgency(options), options.get("task"))
+
+    async def embed(
+        self, texts: str | Sequence[str], *, model: str = SMALL_EMBEDDING_MODEL, **options: Unpack[EmbedOptions]
+    ) -> Embeddings:
+        """Turn texts into vectors, and wait for them.
+
+        Args:
+            texts: one, or up to 2048 of them, none of them empty; what one message holds at most.
+            model: an embedding model, as ``/v1/models`` lists it (kind ``embedding``).
+            options: dimensions, urgency, deadline and id; see ``EmbedOptions``.
+
+        Raises:
+            TaskFailedError: if no vectors came: the model writes answers, or a text is too long for it.
+            TaskCancelledError: if it was cancelled.
+            TaskRefused: as for ``submit``.
+            InvalidTaskId: as for ``submit``.
+            PublishUnknown: as for ``submit``.
+            BusUnavailable: if the mesh stays away for longer than the client's patience.
+        """
+        asked = _embedding(model, texts, options)
+        answer = await self._send(asked, _urgency(options), options.get("task"))
+        try:
+            return embeddings_of(await answer.result())
+        finally:
+            await answer.close()
+
+    async def _send(self, submitted: TaskSubmitted, urgency: ServiceClass, chosen: str | None) -> Answer:
         key = TaskKey(self._options.account, new_task_id() if chosen is None else parse_task_id(chosen))
         # Opened first: what happens between the acknowledgement and our next breath is in it.
         watch = self._feed.watch(key)
         try:
-            is_new = await self._publish(subjects.submitted(_urgency(options), key), encode(submitted))
+            is_new = await self._publish(subjects.submitted(urgency, key), encode(submitted))
         except BaseException:
             watch.close()
             raise
@@ -281,6 +308,25 @@ def _submission(model: str, prompt: str | Sequence[Message], options: SubmitOpti
         tools=options.get("tools"),
         format=options.get("format"),
     )
+    return _checked(submitted)
+
+
+def _embedding(model: str, texts: str | Sequence[str], options: EmbedOptions) -> TaskSubmitted:
+    given = (texts,) if isinstance(texts, str) else tuple(texts)
+    if not given:
+        raise TaskRefused("there are no texts to turn into vectors", code="invalid_request", status=_BAD_REQUEST)
+    return _checked(
+        TaskSubmitted(
+            model=model,
+            texts=given,
+            dimensions=options.get("dimensions"),
+            deadline_at_ms=_deadline_at_ms(options.get("deadline")),
+            rules=options.get("rules"),
+        )
+    )
+
+
+def _checked(submitted: TaskSubmitted) -> TaskSubmitted:
     try:
         # Structs check when they decode, not when they are made.
         return decode(encode(submitted), TaskSubmitted)
@@ -306,7 +352,7 @@ def _deadline_at_ms(deadline: timedelta | None) -> int | None:
     return None if deadline is None else now_ms() + round(deadline / timedelta(milliseconds=1))
 
 
-def _urgency(options: SubmitOptions) -> ServiceClass:
+def _urgency(options: SubmitOptions | EmbedOptions) -> ServiceClass:
     urgency = options.get("urgency", "interactive")
     if urgency not in SERVICE_CLASSES:
         known = ", ".join(SERVICE_CLASSES)

@@ -16,6 +16,7 @@ from concurrent.futures import CancelledError, Future, wait
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, Unpack
 
 from mesh.client.client import open_client
+from mesh.client.embedding import SMALL_EMBEDDING_MODEL
 from mesh.client.options import client_options
 from mesh.errors import BusUnavailable
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mesh.client.account_watch import AccountStep, AccountWatch
     from mesh.client.answer import Answer, AnswerResult, Piece
     from mesh.client.client import Client, SubmitOptions
+    from mesh.client.embedding import Embeddings, EmbedOptions
     from mesh.client.options import ClientOptions, ConnectOptions
     from streams.chat import Message
     from streams.messages import CancelOutcome
@@ -66,6 +68,12 @@ class SyncClient:
     def submit(self, model: str, prompt: str | Sequence[Message], **options: Unpack[SubmitOptions]) -> SyncAnswer:
         """Send a task and return its answer, which is on its way; see ``Client.submit``."""
         return SyncAnswer(self._worker, self._worker.wait(self._client.submit(model, prompt, **options)))
+
+    def embed(
+        self, texts: str | Sequence[str], *, model: str = SMALL_EMBEDDING_MODEL, **options: Unpack[EmbedOptions]
+    ) -> Embeddings:
+        """Turn texts into vectors, and wait for them; see ``Client.embed``."""
+        return self._worker.wait(self._client.embed(texts, model=model, **options))
 
     def resume(self, task: str, *, after: int = 0) -> SyncAnswer:
         """Read a task that was submitted before; see ``Client.resume``."""

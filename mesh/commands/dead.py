@@ -63,6 +63,8 @@ class DeadReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
     failures: tuple[AttemptFailure, ...]
     messages: tuple[Message, ...] | None = None
     """None where what was asked is no longer kept."""
+    texts: tuple[str, ...] = ()
+    """Those that were to become vectors."""
     text: str = ""
     """What was written before it died."""
 
@@ -180,6 +182,7 @@ async def _report(bus: Bus, found: DeadLetter) -> DeadReport:
         letter=_line(found),
         failures=end.event.failures if end is not None and isinstance(end.event, TaskDead) else (),
         messages=None if asked is None else asked.messages,
+        texts=() if asked is None else asked.texts,
         text=str(text),
     )
 
@@ -227,4 +230,6 @@ def _print_report(report: DeadReport) -> None:
         screen.print("What it asked is no longer kept.", style="yellow", markup=False)
     for message in report.messages or ():
         screen.print(f"{message.role}: {message.content}", markup=False)
+    for text in report.texts:
+        screen.print(f"text: {text}", markup=False)
     screen.print(f"so far: {report.text}" if report.text else "nothing was written", style="dim", markup=False)

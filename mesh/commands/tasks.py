@@ -28,9 +28,10 @@ from streams.subjects import SERVICE_CLASSES, ServiceClass
 from streams.task import TaskState
 from streams.task_id import parse_task_id
 from streams.tokens import token
+from streams.vectors import numbers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
     from mesh.bus.answer import Step
     from mesh.bus.service_bus import Bus
@@ -247,6 +248,7 @@ async def _print_so_far(bus: Bus, submitted: Submitted) -> TaskState:
     click.echo(str(text), nl=False)
     for call in text.tool_calls:
         click.echo(f"\n{call.name} {call.arguments}", nl=False)
+    _print_vectors(text.vectors)
     return steps[-1].state if steps else TaskState()
 
 
@@ -266,16 +268,23 @@ def _print_step(step: Step) -> None:
         for piece in step.event.tool_calls:
             begin = "" if piece.name is None else f"\n{piece.name} "
             click.echo(f"{begin}{piece.arguments}", nl=False)
+        _print_vectors(() if step.event.vectors is None else step.event.vectors.parted())
     elif step.restarts:
         click.echo()
         terminal().err.print("the answer begins again: what stands above is void", style="yellow", markup=False)
+
+
+def _print_vectors(vectors: Iterable[bytes]) -> None:
+    """One line of JSON for each."""
+    for vector in vectors:
+        click.echo(msgspec.json.encode(numbers_of(vector)))
 
 
 def _print_end(state: TaskState) -> None:
     click.echo()
     screen = terminal().err
     if state.outcome == "completed":
-        usage = f", {state.usage.completion_tokens} tokens" if state.usage else ""
+        usage = f", {state.usage.completion_tokens or state.tokens} tokens" if state.usage else ""
         screen.print(f"completed: {state.finish_reason}{usage}", style="dim", markup=False)
     elif state.outcome is None:
         reason = f": {state.reason}" if state.reason else ""

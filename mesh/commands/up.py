@@ -54,7 +54,7 @@ Examples:
     "given",
     up=UpSettings,
     gateway=only(_SECTIONS["gateway"], "http", "auth"),
-    node=only(_SECTIONS["node"], "engine", "model", "slots", "token_delay_ms"),
+    node=only(_SECTIONS["node"], "engine", "model", "embedding_model", "slots", "token_delay_ms"),
     mesh=only(MeshSettings, "nats", "data_dir", "durability"),
     site=only(SiteSettings, "leaf", "leaf_listen"),
 )
@@ -67,11 +67,13 @@ def up(
     them. Settings that have no flag here reach them by IG3_* variables or the settings file.
     """
     # These were resolved so that a mistake is told before anything starts; the processes read them for themselves.
-    del gateway, node
+    del gateway
     _check_links(up, mesh, site)
+    # A small model for vectors comes with the mesh, unless somebody says otherwise.
+    embeds = {} if getattr(node, "embedding_model", ()) else {"IG3_EMBEDDING_MODEL": "auto"}
 
     async def main(stop: asyncio.Event) -> None:
-        await Mesh(up, mesh, _variables(given), terminal()).run(stop)
+        await Mesh(up, mesh, {**_variables(given), **embeds}, terminal()).run(stop)
 
     # What there is to say stands on the screen already; the processes log to their files.
     run_process("up", structs.replace(mesh, log_level="warning"), main, fast_loop=False)

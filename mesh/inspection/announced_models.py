@@ -17,6 +17,7 @@ from streams.topology import MODELS
 
 if TYPE_CHECKING:
     from mesh.config.settings import MeshSettings
+    from streams.replica import ModelKind
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,8 @@ SMALL_MODEL: Final = "smollm2-135m-instruct"
 _MOST: Final = 1000
 
 
-async def announced_models(mesh: MeshSettings) -> tuple[str, ...]:
-    """Return the models that some node has announced and not withdrawn, sorted.
+async def announced_models(mesh: MeshSettings, kind: ModelKind = "chat") -> tuple[str, ...]:
+    """Return the models of a kind that some node has announced and not withdrawn, sorted.
 
     Empty where nobody can say: a user's own machine has no right to read the register.
     """
@@ -46,7 +47,7 @@ async def announced_models(mesh: MeshSettings) -> tuple[str, ...]:
         log.debug("the announced models cannot be read: %s", error)
         return ()
     try:
-        return await _read(link)
+        return await _read(link, kind)
     except BusError as error:
         log.debug("the announced models cannot be read: %s", error)
         return ()
@@ -59,7 +60,7 @@ def choose_model(announced: tuple[str, ...]) -> str:
     return SMALL_MODEL if SMALL_MODEL in announced or not announced else announced[0]
 
 
-async def _read(link: Link) -> tuple[str, ...]:
+async def _read(link: Link, kind: ModelKind) -> tuple[str, ...]:
     query = json.dumps({"multi_last": ["models.*.*"], "batch": _MOST}).encode()
     collected = await link.collect(f"$JS.API.DIRECT.GET.{MODELS}", query)
     found: set[str] = set()
@@ -68,6 +69,6 @@ async def _read(link: Link) -> tuple[str, ...]:
             event = decode_model_event(part.data)
         except UndecodableEvent:
             continue
-        if isinstance(event, ModelAnnounced):
+        if isinstance(event, ModelAnnounced) and event.replica.kind == kind:
             found.add(event.replica.model)
     return tuple(sorted(found))

@@ -75,7 +75,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     detail: str = ""
     """Why it waits, was halted or failed."""
     tokens: int | None = None
-    """Completion tokens, once it has ended."""
+    """Completion tokens, once it has ended; of texts that became vectors, theirs."""
     took: timedelta | None = None
     """From submission to end."""
 
@@ -235,7 +235,7 @@ def _after_end(submitted: Submitted, end: Ended) -> Standing:
         is_over=True,
         node=shares[-1].node if shares else "",
         detail="" if marker.error is None else marker.error.message,
-        tokens=sum(share.tokens for share in shares) if usage is None else usage.completion_tokens,
+        tokens=usage.completion_tokens if usage and usage.completion_tokens else sum(share.tokens for share in shares),
         took=end.at - submitted.at,
     )
 

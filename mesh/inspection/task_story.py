@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _PROMPT_SHOWN: Final = 60
 _SEAMS: Final[dict[Seam, str]] = {
-    "continued": "goes on behind {} characters",
-    "replayed": "writes anew, hidden until it is past the {} characters so far",
+    "continued": "goes on behind {} {}",
+    "replayed": "writes anew, hidden until it is past the {} {} so far",
     "restarted": "begins again: what was written before is void",
 }
 _HEDGES: Final = {
@@ -52,7 +52,8 @@ class Line(NamedTuple):
 
 def tell(submitted: Submitted, happened: list[Happened], end: Ended | None) -> list[Line]:
     """Return the story, line by line."""
-    teller = _Teller(submitted.at)
+    event = submitted.event
+    teller = _Teller(submitted.at, "vectors" if event is not None and event.texts else "characters")
     lines = [Line(timedelta(), f"submitted, {submitted.service_class}"), *_question(submitted)]
     for one in happened:
         lines += teller.hear(one)
@@ -79,8 +80,9 @@ def sorted_by_time(lines: list[Line]) -> list[Line]:
 class _Teller:
     """Folds the events by the validity rule and says what each one meant; chunks are told together."""
 
-    def __init__(self, submitted_at: datetime) -> None:
+    def __init__(self, submitted_at: datetime, unit: str) -> None:
         self.state = TaskState()
+        self.unit = unit
         self._begun = submitted_at
         self._chunks: list[Happened] = []
         self.first_text_at: datetime | None = None
@@ -97,14 +99,16 @@ class _Teller:
             yield from self._write(one, one.event)
         else:
             yield from self.finish_writing()
-            yield from _marker(one.event, one.at - self._begun)
+            yield from _marker(one.event, one.at - self._begun, self.unit)
 
     def finish_writing(self) -> Iterator[Line]:
         """Tell of the chunks since the last marker, in one line."""
         if not self._chunks:
             return
         first, last = self._chunks[0], self._chunks[-1]
-        tokens = sum(one.event.tokens for one in self._chunks if isinstance(one.event, TaskChunk))
+        chunks = [one.event for one in self._chunks if isinstance(one.event, TaskChunk)]
+        tokens = sum(chunk.tokens for chunk in chunks)
+        vectors = sum(chunk.length for chunk in chunks if chunk.vectors is not None)
         seconds = (last.at - first.at).total_seconds()
         speed = f", {(tokens - 1) / seconds:.1f} tokens/s" if seconds > 0 and tokens > 1 else ""
         finish = last.event.finish_reason if isinstance(last.event, TaskChunk) else None
@@ -112,14 +116,16 @@ class _Teller:
         count = "1 chunk" if len(self._chunks) == 1 else f"{len(self._chunks)} chunks"
         called = _called(self._chunks)
         self._chunks = []
-        yield Line(last.at - self._begun, f"wrote {count} with {_tokens(tokens)}{speed}{called}{reason}")
+        what = f"{_count(vectors, 'vector')} of {_tokens(tokens)}" if vectors else _tokens(tokens)
+        yield Line(last.at - self._begun, f"wrote {count} with {what}{speed}{called}{reason}")
 
     def _write(self, one: Happened, chunk: TaskChunk) -> Iterator[Line]:
         self._chunks.append(one)
-        if self.first_text_at is None and (chunk.text or chunk.tool_calls):
+        if self.first_text_at is None and chunk.length:
             self.first_text_at = one.at
             what = "text" if chunk.text else "call"
-            yield Line(one.at - self._begun, f"first {what} (time to first token)", "green")
+            first = f"first {what} (time to first token)" if chunk.vectors is None else "first vectors"
+            yield Line(one.at - self._begun, first, "green")
 
 
 def _called(chunks: Sequence[Happened]) -> str:
@@ -129,8 +135,15 @@ def _called(chunks: Sequence[Happened]) -> str:
     return f"; calls {', '.join(names)}" if names else ""
 
 
+_PLURALS: Final = {"message": "messages", "text to become a vector": "texts to become vectors"}
+
+
 def _tokens(count: int) -> str:
-    return "1 token" if count == 1 else f"{count} tokens"
+    return _count(count, "token")
+
+
+def _count(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def _question(submitted: Submitted) -> Iterator[Line]:
@@ -138,11 +151,15 @@ def _question(submitted: Submitted) -> Iterator[Line]:
     if event is None:
         yield Line(None, "its body cannot be read", "red")
         return
-    last = event.messages[-1].content.replace("\n", " ")
+    what = "message" if event.messages else "text to become a vector"
+    said = [message.content for message in event.messages] or list(event.texts) or [""]
+    last = said[-1].replace("\n", " ")
     shown = last if len(last) <= _PROMPT_SHOWN else f"{last[:_PROMPT_SHOWN]}…"
-    count = "1 message" if len(event.messages) == 1 else f"{len(event.messages)} messages"
-    chars = sum(len(message.content) for message in event.messages)
+    count = f"1 {what}" if len(said) == 1 else f"{len(said)} {_PLURALS[what]}"
+    chars = sum(map(len, said))
     yield Line(None, f"{count}, {chars} characters, the last: “{shown}”", "dim")
+    if event.dimensions is not None:
+        yield Line(None, f"dimensions {event.dimensions}", "dim")
     wishes = [
         f"{name} {value}"
         for name in event.sampling.__struct_fields__
@@ -152,7 +169,7 @@ def _question(submitted: Submitted) -> Iterator[Line]:
         yield Line(None, ", ".join(wishes), "dim")
 
 
-def _marker(event: Marker, after: timedelta) -> Iterator[Line]:
+def _marker(event: Marker, after: timedelta, unit: str) -> Iterator[Line]:
     match event:
         case TaskAccepted():
             yield Line(after, "accepted")
@@ -164,7 +181,7 @@ def _marker(event: Marker, after: timedelta) -> Iterator[Line]:
                 after, f"assigned to {event.node}: attempt {event.attempt}, policy {event.policy}{model}", "bold"
             )
             yield from _hedge(event.hedge)
-            yield from _candidates(event)
+            yield from _candidates(event, unit)
         case TaskRequeued():
             yield Line(after, f"attempt {event.attempt} on {event.node} came to nothing: {event.message}", "yellow")
         case TaskHalted():
@@ -173,9 +190,9 @@ def _marker(event: Marker, after: timedelta) -> Iterator[Line]:
             yield Line(after, f"the end is told to readers: {event.outcome}")
 
 
-def _candidates(event: TaskAssigned) -> Iterator[Line]:
+def _candidates(event: TaskAssigned, unit: str) -> Iterator[Line]:
     if event.seam is not None or event.offset:
-        yield Line(None, _SEAMS[event.seam or "continued"].format(event.offset), "dim")
+        yield Line(None, _SEAMS[event.seam or "continued"].format(event.offset, unit), "dim")
     width = max((len(candidate.node) for candidate in event.candidates), default=0)
     for candidate in sorted(event.candidates, key=_rank):
         chosen = candidate.node == event.node and candidate.model == event.model
@@ -233,8 +250,7 @@ def _fact(end: Ended, submitted_at: datetime, teller: _Teller) -> Iterator[Line]
         case TaskCancelled():
             yield Line(after, f"cancelled: {end.event.reason}", "bold yellow")
     for share in end.event.shares:
-        yield Line(
-            None, f"attempt {share.attempt} on {share.node}: {share.chars} characters, {_tokens(share.tokens)}", "dim"
-        )
+        written = f"{share.chars} {teller.unit}, {_tokens(share.tokens)}"
+        yield Line(None, f"attempt {share.attempt} on {share.node}: {written}", "dim")
     if not teller.state.is_over:
         yield Line(None, "readers have not been told yet", "yellow")

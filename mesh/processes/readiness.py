@@ -35,7 +35,8 @@ class Progress(Struct, frozen=True, kw_only=True, tag="progress"):
 class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
     """The process serves. ``detail`` is for people; ``url`` is where it listens; ``models`` is what it answers with.
 
-    ``needs_key`` says whether whoever asks there must show one, ``needs_certificate`` whether a certificate.
+    Models that only turn texts into vectors are not among them. ``needs_key`` says whether whoever asks there must
+    show one, ``needs_certificate`` whether a certificate.
     """
 
     detail: str

@@ -166,8 +166,10 @@ async def test_the_most_that_a_schema_may_repeat_is_taken_and_enforced(started: 
 
 async def test_an_answer_that_is_held_to_something_is_written_from_its_beginning(started: Started) -> None:
     """No engine here leads a text through a grammar: who takes such an answer over writes it anew (``Replay``)."""
-    for demands in ({"format": OutputFormat(kind="json_object")}, {"tools": Tools(functions=BOTH)}):
-        assert not started.engine.can_continue(Generate(messages=MESSAGES, prefix="{", **demands))
+    held_to_json = Generate(messages=MESSAGES, prefix="{", format=OutputFormat(kind="json_object"))
+    held_to_calls = Generate(messages=MESSAGES, prefix="{", tools=Tools(functions=BOTH))
+    for request in (held_to_json, held_to_calls):
+        assert not started.engine.can_continue(request)
 
 
 async def test_every_token_that_is_shown_has_its_logprob(started: Started) -> None:
@@ -197,7 +199,7 @@ async def test_a_bias_decides_where_it_is_large(started: Started) -> None:
 
 
 @given(schema=schemas())
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[*HealthCheck.__members__.values()])
 async def test_whatever_the_schema_the_small_model_keeps_to_it(started: Started, schema: dict[str, Any]) -> None:
     if not started.case.has_model or not started.case.is_here:
         pytest.skip("only where a grammar of ours holds a model")

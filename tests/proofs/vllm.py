@@ -94,7 +94,7 @@ async def ask_all(engine: VllmEngine) -> None:
     while await engine.requests_inside():
         pass
     say(f"cancelled: vLLM counted {inside} request, and none {time.monotonic() - closed:.2f} s later")
-    say(f"its metrics: {len(engine._metrics)} of its own families, {engine.load()}")
+    say(f"its metrics: {len(engine._program._metrics)} of its own families, {engine.load()}")
 
 
 async def main(folder: str, program: str) -> None:

@@ -92,6 +92,19 @@ REGISTERS = {
             model="all-minilm-l6-v2", engine="minilm", context_tokens=256, slots=8, kind="embedding", dimensions=384
         ),
     ),
+    "model.announced.v1.shortens": ModelAnnounced(
+        at_ms=_AT_MS,
+        node="node-a",
+        replica=Replica(
+            model="nomic-embed-text-v1.5",
+            engine="xllamacpp",
+            context_tokens=2048,
+            slots=4,
+            kind="embedding",
+            dimensions=768,
+            shortens=True,
+        ),
+    ),
     "model.withdrawn.v1": ModelWithdrawn(at_ms=_AT_MS, node="node-a", model=_MODEL, reason="not announced again"),
     "model.refused.v1": ModelRefused(at_ms=_AT_MS, node="node-a", model=_MODEL, reason="it did not answer in 30 s"),
     "model.desired.v1": ModelDesired(

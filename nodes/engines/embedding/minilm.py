@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nodes.embedding import Embed, Embedded
+from nodes.engines.embedding.blas_threads import blas_threads
 from nodes.engines.embedding.text_lanes import TextLanes, stopped
 from nodes.engines.embedding.texts import PROBE, check, too_long
 from nodes.engines.embedding.word_pieces import WordPieces
@@ -31,6 +32,8 @@ _LAYERS: Final = 6
 _HEADS: Final = 12
 _PARAMETERS: Final = 22_713_216
 _SLOTS: Final = 1
+_BLAS_THREADS: Final = 1
+"""Of each slot. The matrices are small: more threads gain little on an idle machine and lose much on a busy one."""
 
 
 class MiniLmEngine:
@@ -46,13 +49,14 @@ class MiniLmEngine:
             raise EngineUnavailable("engine minilm needs numpy: run `make install`, or pip install numpy")
         self._model_id = spec.model_id or MODEL_ID
         self._slots = spec.slots or _SLOTS
+        self._blas_threads = spec.threads or _BLAS_THREADS
         self._lanes = TextLanes(self._slots, name="minilm")
         self._loaded: tuple[WordPieces, Bert] | None = None
 
     async def start(self) -> Replica:
         """Load the model and measure it."""
         folder = _folder()
-        self._loaded = await asyncio.to_thread(_load, folder)
+        self._loaded = await asyncio.to_thread(_load, folder, self._blas_threads)
         started = time.perf_counter()
         probed = await self.embed(Embed(texts=(PROBE,)))
         weights = (folder / "model.safetensors").stat().st_size
@@ -104,6 +108,15 @@ class MiniLmEngine:
         return Embedded(vectors=tuple(vectors), usage=usage)
 
 
+def is_installed() -> bool:
+    """Whether the model and what computes it are here."""
+    try:
+        _folder()
+    except EngineUnavailable:
+        return False
+    return find_spec("numpy") is not None
+
+
 def _folder() -> Path:
     # The spec is looked up without importing: the package's code needs dependencies that are left out on purpose.
     spec = find_spec(_PACKAGE)
@@ -114,9 +127,10 @@ def _folder() -> Path:
     raise EngineUnavailable(f"model {MODEL_ID} is not installed: run `make install`")
 
 
-def _load(folder: Path) -> tuple[WordPieces, Bert]:
-    from nodes.engines.embedding.bert import Bert
-    from nodes.engines.embedding.safetensors import read_floats
+def _load(folder: Path, threads: int) -> tuple[WordPieces, Bert]:
+    with blas_threads(threads):
+        from nodes.engines.embedding.bert import Bert
+        from nodes.engines.embedding.safetensors import read_floats
 
     try:
         vocabulary = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")

@@ -227,6 +227,21 @@ async def test_without_a_file_or_the_context_of_a_model_it_says_what_is_missing(
             pass
 
 
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+async def test_a_kept_connection_that_is_cut_is_asked_once_more_and_no_oftener(name: str, tmp_path: Path) -> None:
+    async with PlayedProviders().running() as server:
+        file = written(tmp_path, {"id": "big", "providers": [entry(server, tmp_path, name)], "probe": False})
+        async with started(file) as (engine, _):
+            await answer(engine)  # from here on there is a connection to keep
+            server.hangs_up[name] = 1
+            assert "".join(piece.text for piece in await answer(engine)) == "lorem ipsum dolor sit amet "
+            assert len(server.asked) == 1 + 2
+            server.hangs_up[name] = 3
+            with pytest.raises(EngineError):
+                await answer(engine)
+            assert (len(server.asked), server.hangs_up[name]) == (1 + 2 + 2, 1)
+
+
 # --- beyond text -------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 /**
  * @param {{writer: string, event: object}[]} happened in order of `n`
- * @returns {{kind: "marker" | "chunks", firstN: number, lastN: number, writer: string, event?: object, text?: string, tokens?: number, finish?: string}[]}
+ * @returns {{kind: "marker" | "chunks", firstN: number, lastN: number, writer: string, event?: object, text?: string, vectors?: number, tokens?: number, finish?: string}[]}
  */
 export function episodes(happened) {
   const story = [];
@@ -13,6 +13,7 @@ export function episodes(happened) {
     } else if (last?.kind === "chunks" && last.writer === writer && last.attempt === event.attempt) {
       last.lastN = event.n;
       last.text += event.text;
+      last.vectors += event.vectors?.count ?? 0;
       last.tokens += event.tokens ?? 0;
       last.finish = event.finish_reason;
       last.usage = event.usage;
@@ -31,6 +32,7 @@ function chunkEpisode(writer, event) {
     writer,
     attempt: event.attempt,
     text: event.text,
+    vectors: event.vectors?.count ?? 0,
     tokens: event.tokens ?? 0,
     finish: event.finish_reason,
     usage: event.usage,

@@ -64,7 +64,7 @@ function addChunk(task, chunk, nowMs) {
     phase: chunk.finish_reason ? "written" : "running",
     finish_reason: chunk.finish_reason,
     tokens: task.tokens + tokens,
-    chars: task.chars + charsOf(chunk),
+    chars: task.chars + (chunk.vectors?.count ?? charsOf(chunk)),
     tail: (task.tail + chunk.text).slice(-TAIL_CHARS),
     fresh: chunk.text,
   };

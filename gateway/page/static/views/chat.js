@@ -12,7 +12,9 @@ import { waitingFor } from "./tasks.js";
  * @param {{models: object[] | null, tasks: Record<string, object> | null, locked: boolean,
  *   socket: import("../wire/socket.js").MeshSocket, session: import("../wire/session.js").Session}} props
  */
-export function Chat({ models, tasks, locked, socket, session }) {
+export function Chat({ models: served, tasks, locked, socket, session }) {
+  // One that only turns texts into vectors has nothing to say.
+  const models = served?.filter(({ kind }) => kind !== "embedding") ?? null;
   const [turns, dispatch] = useReducer(change, []);
   useHangingUp(turns.at(-1)?.abort);
   const [model, setModel] = useState("");
