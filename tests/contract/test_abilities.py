@@ -12,6 +12,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 
 from nodes.engine import Generate, Piece
+from nodes.engines.grammar.rules import MOST_AT_ONCE
 from nodes.errors import RequestRefused
 from streams.answer_parts import bytes_of, joined_calls
 from streams.chat import Message, Sampling, TokenBias, ToolCall
@@ -154,6 +155,19 @@ async def test_json_under_a_schema_fits_it(started: Started) -> None:
     )
     jsonschema.validate(json.loads(text_of(pieces)), json.loads(WEATHER.parameters_json))
     assert pieces[-1].finish_reason == "stop"
+
+
+async def test_the_most_that_a_schema_may_repeat_is_taken_and_enforced(started: Started) -> None:
+    if not started.case.has_model or not started.case.is_here:
+        pytest.skip("only where a grammar of ours holds a model")
+    longest = json.dumps({"type": "string", "minLength": MOST_AT_ONCE, "maxLength": MOST_AT_ONCE})
+    pieces = await answer(
+        started,
+        format=OutputFormat(kind="json_schema", schema_json=longest),
+        sampling=Sampling(temperature=0, max_tokens=4),
+    )
+    assert text_of(pieces).startswith('"')
+    assert pieces[-1].finish_reason == "length"
 
 
 async def test_an_answer_that_is_held_to_something_is_written_from_its_beginning(started: Started) -> None:
