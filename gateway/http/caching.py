@@ -15,11 +15,9 @@ from gateway.cache.nats_store import NatsStore
 from gateway.cache.redis_store import RedisStore
 from gateway.cache.sealing import Sealer
 from gateway.cache.store import PatientStore
-from gateway.http.boundary import CHAT_PATH, MESSAGES_PATH
 from gateway.http.errors import ApiError
 from gateway.http.wishes import CACHE, IDEMPOTENCY_KEY
 from streams.cache_subjects import SHARED
-from streams.chat import ImagePart
 from streams.clock import now_ms
 
 if TYPE_CHECKING:
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
     from streams.events import TaskSubmitted
     from streams.tokens import Token
 
-CACHED_PATHS: Final = frozenset({CHAT_PATH, MESSAGES_PATH})
-"""Not responses: each is a thing of its own, which is read again, gone on from and deleted by its id."""
 _WISHES: Final = ("use", "off")
 
 
@@ -109,14 +105,11 @@ class Caching:
         Raises:
             ApiError: 400, if a header says what nobody can do.
         """
-        if request.path not in CACHED_PATHS:
-            return None
-        said, draft = _said(request), asked.draft
+        said = _said(request)
         if self.rules.mode == "off" or said.avoids:
             return None
-        if not said.uses and (self.rules.mode != "on" or not _leaves_nothing_to_chance(draft)):
-            return None
-        if not _is_whole(draft):
+        by_itself = self.rules.mode == "on" and asked.cache_use == "usual"
+        if asked.cache_use == "never" or not (said.uses or by_itself):
             return None
         # Who names a task means that one, and its idempotency key is its own promise (ADR 9).
         if wishes.task is not None or wishes.after or IDEMPOTENCY_KEY in request.headers:
@@ -153,17 +146,6 @@ class Caching:
                     task = asyncio.create_task(self.cache.forget(owner))
                     self._deleting.add(task)
                     task.add_done_callback(self._deleting.discard)
-
-
-def _leaves_nothing_to_chance(draft: TaskSubmitted) -> bool:
-    """Whether the same answer is what its client would get, or has asked for: greedy, or with a seed; and only text."""
-    sampling = draft.sampling
-    return (sampling.temperature == 0 or sampling.seed is not None) and draft.tools is None
-
-
-def _is_whole(draft: TaskSubmitted) -> bool:
-    """Whether all of a task is there: of pictures that are still to be fetched nobody knows what they show."""
-    return all(part.media_type for message in draft.messages for part in message.parts if isinstance(part, ImagePart))
 
 
 def _said(request: web.Request) -> _Said:

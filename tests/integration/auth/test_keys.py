@@ -22,6 +22,8 @@ EVERY_PATH = [
     ("GET", "/v1/tasks/TASK/events"),
     ("POST", "/v1/tasks/TASK/cancel"),
     ("GET", "/v1/auth/me"),
+    ("POST", "/v1/completions"),
+    ("POST", "/v1/embeddings"),
     ("POST", "/v1/responses"),
     ("GET", "/v1/responses/resp_TASK"),
     ("DELETE", "/v1/responses/resp_TASK"),
