@@ -111,9 +111,6 @@ class Caching:
         by_itself = self.rules.mode == "on" and asked.cache_use == "usual"
         if asked.cache_use == "never" or not (said.uses or by_itself):
             return None
-        if asked.draft.texts:
-            # Words are kept, not vectors.
-            return None
         # Who names a task means that one, and its idempotency key is its own promise (ADR 9).
         if wishes.task is not None or wishes.after or IDEMPOTENCY_KEY in request.headers:
             return None

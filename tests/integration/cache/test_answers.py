@@ -104,14 +104,16 @@ async def test_a_whole_answer_serves_who_wants_a_stream_and_the_other_way_round(
 async def test_a_question_is_the_same_in_whichever_api_it_is_asked(mesh: ScriptedMesh, gateways: Gateways) -> None:
     gateway, body = await gateways.open(), question(max_tokens=9)
     task = await kept(gateway, body)
-    message = await gateway.post("/v1/messages", {**body, "model": "synthetic"})
+    message = await gateway.post("/v1/messages", {**body, "model": "synthetic"}, x_ig3_cache="use")
     assert (had(message), message.headers["x-ig3-task"]) == ("hit", task)
     answer = await message.json()
     assert (answer["type"], answer["content"][0]["text"]) == ("message", TEXT)
     assert answer["usage"]["cache_read_input_tokens"] == 3
     # A response is a thing of its own, which somebody may delete.
     text = body["messages"][0]["content"]
-    response = await gateway.post("/v1/responses", {"model": "synthetic", "input": text, "temperature": 0})
+    response = await gateway.post(
+        "/v1/responses", {"model": "synthetic", "input": text, "temperature": 0}, x_ig3_cache="use"
+    )
     assert had(response) == "bypass"
     await response.read()
     assert len(mesh.submitted) == 2
