@@ -144,7 +144,8 @@ class TritonEngine(OpenAiEngine):
             ) from None
         return chosen([ListedModel(id=model.name) for model in index if model.state in _READY], self._spec.model)
 
-    async def _asked(self, conversation: Conversation, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+    async def _asked(self, conversation: Conversation, request: Generate) -> AsyncGenerator[Piece, None]:
+        sampling = request.sampling
         limit = sampling.max_tokens or _DEFAULT_TOKENS
         stops = (*sampling.stop, _CHATML[1]) if self._prompt == "chatml" else sampling.stop
         wanted = replace(sampling, max_tokens=limit, stop=stops)
