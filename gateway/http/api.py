@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from streams.placing import Rules
     from streams.task import TaskState
     from streams.tokens import Token
+
+
+CacheUse = Literal["usual", "asked", "never"]
+"""``usual``: whoever asks the same gets the same, so it may come from the cache. ``asked``: only where the client says
+so. ``never``: no answer of the cache can be what its client is owed."""
 
 
 class Frames(Protocol):
@@ -94,6 +99,11 @@ class Question(Answerable, Protocol):
     @property
     def service_tier(self) -> ServiceTier | None:
         """How urgent it is, where the body says so."""
+        ...
+
+    @property
+    def cache_use(self) -> CacheUse:
+        """When its answer may come from the cache."""
         ...
 
     @property

@@ -11,6 +11,8 @@ from gateway.auth.caller import caller_with, need_model
 from gateway.http.admission import Asked, admit
 from gateway.http.body import read_json_body
 from gateway.http.cached_answer import CachedAnswer, note_bypass
+from gateway.http.chat_question import ChatQuestion
+from gateway.http.choices import Choices
 from gateway.http.errors import ApiError
 from gateway.http.exchange import Exchange
 from gateway.http.following import Follower
@@ -21,6 +23,8 @@ from gateway.http.wishes import idempotency_key, read_wishes
 from mesh.bus.headers import TRACEPARENT
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from aiohttp import web
 
     from gateway.http.admission import Admitted
@@ -84,17 +88,16 @@ class Asking:
             admitted = await admit(site, question, idempotency_key(request), ticket)
         request[TASK_KEY] = admitted.key.task
         measure = Measure(site, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model)
+        if isinstance(asked, ChatQuestion) and asked.choices > 1:
+            several = Choices(site, request, asked, question, admitted, measure)
+            return await _measured(measure, several, several.respond(ticket))
         exchange = Exchange(site, request, admitted.key, asked, wishes, measure, ticket, part)
         try:
-            answer = await self._answer(exchange, admitted, asked, wishes, measure, ticket, part)
-        except BaseException:
-            measure.end(exchange.state, failed=True)
-            raise
+            answering = self._answer(exchange, admitted, asked, wishes, measure, ticket, part)
+            return await _measured(measure, exchange, answering)
         finally:
             if part is not None:
                 part.ended(admitted.key)
-        measure.end(exchange.state)
-        return answer
 
     async def _answer(
         self,
@@ -134,3 +137,15 @@ class Asking:
         """Store the task; None means that it was stored before."""
         task = asked.submission(wishes.deadline_at_ms, wishes.rules) if part is None else part.submission()
         return await store_task(self._site, admitted, asked.model, task, wishes, ticket, headers=measure.bus_headers)
+
+
+async def _measured(
+    measure: Measure, of: Exchange | Choices, answering: Awaitable[web.StreamResponse]
+) -> web.StreamResponse:
+    try:
+        answer = await answering
+    except BaseException:
+        measure.end(of.state, failed=True)
+        raise
+    measure.end(of.state)
+    return answer

@@ -106,11 +106,8 @@ class Caching:
         said = _said(request)
         if self.rules.mode == "off" or said.avoids:
             return None
-        if not said.uses and (self.rules.mode != "on" or not _is_repeatable(asked)):
-            return None
-        terms = asked.draft.response
-        if asked.is_background or (terms is not None and terms.stored):
-            # It is read again by its own id, which an answer from the cache has not.
+        by_itself = self.rules.mode == "on" and asked.cache_use == "usual"
+        if asked.cache_use == "never" or not (said.uses or by_itself):
             return None
         # Who names a task means that one, and its idempotency key is its own promise (ADR 9).
         if wishes.task is not None or wishes.after or IDEMPOTENCY_KEY in request.headers:
@@ -148,14 +145,6 @@ class Caching:
                     task = asyncio.create_task(self.cache.forget(owner))
                     self._deleting.add(task)
                     task.add_done_callback(self._deleting.discard)
-
-
-def _is_repeatable(asked: Question) -> bool:
-    """Whether the same answer is what its client would get, or has asked for; APIs that do not say so are asked for it.
-
-    A question says so by ``is_repeatable``: greedy, or with a seed; and nothing but text.
-    """
-    return bool(getattr(asked, "is_repeatable", False))
 
 
 def _said(request: web.Request) -> _Said:

@@ -16,6 +16,7 @@ from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
     from gateway.fetching.fetcher import Fetcher
+    from gateway.http.api import CacheUse
     from gateway.http.chat_request import ChatRequest, ServiceTier
     from gateway.http.site import Site
     from gateway.limits.ticket import Price
@@ -39,13 +40,19 @@ class ChatQuestion:
         self.draft = draft
         self.model = request.model
         self.is_streamed = bool(request.stream)
+        self.choices = request.n or 1
+        self.include_usage = request.include_usage
         self.service_tier: ServiceTier | None = request.service_tier
 
     @property
-    def is_repeatable(self) -> bool:
-        """Whether the same answer is what its client would get, or has asked for: greedy, or with a seed; only text."""
+    def cache_use(self) -> CacheUse:
+        """Usual where it is greedy or has a seed, and only text comes of it; several answers are several tasks."""
         request = self._request
-        return (request.temperature == 0 or request.seed is not None) and not request.tools
+        if self.choices > 1 or self._pictures.to_fetch:
+            # What is fetched is not known to be the same.
+            return "never"
+        is_repeatable = request.temperature == 0 or request.seed is not None
+        return "usual" if is_repeatable and not request.tools else "asked"
 
     def price(self, answer_tokens: int) -> Price:
         """What it may use."""
@@ -68,7 +75,7 @@ class ChatQuestion:
 
     def frames(self, task: Token) -> ChunkFrames:
         """A writer of chunks."""
-        return ChunkFrames(task, self.model, include_usage=self._request.include_usage)
+        return ChunkFrames(task, self.model, include_usage=self.include_usage)
 
 
 async def read_chat(site: Site, _caller: Caller, body: bytes) -> ChatQuestion:

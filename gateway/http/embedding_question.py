@@ -16,7 +16,7 @@ from gateway.limits.price import price_of_texts
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from gateway.http.api import Frames
+    from gateway.http.api import CacheUse, Frames
     from gateway.http.chat_request import ServiceTier
     from gateway.http.embedding_request import EmbeddingAsked
     from gateway.http.site import Site
@@ -38,6 +38,7 @@ class EmbeddingQuestion:
         self.draft = asked.draft
         self.model = asked.request.model
         self.is_streamed = self.is_background = False
+        self.cache_use: CacheUse = "never"
         self.service_tier: ServiceTier | None = None
 
     def price(self, answer_tokens: int) -> Price:

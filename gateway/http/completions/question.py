@@ -12,6 +12,7 @@ from gateway.http.completions.request import read_completion_request
 from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
+    from gateway.http.api import CacheUse
     from gateway.http.chat_request import ServiceTier
     from gateway.http.completions.request import CompletionRequest
     from gateway.http.site import Site
@@ -30,6 +31,7 @@ class CompletionQuestion:
     """A completion that is asked for."""
 
     is_background = False
+    cache_use: CacheUse = "asked"
 
     def __init__(self, request: CompletionRequest) -> None:
         """Ask what ``request`` says.

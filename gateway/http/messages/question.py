@@ -17,6 +17,7 @@ from gateway.http.request_pictures import Pictures
 from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
+    from gateway.http.api import CacheUse
     from gateway.http.chat_request import ServiceTier
     from gateway.http.messages.request import MessagesRequest
     from gateway.http.site import Site
@@ -35,6 +36,7 @@ class MessagesQuestion:
     """A message that is asked for."""
 
     is_background = False
+    cache_use: CacheUse = "asked"
     service_tier: ServiceTier | None = None
     """Anthropic's tiers say nothing of urgency."""
 
