@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.http.cache_use import CacheUse
     from gateway.http.chat_request import ServiceTier
     from gateway.http.errors import ApiError
     from gateway.http.site import Site
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from streams.placing import Rules
     from streams.task import TaskState
     from streams.tokens import Token
-
-
-CacheUse = Literal["usual", "asked", "never"]
-"""``usual``: whoever asks the same gets the same, so it may come from the cache. ``asked``: only where the client says
-so. ``never``: no answer of the cache can be what its client is owed."""
 
 
 class Frames(Protocol):

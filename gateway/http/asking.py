@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gateway.auth.caller import caller_with, need_model
+from gateway.auth.caller import caller_with, need_model, need_tools
 from gateway.http.admission import Asked, admit
 from gateway.http.body import read_json_body
 from gateway.http.cached_answer import CachedAnswer, note_bypass
@@ -51,6 +51,7 @@ class Asking:
         body = await read_json_body(request, site.settings)
         asked = await self._read(site, caller, body)
         need_model(caller, asked.model)
+        need_tools(caller, asked.draft.tools)
         if not site.is_known(asked.model):
             message = f"The model `{asked.model}` does not exist on this mesh; GET /v1/models lists those that do."
             raise ApiError(404, message, code="model_not_found", param="model")
@@ -74,8 +75,7 @@ class Asking:
             if said is None:
                 note_bypass(site, request)
                 return await self._generated(request, asked, question, ticket, None)
-            task = await asked.submission(wishes.deadline_at_ms, wishes.rules)
-            ask = site.caching.ask(caller.account, task, wishes, said)
+            ask = site.caching.ask(caller.account, asked.draft, wishes, said)
             return await CachedAnswer(site, request, asked, question, ticket, ask).answer(self._generated)
 
     async def _generated(
@@ -109,7 +109,7 @@ class Asking:
         ticket: Ticket,
         part: Part | None,
     ) -> web.StreamResponse:
-        watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket, part)
+        watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket)
         if part is not None:
             part.begun()
         site, streamed = self._site, asked.is_streamed
@@ -126,16 +126,10 @@ class Asking:
             return await exchange.whole(follower)
 
     async def _submit(
-        self,
-        admitted: Admitted,
-        asked: Question,
-        wishes: Wishes,
-        measure: Measure,
-        ticket: Ticket,
-        part: Part | None,
+        self, admitted: Admitted, asked: Question, wishes: Wishes, measure: Measure, ticket: Ticket
     ) -> Watch | None:
         """Store the task; None means that it was stored before."""
-        task = asked.submission(wishes.deadline_at_ms, wishes.rules) if part is None else part.submission()
+        task = asked.submission(wishes.deadline_at_ms, wishes.rules)
         return await store_task(self._site, admitted, asked.model, task, wishes, ticket, headers=measure.bus_headers)
 
 

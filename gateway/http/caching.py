@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec.structs import replace
+
 from gateway.cache.cache import AnswerCache, Ask
 from gateway.cache.counts import CacheCounts
 from gateway.cache.hits import HitLog
@@ -114,15 +116,14 @@ class Caching:
             return None
         return said
 
-    def ask(self, account: Token, task: TaskSubmitted, wishes: Wishes, said: _Said) -> Ask:
+    def ask(self, account: Token, draft: TaskSubmitted, wishes: Wishes, said: _Said) -> Ask:
         """Name what is asked for."""
-        alias = self._aliases.get(task.model)
-        request = canonical(task, () if alias is None else alias.models)
+        alias = self._aliases.get(draft.model)
+        request = canonical(replace(draft, rules=wishes.rules), () if alias is None else alias.models)
         secret = self._sessions.nonce_secret
-        is_shared = task.model in self.rules.shared_models
+        is_shared = draft.model in self.rules.shared_models
         return Ask(
             slot=slot_of(secret, account, request),
-            task=task,
             shared=slot_of(secret, SHARED, request) if is_shared else None,
             service_class=wishes.urgency,
             deadline_at_ms=wishes.deadline_at_ms,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gateway.demands import demand_error
+from gateway.http.cache_use import cache_use_of
 from gateway.http.chat_answer import ChunkFrames, whole_answer
 from gateway.http.chat_messages import picture_urls
 from gateway.http.chat_request import read_chat_request
@@ -16,7 +17,7 @@ from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
     from gateway.fetching.fetcher import Fetcher
-    from gateway.http.api import CacheUse
+    from gateway.http.cache_use import CacheUse
     from gateway.http.chat_request import ChatRequest, ServiceTier
     from gateway.http.site import Site
     from gateway.limits.ticket import Price
@@ -46,13 +47,8 @@ class ChatQuestion:
 
     @property
     def cache_use(self) -> CacheUse:
-        """Usual where it is greedy or has a seed, and only text comes of it; several answers are several tasks."""
-        request = self._request
-        if self.choices > 1 or self._pictures.to_fetch:
-            # What is fetched is not known to be the same.
-            return "never"
-        is_repeatable = request.temperature == 0 or request.seed is not None
-        return "usual" if is_repeatable and not request.tools else "asked"
+        """Never for several answers, which are several tasks, nor for what is fetched and may be another thing."""
+        return "never" if self.choices > 1 or self._pictures.to_fetch else cache_use_of(self.draft)
 
     def price(self, answer_tokens: int) -> Price:
         """What it may use."""

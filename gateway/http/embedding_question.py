@@ -16,7 +16,8 @@ from gateway.limits.price import price_of_texts
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from gateway.http.api import CacheUse, Frames
+    from gateway.http.api import Frames
+    from gateway.http.cache_use import CacheUse
     from gateway.http.chat_request import ServiceTier
     from gateway.http.embedding_request import EmbeddingAsked
     from gateway.http.site import Site

@@ -20,7 +20,7 @@ from streams.task import TaskState
 if TYPE_CHECKING:
     from gateway.http.api import Answerable, Frames
     from gateway.http.cache_part import Part
-    from gateway.http.following import Follower, Following
+    from gateway.http.following import Following
     from gateway.http.measuring import Measure
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
@@ -93,7 +93,7 @@ class Exchange:
             raise from_end(self.state)
         return self._json(text)
 
-    async def standing(self, follower: Follower) -> web.Response:
+    async def standing(self, follower: Following) -> web.Response:
         """Answer with how it stands: ``follower`` has not been asked yet.
 
         Raises:

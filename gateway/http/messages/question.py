@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.demands import demand_error
+from gateway.http.cache_use import cache_use_of
 from gateway.http.errors import from_task_error
 from gateway.http.messages.conversation import draft_of, picture_urls
 from gateway.http.messages.frames import MessageFrames
@@ -17,7 +18,7 @@ from gateway.http.request_pictures import Pictures
 from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
-    from gateway.http.api import CacheUse
+    from gateway.http.cache_use import CacheUse
     from gateway.http.chat_request import ServiceTier
     from gateway.http.messages.request import MessagesRequest
     from gateway.http.site import Site
@@ -36,7 +37,6 @@ class MessagesQuestion:
     """A message that is asked for."""
 
     is_background = False
-    cache_use: CacheUse = "asked"
     service_tier: ServiceTier | None = None
     """Anthropic's tiers say nothing of urgency."""
 
@@ -47,6 +47,7 @@ class MessagesQuestion:
         self.draft = draft
         self.model = request.model
         self.is_streamed = bool(request.stream)
+        self.cache_use: CacheUse = cache_use_of(self.draft)
 
     def price(self, answer_tokens: int) -> Price:
         """What it may use."""
