@@ -33,7 +33,7 @@ class OutputText(Struct, frozen=True, tag_field="type", tag="output_text"):
 
 
 class InputImage(Struct, frozen=True, tag_field="type", tag="input_image"):
-    """A picture in a message, in a ``data:`` URL."""
+    """A picture in a message: a ``data:`` URL that holds it, or one to fetch it from."""
 
     image_url: Annotated[str, Meta(min_length=1)]
     detail: Literal["auto", "low", "high"] | None = None
