@@ -18,13 +18,13 @@ from streams.answer_parts import bytes_of, joined_calls
 from streams.chat import Message, Sampling, TokenBias, ToolCall
 from streams.tools import Function, OutputFormat, Tools
 from tests.contract.asking import pieces_of, text_of
-from tests.contract.test_engines import CASES, Started, server, start
+from tests.contract.engine_cases import CASES, Started, servers, start
 from tests.unit.json_schemas import schemas
 
 if TYPE_CHECKING:
     from streams.replica import Ability
 
-__all__ = ["server"]
+__all__ = ["servers"]
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -199,7 +199,7 @@ async def test_a_bias_decides_where_it_is_large(started: Started) -> None:
 
 
 @given(schema=schemas())
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[*HealthCheck.__members__.values()])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 async def test_whatever_the_schema_the_small_model_keeps_to_it(started: Started, schema: dict[str, Any]) -> None:
     if not started.case.has_model or not started.case.is_here:
         pytest.skip("only where a grammar of ours holds a model")

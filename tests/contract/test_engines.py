@@ -7,27 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from msgspec.structs import replace
 
-from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Generate, Loading, Piece, RemoteSpec, VllmSpec
-from nodes.engines import open_engine
+from nodes.engine import Engine, Generate, Loading, Piece
 from nodes.errors import EngineUnavailable
 from streams.chat import Message, Role, Sampling
 from tests.contract.asking import ask, pieces_of, refusal_of, text_of
+from tests.contract.engine_cases import CASES, WITH_FILE, Case, Started, servers, start
 from tests.contract.waiting import eventually
-from tests.llama_http import LlamaHttpServer
-from tests.played_triton import PlayedTriton
-from tests.stand_in_vllm import installed_in
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from streams.replica import Replica
+__all__ = ["servers"]
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -36,93 +27,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
-
-@dataclass(frozen=True)
-class Case:
-    """One engine under test."""
-
-    spec: EngineSpec
-    model: str
-    has_model: bool = True
-    is_here: bool = True
-    """Whether the model is in this process; else a server has it."""
-    turn_tokens: int = 50
-    """How long an answer is where words stand for a model."""
-    waits: bool = True
-    """Whether a request above the slots has to wait for one."""
-
-
-TURN = 12
-"""Words of an answer that a played server ends by itself."""
-
-CASES = [
-    Case(
-        EngineSpec(engine="synthetic", context_tokens=512, token_delay_ms=2), "synthetic", has_model=False, waits=False
-    ),
-    Case(EngineSpec(engine="xllamacpp", context_tokens=512, slots=2), DEFAULT_MODEL),
-    Case(EngineSpec(engine="llama-cpp-python", context_tokens=512), DEFAULT_MODEL),
-    Case(EngineSpec(engine="openai"), DEFAULT_MODEL, is_here=False),
-    Case(EngineSpec(engine="litellm"), DEFAULT_MODEL, is_here=False),
-    # Against played servers: the real ones take GPUs or minutes, and were tried by hand (docs/proofs).
-    Case(
-        EngineSpec(engine="vllm", context_tokens=512, slots=2),
-        "words-1b",
-        has_model=False,
-        is_here=False,
-        turn_tokens=12,
-    ),
-    Case(
-        EngineSpec(engine="triton", context_tokens=512, slots=2),
-        "words",
-        has_model=False,
-        is_here=False,
-        turn_tokens=12,
-    ),
-]
-WITH_MODEL = [case for case in CASES if case.has_model]
-WITH_FILE = [case for case in WITH_MODEL if case.is_here]
-ASKING: dict[str, EngineSpec] = {}
-"""What the engines that ask a server need for that."""
 STORY = "Tell me a long story about the sea."
 LONG = 400
 """Tokens of an answer that a test never waits for."""
-
-
-@dataclass(frozen=True)
-class Started:
-    case: Case
-    engine: Engine
-    replica: Replica
-    loading: list[Loading]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[None]:
-    """What the engines ask that ask a server: llama.cpp's, a program in the place of vLLM, a played Triton."""
-    folder = tmp_path_factory.mktemp("vllm") / "Words-1B"
-    folder.mkdir()
-    (folder / "config.json").write_text('{"max_position_embeddings": 512, "dtype": "bfloat16"}')
-    vllm = VllmSpec(program=installed_in(folder))
-    triton = PlayedTriton(token_delay_s=0.005, context_tokens=512)
-    with LlamaHttpServer() as llama:
-        async with triton.running():
-            for case in CASES:
-                match case.spec.engine:
-                    case "vllm":
-                        spec = replace(case.spec, model=str(folder), vllm=vllm)
-                    case "triton":
-                        spec = replace(case.spec, remote=RemoteSpec(url=triton.url))
-                    case _:
-                        spec = case.spec if case.is_here else llama.asked_by(case.spec)
-                ASKING[case.spec.engine] = spec
-            yield
-    ASKING.clear()
-
-
-async def start(case: Case) -> Started:
-    loading: list[Loading] = []
-    engine = open_engine(ASKING[case.spec.engine], loading.append)
-    return Started(case, engine, await engine.start(), loading)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES, ids=lambda case: case.spec.engine)

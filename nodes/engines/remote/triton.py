@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from nodes.engine import DEFAULT_MODEL, Loading
+from nodes.engines.demands import is_constrained
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.probe import measure
 from nodes.engines.remote.chat_answer import ChatAnswer
@@ -100,8 +101,8 @@ class TritonEngine(OpenAiEngine):
         self._takes: frozenset[str] = frozenset()
 
     def can_continue(self, request: Generate) -> bool:
-        """Say yes: the text so far is a part of the prompt."""
-        return True
+        """Say yes: the text so far is a part of the prompt; under tools or a format it writes nothing at all."""
+        return not is_constrained(request)
 
     async def _find_out(self) -> Replica:
         self._on_loading(Loading(stage="reading", fraction=0.0))
