@@ -1,11 +1,11 @@
-"""The engines under test, and what those ask that ask a server."""
+"""The engines under test, and the servers that some of them ask."""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pytest_asyncio
 from msgspec.structs import replace
 
 from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Loading, RemoteSpec, VllmSpec
@@ -16,8 +16,7 @@ from tests.stand_in_vllm import installed_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import pytest
+    from pathlib import Path
 
     from streams.replica import Replica
 
@@ -54,14 +53,14 @@ CASES = [
         "words-1b",
         has_model=False,
         is_here=False,
-        turn_tokens=12,
+        turn_tokens=TURN,
     ),
     Case(
         EngineSpec(engine="triton", context_tokens=512, slots=2),
         "words",
         has_model=False,
         is_here=False,
-        turn_tokens=12,
+        turn_tokens=TURN,
     ),
 ]
 WITH_MODEL = [case for case in CASES if case.has_model]
@@ -78,10 +77,10 @@ class Started:
     loading: list[Loading]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[None]:
+@asynccontextmanager
+async def servers_running(folder: Path) -> AsyncIterator[None]:
     """What the engines ask that ask a server: llama.cpp's, a program in the place of vLLM, a played Triton."""
-    folder = tmp_path_factory.mktemp("vllm") / "Words-1B"
+    folder /= "Words-1B"
     folder.mkdir()
     (folder / "config.json").write_text('{"max_position_embeddings": 512, "dtype": "bfloat16"}')
     vllm = VllmSpec(program=installed_in(folder))

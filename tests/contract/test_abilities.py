@@ -18,13 +18,13 @@ from streams.answer_parts import bytes_of, joined_calls
 from streams.chat import Message, Sampling, TokenBias, ToolCall
 from streams.tools import Function, OutputFormat, Tools
 from tests.contract.asking import pieces_of, text_of
-from tests.contract.engine_cases import CASES, Started, servers, start
+from tests.contract.engine_cases import CASES, Started, servers_running, start
 from tests.unit.json_schemas import schemas
 
 if TYPE_CHECKING:
-    from streams.replica import Ability
+    from collections.abc import AsyncIterator
 
-__all__ = ["servers"]
+    from streams.replica import Ability
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -52,6 +52,12 @@ TIME = Function(name="time", parameters_json='{"type":"object","properties":{}}'
 BOTH = (WEATHER, TIME)
 ROOM = 80
 """Tokens that any of these calls has room in."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[None]:
+    async with servers_running(tmp_path_factory.mktemp("vllm")):
+        yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES, ids=lambda case: case.spec.engine)

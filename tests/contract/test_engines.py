@@ -1,4 +1,4 @@
-"""What every engine does alike. A new engine is one more `Case`; nothing else here changes.
+"""What every engine does alike. A new engine is one more `Case`; nothing changes here.
 
 The engines with a model need their packages: a missing one fails here with the command that installs it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -15,10 +16,11 @@ from nodes.engine import Engine, Generate, Loading, Piece
 from nodes.errors import EngineUnavailable
 from streams.chat import Message, Role, Sampling
 from tests.contract.asking import ask, pieces_of, refusal_of, text_of
-from tests.contract.engine_cases import CASES, WITH_FILE, Case, Started, servers, start
+from tests.contract.engine_cases import CASES, WITH_FILE, Case, Started, servers_running, start
 from tests.contract.waiting import eventually
 
-__all__ = ["servers"]
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -27,9 +29,16 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
+
 STORY = "Tell me a long story about the sea."
 LONG = 400
 """Tokens of an answer that a test never waits for."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[None]:
+    async with servers_running(tmp_path_factory.mktemp("vllm")):
+        yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES, ids=lambda case: case.spec.engine)

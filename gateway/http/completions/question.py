@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
+from gateway.http.cache_use import cache_use_of
 from gateway.http.completions.answer import CompletionFrames, completion_of
 from gateway.http.completions.request import read_completion_request
 from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
+    from gateway.http.cache_use import CacheUse
     from gateway.http.chat_request import ServiceTier
     from gateway.http.completions.request import CompletionRequest
     from gateway.http.site import Site
@@ -42,6 +44,7 @@ class CompletionQuestion:
         self._echoed = request.text if request.echo else ""
         self.model = request.model
         self.is_streamed = bool(request.stream)
+        self.cache_use: CacheUse = cache_use_of(self.draft)
         self.service_tier: ServiceTier | None = request.service_tier
 
     def price(self, answer_tokens: int) -> Price:

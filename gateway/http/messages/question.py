@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.demands import demand_error
+from gateway.http.cache_use import cache_use_of
 from gateway.http.errors import from_task_error
 from gateway.http.messages.conversation import draft_of
 from gateway.http.messages.frames import MessageFrames
@@ -16,6 +17,7 @@ from gateway.http.messages.request import read_messages_request
 from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
+    from gateway.http.cache_use import CacheUse
     from gateway.http.chat_request import ServiceTier
     from gateway.http.messages.request import MessagesRequest
     from gateway.http.site import Site
@@ -42,6 +44,7 @@ class MessagesQuestion:
         self.draft = draft
         self.model = request.model
         self.is_streamed = bool(request.stream)
+        self.cache_use: CacheUse = cache_use_of(self.draft)
 
     def price(self, answer_tokens: int) -> Price:
         """What it may use."""

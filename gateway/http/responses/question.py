@@ -19,6 +19,7 @@ from streams.events import TaskSubmitted
 from streams.response_terms import MetadataPair, ResponseTerms
 
 if TYPE_CHECKING:
+    from gateway.http.cache_use import CacheUse
     from gateway.http.chat_request import ServiceTier
     from gateway.http.responses.history import History, Kept
     from gateway.http.responses.request import ResponseRequest
@@ -43,6 +44,8 @@ class ResponseQuestion:
         self.model = request.model
         self.is_streamed = bool(request.stream)
         self.is_background = terms.background
+        # Each is a thing of its own, which is read again, gone on from and deleted by its id.
+        self.cache_use: CacheUse = "never"
         self.service_tier: ServiceTier | None = request.service_tier
 
     def price(self, answer_tokens: int) -> Price:

@@ -101,7 +101,7 @@ class TritonEngine(OpenAiEngine):
         self._takes: frozenset[str] = frozenset()
 
     def can_continue(self, request: Generate) -> bool:
-        """Say yes: the text so far is a part of the prompt; under tools or a format it writes nothing at all."""
+        """Say yes, where nothing constrains the answer: the text so far is a part of the prompt."""
         return not is_constrained(request)
 
     async def _find_out(self) -> Replica:
