@@ -50,8 +50,6 @@ WEATHER = Function(
 )
 TIME = Function(name="time", parameters_json='{"type":"object","properties":{}}')
 BOTH = (WEATHER, TIME)
-EVERY_CHECK = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much)
-ROOM = 80
 """Tokens that any of these calls has room in."""
 
 
@@ -206,7 +204,7 @@ async def test_a_bias_decides_where_it_is_large(started: Started) -> None:
 
 
 @given(schema=schemas())
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=EVERY_CHECK)
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 async def test_whatever_the_schema_the_small_model_keeps_to_it(started: Started, schema: dict[str, Any]) -> None:
     if not started.case.has_model or not started.case.is_here:
         pytest.skip("only where a grammar of ours holds a model")
