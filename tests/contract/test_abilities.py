@@ -50,6 +50,7 @@ WEATHER = Function(
 )
 TIME = Function(name="time", parameters_json='{"type":"object","properties":{}}')
 BOTH = (WEATHER, TIME)
+ROOM = 80
 """Tokens that any of these calls has room in."""
 
 
