@@ -14,6 +14,8 @@ SOURCES := streams mesh nodes gateway
 CODE := $(SOURCES) tests $(wildcard benchmarks)
 BENCH ?= benchmarks.gateway
 EXTRAS ?= cache,rag
+URL ?= http://127.0.0.1:8080
+EXAMPLES ?= 15
 # Processes that share the tests, whole files each: most tests wait for other processes more than they compute.
 JOBS ?= auto
 
@@ -25,7 +27,7 @@ endif
 # No word from tools about newer versions of themselves.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help up install dev llamacpp extras vllm browser test chaos proto lint format types imports unit acceptance bench lock clean
+.PHONY: help up install dev llamacpp extras vllm browser test chaos fuzz proto lint format types imports unit acceptance bench lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +81,11 @@ chaos: dev ## kill, hang and cut off everything for ten minutes while answers st
 
 proto: dev ## write the code of the gRPC API from proto/
 	@$(BIN)/python scripts/proto
+
+# By schemathesis, without which the tests do: it brings two dozen packages, and takes longer than a test may.
+fuzz: dev ## put made-up requests to a gateway that runs, by its OpenAPI document: none may be a 5xx (URL=http://127.0.0.1:8080 EXAMPLES=15)
+	@$(UV) tool run --from 'schemathesis>=4.32,<5' schemathesis run $(URL)/openapi.json --phases fuzzing \
+		--checks not_a_server_error --max-examples $(EXAMPLES) --exclude-path /ws --exclude-path-regex '/events$$'
 
 bench: dev ## measure the gateway against its floors (BENCH=benchmarks.other for another one)
 	@exec $(BIN)/python -m $(BENCH) $(ARGS)

@@ -35,14 +35,14 @@ class RunningMesh:
 
 @contextlib.contextmanager
 def running_mesh(
-    *, durability: str, token_delay_ms: float = 0.0, slots: int = 256, nodes: int = 1
+    *, durability: str, token_delay_ms: float = 0.0, slots: int = 256, nodes: int = 1, embedding_model: str = "none"
 ) -> Iterator[RunningMesh]:
     """Start ``ig3 up`` with the synthetic engine on free ports, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="ig3-bench-") as folder, contextlib.ExitStack() as stack:
         data = Path(folder) / "mesh"
         http_port, nats_port = free_port(), free_port()
         command = [sys.executable, "-m", "mesh.cli", "up", "--engine", "synthetic", "--slots", str(slots)]
-        command += ["--nodes", str(nodes)]
+        command += ["--nodes", str(nodes), "--embedding-model", embedding_model]
         command += ["--token-delay-ms", str(token_delay_ms), "--durability", durability, "--data-dir", str(data)]
         command += ["--http", f"127.0.0.1:{http_port}", "--nats", f"127.0.0.1:{nats_port}"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

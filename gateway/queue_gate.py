@@ -101,8 +101,8 @@ class QueueGate:
             return None
         return f"no dispatcher has been heard for {silent_s:.0f} s"
 
-    def check(self, account: str, model: str, service_class: ServiceClass) -> None:
-        """Return if a task may be submitted now.
+    def check(self, account: str, model: str, service_class: ServiceClass, *, beside: int = 0) -> None:
+        """Return if a task may be submitted now, with as many others as ``beside`` says that are not counted yet.
 
         Raises:
             TaskNotTaken: 429 if the account has its fill, 503 if the queue is full or no dispatcher is there.
@@ -114,13 +114,13 @@ class QueueGate:
         limit = self._limits.open_tasks_of.get(account, self._limits.open_tasks)
         # Of the reported ones those are ours that were ours then; the rest is the other gateways' and the bus's own.
         others = max(0, totals.open_of.get(account, 0) - self._ours_when_reported.get(account, 0))
-        if (over := self._open_of[account] + others - limit) >= 0:
+        if (over := self._open_of[account] + others + beside - limit) >= 0:
             after_s = retry_after_s(over, sum(totals.ended_per_s.values()))
             message = f"Rate limit reached for account {account}: {limit} tasks are open. Try again in {after_s} s."
             raise TaskNotTaken(message, status=_TOO_MANY_REQUESTS, code="rate_limit_exceeded", retry_after_s=after_s)
         queue = (model, service_class)
         waiting = totals.waiting_in.get(queue, 0) + self._fresh[0][queue] + self._fresh[1][queue]
-        if (over := waiting - self._limits.waiting) >= 0:
+        if (over := waiting + beside - self._limits.waiting) >= 0:
             after_s = retry_after_s(over, totals.ended_per_s.get(queue, 0.0))
             message = (
                 f"That model is currently overloaded with other requests: {waiting} {service_class} tasks wait for "

@@ -32,16 +32,16 @@ class EmbeddingSpec(Struct, frozen=True, kw_only=True):
     """Id under which the mesh knows the model; by default the model's own name."""
     slots: Annotated[int, Meta(ge=1, le=256)] | None = None
     """Requests at once; ``None``: what suits the engine."""
+    threads: Annotated[int, Meta(ge=1, le=512)] | None = None
+    """Threads that compute; ``None``: what suits the engine (minilm: one for each slot)."""
+    shortens: bool = False
+    """Whether the model was trained so that its vectors may be cut (``Replica.shortens``)."""
     context_tokens: Annotated[int, Meta(ge=1)] = 2048
     """Tokens that one text may have; never more than the model was made for, and what a server says goes before."""
-    threads: Annotated[int, Meta(ge=1, le=512)] | None = None
-    """As in ``nodes.engine.EngineSpec``, but for minilm: one for each slot."""
     remote: RemoteSpec = RemoteSpec()
     vllm: VllmSpec = VllmSpec()
     cloud_config: Path | None = None
     """File with the models and providers of the engine litellm."""
-    shortens: bool = False
-    """Whether the model was trained so that its vectors may be cut (``Replica.shortens``)."""
 
 
 class Embed(Struct, frozen=True, kw_only=True):

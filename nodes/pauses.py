@@ -9,9 +9,9 @@ FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 2.0
 
 
-def pause_s(tries: int) -> float:
+def pause_s(tries: int, *, longest_s: float = LONGEST_PAUSE_S) -> float:
     """Seconds to wait after so many tries in vain: doubling, to a limit."""
-    return jittered_s(min(FIRST_PAUSE_S * 2 ** min(tries - 1, 16), LONGEST_PAUSE_S))
+    return jittered_s(min(FIRST_PAUSE_S * 2 ** min(tries - 1, 16), longest_s))
 
 
 def jittered_s(longest_s: float) -> float:

@@ -21,7 +21,7 @@ from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.telemetry import open_telemetry
 from nodes.announce import Announcer
 from nodes.engines import every_model
-from nodes.engines.embedding import every_embedding_model, is_minilm_installed
+from nodes.engines.embedding import is_minilm_installed
 from nodes.errors import EngineUnavailable
 from nodes.hints import HintReader
 from nodes.loaded_models import LoadedModels
@@ -145,7 +145,7 @@ class NodeProcess:
     def _embedding_specs(self) -> tuple[EmbeddingSpec, ...]:
         """Those of the settings; ``auto`` is the small one, if it is here."""
         if self._settings.embedding_model != (AUTO,):
-            return tuple(each for spec in self._settings.embedding_specs for each in every_embedding_model(spec))
+            return self._settings.embedding_specs
         wanted = self._settings.engine != "synthetic" and is_minilm_installed()
         return (self._settings.embedding_spec(),) if wanted else ()
 

@@ -124,12 +124,27 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...],
         Meta(
             max_length=16,
-            description="Models that turn texts into vectors, served beside the others and named as those are; minilm"
-            " has one, all-minilm-l6-v2. auto: that one if it is installed, as `ig3 up` has it, but not beside the"
-            " synthetic engine. none: no such model.",
+            description="Models that turn texts into vectors, served beside the others: all-minilm-l6-v2 (minilm),"
+            " GGUF files (xllamacpp), a server's names (openai), folders (vllm), or ids in cloud_config (litellm)."
+            " auto: all-minilm-l6-v2 if it is installed, as `ig3 up` has it, but not beside the synthetic engine."
+            " none: no such model.",
             examples=["ID"],
         ),
     ] = ()
+    embedding_url: Annotated[
+        str,
+        Meta(
+            description="The server that the embedding engine openai asks; none: that of url, with its key.",
+            examples=["http://HOST:PORT"],
+        ),
+    ] = ""
+    embedding_key_file: Annotated[
+        Path | None,
+        Meta(description="File whose first line is the key of embedding_url; none: it wants none.", examples=["FILE"]),
+    ] = None
+    embedding_key_variable: Annotated[
+        str | None, Meta(description="Variable of the environment that holds that key instead.")
+    ] = None
     embedding_shortens: Annotated[
         bool,
         Meta(
@@ -244,17 +259,17 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
 
     def embedding_spec(self, model: str | None = None) -> EmbeddingSpec:
         """What the engine of one such model needs; without a name, that of the small one."""
-        own = self.embedding_engine == "minilm"
+        is_small = self.embedding_engine == "minilm"
         return EmbeddingSpec(
             engine=self.embedding_engine,
-            model=None if own else model,
-            model_id=model if own else None,
-            context_tokens=self.context,
+            model=None if is_small else model,
+            model_id=model if is_small else None,
             threads=self.threads,
-            shortens=self.embedding_shortens,
-            remote=self._remote,
+            context_tokens=self.context,
+            remote=self._embedding_remote,
             vllm=self._vllm,
             cloud_config=self.cloud_config,
+            shortens=self.embedding_shortens,
         )
 
     def engine_spec(self, model: str, model_id: str | None = None) -> EngineSpec:
@@ -282,6 +297,17 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             url=self.url,
             key_file=self.engine_key_file,
             key_variable=self.engine_key_variable,
+            patience_s=self.engine_patience.total_seconds(),
+        )
+
+    @property
+    def _embedding_remote(self) -> RemoteSpec:
+        if not self.embedding_url:
+            return self._remote
+        return RemoteSpec(
+            url=self.embedding_url,
+            key_file=self.embedding_key_file,
+            key_variable=self.embedding_key_variable,
             patience_s=self.engine_patience.total_seconds(),
         )
 

@@ -83,6 +83,8 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     rights: tuple[Right, ...]
     models: tuple[str, ...]
     """The models that it may ask; none named: all."""
+    tools: tuple[str, ...] = ()
+    """The functions that it may offer to them; none named: all."""
     limits: Limits = NO_LIMITS
     issued_at_ms: int
     expires_at_ms: int | None
@@ -247,6 +249,7 @@ class Access:
             name=event.name,
             rights=event.rights,
             models=event.models,
+            tools=event.tools,
             limits=event.limits or NO_LIMITS,
             issued_at_ms=event.at_ms,
             expires_at_ms=event.expires_at_ms,

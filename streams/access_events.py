@@ -61,6 +61,8 @@ class KeyIssued(Event, frozen=True, kw_only=True, tag="key.issued.v1"):
     rights: tuple[Right, ...]
     models: tuple[str, ...] = ()
     """The models that it may ask; none named: all."""
+    tools: tuple[str, ...] = ()
+    """The functions that its requests may offer to models; none named: all."""
     limits: Limits | None = None
     """How much it may ask, besides what its account may."""
     expires_at_ms: int | None = None

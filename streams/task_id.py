@@ -6,6 +6,7 @@ spreads tasks evenly over the 16 buckets.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from datetime import timedelta
@@ -35,6 +36,13 @@ def new_task_id(at_ms: int | None = None) -> Token:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return Token(f"{value:032x}")
+
+
+def sibling_task_id(task: Token, number: int) -> Token:
+    """Make the id of another task of the same request: of the same time, and the same whoever makes it."""
+    digest = hashlib.sha256(f"{task}/{number}".encode()).digest()
+    tail = int.from_bytes(digest[:8], "big") & ~(0x3 << 62) | 0x2 << 62
+    return Token(f"{int(task[:16], 16) << 64 | tail:032x}")
 
 
 def parse_task_id(text: str) -> Token:

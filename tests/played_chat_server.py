@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import zlib
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +31,15 @@ def words(begun: str, count: int) -> list[str]:
     return [first, *(f"{WORDS[(at + n) % len(WORDS)]} " for n in range(1, count))]
 
 
+def colour_of(parts: list[Json]) -> str:
+    """What a model would see in a picture of one colour."""
+    url = next(part["image_url"]["url"] for part in parts if part["type"] == "image_url")
+    png = b64decode(url.removeprefix("data:image/png;base64,"), validate=True)
+    begin = png.index(b"IDAT") + 4
+    red, _, blue = zlib.decompressobj().decompress(png[begin:])[1:4]
+    return "Red." if red > blue else "Blue."
+
+
 @dataclass(kw_only=True)
 class PlayedChatServer:
     """What it can do, what it does now, and what it was asked."""
@@ -42,9 +53,13 @@ class PlayedChatServer:
     usage: Literal["running", "final", "none"] = "final"
     refused: frozenset[str] = frozenset()
     """Fields of a request that it does not take."""
+    able: frozenset[str] = frozenset()
+    """What it does beyond text; all else that it is asked for it ignores."""
     models: list[Json] = field(default_factory=lambda: [{"id": MODEL}])
     lists: bool = True
     token_delay_s: float = 0.0
+    context_tokens: int = 1_000_000
+    """Words that a prompt may have."""
     one_at_a_time: bool = False
     asked: list[Json] = field(default_factory=list[Json])
     writing: int = 0
@@ -77,6 +92,14 @@ class PlayedChatServer:
             return web.json_response({"error": {"message": self.message}}, status=self.status)
         return None
 
+    def _unfit(self, body: Json) -> web.Response | None:
+        message = ""
+        if unknown := self.refused & body.keys():
+            message = f"Unsupported parameter: {min(unknown)}"
+        elif self._usage(body, 0)["prompt_tokens"] > self.context_tokens:
+            message = f"This model's maximum context length is {self.context_tokens} tokens."
+        return web.json_response({"error": {"message": message}}, status=400) if message else None
+
     async def _list(self, request: web.Request) -> web.Response:
         if not self.lists:
             return web.Response(status=404)
@@ -88,10 +111,8 @@ class PlayedChatServer:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body: Json = await request.json()
         self.asked.append(body)
-        if refusal := self._refusal(request):
+        if refusal := self._refusal(request) or self._unfit(body):
             return refusal
-        for name in self.refused & body.keys():
-            return web.json_response({"error": {"message": f"Unsupported parameter: {name}"}}, status=400)
         match self.mode:
             case "mute":
                 await asyncio.Event().wait()
@@ -125,10 +146,34 @@ class PlayedChatServer:
         }[self.continues]  # fmt: skip
         begun = last["content"] if last["role"] == "assistant" and goes_on else ""
         limit = body.get("max_tokens") or body.get("max_completion_tokens") or 12
+        if "logit_bias" in self.able and body.get("logit_bias"):
+            return [f"w{token} " for token in body["logit_bias"]] * limit
+        if "schema" in self.able and "response_format" in body:
+            return ['{"sea":', ' "calm"}']
+        if "vision" in self.able and isinstance(last["content"], list):
+            return [colour_of(last["content"])]
         return words(begun, limit)
 
+    def _calls(self, body: Json) -> list[Json]:
+        """The deltas of its calls: each of two pieces."""
+        choice = body.get("tool_choice", "auto")
+        if "tools" not in self.able or not body.get("tools") or choice == "none":
+            return []
+        names = [tool["function"]["name"] for tool in body["tools"]]
+        if isinstance(choice, dict):
+            names = [choice["function"]["name"]]
+        elif body.get("parallel_tool_calls") is False:
+            names = names[:1]
+        deltas: list[Json] = []
+        for index, name in enumerate(names):
+            begun = {"index": index, "id": f"call_{name}", "type": "function"}
+            deltas.append({**begun, "function": {"name": name, "arguments": '{"word": '}})
+            deltas.append({"index": index, "function": {"arguments": '"sea"}'}})
+        return deltas
+
     def _usage(self, body: Json, tokens: int) -> Json:
-        prompt = sum(len(turn["content"].split()) for turn in body["messages"])
+        said = (turn["content"] for turn in body["messages"])
+        prompt = sum(len(text.split()) for text in said if isinstance(text, str))
         wild = 1000 if self.mode == "wild" else 1
         return {"prompt_tokens": prompt * wild, "completion_tokens": tokens * wild}
 
@@ -141,6 +186,8 @@ class PlayedChatServer:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b": well\n\n")
+        if calls := self._calls(body):
+            return await self._stream_calls(response, body, calls)
         answer, said = self._answer(body), 0
         stops = body.get("stop") or []
         for word in answer:
@@ -150,13 +197,28 @@ class PlayedChatServer:
                 break
             said += 1
             usage = self._usage(body, said) if self.usage == "running" else None
-            await self._say(response, {"choices": [{"index": 0, "delta": {"content": word}}], "usage": usage})
+            choice: Json = {"index": 0, "delta": {"content": word}}
+            if "logprobs" in self.able and body.get("logprobs"):
+                likely = [{"token": f"{word}{n}", "logprob": -1.0 - n} for n in range(body.get("top_logprobs", 0))]
+                choice["logprobs"] = {"content": [{"token": word, "logprob": -0.5, "top_logprobs": likely}]}
+            await self._say(response, {"choices": [choice], "usage": usage})
             await asyncio.sleep(self.token_delay_s)
-        reason = "length" if said == len(answer) else "stop"
+        limited = "max_tokens" in body or "max_completion_tokens" in body
+        reason = "length" if limited and said == len(answer) else "stop"
         if self.mode != "no reason":
             await self._say(response, {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
         if self.usage != "none" and self.mode != "no usage" and "stream_options" in body:
             await self._say(response, {"choices": [], "usage": self._usage(body, said)})
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    async def _stream_calls(self, response: web.StreamResponse, body: Json, calls: list[Json]) -> web.StreamResponse:
+        for call in calls:
+            await self._say(response, {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]})
+        reason = "tool_calls" if body.get("tool_choice") in (None, "auto") else "stop"
+        await self._say(response, {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+        if self.usage != "none" and "stream_options" in body:
+            await self._say(response, {"choices": [], "usage": self._usage(body, 9)})
         await response.write(b"data: [DONE]\n\n")
         return response
 

@@ -28,6 +28,8 @@ class PlayedProviders:
     status: dict[str, int] = field(default_factory=dict[str, int])
     cut: set[str] = field(default_factory=set[str])
     """Who breaks off after two words."""
+    hangs_up: dict[str, int] = field(default_factory=dict[str, int])
+    """Who closes the connection instead of an answer, and how many times: as on a kept one that was idle too long."""
     endless: bool = False
     writing: int = 0
     url: str = ""
@@ -57,6 +59,11 @@ class PlayedProviders:
     async def _told(self, name: str, key: str, request: web.Request) -> tuple[Json, web.Response | None]:
         body: Json = await request.json()
         self.asked.append((name, key, body))
+        if self.hangs_up.get(name, 0):
+            self.hangs_up[name] -= 1
+            assert request.transport is not None
+            request.transport.abort()
+            await asyncio.Event().wait()
         status = self.status.get(name, 200)
         if status == 200:
             return body, None

@@ -13,6 +13,7 @@ from tests.played_chat_server import words
 from tests.served_app import served
 
 Json = dict[str, Any]
+SHORT_TURN = 12
 Mode = Literal["fine", "says error", "nothing", "refuses"]
 
 
@@ -25,6 +26,8 @@ class PlayedTriton:
     closed: bool = False
     """Whether the index of models is kept from callers, as it often is."""
     token_delay_s: float = 0.0
+    context_tokens: int = 10_000
+    """Words that a prompt may have."""
     asked: list[Json] = field(default_factory=list[Json])
     writing: int = 0
     url: str = ""
@@ -60,12 +63,17 @@ class PlayedTriton:
             return web.json_response({"error": "expected 1 input"}, status=400)
         limit = body.get("max_tokens") or body["parameters"]["max_tokens"]
         prompt: str = body["text_input"]
+        if len(prompt.split()) > self.context_tokens:
+            refused = f"the prompt is longer than the maximum context length of {self.context_tokens} tokens"
+            return web.json_response({"error": refused}, status=400)
         begun = prompt.rpartition("assistant\n")[2] if "<|im_start|>" in prompt else prompt.rpartition("Assistant: ")[2]
+        # Asked for a name only, the model ends its turn by itself.
+        length = min(limit, SHORT_TURN if "name only" in prompt else 10_000)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
         self.writing += 1
         try:
-            for number, word in enumerate(words(begun, min(limit, 10_000)) if self.mode != "nothing" else ()):
+            for number, word in enumerate(words(begun, length) if self.mode != "nothing" else ()):
                 said: Json = {"model_name": "words", "model_version": "1", "text_output": word}
                 if self.mode == "says error" and number == 2:
                     said = {"error": "out of luck"}

@@ -63,7 +63,10 @@ async def serve(arguments: list[str]) -> None:
     if "pooling" in arguments:
         server = PlayedEmbeddingServer(key=key, models=[model], embed=await minilm())
     else:
-        server = PlayedChatServer(key=key, models=[model], usage="running", continues="flags", token_delay_s=0.005)
+        server = PlayedChatServer(
+            key=key, models=[model], usage="running", continues="flags", token_delay_s=0.005,
+            context_tokens=int(option(arguments, "--max-model-len")),
+        )  # fmt: skip
 
     def busy() -> int:
         return server.working if isinstance(server, PlayedEmbeddingServer) else server.writing

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mesh.access.credentials_check import CredentialsCheck
     from streams.access_events import Right
     from streams.tokens import Token
+    from streams.tools import Tools
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +170,17 @@ def need_model(caller: Caller, model: str) -> None:
     """
     if not caller.may_ask(model):
         raise NotAllowed(f"This key is for other models than `{model[:256]}`.", code="model_not_allowed")
+
+
+def need_tools(caller: Caller, tools: Tools | None) -> None:
+    """Return if somebody may offer functions to a model.
+
+    Raises:
+        NotAllowed: if not, naming the first.
+    """
+    for function in () if tools is None else tools.functions:
+        if not caller.may_offer(function.name):
+            raise NotAllowed(f"This key is for other functions than `{function.name}`.", code="tool_not_allowed")
 
 
 def refuse_open_gateway(settings: GatewaySettings) -> None:

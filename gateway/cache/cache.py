@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from gateway.cache.key import Slot
     from gateway.cache.sealing import Body, Sealer
     from gateway.cache.store import PatientStore, Stored
-    from streams.events import TaskSubmitted
     from streams.subjects import ServiceClass, TaskKey
 
 log = logging.getLogger(__name__)
@@ -47,8 +46,6 @@ class Ask(NamedTuple):
     """A request whose answer may come from the cache."""
 
     slot: Slot
-    task: TaskSubmitted
-    """What the slot was named after."""
     shared: Slot | None
     """Where the answer stands that all accounts may have, if they may."""
     service_class: ServiceClass

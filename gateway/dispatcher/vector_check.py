@@ -60,8 +60,11 @@ def _numbers_fault(chunks: Sequence[TaskChunk], dimensions: int | None) -> Fault
                 return Fault(message="it wrote text, where vectors were asked for", is_lie=False)
             continue
         found = chunk.vectors.dimensions
+        if found is None:
+            held = f"{chunk.vectors.count} vectors in {len(chunk.vectors.floats)} bytes"
+            return Fault(message=f"{held}, which cannot be parted", is_lie=False)
         dimensions = dimensions or found
-        if found is None or found != dimensions:
+        if found != dimensions:
             return Fault(message=f"vectors of {found} numbers, where {dimensions} were due", is_lie=False)
         if (wrong := _unlike_one(chunk.vectors, found)) is not None:
             return Fault(message=f"vector {chunk.offset + wrong} is no vector of length 1", is_lie=False)

@@ -41,6 +41,8 @@ class Asked(NamedTuple):
     """Says what it may use, as far as anybody can before."""
     draft: TaskSubmitted
     """What it demands."""
+    beside: int = 0
+    """How many tasks of the same request were let in before it."""
 
 
 class Admitted(NamedTuple):
@@ -118,7 +120,7 @@ async def _refusal(site: Site, asked: Asked, ticket: Ticket) -> ApiError | None:
     if (cannot := site.inability(asked.draft)) is not None:
         return from_task_error(cannot)
     try:
-        site.gate.check(asked.account, asked.model, asked.wishes.urgency)
+        site.gate.check(asked.account, asked.model, asked.wishes.urgency, beside=asked.beside)
         # Last: what is refused for another reason costs nothing.
         await ticket.pay(asked.price, stream=asked.stream)
     except TaskNotTaken as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.http.cache_use import CacheUse
     from gateway.http.chat_request import ServiceTier
     from gateway.http.errors import ApiError
     from gateway.http.site import Site
@@ -94,6 +95,11 @@ class Question(Answerable, Protocol):
     @property
     def service_tier(self) -> ServiceTier | None:
         """How urgent it is, where the body says so."""
+        ...
+
+    @property
+    def cache_use(self) -> CacheUse:
+        """When its answer may come from the cache."""
         ...
 
     @property

@@ -14,13 +14,24 @@ from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.http.asking import Asking
-from gateway.http.boundary import CHAT_PATH, EMBEDDINGS_PATH, MESSAGES_PATH, RESPONSES_PATH, boundary, sign
+from gateway.http.boundary import (
+    CHAT_PATH,
+    COMPLETIONS_PATH,
+    EMBEDDINGS_PATH,
+    MESSAGES_PATH,
+    OPENAPI_PATH,
+    RESPONSES_PATH,
+    boundary,
+    sign,
+)
 from gateway.http.caching import Caching
 from gateway.http.chat_question import read_chat
+from gateway.http.completions.question import read_completion
 from gateway.http.embedding_question import Embeddings
 from gateway.http.health import Health
 from gateway.http.messages.question import read_messages
 from gateway.http.models import Models
+from gateway.http.openapi.document import show_openapi
 from gateway.http.origin import OriginPolicy
 from gateway.http.responses.deletions import Deletions
 from gateway.http.responses.handlers import Responses
@@ -117,6 +128,7 @@ def _add_routes(app: web.Application, site: Site) -> None:
     models, tasks, health = Models(site), Tasks(site), Health(site)
     sign_ins = SignIns(site)
     app.router.add_post(CHAT_PATH, Asking(site, read_chat).create)
+    app.router.add_post(COMPLETIONS_PATH, Asking(site, read_completion).create)
     app.router.add_post(EMBEDDINGS_PATH, Embeddings(site).create)
     app.router.add_post(MESSAGES_PATH, Asking(site, read_messages).create)
     _add_responses(app, site)
@@ -131,6 +143,7 @@ def _add_routes(app: web.Application, site: Site) -> None:
     app.router.add_post("/v1/auth/sign-out", sign_ins.sign_out)
     app.router.add_get("/v1/auth/me", sign_ins.me)
     app.router.add_get("/healthz", health.alive)
+    app.router.add_get(OPENAPI_PATH, show_openapi)
     app.router.add_get("/readyz", health.ready)
 
 

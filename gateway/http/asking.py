@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gateway.auth.caller import caller_with, need_model
+from gateway.auth.caller import caller_with, need_model, need_tools
 from gateway.http.admission import Asked, admit
 from gateway.http.body import read_json_body
 from gateway.http.cached_answer import CachedAnswer, note_bypass
+from gateway.http.chat_question import ChatQuestion
+from gateway.http.choices import Choices
 from gateway.http.errors import ApiError
 from gateway.http.exchange import Exchange
 from gateway.http.following import Follower
@@ -21,6 +23,8 @@ from gateway.http.wishes import idempotency_key, read_wishes
 from mesh.bus.headers import TRACEPARENT
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from aiohttp import web
 
     from gateway.http.admission import Admitted
@@ -47,6 +51,7 @@ class Asking:
         body = await read_json_body(request, site.settings)
         asked = await self._read(site, caller, body)
         need_model(caller, asked.model)
+        need_tools(caller, asked.draft.tools)
         if not site.is_known(asked.model):
             message = f"The model `{asked.model}` does not exist on this mesh; GET /v1/models lists those that do."
             raise ApiError(404, message, code="model_not_found", param="model")
@@ -70,8 +75,7 @@ class Asking:
             if said is None:
                 note_bypass(site, request)
                 return await self._generated(request, asked, question, ticket, None)
-            task = await asked.submission(wishes.deadline_at_ms, wishes.rules)
-            ask = site.caching.ask(caller.account, task, wishes, said)
+            ask = site.caching.ask(caller.account, asked.draft, wishes, said)
             return await CachedAnswer(site, request, asked, question, ticket, ask).answer(self._generated)
 
     async def _generated(
@@ -84,17 +88,16 @@ class Asking:
             admitted = await admit(site, question, idempotency_key(request), ticket)
         request[TASK_KEY] = admitted.key.task
         measure = Measure(site, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model)
+        if isinstance(asked, ChatQuestion) and asked.choices > 1:
+            several = Choices(site, request, asked, question, admitted, measure)
+            return await _measured(measure, several, several.respond(ticket))
         exchange = Exchange(site, request, admitted.key, asked, wishes, measure, ticket, part)
         try:
-            answer = await self._answer(exchange, admitted, asked, wishes, measure, ticket, part)
-        except BaseException:
-            measure.end(exchange.state, failed=True)
-            raise
+            answering = self._answer(exchange, admitted, asked, wishes, measure, ticket, part)
+            return await _measured(measure, exchange, answering)
         finally:
             if part is not None:
                 part.ended(admitted.key)
-        measure.end(exchange.state)
-        return answer
 
     async def _answer(
         self,
@@ -106,7 +109,7 @@ class Asking:
         ticket: Ticket,
         part: Part | None,
     ) -> web.StreamResponse:
-        watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket, part)
+        watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket)
         if part is not None:
             part.begun()
         site, streamed = self._site, asked.is_streamed
@@ -123,14 +126,20 @@ class Asking:
             return await exchange.whole(follower)
 
     async def _submit(
-        self,
-        admitted: Admitted,
-        asked: Question,
-        wishes: Wishes,
-        measure: Measure,
-        ticket: Ticket,
-        part: Part | None,
+        self, admitted: Admitted, asked: Question, wishes: Wishes, measure: Measure, ticket: Ticket
     ) -> Watch | None:
         """Store the task; None means that it was stored before."""
-        task = asked.submission(wishes.deadline_at_ms, wishes.rules) if part is None else part.submission()
+        task = asked.submission(wishes.deadline_at_ms, wishes.rules)
         return await store_task(self._site, admitted, asked.model, task, wishes, ticket, headers=measure.bus_headers)
+
+
+async def _measured(
+    measure: Measure, of: Exchange | Choices, answering: Awaitable[web.StreamResponse]
+) -> web.StreamResponse:
+    try:
+        answer = await answering
+    except BaseException:
+        measure.end(of.state, failed=True)
+        raise
+    measure.end(of.state)
+    return answer

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+OPENAPI_PATH: Final = "/openapi.json"
+
 ALWAYS_SERVED: Final = frozenset({"/healthz", "/readyz"})
 """What a gateway that stops still answers."""
 
 OPEN_ROUTES: Final = frozenset(
     {
         *ALWAYS_SERVED,
-        *(PAGE_PATH, FILES_ROUTE),
+        *(PAGE_PATH, FILES_ROUTE, OPENAPI_PATH),
         *("/v1/auth/challenge", "/v1/auth/login", "/v1/auth/me"),
         WEBSOCKET_PATH,
     }
@@ -38,12 +40,12 @@ OPEN_ROUTES: Final = frozenset(
 """What is served to whoever asks; sign-ins and the websocket find out by themselves who that is."""
 
 CHAT_PATH: Final = "/v1/chat/completions"
-
+COMPLETIONS_PATH: Final = "/v1/completions"
 EMBEDDINGS_PATH: Final = "/v1/embeddings"
 RESPONSES_PATH: Final = "/v1/responses"
 MESSAGES_PATH: Final = "/v1/messages"
 
-ASKING: Final = frozenset({CHAT_PATH, EMBEDDINGS_PATH, RESPONSES_PATH, MESSAGES_PATH})
+ASKING: Final = frozenset({CHAT_PATH, COMPLETIONS_PATH, EMBEDDINGS_PATH, RESPONSES_PATH, MESSAGES_PATH})
 """What asks a model: it is counted with what it asks (gateway.http.admission), and not as a read."""
 
 PROCESSING_MS: Final = "openai-processing-ms"

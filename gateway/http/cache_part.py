@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gateway.http.caching import Caching
     from gateway.limits.ticket import Ticket
     from mesh.bus.answer import Step
-    from streams.events import TaskSubmitted
     from streams.tokens import Token
 
 _FREE: Final = Price()
@@ -37,10 +36,6 @@ class Part:
         self._recorder = Recorder(caching.rules.most_bytes)
         self._leads = flight is not None and flight.readers == 1
         self._has_left = False
-
-    async def submission(self) -> TaskSubmitted:
-        """What is submitted: what the key of the answer was made of."""
-        return self._ask.task
 
     @property
     def task(self) -> Token | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec.structs import replace
+
 from gateway.cache.cache import AnswerCache, Ask
 from gateway.cache.counts import CacheCounts
 from gateway.cache.hits import HitLog
@@ -106,25 +108,22 @@ class Caching:
         said = _said(request)
         if self.rules.mode == "off" or said.avoids:
             return None
-        if not said.uses and (self.rules.mode != "on" or not _is_repeatable(asked)):
-            return None
-        if asked.is_background:
-            # It is followed by its own id, which an answer from the cache has not.
+        by_itself = self.rules.mode == "on" and asked.cache_use == "usual"
+        if asked.cache_use == "never" or not (said.uses or by_itself):
             return None
         # Who names a task means that one, and its idempotency key is its own promise (ADR 9).
         if wishes.task is not None or wishes.after or IDEMPOTENCY_KEY in request.headers:
             return None
         return said
 
-    def ask(self, account: Token, task: TaskSubmitted, wishes: Wishes, said: _Said) -> Ask:
+    def ask(self, account: Token, draft: TaskSubmitted, wishes: Wishes, said: _Said) -> Ask:
         """Name what is asked for."""
-        alias = self._aliases.get(task.model)
-        request = canonical(task, () if alias is None else alias.models)
+        alias = self._aliases.get(draft.model)
+        request = canonical(replace(draft, rules=wishes.rules), () if alias is None else alias.models)
         secret = self._sessions.nonce_secret
-        is_shared = task.model in self.rules.shared_models
+        is_shared = draft.model in self.rules.shared_models
         return Ask(
             slot=slot_of(secret, account, request),
-            task=task,
             shared=slot_of(secret, SHARED, request) if is_shared else None,
             service_class=wishes.urgency,
             deadline_at_ms=wishes.deadline_at_ms,
@@ -147,14 +146,6 @@ class Caching:
                     task = asyncio.create_task(self.cache.forget(owner))
                     self._deleting.add(task)
                     task.add_done_callback(self._deleting.discard)
-
-
-def _is_repeatable(asked: Question) -> bool:
-    """Whether the same answer is what its client would get, or has asked for; APIs that do not say so are asked for it.
-
-    A question says so by ``is_repeatable``: greedy, or with a seed; and nothing but text.
-    """
-    return bool(getattr(asked, "is_repeatable", False))
 
 
 def _said(request: web.Request) -> _Said:

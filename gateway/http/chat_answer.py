@@ -102,11 +102,16 @@ def completion_id(task: Token) -> str:
 
 def whole_answer(task: Token, model: str, answer: AnswerText, state: TaskState) -> bytes:
     """Write a completed task's answer."""
+    return whole_answers(task, model, (choice_of(answer, state),), state)
+
+
+def whole_answers(task: Token, model: str, choices: tuple[Choice, ...], state: TaskState) -> bytes:
+    """Write an answer of several choices; ``state`` has the usage of all of them."""
     completion = ChatCompletion(
         id=completion_id(task),
         created=created_ms(task) // 1000,
         model=model,
-        choices=(choice_of(answer, state),),
+        choices=choices,
         usage=usage_object(state),
     )
     return _encode(completion)
@@ -148,9 +153,19 @@ class ChunkFrames:
     last = DONE
     tells_failures = False
 
-    def __init__(self, task: Token, model: str, *, include_usage: bool) -> None:
-        """Prepare; ``model`` is what was asked for, and answers unless an assignment says otherwise."""
+    def __init__(self, task: Token, model: str, *, include_usage: bool, part: int | None = None) -> None:
+        """Prepare.
+
+        Args:
+            task: whose id the chunks have.
+            model: what was asked for, and answers unless an assignment says otherwise.
+            include_usage: whether the usage ends the stream.
+            part: which of several choices this is, whose streams are one: it has no counters to go on behind, and
+                neither usage nor end of its own.
+        """
         self._task = task
+        self._part = part
+        self._index = b'{"index":%d,"delta":' % (part or 0)
         self._no_usage = b',"usage":null' if include_usage else b""
         self._tail = b'},"logprobs":null,"finish_reason":null}]' + self._no_usage + b"}\n\n"
         self._include_usage = include_usage
@@ -168,7 +183,7 @@ class ChunkFrames:
             _FINGERPRINT_FIELD,
         )
         self._head = head
-        self._content = head + b'{"index":0,"delta":{"content":'
+        self._content = head + self._index + b'{"content":'
 
     def write(self, step: Step) -> bytes:
         """Write what a client is told of one event: nothing at all of most markers."""
@@ -221,15 +236,16 @@ class ChunkFrames:
         self.has_text = True
         begin = self._role(is_silent=not chunk.text) if self._is_first else b""
         if not chunk.tool_calls and not chunk.logprobs:
-            return b"%bid: %d\n%b%b%b" % (begin, chunk.n, self._content, _encode(chunk.text), self._tail)
+            return b"%b%b%b%b%b" % (begin, self._counter(chunk.n), self._content, _encode(chunk.text), self._tail)
         delta = _Delta(
             content=UNSET if chunk.tool_calls and not chunk.text else chunk.text,
             tool_calls=tuple(map(_called, chunk.tool_calls)) or UNSET,
         )
-        return b'%bid: %d\n%b{"index":0,"delta":%b,"logprobs":%b,"finish_reason":null}]%b}\n\n' % (
+        return b'%b%b%b%b%b,"logprobs":%b,"finish_reason":null}]%b}\n\n' % (
             begin,
-            chunk.n,
+            self._counter(chunk.n),
             self._head,
+            self._index,
             _encode(delta),
             _encode(logprobs_object(chunk.logprobs)),
             self._no_usage,
@@ -238,20 +254,30 @@ class ChunkFrames:
     def _role(self, *, is_silent: bool = False) -> bytes:
         self._is_first = False
         content = b"null" if is_silent else b'""'
-        return self._head + b'{"index":0,"delta":{"role":"assistant","content":%b,"refusal":null' % content + self._tail
+        delta = b'{"role":"assistant","content":%b,"refusal":null' % content
+        return self._head + self._index + delta + self._tail
+
+    def _counter(self, n: int) -> bytes:
+        return b"id: %d\n" % n if self._part is None else b""
 
     def _end(self, n: int, state: TaskState) -> bytes:
         if state.outcome != "completed":
             return self.failure(from_end(state), n=n)
         role = self._role() if self._is_first else b""
         finish = _encode(state.finish_reason or "stop")
-        last = b'%b{"index":0,"delta":{},"logprobs":null,"finish_reason":%b}]%b}\n\n' % (
+        last = b'%b%b{},"logprobs":null,"finish_reason":%b}]%b}\n\n' % (
             self._head,
+            self._index,
             finish,
             self._no_usage,
         )
-        usage = self._head + b'],"usage":' + _encode(usage_object(state)) + b"}\n\n" if self._include_usage else b""
-        return b"%b%b%bid: %d\n%b" % (role, last, usage, n, DONE)
+        if self._part is not None:
+            return role + last
+        return b"%b%b%bid: %d\n%b" % (role, last, self.usage(state), n, DONE)
+
+    def usage(self, state: TaskState) -> bytes:
+        """Write the chunk that has the usage; empty, where nobody wants it."""
+        return self._head + b'],"usage":' + _encode(usage_object(state)) + b"}\n\n" if self._include_usage else b""
 
 
 def _one_line(text: str) -> bytes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gateway.demands import demand_error
+from gateway.http.cache_use import cache_use_of
 from gateway.http.chat_answer import ChunkFrames, whole_answer
 from gateway.http.chat_messages import picture_urls
 from gateway.http.chat_request import read_chat_request
@@ -16,6 +17,7 @@ from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
     from gateway.fetching.fetcher import Fetcher
+    from gateway.http.cache_use import CacheUse
     from gateway.http.chat_request import ChatRequest, ServiceTier
     from gateway.http.site import Site
     from gateway.limits.ticket import Price
@@ -39,13 +41,14 @@ class ChatQuestion:
         self.draft = draft
         self.model = request.model
         self.is_streamed = bool(request.stream)
+        self.choices = request.n or 1
+        self.include_usage = request.include_usage
         self.service_tier: ServiceTier | None = request.service_tier
 
     @property
-    def is_repeatable(self) -> bool:
-        """Whether the same answer is what its client would get, or has asked for: greedy, or with a seed; only text."""
-        request = self._request
-        return (request.temperature == 0 or request.seed is not None) and not request.tools
+    def cache_use(self) -> CacheUse:
+        """Never for several answers, which are several tasks, nor for what is fetched and may be another thing."""
+        return "never" if self.choices > 1 or self._pictures.to_fetch else cache_use_of(self.draft)
 
     def price(self, answer_tokens: int) -> Price:
         """What it may use."""
@@ -68,7 +71,7 @@ class ChatQuestion:
 
     def frames(self, task: Token) -> ChunkFrames:
         """A writer of chunks."""
-        return ChunkFrames(task, self.model, include_usage=self._request.include_usage)
+        return ChunkFrames(task, self.model, include_usage=self.include_usage)
 
 
 async def read_chat(site: Site, _caller: Caller, body: bytes) -> ChatQuestion:

@@ -68,8 +68,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     metadata: Annotated[dict[MetadataName, MetadataText], Meta(max_length=16)] | None = None
     user: str | None = None
     store: bool | None = None
+    n: Annotated[int, Meta(ge=1, le=8)] | None = None
     # What follows cannot be honoured.
-    n: Literal[1] | None = None
     functions: Nothing | None = None
     function_call: Literal["none", "auto"] | None = None
     modalities: list[Literal["text"]] | None = None
@@ -125,7 +125,7 @@ ALLOWED: Final = {
 }
 """Choices to name when another was made."""
 
-UNSUPPORTED_VALUES: Final = frozenset({"n", "modalities", "reasoning_effort"})
+UNSUPPORTED_VALUES: Final = frozenset({"modalities", "reasoning_effort"})
 """Parameters of which one value works."""
 
 UNSUPPORTED: Final = frozenset({"functions", "function_call", "audio", "prediction", "web_search_options"})

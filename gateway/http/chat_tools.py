@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, field
 
 from gateway.http.errors import ApiError
 from streams.chat import TokenBias
@@ -16,7 +16,7 @@ class FunctionObject(Struct, frozen=True):
 
     name: FunctionName
     description: Annotated[str, Meta(max_length=16_384)] | None = None
-    parameters: Raw = Raw(b"")
+    parameters: Raw = field(default_factory=Raw)
     strict: bool | None = None
 
 
@@ -59,7 +59,7 @@ class SchemaObject(Struct, frozen=True):
 
     name: FunctionName
     description: str | None = None
-    schema: Raw = Raw(b"")
+    schema: Raw = field(default_factory=Raw)
     strict: bool | None = None
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.http.api import Frames
+    from gateway.http.cache_use import CacheUse
     from gateway.http.chat_request import ServiceTier
     from gateway.http.embedding_request import EmbeddingAsked
     from gateway.http.site import Site
@@ -38,6 +39,7 @@ class EmbeddingQuestion:
         self.draft = asked.draft
         self.model = asked.request.model
         self.is_streamed = self.is_background = False
+        self.cache_use: CacheUse = "never"
         self.service_tier: ServiceTier | None = None
 
     def price(self, answer_tokens: int) -> Price:

@@ -20,7 +20,7 @@ from streams.task import TaskState
 if TYPE_CHECKING:
     from gateway.http.api import Answerable, Frames
     from gateway.http.cache_part import Part
-    from gateway.http.following import Follower, Following
+    from gateway.http.following import Following
     from gateway.http.measuring import Measure
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
@@ -66,6 +66,11 @@ class Exchange:
         """Who asks."""
         return self._request[CALLER_KEY]
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended without a whole answer."""
+        return _has_failed(self.state)
+
     async def whole(self, follower: Following) -> web.Response:
         """Wait for the end and answer with all of it.
 
@@ -88,7 +93,7 @@ class Exchange:
             raise from_end(self.state)
         return self._json(text)
 
-    async def standing(self, follower: Follower) -> web.Response:
+    async def standing(self, follower: Following) -> web.Response:
         """Answer with how it stands: ``follower`` has not been asked yet.
 
         Raises:
@@ -113,14 +118,21 @@ class Exchange:
         frames = self._asked.frames(self._key.task)
         with contextlib.suppress(ConnectionError):
             try:
-                await self._pass_on(follower, stream, frames)
+                await self.pass_on(follower, stream, frames)
             except (ApiError, BusError) as error:
                 if not stream.is_open:
                     raise
                 await stream.send(frames.failure(_as_api_error(error)))
         return stream.response or web.Response(status=499)
 
-    async def _pass_on(self, follower: Following, stream: EventStream, frames: Frames) -> None:
+    async def pass_on(self, follower: Following, stream: EventStream, frames: Frames) -> None:
+        """Write a stream to its end, which may carry other answers as well.
+
+        Raises:
+            ApiError: if no answer comes, and the client has not been told of it.
+            BusError: if the streams cannot be read for long.
+            ConnectionError: if the client has gone.
+        """
         try:
             steps = await self._first(follower, frames)
             while True:

@@ -38,6 +38,7 @@ class CallerObject(Struct, frozen=True, kw_only=True):
     key_id: str | None
     rights: tuple[Right, ...]
     models: tuple[str, ...]
+    tools: tuple[str, ...]
     expires_at_ms: int | None
 
 
@@ -108,5 +109,6 @@ def _caller_object(caller: Caller) -> CallerObject:
         key_id=caller.key_id,
         rights=tuple(sorted(caller.rights)),
         models=caller.models,
+        tools=caller.tools,
         expires_at_ms=caller.expires_at_ms,
     )

@@ -108,9 +108,7 @@ class Tasks:
         outcome = await cancel(self._site.bus, key, "cancelled over HTTP")
         if outcome.outcome == "unknown":
             raise unknown_task(key.task)
-        return web.Response(
-            body=msgspec.json.encode(_CancelAnswer(id=key.task, outcome=outcome.outcome)), headers=_JSON
-        )
+        return web.Response(body=msgspec.json.encode(CancelAnswer(id=key.task, outcome=outcome.outcome)), headers=_JSON)
 
     async def _pass_on(self, request: web.Request, follower: Follower, steps: list[Step]) -> web.StreamResponse:
         stream = EventStream(request, self._site.settings.sse_keep_alive)
@@ -133,7 +131,9 @@ class Tasks:
         return stream.response or web.Response(status=499)
 
 
-class _CancelAnswer(Struct, frozen=True, kw_only=True):
+class CancelAnswer(Struct, frozen=True, kw_only=True):
+    """How a task ended that somebody wanted to end."""
+
     id: str
     object: Literal["task.cancel"] = "task.cancel"
     outcome: Literal["cancelled", "completed", "failed", "dead", "unknown"]

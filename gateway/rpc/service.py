@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gateway.auth.caller import need, need_model
+from gateway.auth.caller import need, need_model, need_tools
+from gateway.demands import demand_error
 from gateway.http.admission import Asked, admit
-from gateway.http.errors import ApiError, stopping
+from gateway.http.errors import ApiError, from_task_error, stopping
 from gateway.http.exchange import OVERDUE_MS
 from gateway.http.following import Follower
 from gateway.http.measuring import Measure
@@ -145,6 +146,9 @@ class _Asking:
         self._request = request
         self.wishes: Wishes = read_wishes(request, site.defaults_of(call.caller.account))
         self._task = read_submission(request, self.wishes)
+        need_tools(call.caller, self._task.tools)
+        if (wrong := demand_error(self._task)) is not None:
+            raise from_task_error(wrong)
 
     async def admit(self, ticket: Ticket, *, is_streamed: bool) -> Admitted:
         question = Asked(

@@ -38,6 +38,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     session: SessionOf | None = None
     models: tuple[str, ...] = ()
     """The models that may be asked; none named: all."""
+    tools: tuple[str, ...] = ()
+    """The functions that may be offered to them; none named: all."""
     expires_at_ms: int | None = None
     limits: Limits = NO_LIMITS
     """Those of the key itself; its account has its own."""
@@ -50,6 +52,10 @@ class Caller(Struct, frozen=True, kw_only=True):
     def may_ask(self, model: str) -> bool:
         """Whether a model is open to this caller."""
         return not self.models or model in self.models
+
+    def may_offer(self, function: str) -> bool:
+        """Whether this caller's requests may offer a function to a model."""
+        return not self.tools or function in self.tools
 
 
 def local_caller(account: Token) -> Caller:

@@ -111,6 +111,7 @@ class CredentialsCheck:
             rights=frozenset(key.rights),
             key_id=key.key_id,
             models=key.models,
+            tools=key.tools,
             limits=key.limits,
             expires_at_ms=key.expires_at_ms,
         )

@@ -125,6 +125,7 @@ class AccessWriter:
         name: str,
         rights: tuple[Right, ...],
         models: tuple[str, ...] = (),
+        tools: tuple[str, ...] = (),
         limits: Limits | None = None,
         expires_at_ms: int | None = None,
     ) -> IssuedKey:
@@ -144,6 +145,7 @@ class AccessWriter:
             name=name,
             rights=rights,
             models=models,
+            tools=tools,
             limits=limits,
             expires_at_ms=expires_at_ms,
             by=self._by,

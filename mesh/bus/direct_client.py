@@ -133,10 +133,10 @@ class DirectClient(Client):
         return sid
 
     async def silence(self, sid: int) -> None:
-        """End a ``listen``."""
+        """End a ``listen``; a connection that is closed, or about to be, has none."""
         self._direct.pop(sid, None)
         sub = self._subs.get(sid)
-        if sub is not None:
+        if sub is not None and not (self.is_closed or self.is_draining):
             await sub.unsubscribe()
 
     def send(self, subject: str, data: bytes, reply: str = "", headers: bytes = b"") -> None:

@@ -52,6 +52,7 @@ class KeyLine(Struct, frozen=True, kw_only=True):
     state: str
     rights: tuple[Right, ...]
     models: tuple[str, ...]
+    tools: tuple[str, ...]
     limits: Limits
     issued_at: datetime
     issued_by: str
@@ -82,6 +83,7 @@ def keys(ctx: click.Context) -> None:
     help="What it may do; several times for several.  [default: chat and read]",
 )
 @click.option("--model", "models", metavar="MODEL", multiple=True, help="A model that it may ask; none: all.")
+@click.option("--tool", "tools", metavar="FUNCTION", multiple=True, help="A function that it may offer; none: all.")
 @click.option("--expires", metavar="DURATION", help="After how long it ends: 12h, 30d; not given: never.")
 @click.option("--requests-per-minute", type=_LIMIT, metavar="N", help="Requests that it may make, over all gateways.")
 @click.option("--tokens-per-minute", type=_LIMIT, metavar="N", help="Tokens that it may use.")
@@ -93,6 +95,7 @@ def issue(
     name: str,
     rights: tuple[Right, ...],
     models: tuple[str, ...],
+    tools: tuple[str, ...],
     expires: str | None,
     **limits: int | None,
 ) -> None:
@@ -111,6 +114,7 @@ def issue(
             name=name,
             rights=unique,
             models=models,
+            tools=tools,
             limits=limited if limited.has_any else None,
             expires_at_ms=until,
         )
@@ -196,6 +200,7 @@ def _line(access: Access, key: ApiKey) -> KeyLine:
         state=_state(access, key),
         rights=key.rights,
         models=key.models,
+        tools=key.tools,
         limits=key.limits,
         issued_at=_time(key.issued_at_ms),
         issued_by=key.by,

@@ -91,6 +91,8 @@ class BusPeople:
 def _rights(caller: Caller) -> BusRights:
     if caller.models:
         raise NotAdmitted(f"{_name(caller)} is for certain models only, which the broker cannot see: HTTP can")
+    if caller.tools:
+        raise NotAdmitted(f"{_name(caller)} is for certain functions only, which the broker cannot see: HTTP can")
     if caller.limits.has_any:
         raise NotAdmitted(f"{_name(caller)} has limits of its own, which the broker cannot count: HTTP can")
     if "chat" in caller.rights:

@@ -28,7 +28,9 @@ class Patience(NamedTuple):
     def most_failures(self, span_s: float) -> float:
         """How many attempts of one can fail in a span of time."""
         doublings = math.ceil(math.log2(self.longest_s / self.first_s))
-        return self.free + doublings + 2 + span_s * self.forgiven_per_s
+        # Where less is forgiven than the longest wait lets by, that wait alone holds them.
+        per_s = max(self.forgiven_per_s, 1 / self.longest_s)
+        return self.free + doublings + 2 + span_s * per_s
 
 
 class Record(NamedTuple):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from nodes.engines.demands import is_constrained
 from nodes.engines.plain_text import NO_MARKERS, Mended, PlainText
 from nodes.errors import RequestRefused
-from streams.chat import Message
+from streams.chat import Message, TextPart
 
 if TYPE_CHECKING:
     from nodes.engine import Generate
@@ -56,7 +56,11 @@ def conversation_of(request: Generate, plain: PlainText = NO_MARKERS) -> Convers
 
 def _turn(message: Message, plain: PlainText) -> Message:
     role = "system" if message.role == "developer" else message.role
-    return replace(message, role=role, content=plain(message.content))
+    calls = tuple(replace(call, arguments=plain(call.arguments)) for call in message.tool_calls)
+    parts = tuple(
+        replace(part, text=plain(part.text)) if isinstance(part, TextPart) else part for part in message.parts
+    )
+    return replace(message, role=role, content=plain(message.content), tool_calls=calls, parts=parts)
 
 
 def context_exceeded(prompt_tokens: int, context_tokens: int) -> RequestRefused:

@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING, Final
 
 from nodes.errors import RequestRefused
 from streams.abilities import may_call, needed
+from streams.chat import ImagePart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nodes.engine import EngineSpec, Generate
     from streams.replica import Ability
+
+_TURN_TOKENS: Final = 64
+_SPREAD: Final = 4
+_PICTURE_TOKENS: Final = 20_000
+"""The dispatcher believes no more (``gateway.dispatcher.plausible``)."""
 
 _CALLED: Final[dict[Ability, str]] = {
     "tools": "call functions (tools)",
@@ -37,6 +43,17 @@ def check_demands(request: Generate, abilities: Iterable[Ability]) -> None:
     if lacks:
         cannot = " or ".join(_CALLED[ability] for ability in sorted(lacks))
         raise RequestRefused("unsupported_ability", f"this model's engine cannot {cannot}")
+
+
+def demanded_bytes(request: Generate) -> int:
+    """How many tokens of a prompt may come of what is demanded beyond the text of its messages, at most."""
+    functions = () if request.tools is None else request.tools.functions
+    told = sum(_TURN_TOKENS + _SPREAD * (len(one.description) + len(one.parameters_json)) for one in functions)
+    told += 0 if request.format is None else _TURN_TOKENS + _SPREAD * len(request.format.schema_json)
+    for message in request.messages:
+        told += sum(_TURN_TOKENS + _SPREAD * len(call.arguments) for call in message.tool_calls)
+        told += sum(_PICTURE_TOKENS for part in message.parts if isinstance(part, ImagePart))
+    return told
 
 
 def is_constrained(request: Generate) -> bool:

@@ -14,7 +14,7 @@ from mesh.errors import BusError, SettingsError
 from mesh.identity.link_proof import is_bound
 from nodes.errors import EngineError, EngineUnavailable, NodeError, ShardLinkRefused
 from nodes.model_file import find_model
-from nodes.pauses import pause_s
+from nodes.pauses import LONGEST_PAUSE_S, pause_s
 from nodes.shards.first_of import first_of
 from nodes.shards.group_engine import GroupEngine
 from nodes.shards.leader_link import LeaderLink
@@ -48,6 +48,8 @@ _FORMING: Final = timedelta(seconds=90)
 """How long members may take to start what they need, and the registry to tell of it."""
 _SAYING: Final = timedelta(seconds=5)
 _NOTICE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 60.0
+"""Between groups that come to nothing: each is written down for ever, and has members start what they need."""
 _LONGEST_REASON: Final = 512
 
 
@@ -74,6 +76,8 @@ class Leading:
         self._own = own
         self._serving = serving
         self._group = ""
+        self._is_noted = False
+        """Whether the last try was written down as a group."""
         self._dismissed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     @property
@@ -93,17 +97,19 @@ class Leading:
             self._led.spec.context_tokens, model.header.context_tokens or self._led.spec.context_tokens
         )
         weights = weights_of(model, context_tokens)
-        tries = 0
+        tries = wasted = 0
         while True:
             try:
                 await self._lead_once(model.model_id, weights)
-                tries = 0
+                tries = wasted = 0
             except (NodeError, BusError, StreamsError) as error:
                 tries += 1
                 # The first of them, and then ever more rarely: members may be long in coming.
                 level = logging.WARNING if tries.bit_count() == 1 else logging.DEBUG
                 log.log(level, "no group for %s yet (tried %d times): %s", model.model_id, tries, error)
-                await asyncio.sleep(pause_s(tries))
+                wasted += self._is_noted
+                longest_s = _LONGEST_PAUSE_S if self._is_noted else LONGEST_PAUSE_S
+                await asyncio.sleep(pause_s(wasted if self._is_noted else tries, longest_s=longest_s))
 
     async def _lead_once(self, model: str, weights: Weights) -> None:
         """Form one group, serve by it, and return when it has broken."""
@@ -125,6 +131,7 @@ class Leading:
 
     async def _propose(self, model: str, weights: Weights) -> tuple[GroupPlace, ...]:
         self._dismissed = asyncio.get_running_loop().create_future()
+        self._is_noted = False
         wanted = GroupWanted(
             model=model,
             memory_bytes=needed_elsewhere(weights, self._led.own_bytes),
@@ -132,6 +139,7 @@ class Leading:
             replaces=self._group or None,
         )
         answer = await self._ask(wanted, _FORMING)
+        self._is_noted = bool(answer.group)
         if not answer.accepted:
             raise EngineUnavailable(answer.reason)
         self._group = answer.group

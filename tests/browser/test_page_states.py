@@ -5,6 +5,11 @@ import re
 import pytest
 from playwright.async_api import Browser, expect
 
+from streams import subjects
+from streams.codec import encode
+from streams.events import TaskAssigned
+from streams.placing import Hedge
+from streams.subjects import MESH
 from tests import chromium
 from tests.bridge_server import BridgeServer
 from tests.mesh_in_process import InProcessMesh
@@ -37,6 +42,24 @@ async def test_a_task_that_waits_says_for_what(browser: Browser, mesh: InProcess
         await task.click()
         await expect(visit.page.get_by_test_id("entry-queued")).to_contain_text("no node serves this model")
         await expect(visit.page.get_by_test_id("node-late")).to_have_attribute("data-state", "live")
+
+
+async def test_that_a_second_node_was_asked_is_told_with_the_reason_and_who_was_first(
+    browser: Browser, mesh: InProcessMesh, bridge: BridgeServer
+) -> None:
+    key = await mesh.submit(text="Be quick!")
+    hedge = Hedge(attempt=1, beside="slow", node="quick", waited_s=0.75, samples=64, outcome="won")
+    for marker in (
+        TaskAssigned(n=1, at_ms=0, attempt=1, node="slow", policy="latency.v1"),
+        TaskAssigned(n=2, at_ms=0, attempt=2, node="quick", policy="latency.v1", hedge=hedge),
+    ):
+        await mesh.bus.edge.append(subjects.result(key, MESH), encode(marker))
+
+    async with chromium.visit(browser, bridge.url) as visit:
+        await visit.task("Be quick!").click()
+        told = visit.page.get_by_test_id("hedge")
+        await expect(told).to_contain_text("slow had no word after 0.75 s (later than 95 % of its last 64 were)")
+        await expect(told).to_contain_text("quick was first; slow was stopped, and earns nothing")
 
 
 async def test_a_task_that_failed_says_why(browser: Browser, mesh: InProcessMesh, bridge: BridgeServer) -> None:

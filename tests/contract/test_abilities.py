@@ -12,18 +12,19 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 
 from nodes.engine import Generate, Piece
+from nodes.engines.grammar.rules import MOST_AT_ONCE
 from nodes.errors import RequestRefused
 from streams.answer_parts import bytes_of, joined_calls
 from streams.chat import Message, Sampling, TokenBias, ToolCall
 from streams.tools import Function, OutputFormat, Tools
 from tests.contract.asking import pieces_of, text_of
-from tests.contract.test_engines import CASES, Started, server, start
+from tests.contract.engine_cases import CASES, Started, servers_running, start
 from tests.unit.json_schemas import schemas
 
 if TYPE_CHECKING:
-    from streams.replica import Ability
+    from collections.abc import AsyncIterator
 
-__all__ = ["server"]
+    from streams.replica import Ability
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -51,6 +52,12 @@ TIME = Function(name="time", parameters_json='{"type":"object","properties":{}}'
 BOTH = (WEATHER, TIME)
 ROOM = 80
 """Tokens that any of these calls has room in."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[None]:
+    async with servers_running(tmp_path_factory.mktemp("vllm")):
+        yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES, ids=lambda case: case.spec.engine)
@@ -150,6 +157,19 @@ async def test_json_under_a_schema_fits_it(started: Started) -> None:
     assert pieces[-1].finish_reason == "stop"
 
 
+async def test_the_most_that_a_schema_may_repeat_is_taken_and_enforced(started: Started) -> None:
+    if not started.case.has_model or not started.case.is_here:
+        pytest.skip("only where a grammar of ours holds a model")
+    longest = json.dumps({"type": "string", "minLength": MOST_AT_ONCE, "maxLength": MOST_AT_ONCE})
+    pieces = await answer(
+        started,
+        format=OutputFormat(kind="json_schema", schema_json=longest),
+        sampling=Sampling(temperature=0, max_tokens=4),
+    )
+    assert text_of(pieces).startswith('"')
+    assert pieces[-1].finish_reason == "length"
+
+
 async def test_an_answer_that_is_held_to_something_is_written_from_its_beginning(started: Started) -> None:
     """No engine here leads a text through a grammar: who takes such an answer over writes it anew (``Replay``)."""
     held_to_json = Generate(messages=MESSAGES, prefix="{", format=OutputFormat(kind="json_object"))
@@ -185,7 +205,7 @@ async def test_a_bias_decides_where_it_is_large(started: Started) -> None:
 
 
 @given(schema=schemas())
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[*HealthCheck.__members__.values()])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 async def test_whatever_the_schema_the_small_model_keeps_to_it(started: Started, schema: dict[str, Any]) -> None:
     if not started.case.has_model or not started.case.is_here:
         pytest.skip("only where a grammar of ours holds a model")

@@ -1,4 +1,4 @@
-"""What every engine does alike. A new engine is one more `Case`; nothing else here changes.
+"""What every engine does alike. A new engine is one more `Case`; nothing changes here.
 
 The engines with a model need their packages: a missing one fails here with the command that installs it.
 """
@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
-from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Generate, Loading, Piece
-from nodes.engines import open_engine
+from nodes.engine import Engine, Generate, Loading, Piece
 from nodes.errors import EngineUnavailable
 from streams.chat import Message, Role, Sampling
 from tests.contract.asking import ask, pieces_of, refusal_of, text_of
+from tests.contract.engine_cases import CASES, WITH_FILE, Case, Started, servers_running, start
 from tests.contract.waiting import eventually
-from tests.llama_http import LlamaHttpServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from streams.replica import Replica
+    from collections.abc import AsyncIterator
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -34,54 +30,15 @@ pytestmark = [
 ]
 
 
-@dataclass(frozen=True)
-class Case:
-    """One engine under test."""
-
-    spec: EngineSpec
-    model: str
-    has_model: bool = True
-    is_here: bool = True
-    """Whether the model is in this process; else a server has it."""
-
-
-CASES = [
-    Case(EngineSpec(engine="synthetic", context_tokens=512, token_delay_ms=2), "synthetic", has_model=False),
-    Case(EngineSpec(engine="xllamacpp", context_tokens=512, slots=2), DEFAULT_MODEL),
-    Case(EngineSpec(engine="llama-cpp-python", context_tokens=512), DEFAULT_MODEL),
-    Case(EngineSpec(engine="openai"), DEFAULT_MODEL, is_here=False),
-    Case(EngineSpec(engine="litellm"), DEFAULT_MODEL, is_here=False),
-]
-WITH_MODEL = [case for case in CASES if case.has_model]
-WITH_FILE = [case for case in WITH_MODEL if case.is_here]
-SERVER: list[LlamaHttpServer] = []
 STORY = "Tell me a long story about the sea."
 LONG = 400
 """Tokens of an answer that a test never waits for."""
 
 
-@dataclass(frozen=True)
-class Started:
-    case: Case
-    engine: Engine
-    replica: Replica
-    loading: list[Loading]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    """A real server for the engines that ask one."""
-    with LlamaHttpServer() as running:
-        SERVER.append(running)
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[None]:
+    async with servers_running(tmp_path_factory.mktemp("vllm")):
         yield
-        SERVER.clear()
-
-
-async def start(case: Case) -> Started:
-    loading: list[Loading] = []
-    spec = case.spec if case.is_here else SERVER[0].asked_by(case.spec)
-    engine = open_engine(spec, loading.append)
-    return Started(case, engine, await engine.start(), loading)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES, ids=lambda case: case.spec.engine)
@@ -184,7 +141,7 @@ async def test_the_end_of_the_models_turn_ends_the_answer(started: Started) -> N
         assert "<|im_end|>" not in text_of(pieces)
     else:
         assert pieces[-1].usage is not None
-        assert pieces[-1].usage.completion_tokens == len(pieces) == 50
+        assert pieces[-1].usage.completion_tokens == started.case.turn_tokens
 
 
 # --- sampling ----------------------------------------------------------------------------------------------------
@@ -331,7 +288,7 @@ async def test_a_request_that_waits_for_a_slot_can_be_cancelled(started: Started
     engine = started.engine
     slots = started.replica.slots
     consumers = [asyncio.create_task(pieces_of(engine, ask(STORY, max_tokens=LONG))) for _ in range(slots + 1)]
-    if started.case.has_model:
+    if started.case.waits:
         await eventually(lambda: engine.load().waiting == 1)
         assert engine.load().running == slots
     else:  # a word costs nothing, so nobody ever waits

@@ -10,7 +10,7 @@ from nodes.engine import EngineSpec
 from nodes.engines import open_engine
 from nodes.errors import EngineUnavailable
 from tests.contract.asking import ask, pieces_of
-from tests.contract.test_engines import WITH_FILE, Case
+from tests.contract.engine_cases import WITH_FILE, Case
 from tests.unit.gguf_files import tiny
 
 if TYPE_CHECKING:

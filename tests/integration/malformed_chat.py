@@ -285,8 +285,10 @@ TOKENS = [
 ]
 
 CHOICES = [
-    Bad(name="two choices", body=chat(n=2), code=VALUE, param="n"),
-    Bad(name="no choice", body=chat(n=0), code=VALUE, param="n"),
+    Bad(name="nine choices", body=chat(n=9), param="n"),
+    Bad(name="no choice", body=chat(n=0), param="n"),
+    Bad(name="half a choice", body=chat(n=1.5), code=TYPE, param="n"),
+    Bad(name="choices as text", body=chat(n="2"), code=TYPE, param="n"),
     Bad(name="metadata as a list", body=chat(metadata=[]), code=TYPE, param="metadata"),
     Bad(name="metadata of a number", body=chat(metadata={"a": 5}), code=TYPE, param="metadata"),
     Bad(name="too much metadata", body=chat(metadata={str(n): "" for n in range(17)}), param="metadata"),

@@ -89,7 +89,7 @@ async def test_a_name_is_given_away_once(mesh: InProcessMesh, again: str) -> Non
 
 async def test_a_change_that_makes_no_sense_is_refused(mesh: InProcessMesh) -> None:
     writer = AccessWriter(mesh.bus.core)
-    with pytest.raises(AccountError, match="the mesh checks answers"):
+    with pytest.raises(AccountError, match="the mesh uses itself"):
         await writer.open(CHECKS)
     with pytest.raises(AccountError, match="there is no account acme"):
         await writer.join(ACME, ADA, "owner")

@@ -195,6 +195,32 @@ async def text_of_answer(response: ClientResponse) -> str:
     return (await response.json())["choices"][0]["message"]["content"]
 
 
+async def see_it_over_the_other_apis(gateway: HttpGateway, good: tuple[str, str], bad: str, seen: str) -> None:
+    """The same picture by Responses and Messages, as bytes and by URL; what is no picture is refused by its place."""
+    sent, url = good
+    text = {"type": "text", "text": "What is this?"}
+    sources = (
+        {"type": "base64", "media_type": "image/png", "data": sent.partition(",")[2]},
+        {"type": "url", "url": url},
+    )
+    for source in (*sources, {"type": "url", "url": bad}):
+        content = [text, {"type": "image", "source": source}]
+        asked = {"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": content}]}
+        answer = await (await gateway.post("/v1/messages", asked)).json()
+        if source.get("url") == bad:
+            assert answer["error"]["param"] == "messages[0].content[1].source"
+        else:
+            assert answer["content"][0]["text"] == seen
+    for shown in (sent, url, bad):
+        parts = [{**text, "type": "input_text"}, {"type": "input_image", "image_url": shown}]
+        asked = {"model": MODEL, "max_output_tokens": 5, "input": [{"role": "user", "content": parts}]}
+        answer = await (await gateway.post("/v1/responses", asked)).json()
+        if shown == bad:
+            assert answer["error"]["param"] == "input[0].content[1].image_url"
+        else:
+            assert answer["output"][0]["content"][0]["text"] == seen
+
+
 async def test_a_picture_is_seen_wherever_it_comes_from(gateway: HttpGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     async def show(request: web.Request) -> web.Response:
         # What a server says of its type is not believed.
@@ -218,6 +244,7 @@ async def test_a_picture_is_seen_wherever_it_comes_from(gateway: HttpGateway, mo
         seen = await text_of_answer(await gateway.ask(looking_at(sent)))
         assert await text_of_answer(await gateway.ask(looking_at(f"{there}/x.png"))) == seen
         assert await text_of_answer(await gateway.ask(looking_at(other))) != seen
+        await see_it_over_the_other_apis(gateway, (sent, f"{there}/x.png"), f"{there}/page", seen)
         for stream in (False, True):
             refused = await gateway.ask({**looking_at(f"{there}/page"), "stream": stream})
             error = (await refused.json())["error"]

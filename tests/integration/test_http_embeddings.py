@@ -131,6 +131,13 @@ async def test_a_repeat_by_key_or_id_is_the_same_task(gateway: HttpGateway) -> N
     assert (status, answer["error"]["param"]) == (400, "x-ig3-task")
 
 
+async def test_vectors_go_past_the_cache_of_answers(gateway: HttpGateway) -> None:
+    body = {"model": MODEL, "input": ["kept"]}
+    first, again = [await posted(gateway, body, **{"x-ig3-cache": "use"}) for _ in range(2)]
+    assert (again[0], again[1]) == (200, first[1])
+    assert again[2]["x-ig3-task"] != first[2]["x-ig3-task"]
+
+
 async def test_the_task_can_be_looked_at(gateway: HttpGateway) -> None:
     _, _, headers = await posted(gateway, {"model": MODEL, "input": ["one", "two"]})
     task = headers["x-ig3-task"]

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -93,3 +94,47 @@ async def test_a_prompt_that_does_not_fit_is_a_bad_request(client: openai.AsyncO
     with pytest.raises(openai.BadRequestError) as caught:
         await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": long}], stream=stream)
     assert caught.value.code == "context_length_exceeded"
+
+
+async def test_the_older_completions_whole_streamed_and_with_logprobs(client: openai.AsyncOpenAI) -> None:
+    plain = await client.completions.create(model=MODEL, prompt="hello", max_tokens=7, logprobs=2)
+    (choice,) = plain.choices
+    assert (len(choice.text.split()), choice.finish_reason) == (7, "length")
+    assert choice.logprobs is not None
+    assert "".join(choice.logprobs.tokens or []) == choice.text
+    assert plain.usage is not None
+    assert plain.usage.completion_tokens == 7
+    stream = await client.completions.create(
+        model=MODEL, prompt=["hello"], max_tokens=7, logprobs=2, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == choice.text
+    offsets = [
+        at
+        for chunk in chunks
+        for one in chunk.choices
+        if one.logprobs is not None
+        for at in one.logprobs.text_offset or []
+    ]
+    assert offsets == choice.logprobs.text_offset
+    assert (chunks[-1].usage, chunks[-2].choices[0].finish_reason) == (plain.usage, "length")
+    echoed = await client.completions.create(model=MODEL, prompt="hello", max_tokens=7, echo=True, stream=True)
+    assert "".join([chunk.choices[0].text async for chunk in echoed]) == f"hello{choice.text}"
+    usual = await client.completions.create(model=MODEL, prompt="hello")
+    assert usual.usage is not None
+    assert usual.usage.completion_tokens == 16
+
+
+async def test_what_the_older_api_cannot_do_here_is_refused_by_name(client: openai.AsyncOpenAI) -> None:
+    cases: list[tuple[Any, str]] = [
+        ({"prompt": [1, 2, 3]}, "prompt"),
+        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": "a", "suffix": "b"}, "suffix"),
+        ({"prompt": "a", "best_of": 2}, "best_of"),
+        ({"prompt": "a", "echo": True, "logprobs": 1}, "logprobs"),
+        ({"prompt": "a", "logprobs": 6}, "logprobs"),
+    ]
+    for asked, param in cases:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.completions.create(model=MODEL, **asked)
+        assert refused.value.param == param

@@ -221,6 +221,20 @@ async def test_a_failure_is_an_error_at_once_and_a_failed_response_afterwards(pl
     assert last.type == "response.failed"
 
 
+async def test_a_stored_response_never_comes_from_the_cache_since_it_is_read_again_by_its_id(place: Place) -> None:
+    made = [
+        await place.one.responses.create(
+            model=MODEL, input="hello", temperature=0, metadata={"number": number}, extra_headers={"x-ig3-cache": "use"}
+        )
+        for number in ("one", "two")
+    ]
+    assert [(await place.other.responses.retrieve(one.id)).metadata for one in made] == [
+        {"number": "one"},
+        {"number": "two"},
+    ]
+    assert len(place.mesh.submitted) == 2
+
+
 async def test_what_cannot_be_done_is_refused_by_name(place: Place) -> None:
     for body, code, param in (
         ({}, "missing_required_parameter", "input"),

@@ -1,6 +1,7 @@
 """Models of the store come to nodes, and go, because somebody wants them there or because tasks wait for them."""
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -35,6 +36,7 @@ from tests.http_gateway import serve_http
 from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningDispatcher
 from tests.unit.gguf_files import tiny
 
+DOCS = Path(__file__).parents[2] / "docs/models.md"
 PACE = Pace(up=timedelta(0), down=timedelta(seconds=1), to_zero=timedelta(seconds=1))
 
 
@@ -72,6 +74,13 @@ class Placed:
         facts = await stream_facts(self.core, MODELS)
         events = [decode_model_event(one.data) for one in await message_range(self.core, MODELS, 1, facts.messages)]
         return [event for event in events if isinstance(event, ModelScaled)]
+
+
+def wanted_by_the_docs(url: str) -> str:
+    """What the command prints by which docs/models.md reads how many replicas are wanted, asked for ``m``."""
+    line = next(line for line in DOCS.read_text().splitlines() if line.startswith("curl -s http://127.0.0.1:8080/"))
+    command = line.replace("http://127.0.0.1:8080", url).replace("qwen2.5-0.5b-instruct", "m")
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout
 
 
 async def push(mesh: InProcessMesh, file: Path, name: str) -> None:
@@ -180,6 +189,7 @@ async def test_what_can_be_brought_is_listed_and_counted_for_autoscalers(placed:
         page = await (await gateway.get("/metrics")).text()
         assert 'ig3_model_wanted_replicas{model="m"} 0.0' in page
         assert 'ig3_model_replicas{model="own"} 1.0' in page
+        assert await asyncio.to_thread(wanted_by_the_docs, gateway.url) == "0.0\n"
         await desire(placed.core, "m", replicas=0, most=None)
         await placed.until(lambda: not gateway.feed.roster.knows("m"))
         assert (await gateway.get("/v1/models/m")).status == 404

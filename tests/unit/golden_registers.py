@@ -230,6 +230,15 @@ ACCESS = {
         expires_at_ms=_AT_MS + 86_400_000,
         by=_DID,
     ),
+    "key.issued.v1.tools": KeyIssued(
+        at_ms=_AT_MS,
+        key_id="k7q2mzx4c5tc",
+        digest="ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        name="a key for two functions",
+        rights=("chat",),
+        tools=("weather", "clock"),
+        by="operator",
+    ),
     "key.issued.v1.minimal": KeyIssued(
         at_ms=_AT_MS, key_id="k", digest="0" * 64, name="", rights=("chat",), by="operator"
     ),

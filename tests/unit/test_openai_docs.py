@@ -7,6 +7,7 @@ import pytest
 
 from gateway.http import wishes
 from gateway.http.chat_request import UNSUPPORTED, UNSUPPORTED_VALUES, ChatRequest
+from gateway.http.completions import request as completions
 from gateway.http.messages import request as messages
 from gateway.http.responses import request as responses
 
@@ -14,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "http.md").read_text()
 RESPONSES = (ROOT / "docs" / "responses.md").read_text()
 MESSAGES = (ROOT / "docs" / "messages.md").read_text()
+COMPLETIONS = (ROOT / "docs" / "completions.md").read_text()
 SOURCES = [path.read_text() for path in sorted((ROOT / "gateway" / "http").rglob("*.py"))]
 
 
@@ -36,6 +38,11 @@ def test_every_parameter_of_a_response_is_named(name: str) -> None:
 )
 def test_every_parameter_of_a_message_is_named(name: str) -> None:
     assert f"`{name}" in MESSAGES
+
+
+@pytest.mark.parametrize("name", sorted(completions.CompletionRequest.__struct_fields__))
+def test_every_parameter_of_a_completion_is_named(name: str) -> None:
+    assert f"`{name}" in COMPLETIONS
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.auth.failed_logins import ADDRESS_PATIENCE, KEY_PATIENCE, FailedLogins, TooManyFailures
@@ -45,6 +45,7 @@ def test_some_failures_are_free_and_each_further_one_doubles_the_wait() -> None:
 
 
 @given(PATIENCES, st.lists(st.floats(0, 30), max_size=200))
+@example(Patience(free=0, forgiven_per_s=0.125, first_s=2, longest_s=2), [0, 2, 2])
 def test_in_any_span_no_more_fail_than_the_rule_says(patience: Patience, pauses_s: list[float]) -> None:
     slowdown, now_s, failed_at_s = Slowdown(patience), 0.0, list[float]()
     for pause_s in pauses_s:

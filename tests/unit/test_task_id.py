@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import InvalidTaskId
-from streams.task_id import BUCKETS, CLOCK_SKEW, bucket_of, check_age, created_ms, new_task_id, parse_task_id
+from streams.task_id import (
+    BUCKETS,
+    CLOCK_SKEW,
+    bucket_of,
+    check_age,
+    created_ms,
+    new_task_id,
+    parse_task_id,
+    sibling_task_id,
+)
 from streams.tokens import token
 
 NOW_MS = 1_767_225_600_000
@@ -111,3 +120,12 @@ def test_the_window_is_exactly_retention_and_skew(stamp: int, now_ms: int, reten
     else:
         with pytest.raises(InvalidTaskId):
             check_age(new_task_id(stamp), now_ms=now_ms, retention=retention)
+
+
+@given(STAMPS, st.integers(1, 100))
+def test_a_sibling_is_another_id_of_the_same_time_and_always_the_same(stamp: int, number: int) -> None:
+    task = new_task_id(stamp)
+    sibling = sibling_task_id(task, number)
+    assert parse_task_id(sibling) == sibling == sibling_task_id(task, number) != task
+    assert created_ms(sibling) == stamp
+    assert sibling_task_id(task, number + 1) != sibling

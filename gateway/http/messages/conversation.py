@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final, Literal
 from gateway.http.chat_tools import json_of
 from gateway.http.errors import ApiError
 from gateway.http.messages.request import ImageBlock, TextBlock, ToolResultBlock, ToolUseBlock
-from gateway.pictures import PictureRefused, picture_in
 from streams.chat import ImagePart, Message, Sampling, TextPart, ToolCall
 from streams.events import TaskSubmitted
 from streams.tools import Function, OutputFormat, Tools
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.http.messages.request import Block, MessagesRequest, ToolChoice, Turn
+    from gateway.pictures import Picture
 
 _CHOICES: Final[dict[str, Literal["auto", "none", "required", "named"]]] = {
     "auto": "auto",
@@ -27,15 +27,25 @@ _ERROR: Final = "Error: "
 """In front of what came of a call that went wrong: no chat template has another place for it."""
 
 
-def draft_of(request: MessagesRequest) -> TaskSubmitted:
-    """The task that a request asks for, without its deadline and rules.
+def picture_urls(request: MessagesRequest) -> Iterator[tuple[str, str]]:
+    """Yield the URL of each picture, with the name of the parameter that it stands in."""
+    for index, turn in enumerate(request.messages):
+        for at, block in enumerate(turn.content if isinstance(turn.content, list) else ()):
+            if isinstance(block, ImageBlock):
+                yield block.url, f"messages[{index}].content[{at}].source"
+
+
+def draft_of(request: MessagesRequest, pictures: Mapping[str, Picture]) -> TaskSubmitted:
+    """The task that a request asks for, without its deadline and rules, with those ``pictures`` that are there.
 
     Raises:
         ApiError: 400, naming the parameter that is wrong.
     """
     system = request.system
     text = "".join([block.text for block in system]) if isinstance(system, list) else system
-    turns = (message for at, turn in enumerate(request.messages) for message in _messages(turn, f"messages[{at}]"))
+    turns = (
+        message for at, turn in enumerate(request.messages) for message in _messages(turn, f"messages[{at}]", pictures)
+    )
     wanted = None if request.output_config is None else request.output_config.format
     return TaskSubmitted(
         model=request.model,
@@ -88,7 +98,7 @@ def _named(choice: ToolChoice) -> str | None:
     return choice.name
 
 
-def _messages(turn: Turn, place: str) -> Iterator[Message]:
+def _messages(turn: Turn, place: str, pictures: Mapping[str, Picture]) -> Iterator[Message]:
     """The messages that a turn is: what came of calls stands in turns of its own, before what the user says."""
     if isinstance(turn.content, str):
         yield Message(role=turn.role, content=turn.content)
@@ -103,18 +113,18 @@ def _messages(turn: Turn, place: str) -> Iterator[Message]:
     for result in results:
         yield Message(role="tool", content=_result(result), tool_call_id=result.tool_use_id)
     if len(results) < len(turn.content):
-        yield _said(turn.role, turn.content, place)
+        yield _said(turn.role, turn.content, pictures)
 
 
-def _said(role: str, blocks: Sequence[Block], place: str) -> Message:
+def _said(role: str, blocks: Sequence[Block], pictures: Mapping[str, Picture]) -> Message:
     parts: list[TextPart | ImagePart] = []
     calls: list[ToolCall] = []
-    for at, block in enumerate(blocks):
+    for block in blocks:
         match block:
             case TextBlock():
                 parts.append(TextPart(text=block.text))
             case ImageBlock():
-                parts.append(_picture(block, f"{place}.content[{at}].source"))
+                parts.append(_picture(pictures.get(block.url)))
             case ToolUseBlock():
                 calls.append(ToolCall(id=block.id, name=block.name, arguments=json_of(block.input)))
             case ToolResultBlock():
@@ -128,12 +138,9 @@ def _said(role: str, blocks: Sequence[Block], place: str) -> Message:
     )
 
 
-def _picture(block: ImageBlock, place: str) -> ImagePart:
-    try:
-        picture = picture_in(f"data:{block.source.media_type};base64,{block.source.data}")
-    except PictureRefused as error:
-        message = f"Invalid value for '{place}': {error}."
-        raise ApiError(400, message, code="invalid_image", param=place) from error
+def _picture(picture: Picture | None) -> ImagePart:
+    if picture is None:
+        return ImagePart(media_type="", data=b"")
     return ImagePart(media_type=picture.media_type, data=picture.data)
 
 

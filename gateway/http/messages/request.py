@@ -29,10 +29,22 @@ class Base64Source(Struct, frozen=True, tag_field="type", tag="base64"):
     data: str
 
 
+class UrlSource(Struct, frozen=True, tag_field="type", tag="url"):
+    """Where a picture is."""
+
+    url: Annotated[str, Meta(min_length=1)]
+
+
 class ImageBlock(Struct, frozen=True, tag_field="type", tag="image"):
     """A picture."""
 
-    source: Base64Source
+    source: Base64Source | UrlSource
+
+    @property
+    def url(self) -> str:
+        """Where it is: a ``data:`` URL, where it came along."""
+        source = self.source
+        return source.url if isinstance(source, UrlSource) else f"data:{source.media_type};base64,{source.data}"
 
 
 class ToolUseBlock(Struct, frozen=True, tag_field="type", tag="tool_use"):

@@ -17,18 +17,26 @@ from gateway.http.chat_tools import (
 )
 from gateway.http.errors import ApiError
 from gateway.http.responses.request import InputImage, NamedChoice, SchemaFormat
-from gateway.pictures import PictureRefused, picture_in
 from streams.chat import ImagePart, Message, TextPart, ToolCall
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.http.responses.request import InputItem, Part, ResponseRequest
+    from gateway.pictures import Picture
     from streams.tools import OutputFormat, Tools
 
 
-def messages_of(given: str | Sequence[InputItem]) -> tuple[Message, ...]:
-    """The messages that an input is; calls that stand side by side are one turn's.
+def picture_urls(given: str | Sequence[InputItem]) -> Iterator[tuple[str, str]]:
+    """Yield the URL of each picture, with the name of the parameter that it stands in."""
+    for index, item in enumerate(() if isinstance(given, str) else given):
+        for at, part in enumerate(item.content if isinstance(item.content, list) else ()):
+            if isinstance(part, InputImage):
+                yield part.image_url, f"input[{index}].content[{at}].image_url"
+
+
+def messages_of(given: str | Sequence[InputItem], pictures: Mapping[str, Picture]) -> tuple[Message, ...]:
+    """The messages that an input is, with those of its pictures that are there; calls side by side are one turn's.
 
     Raises:
         ApiError: 400, naming the item that is wrong.
@@ -40,7 +48,7 @@ def messages_of(given: str | Sequence[InputItem]) -> tuple[Message, ...]:
         place = f"input[{index}]"
         match item.type:
             case "message":
-                messages.append(_said(item, place))
+                messages.append(_said(item, place, pictures))
             case "function_call":
                 _add_call(messages, item, place)
             case "function_call_output":
@@ -75,14 +83,14 @@ def demands_of(request: ResponseRequest) -> tuple[Tools | None, OutputFormat | N
     return tools_of(tools, choice, parallel=parallel), format_of(wanted)
 
 
-def _said(item: InputItem, place: str) -> Message:
+def _said(item: InputItem, place: str, pictures: Mapping[str, Picture]) -> Message:
     if item.role is None:
         raise _missing(f"{place}.role")
     if item.content is None:
         raise _missing(f"{place}.content")
     if isinstance(item.content, str):
         return Message(role=item.role, content=item.content)
-    parts = [_part(part, f"{place}.content[{at}]") for at, part in enumerate(item.content)]
+    parts = [_part(part, pictures) for part in item.content]
     texts = [part.text for part in parts if isinstance(part, TextPart)]
     has_pictures = len(texts) < len(parts)
     if has_pictures and item.role != "user":
@@ -110,24 +118,23 @@ def _result(item: InputItem, place: str) -> Message:
         raise _missing(f"{place}.output")
     output = item.output
     if not isinstance(output, str):
-        parts = [_part(part, f"{place}.output[{at}]") for at, part in enumerate(output)]
-        if not all(isinstance(part, TextPart) for part in parts):
+        texts = [part.text for part in output if not isinstance(part, InputImage)]
+        if len(texts) < len(output):
             message = f"Invalid value for '{place}.output': what came of a call is text."
             raise ApiError(400, message, code="invalid_value", param=f"{place}.output")
-        output = "".join([part.text for part in parts if isinstance(part, TextPart)])
+        output = "".join(texts)
     return Message(role="tool", content=output, tool_call_id=item.call_id)
 
 
-def _part(part: Part, place: str) -> TextPart | ImagePart:
+def _part(part: Part, pictures: Mapping[str, Picture]) -> TextPart | ImagePart:
     if not isinstance(part, InputImage):
         return TextPart(text=part.text)
-    try:
-        picture = picture_in(part.image_url)
-    except PictureRefused as error:
-        where = f"{place}.image_url"
-        message = f"Invalid value for '{where}': {error}."
-        raise ApiError(400, message, code="invalid_image", param=where) from error
-    return ImagePart(media_type=picture.media_type, data=picture.data, detail=part.detail or "auto")
+    picture = pictures.get(part.image_url)
+    return ImagePart(
+        media_type="" if picture is None else picture.media_type,
+        data=b"" if picture is None else picture.data,
+        detail=part.detail or "auto",
+    )
 
 
 def _missing(place: str) -> ApiError:

@@ -40,32 +40,29 @@ class InputImage(Struct, frozen=True, kw_only=True, tag_field="type", tag="input
     detail: str
 
 
-class InputMessage(Struct, frozen=True, kw_only=True):
+class InputMessage(Struct, frozen=True, kw_only=True, tag_field="type", tag="message"):
     """One message of the input."""
 
     id: str
-    type: Literal["message"] = "message"
     status: Literal["completed"] = "completed"
     role: Role
     content: tuple[InputText | SaidText | InputImage, ...]
 
 
-class CalledFunction(Struct, frozen=True, kw_only=True):
+class CalledFunction(Struct, frozen=True, kw_only=True, tag_field="type", tag="function_call"):
     """A call that the model had made before."""
 
     id: str
-    type: Literal["function_call"] = "function_call"
     status: Literal["completed"] = "completed"
     call_id: str
     name: str
     arguments: str
 
 
-class CallResult(Struct, frozen=True, kw_only=True):
+class CallResult(Struct, frozen=True, kw_only=True, tag_field="type", tag="function_call_output"):
     """What came of a call."""
 
     id: str
-    type: Literal["function_call_output"] = "function_call_output"
     status: Literal["completed"] = "completed"
     call_id: str
     output: str

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from gateway.demands import demand_error
 from gateway.http.errors import from_task_error
-from gateway.http.responses.conversation import demands_of, messages_of
+from gateway.http.request_pictures import Pictures
+from gateway.http.responses.conversation import demands_of, messages_of, picture_urls
 from gateway.http.responses.frames import ResponseFrames
 from gateway.http.responses.objects import PREFIX, response_of
 from gateway.http.responses.request import read_response_request
@@ -19,6 +20,7 @@ from streams.events import TaskSubmitted
 from streams.response_terms import MetadataPair, ResponseTerms
 
 if TYPE_CHECKING:
+    from gateway.http.cache_use import CacheUse
     from gateway.http.chat_request import ServiceTier
     from gateway.http.responses.history import History, Kept
     from gateway.http.responses.request import ResponseRequest
@@ -36,13 +38,19 @@ _encode: Final = msgspec.json.Encoder().encode
 class ResponseQuestion:
     """A response that is asked for."""
 
-    def __init__(self, request: ResponseRequest, draft: TaskSubmitted, terms: ResponseTerms) -> None:
-        """Ask what ``request`` says, which is ``draft`` as a task."""
+    def __init__(
+        self, request: ResponseRequest, draft: TaskSubmitted, terms: ResponseTerms, pictures: Pictures
+    ) -> None:
+        """Ask what ``request`` says: ``draft`` is the task, but for those of its ``pictures`` that must be fetched."""
+        self._request = request
+        self._pictures = pictures
         self.draft = draft
         self._terms = terms
         self.model = request.model
         self.is_streamed = bool(request.stream)
         self.is_background = terms.background
+        # Each is a thing of its own, which is read again, gone on from and deleted by its id.
+        self.cache_use: CacheUse = "never"
         self.service_tier: ServiceTier | None = request.service_tier
 
     def price(self, answer_tokens: int) -> Price:
@@ -50,8 +58,16 @@ class ResponseQuestion:
         return price_of_task(self.draft, answer_tokens=answer_tokens)
 
     async def submission(self, deadline_at_ms: int, rules: Rules | None) -> TaskSubmitted:
-        """The task that it asks for."""
-        return replace(self.draft, deadline_at_ms=deadline_at_ms, rules=rules)
+        """The task that it asks for.
+
+        Raises:
+            ApiError: 400, if a picture cannot be fetched, or is none.
+        """
+        messages = self.draft.messages
+        if self._pictures.to_fetch:
+            own = messages_of(self._request.input, await self._pictures.all_there())
+            messages = (*messages[: len(messages) - len(own)], *own)
+        return replace(self.draft, messages=messages, deadline_at_ms=deadline_at_ms, rules=rules)
 
     def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
         """Write a ``response``."""
@@ -86,7 +102,7 @@ class ResponseReader:
         """Look up earlier responses in ``history``."""
         self._history = history
 
-    async def read(self, _site: Site, caller: Caller, body: bytes) -> ResponseQuestion:
+    async def read(self, site: Site, caller: Caller, body: bytes) -> ResponseQuestion:
         """Read a request.
 
         Raises:
@@ -106,10 +122,11 @@ class ResponseReader:
             background=bool(request.background),
         )
         sampling = Sampling(max_tokens=request.max_output_tokens, temperature=request.temperature, top_p=request.top_p)
+        pictures = Pictures(picture_urls(request.input), site.fetcher)
         tools, output_format = demands_of(request)
         draft = TaskSubmitted(
             model=request.model,
-            messages=(*instructions, *earlier, *messages_of(request.input)),
+            messages=(*instructions, *earlier, *messages_of(request.input, pictures.here)),
             sampling=sampling,
             tools=tools,
             format=output_format,
@@ -117,4 +134,4 @@ class ResponseReader:
         )
         if (error := demand_error(draft)) is not None:
             raise from_task_error(error)
-        return ResponseQuestion(request, draft, terms)
+        return ResponseQuestion(request, draft, terms, pictures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, field
 
 from gateway.http.chat_messages import CallId
 from gateway.http.chat_request import MaxTokens, ServiceTier
@@ -33,7 +33,7 @@ class OutputText(Struct, frozen=True, tag_field="type", tag="output_text"):
 
 
 class InputImage(Struct, frozen=True, tag_field="type", tag="input_image"):
-    """A picture in a message, in a ``data:`` URL."""
+    """A picture in a message: a ``data:`` URL that holds it, or one to fetch it from."""
 
     image_url: Annotated[str, Meta(min_length=1)]
     detail: Literal["auto", "low", "high"] | None = None
@@ -59,7 +59,7 @@ class SchemaFormat(Struct, frozen=True, tag_field="type", tag="json_schema"):
 
     name: FunctionName
     description: str | None = None
-    schema: Raw = Raw(b"")
+    schema: Raw = field(default_factory=Raw)
     strict: bool | None = None
 
 
@@ -76,7 +76,7 @@ class FunctionTool(Struct, frozen=True):
     type: Literal["function"]
     name: FunctionName
     description: Annotated[str, Meta(max_length=16_384)] | None = None
-    parameters: Raw = Raw(b"")
+    parameters: Raw = field(default_factory=Raw)
     strict: bool | None = None
 
 

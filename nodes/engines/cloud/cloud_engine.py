@@ -13,7 +13,9 @@ from nodes.engines.cloud.cloud_file import ModelEntry, ProviderEntry, read_cloud
 from nodes.engines.cloud.lite_llm import LiteLlm
 from nodes.engines.cloud.standing import Standing, all_away, in_turn
 from nodes.engines.conversation import conversation_of
+from nodes.engines.demands import check_demands, demanded_bytes, is_constrained
 from nodes.engines.probe import Speed, measure
+from nodes.engines.remote.ability_probe import abilities_of
 from nodes.engines.remote.api_key import ApiKey
 from nodes.engines.remote.chat_answer import ChatAnswer
 from nodes.engines.remote.experiments import SHORT_TOKENS, cut_of, goes_on, listen, story
@@ -26,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
-    from nodes.engines.conversation import Conversation
-    from streams.chat import Sampling
+    from streams.replica import Ability
 
 _IMPORTED: Final = 0.5
 
@@ -48,15 +49,16 @@ class Provider:
         self._steps = steps
         self._patience_s = patience_s
 
-    async def pieces(self, conversation: Conversation, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+    async def pieces(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer.
 
         Raises:
             EngineError: the provider failed or refused.
         """
-        answer = ChatAnswer(conversation, sampling, "final", self.key)
+        conversation = conversation_of(request)
+        answer = ChatAnswer(conversation, request.sampling, "final", self.key, demanded_bytes=demanded_bytes(request))
         asked = self._library.ask(
-            self.entry, self.key, conversation, sampling, steps=self._steps, patience_s=self._patience_s
+            self.entry, self.key, conversation, request, steps=self._steps, patience_s=self._patience_s
         )
         try:
             async with asked as chunks, aclosing(answer.pieces(chunks)) as pieces:
@@ -88,6 +90,7 @@ class CloudEngine:
         self._providers = [Provider(entry, self._library, self._steps, patience_s) for entry in self._entry.providers]
         self._seats = Seats(spec.slots or self._entry.slots)
         self._continues = False
+        self._abilities: tuple[Ability, ...] = ()
         self._started = False
 
     async def start(self) -> Replica:
@@ -102,6 +105,7 @@ class CloudEngine:
         if self._entry.probe:
             try:
                 self._continues = await self._all_continue()
+                self._abilities = await self._all_able()
                 speed = await measure(self)
             except BaseException:
                 await self.stop()
@@ -110,21 +114,23 @@ class CloudEngine:
         return replace(
             replica,
             continues=self._continues,
+            abilities=self._abilities,
             tokens_per_s=speed.tokens_per_s,
             prompt_tokens_per_s=speed.prompt_tokens_per_s,
         )
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer; see `nodes.engine.Engine`. Closing it closes the connection to the provider."""
-        conversation = conversation_of(request)
-        async with self._seats.taken(), aclosing(self._answer(conversation, request.sampling)) as pieces:
+        check_demands(request, self._abilities)
+        conversation_of(request)  # what asks nothing is refused before it waits for a seat
+        async with self._seats.taken(), aclosing(self._answer(request)) as pieces:
             async for piece in pieces:
                 yield piece
                 self._seats.check()
 
     def can_continue(self, request: Generate) -> bool:
-        """Say what all providers have shown at the start."""
-        return self._continues
+        """Say what all providers have shown at the start; nobody knows of it under tools or a format."""
+        return self._continues and not is_constrained(request)
 
     def load(self) -> EngineLoad:
         """Count the answers on their way; away while no provider could be asked of late."""
@@ -138,7 +144,7 @@ class CloudEngine:
             self._started = False
             await self._library.close()
 
-    async def _answer(self, conversation: Conversation, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+    async def _answer(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Go on with the next provider as long as nothing of the answer was seen."""
         if not self._started:
             raise EngineUnavailable("the engine was stopped or not started yet")
@@ -146,7 +152,7 @@ class CloudEngine:
         for provider in in_turn(self._providers):
             has_begun = False
             try:
-                async with aclosing(provider.pieces(conversation, sampling)) as pieces:
+                async with aclosing(provider.pieces(request)) as pieces:
                     async for piece in pieces:
                         has_begun = True
                         yield piece
@@ -177,6 +183,14 @@ class CloudEngine:
             raise EngineUnavailable(f"no provider of {self._entry.id!r} answers, the last because {failure}")
         return all(shown) and failure is None
 
+    async def _all_able(self) -> tuple[Ability, ...]:
+        """Find out what each provider does beyond text: any of them may get a request."""
+        shared: tuple[Ability, ...] | None = None
+        for provider in self._providers:
+            able = await abilities_of(provider.pieces, self._spec.without)
+            shared = able if shared is None else tuple(ability for ability in shared if ability in able)
+        return shared or ()
+
     def _described(self) -> Replica:
         own = self._library.what_is_known(self._entry)
         return Replica(
@@ -192,13 +206,13 @@ class CloudEngine:
 
 async def _continues(provider: Provider) -> bool:
     asked = story()
-    whole = await listen(provider.pieces(conversation_of(asked), asked.sampling))
+    whole = await listen(provider.pieces(asked))
     at = cut_of(whole)
     if at is None:
         return False
     asked = story(tokens=SHORT_TOKENS, begun=whole.text[:at])
     try:
-        rest = await listen(provider.pieces(conversation_of(asked), asked.sampling))
+        rest = await listen(provider.pieces(asked))
     except RequestRefused:
         return False
     return goes_on(whole.text, at, rest.text)

@@ -16,19 +16,22 @@ from aiohttp import ClientConnectorError, ClientOSError, ServerDisconnectedError
 
 from nodes.engines.cloud.cloud_file import highest_price
 from nodes.engines.embedding.answer import Answer
+from nodes.engines.openai_logprobs import Logprobs
+from nodes.engines.remote.chat_demands import choice_of, format_of, tools_of, turn_of
 from nodes.engines.remote.chat_wire import Chunk, chunk
 from nodes.engines.remote.failures import Failure, error_of
+from nodes.engines.remote.wire_calls import WireCall
 from nodes.errors import EngineAway, EngineError, EngineUnavailable
 from streams.replica import Price
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
 
+    from nodes.engine import Generate
     from nodes.engines.cloud.cloud_file import ModelEntry, ProviderEntry
     from nodes.engines.conversation import Conversation
     from nodes.engines.remote.api_key import ApiKey
     from nodes.engines.remote.steps import Steps
-    from streams.chat import Sampling
 
 _LOCAL_PRICES: Final = "LITELLM_LOCAL_MODEL_COST_MAP"
 _LOGGERS: Final = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "httpx", "openai")
@@ -123,7 +126,7 @@ class LiteLlm:
         provider: ProviderEntry,
         key: ApiKey,
         conversation: Conversation,
-        sampling: Sampling,
+        request: Generate,
         *,
         steps: Steps,
         patience_s: float,
@@ -137,7 +140,7 @@ class LiteLlm:
         inner: Any = None
         try:
             with self._translating(key, patience_s):
-                call = partial(self._library.acompletion, **_call(provider, key, conversation, sampling))
+                call = partial(self._library.acompletion, **_call(provider, key, conversation, request))
                 stream = await _asked(call, steps, patience_s)
                 inner = stream.completion_stream
                 yield _chunks(stream, steps, patience_s)
@@ -229,9 +232,10 @@ def _is_from(error: BaseException | None, *kinds: type[BaseException]) -> bool:
     return False
 
 
-def _call(provider: ProviderEntry, key: ApiKey, conversation: Conversation, sampling: Sampling) -> dict[str, object]:
-    """The whole list of what the library is given for an answer."""
-    turns = [{"role": turn.role, "content": turn.content} for turn in conversation.turns]
+def _call(provider: ProviderEntry, key: ApiKey, conversation: Conversation, request: Generate) -> dict[str, object]:
+    """The whole list of what the library is given; ``drop_params`` has it leave out what a provider does not know."""
+    sampling = request.sampling
+    turns: list[object] = [msgspec.to_builtins(turn_of(turn)) for turn in conversation.turns]
     if conversation.begun:
         turns.append({"role": "assistant", "content": conversation.begun})
     wishes: dict[str, object] = {
@@ -242,6 +246,7 @@ def _call(provider: ProviderEntry, key: ApiKey, conversation: Conversation, samp
         "stop": list(sampling.stop) or None,
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
+        **_demands(request),
     }
     return {
         **_shared(provider, key),
@@ -261,6 +266,22 @@ def _shared(provider: ProviderEntry, key: ApiKey) -> dict[str, object]:
         "num_retries": 0,
         "max_retries": 0,
         **({} if provider.url is None else {"api_base": provider.url}),
+    }
+
+
+def _demands(request: Generate) -> dict[str, object]:
+    """What a provider only gets that has shown that it does not pass over it."""
+    sampling, tools = request.sampling, request.tools
+    return {
+        "logit_bias": {str(one.token): one.bias for one in sampling.logit_bias} or None,
+        "logprobs": None if sampling.top_logprobs is None else True,
+        "top_logprobs": None if sampling.top_logprobs is None else max(1, sampling.top_logprobs),
+        # It would look for an extra of its own that runs tools by itself, which none of these may ever be.
+        "_skip_mcp_handler": None if tools is None else True,
+        "tools": None if tools is None else msgspec.to_builtins(tools_of(tools)),
+        "tool_choice": None if tools is None else msgspec.to_builtins(choice_of(tools)),
+        "parallel_tool_calls": None if tools is None or tools.parallel else False,
+        "response_format": None if request.format is None else msgspec.to_builtins(format_of(request.format)),
     }
 
 
@@ -285,8 +306,12 @@ def _chunk_of(theirs: Any) -> Chunk:
     choice = theirs.choices[0] if theirs.choices else None
     usage = getattr(theirs, "usage", None)
     details = getattr(usage, "prompt_tokens_details", None)
+    calls = getattr(choice.delta, "tool_calls", None) if choice is not None else None
+    logprobs = getattr(choice, "logprobs", None)
     return chunk(
         text=(choice.delta.content or "") if choice is not None else "",
+        calls=msgspec.convert(calls or [], list[WireCall], from_attributes=True),
+        logprobs=None if logprobs is None else msgspec.convert(logprobs, Logprobs, from_attributes=True),
         finish_reason=choice.finish_reason if choice is not None else None,
         tokens=None if usage is None else (usage.prompt_tokens, usage.completion_tokens),
         cached=getattr(details, "cached_tokens", None) or 0,

@@ -35,19 +35,6 @@ def open_embedding_engine(spec: EmbeddingSpec) -> EmbeddingEngine:
     return MiniLmEngine(spec)
 
 
-def every_embedding_model(spec: EmbeddingSpec) -> tuple[EmbeddingSpec, ...]:
-    """Make one spec for each model, where an engine's own file lists several.
-
-    Raises:
-        EngineUnavailable: that file cannot be used.
-    """
-    if spec.engine != "litellm":
-        return (spec,)
-    from nodes.engines.embedding.cloud import cloud_embedding_specs
-
-    return cloud_embedding_specs(spec)
-
-
 def is_minilm_installed() -> bool:
     """Whether the small model that comes with ``make install`` can be served here."""
     from nodes.engines.embedding.minilm import is_installed

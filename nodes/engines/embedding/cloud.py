@@ -198,17 +198,3 @@ class CloudEmbeddingEngine:
 
 class _OtherVectors(EngineUnavailable):
     """A provider has another model."""
-
-
-def cloud_embedding_specs(spec: EmbeddingSpec) -> tuple[EmbeddingSpec, ...]:
-    """Make one spec for each embedding model of the file; for the one that was named, where one was.
-
-    Raises:
-        EngineUnavailable: the file cannot be used, or has none.
-    """
-    if spec.model is not None:
-        return (spec,)
-    entries = read_cloud_file(spec.cloud_config).of_kind("embedding")
-    if not entries:
-        raise EngineUnavailable(f"the cloud file {spec.cloud_config} has no model of the kind embedding")
-    return tuple(replace(spec, model=entry.id) for entry in entries)

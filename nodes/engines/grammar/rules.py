@@ -11,6 +11,9 @@ MOST_CHARS: Final = 200_000
 MOST_REPEATS: Final = 4_000
 """llama.cpp writes a repetition out: so many copies of what is repeated, in all."""
 
+MOST_AT_ONCE: Final = 1_900
+"""Of one thing. From 2,000 on llama.cpp refuses a repetition, or, in newer versions, forgets its end in silence."""
+
 _ESCAPED: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -54,7 +57,10 @@ class Rules:
 
     def repeated(self, what: str, least: int, most: int | None) -> str:
         """Say that something comes so many times."""
-        self._repeats += max(least, most or 0)
+        times = max(least, most or 0)
+        if times > MOST_AT_ONCE:
+            raise GrammarTooLarge("repetitions of one thing (minLength, maxLength, minItems, maxItems)", MOST_AT_ONCE)
+        self._repeats += times
         if self._repeats > MOST_REPEATS:
             raise GrammarTooLarge("repetitions (minLength, maxLength, minItems, maxItems)", MOST_REPEATS)
         if (least, most) == (0, None):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -12,6 +12,7 @@ from nodes.engines.remote.chat_wire import Chunk
 from nodes.engines.remote.failures import Failure, error_of
 from nodes.engines.remote.http_server import whole_body
 from nodes.engines.remote.sse import data_lines
+from nodes.engines.remote.wire_calls import CallNumbers
 from nodes.errors import EngineBusy, EngineError, RequestRefused
 from streams.chat import Usage
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from nodes.engines.conversation import Conversation
     from nodes.engines.remote.api_key import ApiKey
     from nodes.engines.remote.chat_wire import Counting
+    from streams.answer_parts import TokenLogprob, ToolCallPiece
     from streams.chat import FinishReason, Sampling
 
 _DONE: Final = b"[DONE]"
@@ -31,6 +33,8 @@ _SILENT_TOKENS: Final = 32
 """Tokens that may give no text. A token stands for a byte at least: a mesh believes no count beyond that."""
 _CHARS_PER_TOKEN: Final = 4
 """Where a server counts nothing, so long is a token of a prompt taken to be."""
+_CALL_TOKENS: Final = 32
+"""What a model writes around a call, which nobody is shown."""
 _TEMPLATE_TOKENS: Final = 512
 _TURN_TOKENS: Final = 16
 _LONGEST_ANSWER: Final = 8 << 20
@@ -40,10 +44,33 @@ _PATIENT_CHUNKS: Final = 16
 _SERVER_FAULT: Final = 500
 
 
+class Said(NamedTuple):
+    """What a chunk adds."""
+
+    text: str
+    calls: tuple[ToolCallPiece, ...]
+    logprobs: tuple[TokenLogprob, ...]
+
+    @property
+    def bytes(self) -> int:
+        """How long it is."""
+        called = (f"{call.name or ''}{call.arguments}" for call in self.calls)
+        return sum(len(text.encode()) for text in (self.text, *called))
+
+
 class ChatAnswer:
     """Reads one answer."""
 
-    def __init__(self, conversation: Conversation, sampling: Sampling, counting: Counting, key: ApiKey) -> None:
+    def __init__(
+        self,
+        conversation: Conversation,
+        sampling: Sampling,
+        counting: Counting,
+        key: ApiKey,
+        *,
+        demanded_bytes: int = 0,
+    ) -> None:
+        """Read an answer to ``conversation``; ``demanded_bytes`` is what of the prompt may come of other demands."""
         self._writer = AnswerWriter(sampling.stop, conversation.mended)
         self._most = sampling.max_tokens
         self._counting = counting
@@ -51,6 +78,9 @@ class ChatAnswer:
         self._prompt_bytes = sum(len(turn.content.encode()) for turn in conversation.turns)
         self._prompt_bytes += len(conversation.begun.encode())
         self._turns = len(conversation.turns) + 1
+        self._prompt_bytes += demanded_bytes
+        self._top = sampling.top_logprobs
+        self._calls = CallNumbers()
         self._answer_bytes = 0
         self._finish: FinishReason | None = None
         self._counts: tuple[int, int] | None = None
@@ -84,24 +114,32 @@ class ChatAnswer:
         if chunk.counted is not None:
             self._counts = chunk.counted
         text = "".join(choice.text for choice in chunk.choices)
+        calls = self._calls.read(call for choice in chunk.choices for call in choice.calls)
+        logprobs = tuple(
+            place for choice in chunk.choices if choice.logprobs for place in choice.logprobs.read(self._top)
+        )
         for choice in chunk.choices:
             if choice.finish_reason:
                 self._finish = "length" if choice.finish_reason == "length" else "stop"
+        if self._finish == "stop" and self._calls.count:
+            # Some servers say so only where the model was free to call.
+            self._finish = "tool_calls"
         if self._stopped is not None:
             self._after_stop += 1
             return self._end() if self._after_stop > _PATIENT_CHUNKS else None
-        if not text:
+        if not text and not calls:
             return None
         self.tells_running = self.tells_running or (chunk.counted is not None and self._finish is None)
-        return self._add(text, None if chunk.counted is None else chunk.counted[1])
+        return self._add(Said(text, calls, logprobs), None if chunk.counted is None else chunk.counted[1])
 
-    def _add(self, text: str, counted: int | None) -> Piece | None:
-        self._answer_bytes += len(text.encode())
+    def _add(self, said: Said, counted: int | None) -> Piece | None:
+        self._answer_bytes += said.bytes
         if self._answer_bytes > _LONGEST_ANSWER:
             raise EngineError(f"the server's answer has no end: {_LONGEST_ANSWER >> 20} MiB came")
         total = self._believed(self._writer.tokens + 1 if counted is None else counted)
         self._writer.prompt_tokens = self._prompt_tokens()
-        piece = self._writer.add(text, tokens=max(0, total - self._writer.tokens))
+        new = max(0, total - self._writer.tokens)
+        piece = self._writer.add(said.text, tokens=new, calls=said.calls, logprobs=said.logprobs)
         if piece is None or piece.finish_reason is None or self._counting == "running":
             return piece
         # A stop string. The server knows them too: it ends now, and tells what this has cost.
@@ -123,7 +161,7 @@ class ChatAnswer:
         return self._writer.end(self._finish or "stop", tokens=total - before)
 
     def _believed(self, tokens: int) -> int:
-        most = self._answer_bytes + _SILENT_TOKENS
+        most = self._answer_bytes + _SILENT_TOKENS + _CALL_TOKENS * self._calls.count
         return min(tokens, most if self._most is None else min(most, self._most))
 
     def _prompt_tokens(self) -> int:

@@ -16,7 +16,9 @@ from nodes.engines.remote.experiments import SHORT_TOKENS, Heard, cut_of, goes_o
 from nodes.errors import EngineError, RequestRefused
 
 if TYPE_CHECKING:
-    from nodes.engine import Generate
+    from collections.abc import AsyncGenerator
+
+    from nodes.engine import Generate, Piece
     from nodes.engines.remote.chat_wire import Continuing, Family
     from nodes.engines.remote.http_server import HttpServer
 
@@ -85,9 +87,18 @@ class ChatProbe:
         log.info("the server does not go on from a text: answers that others began are written anew")
         return "no"
 
+    async def pieces(self, request: Generate) -> AsyncGenerator[Piece, None]:
+        """Ask as was found out so far."""
+        conversation = conversation_of(request)
+        answer = ChatAnswer(conversation, request.sampling, self._dialect.counting, self._server.key)
+        body = chat_body(self._model, conversation, request, self._dialect)
+        async with self._server.post(f"{self._server.api}/chat/completions", body) as response:
+            async for piece in answer.pieces(chunks_of(response)):
+                yield piece
+
     async def _ask(self, request: Generate) -> tuple[Heard, ChatAnswer]:
         conversation = conversation_of(request)
         answer = ChatAnswer(conversation, request.sampling, self._dialect.counting, self._server.key)
-        body = chat_body(self._model, conversation, request.sampling, self._dialect)
+        body = chat_body(self._model, conversation, request, self._dialect)
         async with self._server.post(f"{self._server.api}/chat/completions", body) as response:
             return await listen(answer.pieces(chunks_of(response))), answer

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from nodes.engines.openai_logprobs import Logprobs
+from nodes.engines.remote.chat_demands import Choice, Format, Tool, Turn, choice_of, format_of, tools_of, turn_of
 from nodes.engines.remote.failures import Failure
+from nodes.engines.remote.wire_calls import WireCall
 
 if TYPE_CHECKING:
+    from nodes.engine import Generate
     from nodes.engines.conversation import Conversation
-    from streams.chat import Sampling
 
 _Number = TypeVar("_Number", int, float)
 
@@ -46,11 +49,6 @@ class Dialect(Struct, frozen=True, kw_only=True):
         return self.counting != "running"
 
 
-class _Turn(Struct, frozen=True, kw_only=True):
-    role: str
-    content: str
-
-
 class _StreamOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
     include_usage: bool | UnsetType = UNSET
     continuous_usage_stats: bool | UnsetType = UNSET
@@ -60,7 +58,7 @@ class _Body(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole list of what may reach a server; llama.cpp has had holes that other JSON parameters open."""
 
     model: str
-    messages: list[_Turn]
+    messages: list[Turn]
     stream: bool | UnsetType = UNSET
     stream_options: _StreamOptions | UnsetType = UNSET
     max_tokens: int | UnsetType = UNSET
@@ -71,6 +69,13 @@ class _Body(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stop: tuple[str, ...] | UnsetType = UNSET
     presence_penalty: float | UnsetType = UNSET
     frequency_penalty: float | UnsetType = UNSET
+    logit_bias: dict[str, float] | UnsetType = UNSET
+    logprobs: bool | UnsetType = UNSET
+    top_logprobs: int | UnsetType = UNSET
+    tools: list[Tool] | UnsetType = UNSET
+    tool_choice: str | Choice | UnsetType = UNSET
+    parallel_tool_calls: bool | UnsetType = UNSET
+    response_format: Format | UnsetType = UNSET
     continue_final_message: bool | UnsetType = UNSET
     add_generation_prompt: bool | UnsetType = UNSET
     continue_: bool | UnsetType = UNSET
@@ -80,12 +85,17 @@ class _Body(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache_prompt: bool | UnsetType = UNSET
 
 
-def chat_body(model: str, conversation: Conversation, sampling: Sampling, dialect: Dialect) -> bytes:
-    """Write the request; a begun answer goes last."""
-    turns = [_Turn(role=turn.role, content=turn.content) for turn in conversation.turns]
+def chat_body(model: str, conversation: Conversation, request: Generate, dialect: Dialect) -> bytes:
+    """Write the request; a begun answer goes last.
+
+    Raises:
+        RequestRefused: ``unsupported_schema``: one of its schemas is no JSON object.
+    """
+    sampling, tools, output_format = request.sampling, request.tools, request.format
+    turns = [turn_of(turn) for turn in conversation.turns]
     begun = bool(conversation.begun)
     if begun:
-        turns.append(_Turn(role="assistant", content=conversation.begun))
+        turns.append(Turn(role="assistant", content=conversation.begun))
     is_llama, limit = dialect.family == "llama.cpp", _given(sampling.max_tokens)
     body = _Body(
         model=model,
@@ -100,6 +110,14 @@ def chat_body(model: str, conversation: Conversation, sampling: Sampling, dialec
         stop=sampling.stop if sampling.stop and dialect.stops_itself else UNSET,
         presence_penalty=_given(sampling.presence_penalty),
         frequency_penalty=_given(sampling.frequency_penalty),
+        logit_bias={str(one.token): one.bias for one in sampling.logit_bias} or UNSET,
+        logprobs=UNSET if sampling.top_logprobs is None else True,
+        # Some servers give none at all where no likely tokens are asked for.
+        top_logprobs=UNSET if sampling.top_logprobs is None else max(1, sampling.top_logprobs),
+        tools=UNSET if tools is None else tools_of(tools),
+        tool_choice=UNSET if tools is None else choice_of(tools),
+        parallel_tool_calls=UNSET if tools is None or tools.parallel else False,
+        response_format=UNSET if output_format is None else format_of(output_format),
         continue_final_message=(begun and dialect.continuing == "flags") or UNSET,
         add_generation_prompt=False if begun and dialect.continuing == "flags" else UNSET,
         continue_=(begun and dialect.continuing == "continue_") or UNSET,
@@ -122,6 +140,7 @@ def _given(value: _Number | None) -> _Number | UnsetType:
 
 class _Said(Struct, frozen=True):
     content: str | None = None
+    tool_calls: list[WireCall] | None = None
 
 
 class _Choice(Struct, frozen=True):
@@ -129,6 +148,12 @@ class _Choice(Struct, frozen=True):
     message: _Said | None = None
     """Where a server does not stream: the whole answer."""
     finish_reason: str | None = None
+    logprobs: Logprobs | None = None
+
+    @property
+    def calls(self) -> list[WireCall]:
+        said = self.delta or self.message
+        return [] if said is None else said.tool_calls or []
 
     @property
     def text(self) -> str:
@@ -178,10 +203,19 @@ class Chunk(Struct, frozen=True):
         return None
 
 
-def chunk(*, text: str, finish_reason: str | None, tokens: tuple[int, int] | None, cached: int = 0) -> Chunk:
+def chunk(
+    *,
+    text: str,
+    finish_reason: str | None,
+    tokens: tuple[int, int] | None,
+    cached: int = 0,
+    calls: list[WireCall] | None = None,
+    logprobs: Logprobs | None = None,
+) -> Chunk:
     """Make one of what another library has read; ``tokens`` are those of the prompt and of the answer."""
     usage = None
     if tokens is not None:
         details = _Details(cached_tokens=cached)
         usage = WireUsage(prompt_tokens=tokens[0], completion_tokens=tokens[1], prompt_tokens_details=details)
-    return Chunk(choices=[_Choice(delta=_Said(content=text), finish_reason=finish_reason)], usage=usage)
+    said = _Said(content=text, tool_calls=calls)
+    return Chunk(choices=[_Choice(delta=said, finish_reason=finish_reason, logprobs=logprobs)], usage=usage)

@@ -12,8 +12,10 @@ from msgspec.structs import replace
 
 from nodes.engine import Loading
 from nodes.engines.conversation import conversation_of
+from nodes.engines.demands import check_demands, demanded_bytes, is_constrained
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.probe import measure
+from nodes.engines.remote.ability_probe import abilities_of
 from nodes.engines.remote.api_key import ApiKey
 from nodes.engines.remote.chat_answer import ChatAnswer, chunks_of
 from nodes.engines.remote.chat_probe import ChatProbe
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
     from nodes.engines.conversation import Conversation
     from nodes.engines.remote.model_list import Choice, ListedModel
-    from streams.chat import Sampling
+    from streams.replica import Ability
 
 _ASKED: Final = 0.2
 _PROBED: Final = 0.7
@@ -55,6 +57,7 @@ class OpenAiEngine:
         self._model = ""
         self._dialect = Dialect()
         self._plain = NO_MARKERS
+        self._abilities: tuple[Ability, ...] = ()
         self._seats = Seats(spec.slots or 1)
         self._choice: Choice | None = None
 
@@ -72,15 +75,16 @@ class OpenAiEngine:
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Stream one answer; see `nodes.engine.Engine`. Closing it closes the connection to the server."""
+        check_demands(request, self._abilities)
         conversation = conversation_of(request, self._plain)
-        async with self._seats.taken(), aclosing(self._answer(conversation, request.sampling)) as pieces:
+        async with self._seats.taken(), aclosing(self._answer(conversation, request)) as pieces:
             async for piece in pieces:
                 yield piece
                 self._seats.check()
 
     def can_continue(self, request: Generate) -> bool:
-        """Say what the server has shown at the start."""
-        return self._dialect.continuing != "no"
+        """Say what the server has shown at the start; nobody knows of it under tools or a format."""
+        return self._dialect.continuing != "no" and not is_constrained(request)
 
     def load(self) -> EngineLoad:
         """Count the requests that are with the server, and say whether that is there."""
@@ -92,9 +96,9 @@ class OpenAiEngine:
         await self._presence.stop()
         await self._server.close()
 
-    async def _answer(self, conversation: Conversation, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+    async def _answer(self, conversation: Conversation, request: Generate) -> AsyncGenerator[Piece, None]:
         try:
-            async with aclosing(self._asked(conversation, sampling)) as pieces:
+            async with aclosing(self._asked(conversation, request)) as pieces:
                 async for piece in pieces:
                     yield piece
         except RequestRefused:
@@ -103,10 +107,16 @@ class OpenAiEngine:
             self._presence.doubt()
             raise
 
-    async def _asked(self, conversation: Conversation, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+    async def _asked(self, conversation: Conversation, request: Generate) -> AsyncGenerator[Piece, None]:
         """Ask the server, in its own way."""
-        answer = ChatAnswer(conversation, sampling, self._dialect.counting, self._server.key)
-        body = chat_body(self._model, conversation, sampling, self._dialect)
+        answer = ChatAnswer(
+            conversation,
+            request.sampling,
+            self._dialect.counting,
+            self._server.key,
+            demanded_bytes=demanded_bytes(request),
+        )
+        body = chat_body(self._model, conversation, request, self._dialect)
         async with self._server.post(f"{self._server.api}/chat/completions", body) as response:
             async for piece in answer.pieces(chunks_of(response)):
                 yield piece
@@ -125,6 +135,7 @@ class OpenAiEngine:
         self._on_loading(Loading(stage="loading", fraction=_ASKED))
         probe = ChatProbe(self._server, model.id, model.family)
         self._dialect = await probe.dialect()
+        self._abilities = await abilities_of(probe.pieces, self._spec.without)
         facts = await self._facts(model)
         self._plain = PlainText(facts.markers)
         slots = self._spec.slots or facts.slots or await probe.at_once()
@@ -150,4 +161,5 @@ class OpenAiEngine:
             quantisation=model.meta.ftype if model.meta is not None else model.quantisation,
             parameters=model.meta.n_params if model.meta is not None else None,
             continues=self._dialect.continuing != "no",
+            abilities=self._abilities,
         )

@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from nodes.engine import DEFAULT_MODEL, Loading
+from nodes.engines.demands import is_constrained
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.probe import measure
 from nodes.engines.remote.chat_answer import ChatAnswer
@@ -100,8 +101,8 @@ class TritonEngine(OpenAiEngine):
         self._takes: frozenset[str] = frozenset()
 
     def can_continue(self, request: Generate) -> bool:
-        """Say yes: the text so far is a part of the prompt."""
-        return True
+        """Say yes, where nothing constrains the answer: the text so far is a part of the prompt."""
+        return not is_constrained(request)
 
     async def _find_out(self) -> Replica:
         self._on_loading(Loading(stage="reading", fraction=0.0))
@@ -144,7 +145,8 @@ class TritonEngine(OpenAiEngine):
             ) from None
         return chosen([ListedModel(id=model.name) for model in index if model.state in _READY], self._spec.model)
 
-    async def _asked(self, conversation: Conversation, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+    async def _asked(self, conversation: Conversation, request: Generate) -> AsyncGenerator[Piece, None]:
+        sampling = request.sampling
         limit = sampling.max_tokens or _DEFAULT_TOKENS
         stops = (*sampling.stop, _CHATML[1]) if self._prompt == "chatml" else sampling.stop
         wanted = replace(sampling, max_tokens=limit, stop=stops)

@@ -29,11 +29,12 @@ class Guarded:
         rights: tuple[Right, ...] = ALL,
         *,
         models: tuple[str, ...] = (),
+        tools: tuple[str, ...] = (),
         expires_at_ms: int | None = None,
     ) -> str:
         """A new key, as the header that shows it."""
         shown, sequence = await self.writer.issue(
-            Token(account), name="test", rights=rights, models=models, expires_at_ms=expires_at_ms
+            Token(account), name="test", rights=rights, models=models, tools=tools, expires_at_ms=expires_at_ms
         )
         await self.gateway.access.reach(sequence)
         return f"Bearer {shown.text}"

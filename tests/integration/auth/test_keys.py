@@ -22,6 +22,8 @@ EVERY_PATH = [
     ("GET", "/v1/tasks/TASK/events"),
     ("POST", "/v1/tasks/TASK/cancel"),
     ("GET", "/v1/auth/me"),
+    ("POST", "/v1/completions"),
+    ("POST", "/v1/embeddings"),
     ("POST", "/v1/responses"),
     ("GET", "/v1/responses/resp_TASK"),
     ("DELETE", "/v1/responses/resp_TASK"),
@@ -135,6 +137,29 @@ async def test_a_key_asks_the_models_that_it_is_for(guarded: Guarded) -> None:
     assert [model["id"] for model in (await (await gateway.get("/v1/models", Authorization=both)).json())["data"]] == [
         "synthetic"
     ]
+
+
+async def test_a_key_offers_the_functions_that_it_is_for(guarded: Guarded) -> None:
+    gateway, key = guarded.gateway, await guarded.key("acme", tools=("weather",))
+
+    async def offering(path: str, *names: str, **fields: object) -> tuple[int, str | None]:
+        flat = path == "/v1/responses"
+        tools = [{"type": "function", "name": name} if flat else named(name) for name in names]
+        response = await gateway.post(path, {"model": "synthetic", "tools": tools, **fields}, Authorization=key)
+        error = (await response.json()).get("error") or {}
+        return response.status, error.get("code")
+
+    chat, responses = "/v1/chat/completions", "/v1/responses"
+    asked: dict[str, object] = {"messages": [{"role": "user", "content": "hello"}]}
+    assert await offering(chat, "weather", **asked) == (200, None)
+    assert await offering(chat, **asked) == (200, None)
+    assert await offering(chat, "weather", "shell", **asked) == (403, "tool_not_allowed")
+    assert await offering(chat, "shell", tool_choice="none", **asked) == (403, "tool_not_allowed")
+    assert await offering(responses, "shell", input="hello") == (403, "tool_not_allowed")
+
+
+def named(name: str) -> dict[str, object]:
+    return {"type": "function", "function": {"name": name}}
 
 
 async def test_a_key_that_is_over_or_revoked_opens_nothing(guarded: Guarded) -> None:

@@ -101,6 +101,24 @@ async def test_a_whole_answer_serves_who_wants_a_stream_and_the_other_way_round(
     assert len(mesh.submitted) == 1
 
 
+async def test_a_question_is_the_same_in_whichever_api_it_is_asked(mesh: ScriptedMesh, gateways: Gateways) -> None:
+    gateway, body = await gateways.open(), question(max_tokens=9)
+    task = await kept(gateway, body)
+    message = await gateway.post("/v1/messages", {**body, "model": "synthetic"}, x_ig3_cache="use")
+    assert (had(message), message.headers["x-ig3-task"]) == ("hit", task)
+    answer = await message.json()
+    assert (answer["type"], answer["content"][0]["text"]) == ("message", TEXT)
+    assert answer["usage"]["cache_read_input_tokens"] == 3
+    # A response is a thing of its own, which somebody may delete.
+    text = body["messages"][0]["content"]
+    response = await gateway.post(
+        "/v1/responses", {"model": "synthetic", "input": text, "temperature": 0}, x_ig3_cache="use"
+    )
+    assert had(response) == "bypass"
+    await response.read()
+    assert len(mesh.submitted) == 2
+
+
 # --- who may have it ---------------------------------------------------------------------------------------------
 
 
@@ -121,6 +139,9 @@ async def test_only_what_leaves_nothing_to_chance_or_asks_for_it_is_given_again(
         outcomes.append(had(response))
         await response.read()
     assert outcomes == ["miss", "miss", "bypass", "bypass", "miss", "bypass", "bypass", "bypass"]
+    offered = {"tools": [{"type": "function", "function": {"name": "f"}}]}
+    assert had(await gateway.ask(question(**offered))) == "bypass"
+    assert had(await gateway.ask(question(**offered), x_ig3_cache="use")) == "miss"
     refused = await gateway.ask(question(), x_ig3_cache="perhaps")
     assert (refused.status, (await refused.json())["error"]["param"]) == (400, "x-ig3-cache")
 

@@ -10,6 +10,7 @@ import pytest
 from gateway.dispatcher.ending import stored_end
 from mesh.bus.answer import Step
 from nodes.engine import Generate, Piece
+from nodes.engines.synthetic import SyntheticEngine
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.events import TaskAssigned, TaskCompleted, TaskEnded, TaskRequeued
@@ -34,7 +35,7 @@ class Held:
         self.ended = asyncio.Event()
         self.requests: list[Generate] = []
         engine = node.worker.engine_of(MODEL)
-        assert engine is not None
+        assert isinstance(engine, SyntheticEngine)
         original = engine.generate
 
         async def generate(request: Generate) -> AsyncGenerator[Piece, None]:

@@ -13,9 +13,12 @@ import pytest
 from nodes.engine import EngineSpec, Generate, RemoteSpec
 from nodes.engines import every_model, open_engine
 from nodes.errors import EngineBusy, EngineError, EngineUnavailable, RequestRefused
+from streams.answer_parts import joined_calls
 from streams.chat import Message, Sampling
 from streams.replica import Price
+from streams.tools import Function, OutputFormat, Tools
 from tests.contract.waiting import eventually
+from tests.played_chat_server import PlayedChatServer
 from tests.played_providers import PROMPT_TOKENS, PlayedProviders
 
 if TYPE_CHECKING:
@@ -222,3 +225,46 @@ async def test_without_a_file_or_the_context_of_a_model_it_says_what_is_missing(
     with pytest.raises(EngineUnavailable, match="write its context_tokens"):
         async with started(file):
             pass
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+async def test_a_kept_connection_that_is_cut_is_asked_once_more_and_no_oftener(name: str, tmp_path: Path) -> None:
+    async with PlayedProviders().running() as server:
+        file = written(tmp_path, {"id": "big", "providers": [entry(server, tmp_path, name)], "probe": False})
+        async with started(file) as (engine, _):
+            await answer(engine)  # from here on there is a connection to keep
+            server.hangs_up[name] = 1
+            assert "".join(piece.text for piece in await answer(engine)) == "lorem ipsum dolor sit amet "
+            assert len(server.asked) == 1 + 2
+            server.hangs_up[name] = 3
+            with pytest.raises(EngineError):
+                await answer(engine)
+            assert (len(server.asked), server.hangs_up[name]) == (1 + 2 + 2, 1)
+
+
+# --- beyond text -------------------------------------------------------------------------------------------------
+
+
+def played(server: PlayedChatServer) -> dict[str, Any]:
+    return {"model": "openai/played", "url": f"{server.url}/v1"}
+
+
+async def test_a_model_can_do_what_all_its_providers_have_shown(tmp_path: Path) -> None:
+    first = PlayedChatServer(able=frozenset({"tools", "schema", "logprobs"}))
+    second = PlayedChatServer(able=frozenset({"tools", "logprobs", "vision"}))
+    async with first.running(), second.running():
+        providers = [played(first), played(second)]
+        file = written(tmp_path, {"id": "big", "context_tokens": 999, "providers": providers})
+        async with started(file) as (engine, replica):
+            assert replica.abilities == ("tools", "logprobs")
+            tools = Tools(functions=(Function(name="look"),), choice="required")
+            asked = (Message(role="user", content="hello"),)
+            pieces = [p async for p in engine.generate(Generate(messages=asked, tools=tools))]
+            [call] = joined_calls(call for piece in pieces for call in piece.tool_calls)
+            assert (call.name, call.arguments, call.id) == ("look", '{"word": "sea"}', "call_look")
+            assert pieces[-1].finish_reason == "tool_calls"
+            sampling = Sampling(max_tokens=2, top_logprobs=1)
+            pieces = [p async for p in engine.generate(Generate(messages=asked, sampling=sampling))]
+            assert [len(place.top) for piece in pieces for place in piece.logprobs] == [1, 1]
+            with pytest.raises(RequestRefused, match="response_format"):
+                await anext(engine.generate(Generate(messages=asked, format=OutputFormat(kind="json_object"))))

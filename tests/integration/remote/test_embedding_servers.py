@@ -14,7 +14,7 @@ import pytest
 from nodes.embedding import Embed, EmbeddingEngine, EmbeddingSpec
 from nodes.engine import EngineSpec, RemoteSpec, VllmSpec
 from nodes.engines import every_model
-from nodes.engines.embedding import every_embedding_model, open_embedding_engine
+from nodes.engines.embedding import open_embedding_engine
 from nodes.errors import EngineAway, EngineBusy, EngineError, EngineUnavailable, RequestRefused
 from streams.replica import Price
 from tests.contract.waiting import eventually
@@ -231,6 +231,13 @@ async def test_the_next_provider_is_asked_where_one_fails_and_it_rests(tmp_path:
         assert len(first.asked) == asked
 
 
+async def test_a_kept_connection_that_is_cut_is_asked_once_more(tmp_path: Path) -> None:
+    async with PlayedEmbeddingServer().running() as server, started("litellm", tmp_path, server) as (engine, _):
+        asked, server.mode = len(server.asked), "cuts once"
+        await check_serves(engine)
+        assert len(server.asked) == asked + 2
+
+
 async def test_a_provider_with_other_vectors_is_refused_whenever_it_shows(tmp_path: Path) -> None:
     first, other = PlayedEmbeddingServer(), PlayedEmbeddingServer(salt="another model")
     async with first.running(), other.running():
@@ -262,8 +269,6 @@ def test_each_kind_of_model_in_the_cloud_file_is_for_its_own_engine(tmp_path: Pa
     ]
     file = tmp_path / "cloud.yaml"
     file.write_text(json.dumps({"models": models}))
-    spec = EmbeddingSpec(engine="litellm", cloud_config=file)
-    assert [each.model for each in every_embedding_model(spec)] == ["one", "two"]
     with pytest.raises(EngineUnavailable, match="no embedding model 'words': it has one, two"):
         open_embedding_engine(EmbeddingSpec(engine="litellm", model="words", cloud_config=file))
     assert [each.model for each in every_model(EngineSpec(engine="litellm", cloud_config=file))] == ["words"]

@@ -142,6 +142,24 @@ class PlayedDispatcher:
                     sequence = await self.link.append(subjects.result(key, MESH), encode(marker), fence=fence)
                     return marker, sequence, answer
 
+    async def hedge(self, key: TaskKey, *, model: str) -> Assign:
+        """Have the node begin beside another one that has the task, out of sight."""
+        await self._mark(key, None, node=ELSEWHERE)
+        assign = Assign(
+            account=key.account,
+            task=key.task,
+            attempt=2,
+            next_n=0,
+            last_sequence=0,
+            model=model,
+            messages=(Message(role="user", content="hello"),),
+            sampling=Sampling(),
+            dispatcher=ME,
+            hedge=True,
+        )
+        self.link.send(subjects.node_inbox(self.node, "assign"), encode(assign))
+        return assign
+
     async def give_away(self, key: TaskKey, text: str) -> Answer:
         """Give the task to another node, which writes ``text`` and is not done yet."""
         marker, _, answer = await self._mark(key, "continued", node=ELSEWHERE)
@@ -232,5 +250,6 @@ class PlayedDispatcher:
             next_n=n,
             last_sequence=last,
             written=state.phase is Phase.WRITTEN,
+            undecided=ask.hedge and not yours and is_open and not state.chars,
         )
         self.link.reply_to(delivery, encode(standing))

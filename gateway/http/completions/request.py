@@ -1,0 +1,114 @@
+"""``POST /v1/completions``: what OpenAI's API lets a client say, read strictly, and the task it becomes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gateway.http.chat_request import MaxTokens, Penalty, ServiceTier, StopText, StreamOptions
+from gateway.http.chat_tools import LogitBias, biases_of
+from gateway.http.errors import ApiError
+from gateway.http.invalid_body import explain
+from streams.chat import Message, Sampling
+from streams.events import TaskSubmitted
+
+USUAL_TOKENS: Final = 16
+"""How long an answer is where nothing is said; OpenAI's."""
+
+
+class CompletionRequest(Struct, frozen=True, kw_only=True):
+    """The request's body. Bounds are OpenAI's; where ours are narrower, ``docs/completions.md`` says so."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=256)]
+    prompt: str | list[Any]
+    max_tokens: MaxTokens | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: StopText | Annotated[list[StopText], Meta(max_length=4)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: LogitBias | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
+    echo: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    service_tier: ServiceTier | None = None
+    # What follows cannot be honoured.
+    n: Literal[1] | None = None
+    best_of: Literal[1] | None = None
+    suffix: None = None
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether the stream ends with a chunk that has the usage."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def text(self) -> str:
+        """The one prompt.
+
+        Raises:
+            ApiError: 400, if it is several, or tokens.
+        """
+        prompt = self.prompt
+        if isinstance(prompt, str):
+            return prompt
+        only = prompt[0] if len(prompt) == 1 else None
+        if isinstance(only, str):
+            return only
+        what = "tokens" if any(not isinstance(one, str) for one in prompt) else f"{len(prompt)} prompts at once"
+        message = f"Unsupported value: 'prompt' is one text here, not {what}: send a request for each."
+        raise ApiError(400, message, code="unsupported_value", param="prompt")
+
+    def draft(self) -> TaskSubmitted:
+        """The task that this asks for, without its deadline and rules.
+
+        Raises:
+            ApiError: 400, naming the parameter that is wrong.
+        """
+        stop = self.stop
+        sampling = Sampling(
+            max_tokens=USUAL_TOKENS if self.max_tokens is None else self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            stop=() if stop is None else (stop,) if isinstance(stop, str) else tuple(stop),
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            logit_bias=biases_of(self.logit_bias) if self.logit_bias else (),
+            top_logprobs=self.logprobs,
+        )
+        return TaskSubmitted(model=self.model, messages=(Message(role="user", content=self.text),), sampling=sampling)
+
+
+UNSUPPORTED_VALUES: Final = frozenset({"n", "best_of"})
+"""Parameters of which one value works."""
+
+UNSUPPORTED: Final = frozenset({"suffix"})
+"""Parameters that do not work at all."""
+
+_decode: Final = msgspec.json.Decoder(CompletionRequest).decode
+
+
+def read_completion_request(body: bytes) -> CompletionRequest:
+    """Read a request's body.
+
+    Raises:
+        ApiError: 400, naming the parameter that is wrong.
+    """
+    try:
+        request = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise explain(error, unsupported=UNSUPPORTED, unsupported_values=UNSUPPORTED_VALUES) from error
+    if request.stream_options is not None and not request.stream:
+        message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        raise ApiError(400, message, code="invalid_value", param="stream_options")
+    if request.echo and request.logprobs is not None:
+        message = (
+            "Unsupported value: 'logprobs' beside 'echo'. Nobody here knows how likely the tokens of a prompt are."
+        )
+        raise ApiError(400, message, code="unsupported_value", param="logprobs")
+    return request

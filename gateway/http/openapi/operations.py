@@ -1,0 +1,207 @@
+"""Every path that a gateway serves, with the types of its requests and answers: here they stand together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
+
+from msgspec import Meta
+
+from gateway.auth.proofs import Challenge, ChallengeRequest, SignedIn, SignInProof
+from gateway.http import boundary
+from gateway.http.chat_answer import ChatCompletion
+from gateway.http.chat_request import ChatRequest
+from gateway.http.completions.answer import Completion
+from gateway.http.completions.request import CompletionRequest
+from gateway.http.embedding_answer import EmbeddingList
+from gateway.http.embedding_request import EmbeddingRequest
+from gateway.http.errors import ErrorBody
+from gateway.http.health import Readiness
+from gateway.http.messages.errors import MessagesError
+from gateway.http.messages.frames import MessageEvent
+from gateway.http.messages.objects import Message
+from gateway.http.messages.request import MessagesRequest
+from gateway.http.models import ModelList, ModelObject
+from gateway.http.responses.events import StreamEvent
+from gateway.http.responses.items import MOST, InputList
+from gateway.http.responses.objects import Deleted, Response
+from gateway.http.responses.request import ResponseRequest
+from gateway.http.sign_ins import CallerObject
+from gateway.http.tasks import CancelAnswer, TaskSummary
+from streams.events import TaskEvent
+
+
+class Parameter(NamedTuple):
+    """Something in the path, the query or a header."""
+
+    name: str
+    kind: Any
+    """Its type, as msgspec reads annotations."""
+    place: Literal["path", "query", "header"] = "query"
+    description: str = ""
+
+
+class Operation(NamedTuple):
+    """One method of one path."""
+
+    method: Literal["get", "post", "delete"]
+    path: str
+    summary: str
+    request: Any = None
+    """The type of its body."""
+    answer: Any = None
+    """The type of what comes back as JSON."""
+    events: tuple[Any, ...] = ()
+    """The types of the data of its server-sent events, where it may stream; ``str``: described in docs/http.md."""
+    status: int = 200
+    parameters: tuple[Parameter, ...] = ()
+    media_type: str = ""
+    """What comes back, where that is no JSON."""
+    is_open: bool = False
+    """Whether it is served to whoever asks."""
+    error: Any = ErrorBody
+
+
+_ABOUT_TASK: Final = (
+    Parameter("x-ig3-task", str, "header", "The id of the task, chosen by the client: a UUIDv7."),
+    Parameter("Idempotency-Key", str, "header", "The same key and body are one task."),
+    Parameter("x-ig3-urgency", Literal["interactive", "standard", "batch"], "header", "How urgent it is."),
+    Parameter("x-ig3-deadline-ms", Annotated[int, Meta(ge=1)], "header", "How long it may take, from now."),
+    Parameter("x-ig3-on-disconnect", Literal["continue", "cancel"], "header", "What a hang-up means."),
+    Parameter("x-ig3-policy", str, "header", "How a node is chosen."),
+    Parameter("x-ig3-region", str, "header", "Only nodes that say this region."),
+    Parameter("x-ig3-max-price", str, "header", "The highest price for a million tokens."),
+    Parameter("x-ig3-min-reputation", str, "header", "The lowest reputation of a node, 0 to 1."),
+    Parameter("Last-Event-ID", Annotated[int, Meta(ge=0)], "header", "On a stream: go on behind this event."),
+)
+_TASK: Final = Parameter("task", str, "path", "The id of a task.")
+_RESPONSE: Final = Parameter("response", str, "path", "The id of a response.")
+_COUNTER: Final = (
+    Parameter("after", Annotated[int, Meta(ge=0)], "query", "The last counter that the client has."),
+    Parameter("Last-Event-ID", Annotated[int, Meta(ge=0)], "header", "The same; goes before it."),
+)
+_PAGE: Final = (
+    Parameter("limit", Annotated[int, Meta(ge=1, le=MOST)], "query", "How many items."),
+    Parameter("order", Literal["asc", "desc"], "query", "By age."),
+    Parameter("after", str, "query", "The item behind which to begin."),
+)
+_AGAIN: Final = (
+    Parameter("stream", bool, "query", "Whether its events are wanted."),
+    Parameter("starting_after", Annotated[int, Meta(ge=-1)], "query", "Only events behind this number."),
+)
+
+OPERATIONS: Final = (
+    Operation(
+        "post",
+        boundary.CHAT_PATH,
+        "Ask a model, as OpenAI's chat API does.",
+        request=ChatRequest,
+        answer=ChatCompletion,
+        events=(str,),
+        parameters=_ABOUT_TASK,
+    ),
+    Operation(
+        "post",
+        boundary.COMPLETIONS_PATH,
+        "Ask a model, as OpenAI's older completions API does.",
+        request=CompletionRequest,
+        answer=Completion,
+        events=(Completion,),
+        parameters=_ABOUT_TASK,
+    ),
+    Operation(
+        "post",
+        boundary.EMBEDDINGS_PATH,
+        "A vector for each of some texts.",
+        request=EmbeddingRequest,
+        answer=EmbeddingList,
+        parameters=_ABOUT_TASK[:-1],
+    ),
+    Operation(
+        "post",
+        boundary.MESSAGES_PATH,
+        "Ask a model, as Anthropic's API does.",
+        request=MessagesRequest,
+        answer=Message,
+        events=get_args(MessageEvent),
+        parameters=_ABOUT_TASK,
+        error=MessagesError,
+    ),
+    Operation(
+        "post",
+        boundary.RESPONSES_PATH,
+        "Ask a model, as OpenAI's Responses API does.",
+        request=ResponseRequest,
+        answer=Response,
+        events=get_args(StreamEvent),
+        parameters=_ABOUT_TASK,
+    ),
+    Operation(
+        "get",
+        "/v1/responses/{response}",
+        "A response as it stands, or its events.",
+        answer=Response,
+        events=get_args(StreamEvent),
+        parameters=(_RESPONSE, *_AGAIN),
+    ),
+    Operation(
+        "delete", "/v1/responses/{response}", "Show a response no more.", answer=Deleted, parameters=(_RESPONSE,)
+    ),
+    Operation("post", "/v1/responses/{response}/cancel", "End a response.", answer=Response, parameters=(_RESPONSE,)),
+    Operation(
+        "get",
+        "/v1/responses/{response}/input_items",
+        "What a response was asked with.",
+        answer=InputList,
+        parameters=(_RESPONSE, *_PAGE),
+    ),
+    Operation("get", "/v1/models", "The models that the mesh can serve now.", answer=ModelList),
+    Operation(
+        "get",
+        "/v1/models/{model}",
+        "One model; its id may hold slashes.",
+        answer=ModelObject,
+        parameters=(Parameter("model", str, "path", "The id of a model."),),
+    ),
+    Operation("get", "/v1/tasks/{task}", "What a task has become.", answer=TaskSummary, parameters=(_TASK,)),
+    Operation(
+        "get",
+        "/v1/tasks/{task}/events",
+        "The events of a task, past ones first; 204: there are no more.",
+        events=get_args(TaskEvent),
+        parameters=(_TASK, *_COUNTER),
+    ),
+    Operation("post", "/v1/tasks/{task}/cancel", "End a task.", answer=CancelAnswer, parameters=(_TASK,)),
+    Operation(
+        "post",
+        "/v1/auth/challenge",
+        "What to sign, to sign in.",
+        request=ChallengeRequest,
+        answer=Challenge,
+        is_open=True,
+    ),
+    Operation(
+        "post",
+        "/v1/auth/login",
+        "A session for whoever has signed.",
+        request=SignInProof,
+        answer=SignedIn,
+        is_open=True,
+    ),
+    Operation("post", "/v1/auth/renew", "Another token of the session that is shown.", answer=SignedIn),
+    Operation("post", "/v1/auth/sign-out", "End the session that is shown.", status=204),
+    Operation("get", "/v1/auth/me", "Who asks.", answer=CallerObject),
+    Operation("get", "/healthz", "This process lives.", answer=dict[str, str], is_open=True),
+    Operation("get", "/readyz", "It could serve a request now; 503: why not.", answer=Readiness, is_open=True),
+    Operation("get", "/metrics", "Counters for Prometheus.", media_type="text/plain"),
+    Operation("get", boundary.OPENAPI_PATH, "This document.", answer=dict[str, Any], is_open=True),
+    Operation("get", "/ws", "The websocket (docs/websocket.md).", status=101, is_open=True),
+    Operation("get", "/", "The live page.", media_type="text/html", is_open=True),
+    Operation(
+        "get",
+        "/page/{file}",
+        "A file of the live page.",
+        media_type="*/*",
+        parameters=(Parameter("file", str, "path", "Its name."),),
+        is_open=True,
+    ),
+)
