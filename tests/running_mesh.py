@@ -27,6 +27,7 @@ from tests.processes import PATIENCE_S
 ROOT = Path(__file__).parents[1]
 IG3 = Path(sys.executable).with_name("ig3")
 SMALL_MODEL = "smollm2-135m-instruct"
+SMALL_EMBEDDING_MODEL = "all-minilm-l6-v2"
 SYNTHETIC = "synthetic"
 
 _TAIL_BYTES = 3000

@@ -33,6 +33,7 @@ SHORTENING: Final = "shortening deletes messages at once, and only `ig3 streams 
 _PERHAPS_LASTING: Final = ("foreign", "sealed")
 _NOT_FOUND: Final = frozenset({10059, 10014})
 _NAME_IN_USE: Final = 10058
+_NO_STORAGE: Final = 10047
 _NOT_NOW: Final = NOT_NOW | {_NAME_IN_USE}
 """A server that is still reading says "not found", and the leader then that the name is taken: look again."""
 _API_TIMEOUT: Final = timedelta(seconds=15)
@@ -288,6 +289,9 @@ async def _call(link: Link, subject: str, body: dict[str, Any], timeout: timedel
 def _translated(what: str, error: Mapping[str, Any]) -> BusError:
     """What the broker says, as ours: "not now" of a cluster, or a refusal."""
     text = f"{what}: {error.get('description')}"
+    if error.get("err_code") == _NO_STORAGE:
+        # The cache's part is set aside when its stream is made, and counts whether it is used or not.
+        return BusError(f"{text}: raise store_limit, or lower cache_room")
     if error.get("code") == SERVICE_UNAVAILABLE or error.get("err_code") in _NOT_NOW:
         return NoLeader(f"{text}. Are more than half of the cluster's servers up?")
     return BusError(text)

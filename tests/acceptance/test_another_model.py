@@ -8,11 +8,12 @@ import pytest
 
 from nodes.model_file import find_model
 from tests.processes import PATIENCE_S
-from tests.running_mesh import IG3, SMALL_MODEL, Running, RunningMesh
+from tests.running_mesh import IG3, SMALL_EMBEDDING_MODEL, SMALL_MODEL, Running, RunningMesh
 
 pytestmark = pytest.mark.timeout(240)
 
 POLL_S = 0.1
+SMALL_MODELS = {SMALL_MODEL, SMALL_EMBEDDING_MODEL}
 
 
 async def until_listed(sdk: openai.AsyncOpenAI, models: set[str]) -> None:
@@ -30,7 +31,7 @@ async def test_a_model_file_is_one_option_away(smollm: RunningMesh, sdk: openai.
     command = [str(IG3), "node", "--model", str(file), "--slots", "1", "--context", "256", "--instance", "2"]
     with Running("node-own", command, smollm.place) as node:
         assert node.ready().models == ("my-own-model",)
-        await until_listed(sdk, {SMALL_MODEL, "my-own-model"})
+        await until_listed(sdk, {*SMALL_MODELS, "my-own-model"})
         answer = await sdk.chat.completions.create(
             model="my-own-model", messages=[{"role": "user", "content": "Hello"}], max_tokens=5
         )
@@ -40,6 +41,6 @@ async def test_a_model_file_is_one_option_away(smollm: RunningMesh, sdk: openai.
                 model="my-own-model", messages=[{"role": "user", "content": "word " * 400}], max_tokens=5
             )
         assert await asyncio.to_thread(node.stop) == 0
-    await until_listed(sdk, {SMALL_MODEL})
+    await until_listed(sdk, SMALL_MODELS)
     with pytest.raises(openai.NotFoundError, match="is served by no node now"):
         await sdk.models.retrieve("my-own-model")

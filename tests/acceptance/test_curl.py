@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.processes import PATIENCE_S
-from tests.running_mesh import SMALL_MODEL, RunningMesh
+from tests.running_mesh import SMALL_EMBEDDING_MODEL, SMALL_MODEL, RunningMesh
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -55,14 +55,20 @@ def test_models(smollm: RunningMesh) -> None:
     _, body = curl(f"{smollm.url}/v1/models")
     listed = json.loads(body)
     assert [(model["id"], model["engine"], model["context_tokens"]) for model in listed["data"]] == [
-        (SMALL_MODEL, "xllamacpp", 2048)
+        (SMALL_EMBEDDING_MODEL, "minilm", 256),
+        (SMALL_MODEL, "xllamacpp", 2048),
     ]
 
 
 def test_the_mesh_says_that_it_is_ready(smollm: RunningMesh) -> None:
     headers, body = curl(f"{smollm.url}/readyz")
     assert headers["status"] == "200"
-    assert json.loads(body) == {"status": "ready", "reason": None, "live_nodes": 1, "models": [SMALL_MODEL]}
+    assert json.loads(body) == {
+        "status": "ready",
+        "reason": None,
+        "live_nodes": 1,
+        "models": [SMALL_EMBEDDING_MODEL, SMALL_MODEL],
+    }
 
 
 def test_a_page_of_another_site_gets_nothing(smollm: RunningMesh) -> None:

@@ -4,7 +4,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from tests.running_mesh import SMALL_MODEL, RunningMesh
+from tests.running_mesh import SMALL_EMBEDDING_MODEL, SMALL_MODEL, RunningMesh
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -91,7 +91,7 @@ async def test_every_answer_names_its_request_and_its_task(sdk: openai.AsyncOpen
 
 
 async def test_the_model_is_listed(sdk: openai.AsyncOpenAI) -> None:
-    assert [model.id async for model in sdk.models.list()] == [SMALL_MODEL]
+    assert [model.id async for model in sdk.models.list()] == [SMALL_EMBEDDING_MODEL, SMALL_MODEL]
     model = await sdk.models.retrieve(SMALL_MODEL)
     assert (model.object, model.owned_by) == ("model", "ig3")
 

@@ -99,6 +99,7 @@ async def test_models_with_slashes_in_their_names(gateway: HttpGateway) -> None:
         "slots": 1,
         "kind": "chat",
         "tiers": ["edge"],
+        "abilities": [],
         "status": "ready",
     }
     assert await (await gateway.get("/v1/models/org/model:8b/q4")).json() == expected

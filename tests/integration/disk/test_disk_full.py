@@ -59,7 +59,7 @@ async def site(tmp_path: Path) -> AsyncIterator[FilledDisk]:
     with LoopDisk(tmp_path / "disk", size_mib=96) as disk:
         data = disk.path / "data"
         flags = ("--engine", "synthetic", "--token-delay-ms", "30", "--data-dir", str(data))
-        with running_up(tmp_path / "outside", *flags) as mesh:
+        with running_up(tmp_path / "outside", *flags, variables={"IG3_CACHE_ROOM": "2MiB"}) as mesh:
             async with (
                 ClientSession(mesh.url, timeout=ClientTimeout(total=PATIENCE_S)) as session,
                 await ig3.connect(mesh.place.nats, data_dir=data) as client,

@@ -18,7 +18,8 @@ from mesh.broker.server import EmbeddedServer
 from mesh.bus.provision import Action, check
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
-from streams.topology import consumer_specs, stream_specs
+from mesh.config.settings import MeshSettings
+from streams.topology import consumer_specs
 from tests.integration.power.writers import Writers, missing
 from tests.loop_disk import LoopDisk
 from tests.mesh_in_process import InProcessMesh, text_of
@@ -40,7 +41,7 @@ async def test_a_power_cut_with_the_shipped_configuration_loses_nothing_that_was
 ) -> None:
     writers = await write_until(power_cut(disk), disk, tmp_path, seed=seed)
     async with survivor(disk) as bus:
-        findings = await check(bus.links, stream_specs(), consumer_specs())
+        findings = await check(bus.links, MeshSettings().streams, consumer_specs())
         lost = await missing(bus, writers.noted)
     assert {finding.action for finding in findings} == {Action.SAME}
     assert lost == []

@@ -98,7 +98,9 @@ class Mesh:
             "stream": stream,
         }
         url = f"{self.parts.urls['gateway']}/v1/chat/completions"
-        return httpx.stream("POST", url, json=body, timeout=PATIENCE_S, trust_env=False)
+        # Each time by the group itself, and not from the cache.
+        headers = {"x-ig3-cache": "off"}
+        return httpx.stream("POST", url, json=body, headers=headers, timeout=PATIENCE_S, trust_env=False)
 
     def answer(self) -> str:
         with self.chat(stream=False) as answer:

@@ -1,0 +1,1 @@
+"""Questions about this project's own documentation, by which retrieval is measured."""
