@@ -92,6 +92,12 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     http_body_limit: Annotated[int, Meta(gt=0, description="Largest request body.", extra={"unit": "bytes"})] = (
         1024 * 1024
     )
+    file_limit: Annotated[
+        int, Meta(gt=0, description="Largest file that may be uploaded.", extra={"unit": "bytes"})
+    ] = 64 * 1024 * 1024
+    batch_concurrency: Annotated[
+        int, Meta(ge=1, le=1024, description="Requests of one batch that are open at once.")
+    ] = 32
     http_body_timeout: Annotated[
         timedelta, Meta(description="How long a client may take to send a request's body.")
     ] = timedelta(seconds=30)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
+from gateway.http.chat_question import ChatQuestion
 from gateway.http.errors import ApiError, from_exception
 from streams.batch_events import MOST_REQUESTS, LineFault
 
@@ -92,6 +93,8 @@ class Inputs:
             question = await self.question(line)
             if question.is_streamed:
                 raise ApiError(400, "Requests of a batch are not streamed.", code="unsupported_value", param="stream")
+            if isinstance(question, ChatQuestion) and question.choices > 1:
+                raise ApiError(400, "A request of a batch has one answer.", code="unsupported_value", param="n")
         except ApiError as error:
             return _as_fault(number, error)
         return None

@@ -12,11 +12,12 @@ from gateway.auth.caller import caller_with
 from gateway.files.uploads import read_upload
 from gateway.http.errors import ApiError, store_full, too_large
 from mesh.errors import FileNotKept
-from mesh.files.store import MOST_FILES, FileStore, parse_file_id
+from mesh.files.store import MOST_FILES, parse_file_id
 from streams.file_events import FilePurpose, StoredFile
 
 if TYPE_CHECKING:
     from gateway.http.site import Site
+    from mesh.files.store import FileStore
     from streams.tokens import Token
 
 _JSON: Final = {"Content-Type": "application/json"}
@@ -54,10 +55,10 @@ class FileGone(Struct, frozen=True, kw_only=True):
 class Files:
     """The handlers."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, store: FileStore) -> None:
         """Serve for ``site``."""
         self._site = site
-        self._store = FileStore(site.bus.core)
+        self._store = store
 
     async def create(self, request: web.Request) -> web.Response:
         """Store a file."""

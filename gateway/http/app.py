@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from gateway.auth.caller import Door
 from gateway.auth.sign_in import SignIn
 from gateway.backlog_feed import BacklogFeed
+from gateway.batches.handlers import Batches
+from gateway.batches.log import BatchLog
+from gateway.batches.runner import BatchRunner
 from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.files.handlers import Files
 from gateway.http.asking import Asking
 from gateway.http.boundary import (
     CHAT_PATH,
@@ -27,7 +31,7 @@ from gateway.http.boundary import (
 from gateway.http.caching import Caching
 from gateway.http.chat_question import read_chat
 from gateway.http.completions.question import read_completion
-from gateway.http.embedding_question import Embeddings
+from gateway.http.embedding_question import Embeddings, read_embeddings
 from gateway.http.health import Health
 from gateway.http.messages.question import read_messages
 from gateway.http.models import Models
@@ -45,6 +49,7 @@ from gateway.limits.open_limiter import open_limiter
 from gateway.page import routes as page_routes
 from gateway.queue_gate import Limits, QueueGate
 from mesh.access.credentials_check import CredentialsCheck
+from mesh.files.store import FileStore
 from mesh.telemetry.telemetry import Telemetry
 from streams.access import LOCAL
 
@@ -56,6 +61,8 @@ if TYPE_CHECKING:
     from mesh.access.session_keys import SessionKeys
     from mesh.bus.service_bus import Bus
     from streams.tokens import Token
+
+_BATCH_RUNNER: Final = web.AppKey("batch_runner", BatchRunner)
 
 
 def build_app(
@@ -114,13 +121,13 @@ def build_app(
     app.on_response_prepare.append(sign)
     app.on_startup.append(_on_startup)
     app.on_shutdown.append(_on_shutdown)
-    _add_routes(app, site)
+    _add_routes(app, site, retention)
     if metrics is not None:
         app.router.add_get("/metrics", metrics.show)
     return app
 
 
-def _add_routes(app: web.Application, site: Site) -> None:
+def _add_routes(app: web.Application, site: Site, retention: timedelta) -> None:
     bridge = Bridge(site.bus, site.roster_feed, site.door)
     bridge_routes.add_routes(app, bridge)
     site.leaving.on_begin(bridge.dismiss)
@@ -132,6 +139,7 @@ def _add_routes(app: web.Application, site: Site) -> None:
     app.router.add_post(EMBEDDINGS_PATH, Embeddings(site).create)
     app.router.add_post(MESSAGES_PATH, Asking(site, read_messages).create)
     _add_responses(app, site)
+    _add_files(app, site, retention)
     app.router.add_get("/v1/models", models.list_all)
     app.router.add_get("/v1/models/{model:.+}", models.show)
     app.router.add_get("/v1/tasks/{task}", tasks.show)
@@ -145,6 +153,22 @@ def _add_routes(app: web.Application, site: Site) -> None:
     app.router.add_get("/healthz", health.alive)
     app.router.add_get(OPENAPI_PATH, show_openapi)
     app.router.add_get("/readyz", health.ready)
+
+
+def _add_files(app: web.Application, site: Site, retention: timedelta) -> None:
+    store, log = FileStore(site.bus.core), BatchLog(site.bus.core)
+    readers = {CHAT_PATH: read_chat, COMPLETIONS_PATH: read_completion, EMBEDDINGS_PATH: read_embeddings}
+    files, batches = Files(site, store), Batches(site, store, log, readers, retention)
+    app.router.add_post("/v1/files", files.create)
+    app.router.add_get("/v1/files", files.list_all)
+    app.router.add_get("/v1/files/{file}", files.show)
+    app.router.add_get("/v1/files/{file}/content", files.content)
+    app.router.add_delete("/v1/files/{file}", files.delete)
+    app.router.add_post("/v1/batches", batches.create)
+    app.router.add_get("/v1/batches", batches.list_all)
+    app.router.add_get("/v1/batches/{batch}", batches.show)
+    app.router.add_post("/v1/batches/{batch}/cancel", batches.cancel)
+    app[_BATCH_RUNNER] = BatchRunner(site, store, log, readers)
 
 
 def _add_responses(app: web.Application, site: Site) -> None:
@@ -182,10 +206,12 @@ async def _on_startup(app: web.Application) -> None:
     await site.limiter.start()
     site.caching.start()
     await site.gate.start()
+    await app[_BATCH_RUNNER].start()
 
 
 async def _on_shutdown(app: web.Application) -> None:
     app[SITE].leaving.begin()
+    await app[_BATCH_RUNNER].stop()
     await app[SITE].finish()
     await app[SITE].gate.stop()
     await app[SITE].limiter.stop()

@@ -60,6 +60,20 @@ class CredentialsCheck:
             raise CredentialRefused(_NEITHER, reason="what is shown is neither an API key nor a session token")
         return await self._of_session(*self._session(text))
 
+    def caller_of(self, account: Token, key_id: str | None) -> Caller | None:
+        """Return the caller that somebody would be who showed a key now, or for None a member of the account.
+
+        None: the key, or the account, is not good any more.
+        """
+        access = self._feed.access
+        standing = access.account(account)
+        if standing is None or not standing.is_open or access.unreadable(account) is not None:
+            return None
+        if key_id is None:
+            return Caller(account=account, how="session", rights=RIGHTS["member"], role="member")
+        key = access.key(key_id)
+        return _of_key(key) if key is not None and key.account == account and self._is_good(key) else None
+
     def still_holds(self, caller: Caller) -> bool:
         """Whether somebody who was let in would be let in now, as the same."""
         if caller.expires_at_ms is not None and now_ms() >= caller.expires_at_ms:
@@ -105,16 +119,7 @@ class CredentialsCheck:
         if not self._is_good(key):
             message = "This API key was revoked, is over, or its account was closed."
             raise CredentialRefused(message, reason=f"key {key.key_id} of {key.account} is no longer good")
-        return Caller(
-            account=key.account,
-            how="key",
-            rights=frozenset(key.rights),
-            key_id=key.key_id,
-            models=key.models,
-            tools=key.tools,
-            limits=key.limits,
-            expires_at_ms=key.expires_at_ms,
-        )
+        return _of_key(key)
 
     def _known(self, shown: ShownKey) -> ApiKey | None:
         key = self._feed.access.key(shown.key_id)
@@ -172,3 +177,16 @@ class CredentialsCheck:
     def _refuse_newer(self, account: Token) -> None:
         if (reason := self._feed.access.unreadable(account)) is not None:
             raise WrittenByNewer(f"account {account} cannot be judged by this version: {reason}")
+
+
+def _of_key(key: ApiKey) -> Caller:
+    return Caller(
+        account=key.account,
+        how="key",
+        rights=frozenset(key.rights),
+        key_id=key.key_id,
+        models=key.models,
+        tools=key.tools,
+        limits=key.limits,
+        expires_at_ms=key.expires_at_ms,
+    )

@@ -10,6 +10,9 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+from msgspec import Struct
+
 from mesh.errors import BusError, FileNotKept, SubjectTaken
 from mesh.history.stream_facts import last_message, last_messages
 from streams import file_subjects
@@ -30,7 +33,22 @@ if TYPE_CHECKING:
 MOST_FILES: Final = 1000
 """That an account may have, and that are listed."""
 
-_READ_AHEAD: Final = 8
+
+class _State(Struct):
+    subjects: dict[str, int] | None = None
+
+
+class _Error(Struct):
+    description: str = ""
+
+
+class _Info(Struct):
+    state: _State = _State()
+    total: int = 0
+    error: _Error | None = None
+
+
+_decode_info: Final = msgspec.json.Decoder(_Info).decode
 
 
 class FileStore:
@@ -136,12 +154,12 @@ class FileStore:
         numbers: list[int] = []
         while True:
             answer = await self._core.request(f"$JS.API.STREAM.INFO.{FILE_PARTS}", query.encode())
-            info = json.loads(answer.data)
-            if "error" in info:
-                raise BusError(f"{FILE_PARTS} cannot be read: {info['error'].get('description')}")
-            found = info["state"].get("subjects") or {}
+            info = _decode_info(answer.data)
+            if info.error is not None:
+                raise BusError(f"{FILE_PARTS} cannot be read: {info.error.description}")
+            found = info.state.subjects or {}
             numbers += [file_subjects.part_number(subject) for subject in found]
-            if len(numbers) >= info.get("total", 0) or not found:
+            if len(numbers) >= info.total or not found:
                 return sorted(numbers)
             query = json.dumps({"subjects_filter": file_subjects.parts_of(account, file), "offset": len(numbers)})
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 from msgspec import Meta
 
 from gateway.auth.proofs import Challenge, ChallengeRequest, SignedIn, SignInProof
+from gateway.batches.handlers import MOST_OF_PAGE, BatchList, BatchObject, BatchRequest
+from gateway.files.handlers import FileGone, FileList, FileObject
 from gateway.http import boundary
 from gateway.http.chat_answer import ChatCompletion
 from gateway.http.chat_request import ChatRequest
@@ -28,6 +30,7 @@ from gateway.http.responses.request import ResponseRequest
 from gateway.http.sign_ins import CallerObject
 from gateway.http.tasks import CancelAnswer, TaskSummary
 from streams.events import TaskEvent
+from streams.file_events import FilePurpose
 
 
 class Parameter(NamedTuple):
@@ -75,6 +78,12 @@ _ABOUT_TASK: Final = (
 )
 _TASK: Final = Parameter("task", str, "path", "The id of a task.")
 _RESPONSE: Final = Parameter("response", str, "path", "The id of a response.")
+_FILE: Final = Parameter("file", str, "path", "The id of a file.")
+_BATCH: Final = Parameter("batch", str, "path", "The id of a batch.")
+_BATCH_PAGE: Final = (
+    Parameter("limit", Annotated[int, Meta(ge=1, le=MOST_OF_PAGE)], "query", "How many batches."),
+    Parameter("after", str, "query", "The batch behind which to begin."),
+)
 _COUNTER: Final = (
     Parameter("after", Annotated[int, Meta(ge=0)], "query", "The last counter that the client has."),
     Parameter("Last-Event-ID", Annotated[int, Meta(ge=0)], "header", "The same; goes before it."),
@@ -153,6 +162,43 @@ OPERATIONS: Final = (
         "What a response was asked with.",
         answer=InputList,
         parameters=(_RESPONSE, *_PAGE),
+    ),
+    Operation(
+        "post",
+        "/v1/files",
+        "Put a file on the mesh: a form with the fields purpose and file.",
+        answer=FileObject,
+        media_type="application/json",
+    ),
+    Operation(
+        "get",
+        "/v1/files",
+        "The account's files, the newest first.",
+        answer=FileList,
+        parameters=(Parameter("purpose", FilePurpose, "query", "Only files for this."),),
+    ),
+    Operation("get", "/v1/files/{file}", "What a file is.", answer=FileObject, parameters=(_FILE,)),
+    Operation(
+        "get",
+        "/v1/files/{file}/content",
+        "The bytes of a file.",
+        media_type="application/octet-stream",
+        parameters=(_FILE,),
+    ),
+    Operation("delete", "/v1/files/{file}", "Delete a file.", answer=FileGone, parameters=(_FILE,)),
+    Operation(
+        "post",
+        "/v1/batches",
+        "Have the requests of a file answered when there is room.",
+        request=BatchRequest,
+        answer=BatchObject,
+    ),
+    Operation(
+        "get", "/v1/batches", "The account's batches, the newest first.", answer=BatchList, parameters=_BATCH_PAGE
+    ),
+    Operation("get", "/v1/batches/{batch}", "How a batch stands.", answer=BatchObject, parameters=(_BATCH,)),
+    Operation(
+        "post", "/v1/batches/{batch}/cancel", "Want no more of a batch.", answer=BatchObject, parameters=(_BATCH,)
     ),
     Operation("get", "/v1/models", "The models that the mesh can serve now.", answer=ModelList),
     Operation(

@@ -1,0 +1,105 @@
+"""BATCHES as gateways hold it: one fenced chain of events for each batch."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mesh.bus.appends import Fence
+from mesh.bus.headers import SEQUENCE, stamped, status_code
+from mesh.errors import BusError, FenceMismatch
+from mesh.history.stream_facts import last_messages
+from streams import batch_subjects
+from streams.batches import Batch, fold_batch
+from streams.codec import decode_batch_event, encode
+from streams.task_id import new_task_id
+from streams.tokens import Token
+from streams.topology import BATCHES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesh.bus.link import Link
+    from streams.batch_events import BatchEvent
+
+MOST_LISTED: Final = 1000
+
+_CHAIN: Final = 64
+"""More than a batch can have."""
+_CLOSINGS: Final = frozenset({204, 404})
+_TRIES: Final = 8
+
+
+class Standing(NamedTuple):
+    """A batch as it stands, and the last event of its chain."""
+
+    id: Token
+    batch: Batch
+    sequence: int
+
+
+class BatchLog:
+    """All batches, over a connection in CORE."""
+
+    def __init__(self, core: Link) -> None:
+        """Use ``core``."""
+        self._core = core
+
+    async def find(self, account: Token, name: Token) -> Standing | None:
+        """Return a batch, or None if the account has none of this name.
+
+        Raises:
+            BusError: if it cannot be read.
+        """
+        subject = batch_subjects.batch(account, name)
+        query = json.dumps({"seq": 1, "next_by_subj": subject, "batch": _CHAIN}).encode()
+        parts, end = await self._core.collect(f"$JS.API.DIRECT.GET.{BATCHES}", query)
+        if status_code(end.headers) not in _CLOSINGS:
+            raise BusError(f"{BATCHES} cannot be read: {end.headers.decode(errors='replace').strip()}")
+        batch = fold_batch(decode_batch_event(part.data) for part in parts)
+        return None if batch is None else Standing(name, batch, int(stamped(parts[-1].headers, SEQUENCE) or 0))
+
+    async def list_all(self, account: Token) -> tuple[Token, ...]:
+        """Return the names of an account's batches, the newest first.
+
+        Raises:
+            BusError: if they cannot be read.
+        """
+        filters = (batch_subjects.batches_of(account),)
+        messages = await last_messages(self._core, BATCHES, filters, most=MOST_LISTED)
+        return tuple(sorted((batch_subjects.parse_batch(message.subject)[1] for message in messages), reverse=True))
+
+    async def create(self, account: Token, event: BatchEvent) -> Token:
+        """Store a new batch; returns its name.
+
+        Raises:
+            BusError: if it cannot be stored.
+        """
+        name = new_batch_id()
+        subject = batch_subjects.batch(account, name)
+        await self._core.append(subject, encode(event), fence=Fence(subject, 0))
+        return name
+
+    async def note(self, account: Token, name: Token, decide: Callable[[Batch], BatchEvent | None]) -> Standing | None:
+        """Store what ``decide`` makes of a batch as it stands, unless that is None; returns how it stands then.
+
+        Raises:
+            BusError: if it cannot be stored.
+        """
+        subject = batch_subjects.batch(account, name)
+        for _ in range(_TRIES):
+            standing = await self.find(account, name)
+            event = None if standing is None else decide(standing.batch)
+            if standing is None or event is None:
+                return standing
+            try:
+                await self._core.append(subject, encode(event), fence=Fence(subject, standing.sequence))
+            except FenceMismatch:
+                continue
+            return await self.find(account, name)
+        raise BusError(f"{subject} changes too fast: try again")
+
+
+def new_batch_id() -> Token:
+    """Make the id of a batch: tasks get theirs from it."""
+    return Token(f"batch_{new_task_id()}")
