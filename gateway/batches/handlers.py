@@ -43,9 +43,10 @@ class BatchRequest(Struct, frozen=True, kw_only=True):
     input_file_id: Annotated[str, Meta(max_length=64)]
     endpoint: Annotated[str, Meta(max_length=64)]
     completion_window: Literal["24h"]
-    metadata: Annotated[
-        dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]] | None, Meta(max_length=16)
-    ] = None
+    metadata: (
+        Annotated[dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
+        | None
+    ) = None
 
 
 class BatchFault(Struct, frozen=True, kw_only=True):

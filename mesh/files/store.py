@@ -34,15 +34,15 @@ MOST_FILES: Final = 1000
 """That an account may have, and that are listed."""
 
 
-class _State(Struct):
+class _State(Struct, frozen=True):
     subjects: dict[str, int] | None = None
 
 
-class _Error(Struct):
+class _Error(Struct, frozen=True):
     description: str = ""
 
 
-class _Info(Struct):
+class _Info(Struct, frozen=True):
     state: _State = _State()
     total: int = 0
     error: _Error | None = None
@@ -78,7 +78,7 @@ class FileStore:
                 await self.put_part(account, file, number, part)
                 number += 1
         except BaseException:
-            await self._purge(account, file)
+            await self._remove(account, file)
             raise
         return await self.finish(account, file, name, purpose, size_bytes=size, sha256=digest.hexdigest())
 
@@ -172,14 +172,19 @@ class FileStore:
         if await self.find(account, file) is None:
             return False
         await self._core.append(file_subjects.file(account, file), encode(FileDeleted(at_ms=now_ms())))
-        await self._purge(account, file)
+        await self._remove(account, file)
         return True
 
-    async def _purge(self, account: Token, file: Token) -> None:
-        query = json.dumps({"filter": file_subjects.parts_of(account, file)}).encode()
-        answer = json.loads((await self._core.request(f"$JS.API.STREAM.PURGE.{FILE_PARTS}", query)).data)
-        if "error" in answer:
-            raise BusError(f"parts of {file} cannot be deleted: {answer['error'].get('description')}")
+    async def _remove(self, account: Token, file: Token) -> None:
+        """Delete a file's bytes, and write over them on the disk."""
+        for number in await self.parts(account, file):
+            message = await last_message(self._core, FILE_PARTS, file_subjects.file_part(account, file, number))
+            if message is None:
+                continue
+            question = json.dumps({"seq": message.sequence, "no_erase": False}).encode()
+            answer = json.loads((await self._core.request(f"$JS.API.STREAM.MSG.DELETE.{FILE_PARTS}", question)).data)
+            if "error" in answer:
+                raise BusError(f"part {number} of {file} cannot be deleted: {answer['error'].get('description')}")
 
 
 def new_file_id() -> Token:

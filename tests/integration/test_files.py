@@ -83,13 +83,13 @@ async def test_a_file_over_the_limit_is_refused_and_leaves_nothing(
     ("fields", "param"),
     [
         ([("file", b"x", "name")], "purpose"),
-        ([("purpose", b"batch", None)], "file"),
+        ([("purpose", b"batch", None), ("other", b"x", "name")], "file"),
         ([("purpose", b"fine-tune", None), ("file", b"x", "name")], "purpose"),
         ([("purpose", b"batch_output", None), ("file", b"x", "name")], "purpose"),
-        ([("purpose", b"batch", None), ("file", b"x", "a\nb")], "file"),
+        ([("purpose", b"batch", None), ("file", b"x", "a" * 600)], "file"),
         ([("purpose", b"x" * 5000, None), ("file", b"x", "name")], "purpose"),
     ],
-    ids=["no-purpose", "no-file", "unknown-purpose", "ours-alone", "unprintable-name", "long-purpose"],
+    ids=["no-purpose", "no-file", "unknown-purpose", "ours-alone", "long-name", "long-purpose"],
 )
 async def test_what_is_no_upload_is_refused_by_name(
     gateway: HttpGateway, fields: list[tuple[str, bytes, str | None]], param: str

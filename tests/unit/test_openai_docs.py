@@ -1,4 +1,4 @@
-"""The page about the HTTP API names what there is."""
+"""The pages about the HTTP API name what there is."""
 
 import re
 from pathlib import Path
@@ -12,11 +12,15 @@ from gateway.http.messages import request as messages
 from gateway.http.responses import request as responses
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "http.md").read_text()
+PAGE = "".join((ROOT / "docs" / name).read_text() for name in ("http.md", "files.md"))
 RESPONSES = (ROOT / "docs" / "responses.md").read_text()
 MESSAGES = (ROOT / "docs" / "messages.md").read_text()
 COMPLETIONS = (ROOT / "docs" / "completions.md").read_text()
-SOURCES = [path.read_text() for path in sorted((ROOT / "gateway" / "http").rglob("*.py"))]
+SOURCES = [
+    path.read_text()
+    for folder in ("http", "files", "batches")
+    for path in sorted((ROOT / "gateway" / folder).rglob("*.py"))
+]
 
 
 @pytest.mark.parametrize("name", sorted({*ChatRequest.__struct_fields__} | UNSUPPORTED | UNSUPPORTED_VALUES))
