@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from streams.errors import InvalidSubject, InvalidToken
 from streams.tokens import token
 
 if TYPE_CHECKING:
     from streams.tokens import Token
-
-BATCHES_ALL: Final = "batches.*.*"
 
 
 def batch(account: Token, name: Token) -> str:

@@ -10,11 +10,7 @@ from streams.tokens import token
 if TYPE_CHECKING:
     from streams.tokens import Token
 
-FILES_ALL: Final = "files.*.*"
-FILE_PARTS_ALL: Final = "parts.*.*.*"
-
 _DIGITS: Final = 8
-MOST_PARTS: Final = 10**_DIGITS
 
 
 def file(account: Token, name: Token) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from msgspec import Struct
 
 from gateway.cache.store import NOTHING_STORED, CacheAway, Stored
 from mesh.bus.appends import Fence
-from mesh.bus.headers import SEQUENCE, stamped, status_code
+from mesh.bus.newest import newest
 from mesh.errors import BusError, FenceMismatch
 from streams.cache_subjects import cache_entry
 from streams.topology import CACHE
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
     from mesh.bus.link import Link
     from streams.tokens import Token
 
-_GET: Final = f"$JS.API.DIRECT.GET.{CACHE}"
-_GET_OF_LEADER: Final = f"$JS.API.STREAM.MSG.GET.{CACHE}"
-_NO_MESSAGE: Final = 10037
 _LONGEST: Final = timedelta(seconds=5)
 """Whoever asks gives up long before; a message that was asked for is not asked for twice."""
 
@@ -41,9 +36,8 @@ class NatsStore:
         Raises:
             CacheAway: if the stream cannot be read now.
         """
-        of_leader = is_newest and self._core.has_choice
         try:
-            return await (self._of_leader(slot) if of_leader else self._direct(slot))
+            return await self._newest(slot, of_leader=is_newest and self._core.has_choice)
         except (BusError, msgspec.DecodeError) as error:
             raise CacheAway(f"{CACHE} cannot be read: {error}") from error
 
@@ -68,42 +62,7 @@ class NatsStore:
     async def close(self) -> None:
         """The connection is its owner's."""
 
-    async def _direct(self, slot: Slot) -> Stored:
-        query = json.dumps({"last_by_subj": cache_entry(slot.owner, slot.digest)}).encode()
-        answer = await self._core.request(_GET, query, timeout=_LONGEST)
-        match status_code(answer.headers):
-            case None:
-                return Stored(answer.data, int(stamped(answer.headers, SEQUENCE) or 0))
-            case 404:
-                return NOTHING_STORED
-            case _:
-                raise BusError(answer.headers.decode(errors="replace").strip())
-
-    async def _of_leader(self, slot: Slot) -> Stored:
-        """In a cluster any copy answers a direct get, and one that lags behind would be asked again and again."""
-        query = json.dumps({"last_by_subj": cache_entry(slot.owner, slot.digest)}).encode()
-        answer = _leaders_answer.decode((await self._core.request(_GET_OF_LEADER, query, timeout=_LONGEST)).data)
-        if answer.error is not None:
-            if answer.error.err_code == _NO_MESSAGE:
-                return NOTHING_STORED
-            raise BusError(answer.error.description)
-        held = answer.message
-        return NOTHING_STORED if held is None else Stored(held.data, held.seq)
-
-
-class _Held(Struct):
-    seq: int
-    data: bytes = b""
-
-
-class _Error(Struct):
-    err_code: int = 0
-    description: str = ""
-
-
-class _LeadersAnswer(Struct):
-    message: _Held | None = None
-    error: _Error | None = None
-
-
-_leaders_answer: Final = msgspec.json.Decoder(_LeadersAnswer)
+    async def _newest(self, slot: Slot, *, of_leader: bool) -> Stored:
+        subject = cache_entry(slot.owner, slot.digest)
+        found = await newest(self._core, CACHE, subject, of_leader=of_leader, timeout=_LONGEST)
+        return NOTHING_STORED if found is None else Stored(found.data, found.sequence)

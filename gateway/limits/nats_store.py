@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from msgspec import Struct
 
 from gateway.limits.store import NOTHING_STORED, PATIENCE, StoreAway, Stored
 from mesh.bus.appends import Fence
-from mesh.bus.headers import SEQUENCE, stamped, status_code
+from mesh.bus.newest import newest
 from mesh.errors import BusError, FenceMismatch
 from streams import subjects
 from streams.topology import LIMITS
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
     from gateway.limits.store import Owner
     from mesh.bus.link import Link
 
-_GET: Final = f"$JS.API.DIRECT.GET.{LIMITS}"
-_GET_OF_LEADER: Final = f"$JS.API.STREAM.MSG.GET.{LIMITS}"
-_NO_MESSAGE: Final = 10037
 _LONGER: Final = 2 * PATIENCE
 """Whoever asks gives up before: then it is the store that is away, not the server that is to be left."""
 
@@ -43,7 +38,7 @@ class NatsStore:
             StoreAway: if the stream cannot be read now.
         """
         try:
-            return await (self._of_leader(owner) if self._core.has_choice else self._direct(owner))
+            return await self._newest(owner, of_leader=self._core.has_choice)
         except (BusError, msgspec.DecodeError) as error:
             raise StoreAway(f"{LIMITS} cannot be read: {error}") from error
 
@@ -65,42 +60,7 @@ class NatsStore:
     async def close(self) -> None:
         """The connection is its owner's."""
 
-    async def _direct(self, owner: Owner) -> Stored:
-        query = json.dumps({"last_by_subj": subjects.limit_state(owner.scope, owner.name)}).encode()
-        answer = await self._core.request(_GET, query, timeout=self._longest)
-        match status_code(answer.headers):
-            case None:
-                return Stored(answer.data, int(stamped(answer.headers, SEQUENCE) or 0))
-            case 404:
-                return NOTHING_STORED
-            case _:
-                raise BusError(answer.headers.decode(errors="replace").strip())
-
-    async def _of_leader(self, owner: Owner) -> Stored:
-        """In a cluster any copy answers a direct get, and one that lags behind would be asked again and again."""
-        query = json.dumps({"last_by_subj": subjects.limit_state(owner.scope, owner.name)}).encode()
-        answer = _leaders_answer.decode((await self._core.request(_GET_OF_LEADER, query, timeout=self._longest)).data)
-        if answer.error is not None:
-            if answer.error.err_code == _NO_MESSAGE:
-                return NOTHING_STORED
-            raise BusError(answer.error.description)
-        held = answer.message
-        return NOTHING_STORED if held is None else Stored(held.data, held.seq)
-
-
-class _Held(Struct):
-    seq: int
-    data: bytes = b""
-
-
-class _Error(Struct):
-    err_code: int = 0
-    description: str = ""
-
-
-class _LeadersAnswer(Struct):
-    message: _Held | None = None
-    error: _Error | None = None
-
-
-_leaders_answer: Final = msgspec.json.Decoder(_LeadersAnswer)
+    async def _newest(self, owner: Owner, *, of_leader: bool) -> Stored:
+        subject = subjects.limit_state(owner.scope, owner.name)
+        found = await newest(self._core, LIMITS, subject, of_leader=of_leader, timeout=self._longest)
+        return NOTHING_STORED if found is None else Stored(found.data, found.sequence)
