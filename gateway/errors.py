@@ -7,3 +7,7 @@ from mesh.errors import MeshError
 
 class GatewayError(MeshError):
     """Root of every error raised by ``gateway``."""
+
+
+class PayoutError(GatewayError):
+    """A payout cannot be prepared, or it is not known what became of it; it is tried again."""

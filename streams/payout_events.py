@@ -1,0 +1,70 @@
+"""The part of the event catalogue that the book of payouts holds (``books.payouts`` on BILLING).
+
+One chain for all of them: whoever prepares a payout must know which others are prepared, so that two are never given
+the same place in a chain's order of transactions.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from streams.billing_events import BillingEvent, Transaction
+from streams.payouts import DriverName
+from streams.tokens import Token
+
+_Id = Annotated[str, Meta(min_length=1, max_length=64)]
+_Words = Annotated[str, Meta(max_length=512)]
+
+
+class DestinationSet(BillingEvent, frozen=True, kw_only=True, tag="payout.destination_set.v1"):
+    """Where a node's money goes from now on."""
+
+    node: Token
+    driver: DriverName
+    address: Annotated[str, Meta(min_length=1, max_length=512)]
+    by: _Words = ""
+
+
+class PayoutRequested(BillingEvent, frozen=True, kw_only=True, tag="payout.requested.v1"):
+    """An amount is set aside to be paid out: pending."""
+
+    payout: _Id
+    node: Token
+    driver: DriverName
+    address: Annotated[str, Meta(min_length=1, max_length=512)]
+    transaction: Transaction
+    """From ``node:`` to ``paying:``."""
+
+
+class PayoutSent(BillingEvent, frozen=True, kw_only=True, tag="payout.sent.v1"):
+    """Whatever is handed over from here on is this, and nothing else: stored before it is handed over."""
+
+    payout: _Id
+    reference: Annotated[str, Meta(max_length=128)]
+    body: Annotated[bytes, Meta(max_length=8192)] = b""
+    place: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    """In the order of the paying account's transactions: an Ethereum nonce."""
+
+
+class PayoutConfirmed(BillingEvent, frozen=True, kw_only=True, tag="payout.confirmed.v1"):
+    """It has arrived."""
+
+    payout: _Id
+    detail: _Words = ""
+    transaction: Transaction
+    """From ``paying:`` to ``outside``."""
+
+
+class PayoutFailed(BillingEvent, frozen=True, kw_only=True, tag="payout.failed.v1"):
+    """It has not been paid and never will be: the node has the amount again."""
+
+    payout: _Id
+    detail: _Words = ""
+    transaction: Transaction
+    """From ``paying:`` back to ``node:``."""
+
+
+PayoutEvent = DestinationSet | PayoutRequested | PayoutSent | PayoutConfirmed | PayoutFailed
+"""All that ``books.payouts`` may hold."""
