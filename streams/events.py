@@ -29,6 +29,7 @@ from streams.access_events import (
 from streams.answer_check import CheckOf
 from streams.answer_parts import TokenLogprob, ToolCallPiece, chars_in
 from streams.batch_events import BatchEvent
+from streams.billing_events import AnyBillingEvent
 from streams.cache_events import CacheHit
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.dead_events import DeadDropped, DeadEvent, DeadKept, DeadRedriven
@@ -47,6 +48,7 @@ from streams.device_events import (
 from streams.event import Event
 from streams.file_events import FileEvent
 from streams.group_events import GroupEvent
+from streams.metering import Metered
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 from streams.placing import Candidate, Hedge, Rejects, Rules
 from streams.request_events import RequestKeyed, ResponseDeleted, SubmissionUnreadable
@@ -260,6 +262,7 @@ class TaskCompleted(Event, frozen=True, kw_only=True, tag="task.completed.v1"):
     """Why earlier attempts came to nothing."""
     hedge: Hedge | None = None
     """The second node that was asked, and what came of that; a node that lost has no share."""
+    metered: Metered | None = None
 
 
 class TaskFailed(Event, frozen=True, kw_only=True, tag="task.failed.v1"):
@@ -270,6 +273,7 @@ class TaskFailed(Event, frozen=True, kw_only=True, tag="task.failed.v1"):
     final_n: Count
     error: TaskError
     shares: tuple[AttemptShare, ...] = ()
+    metered: Metered | None = None
 
 
 class TaskCancelled(Event, frozen=True, kw_only=True, tag="task.cancelled.v1"):
@@ -280,6 +284,7 @@ class TaskCancelled(Event, frozen=True, kw_only=True, tag="task.cancelled.v1"):
     final_n: Count
     reason: str
     shares: tuple[AttemptShare, ...] = ()
+    metered: Metered | None = None
 
 
 class TaskDead(Event, frozen=True, kw_only=True, tag="task.dead.v1"):
@@ -291,6 +296,7 @@ class TaskDead(Event, frozen=True, kw_only=True, tag="task.dead.v1"):
     error: TaskError
     failures: tuple[AttemptFailure, ...]
     shares: tuple[AttemptShare, ...] = ()
+    metered: Metered | None = None
 
 
 # --- What may stand where ----------------------------------------------------------------------------------------
@@ -321,6 +327,7 @@ AnyEvent = (
     | GroupEvent
     | FileEvent
     | BatchEvent
+    | AnyBillingEvent
 )
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
@@ -365,5 +372,6 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountErased,
     NonceSpent,
     *(SessionEnded, *get_args(GroupEvent), *get_args(FileEvent), *get_args(BatchEvent), CacheHit),
+    *get_args(AnyBillingEvent),
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

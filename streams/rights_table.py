@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from msgspec import Struct
 
-from streams import batch_subjects, cache_subjects, file_subjects, group_subjects, subjects
+from streams import batch_subjects, billing_subjects, cache_subjects, file_subjects, group_subjects, subjects
 from streams.rights import BusRights, node_rights, user_rights, viewer_rights
 from streams.subjects import TaskKey
 from streams.tokens import Token
@@ -111,7 +111,10 @@ def _of_facts() -> Iterator[Row]:
         "files": file_subjects.file(ACCOUNT, Token("0")),
         "parts of files": file_subjects.file_part(ACCOUNT, Token("0"), 0),
         "batches": batch_subjects.batch(ACCOUNT, Token("0")),
-        "money": f"billing.{ACCOUNT}",
+        "money": billing_subjects.account_chain(ACCOUNT).subject,
+        "what nodes are paid": billing_subjects.node_chain(NODE).subject,
+        "prices": billing_subjects.book_chain("prices").subject,
+        "holds": billing_subjects.ledger_api("hold"),
         "idempotency keys": subjects.request_key(ACCOUNT, Token("0")),
         "accounts, members and keys": subjects.access(ACCOUNT),
         "spent nonces": subjects.nonce(Token("0")),

@@ -37,7 +37,9 @@ from streams.events import (
 )
 from streams.placing import Candidate, Hedge, Part, Rejects
 from streams.vectors import Vectors
+from tests.unit.golden_billing import BILLING
 from tests.unit.golden_files import BATCHES, FILES
+from tests.unit.golden_metered import METERED
 from tests.unit.golden_registers import ACCESS, GROUPS, NONCES, REGISTERS
 from tests.unit.golden_submitted import SUBMITTED
 
@@ -319,6 +321,7 @@ ENDED = {
         failures=(),
     ),
     "task.cancelled.v1.minimal": TaskCancelled(at_ms=_AT_MS, model=_MODEL, final_n=0, reason="deadline"),
+    **METERED,
 }
 
 DEAD = {
@@ -367,6 +370,7 @@ GOLDEN: dict[str, Event] = {
     **GROUPS,
     **FILES,
     **BATCHES,
+    **BILLING,
 }
 
 

@@ -13,6 +13,7 @@ from streams.codec import (
     decode,
     decode_access_event,
     decode_batch_event,
+    decode_billing_event,
     decode_dead_event,
     decode_device_event,
     decode_end_event,
@@ -26,6 +27,7 @@ from streams.events import CATALOGUE, Event, TaskSubmitted
 from tests.unit.golden_events import (
     ACCESS,
     BATCHES,
+    BILLING,
     DEAD,
     ENDED,
     FILES,
@@ -50,24 +52,23 @@ def stored(name: str) -> bytes:
     return golden_file(name).read_bytes()
 
 
+_DECODERS = (
+    (RESULTS, decode_task_event),
+    (ENDED, decode_end_event),
+    (DEAD, decode_dead_event),
+    (GROUPS, decode_group_event),
+    (FILES, decode_file_event),
+    (BATCHES, decode_batch_event),
+    (ACCESS, decode_access_event),
+    (BILLING, decode_billing_event),
+)
+
+
 def decode_as_its_stream_does(name: str) -> Event:
-    if name in SUBMITTED:
-        return decode(stored(name), type(SUBMITTED[name]))
-    if name in RESULTS:
-        return decode_task_event(stored(name))
-    if name in ENDED:
-        return decode_end_event(stored(name))
-    if name in DEAD:
-        return decode_dead_event(stored(name))
-    if name in GROUPS:
-        return decode_group_event(stored(name))
-    if name in FILES:
-        return decode_file_event(stored(name))
-    if name in BATCHES:
-        return decode_batch_event(stored(name))
-    if name in ACCESS:
-        return decode_access_event(stored(name))
-    if name in (others := KEYS | UNREADABLE | NONCES | HITS):
+    for events, decode_one in _DECODERS:
+        if name in events:
+            return decode_one(stored(name))
+    if name in (others := SUBMITTED | KEYS | UNREADABLE | NONCES | HITS):
         return decode(stored(name), type(others[name]))
     return decode_model_event(stored(name)) if name.startswith("model.") else decode_device_event(stored(name))
 

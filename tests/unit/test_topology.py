@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from streams import batch_subjects, cache_subjects, file_subjects, group_subjects, subjects
+from streams import batch_subjects, billing_subjects, cache_subjects, file_subjects, group_subjects, subjects
 from streams.account_subjects import account_subjects, holds_content, is_copy
 from streams.sites import hub_streams
 from streams.subjects import SERVICE_CLASSES, TaskKey
@@ -92,7 +92,9 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         file_subjects.file(ACCOUNT, Token("f1")): "FILES",
         file_subjects.file_part(ACCOUNT, Token("f1"), 0): "FILE_PARTS",
         batch_subjects.batch(ACCOUNT, Token("b1")): "BATCHES",
-        f"billing.{ACCOUNT}": "BILLING",
+        billing_subjects.account_chain(ACCOUNT).subject: "BILLING",
+        billing_subjects.node_chain(ACCOUNT).subject: "BILLING",
+        billing_subjects.book_chain("prices").subject: "BILLING",
         subjects.limit_state("account", ACCOUNT): "LIMITS",
         subjects.access(ACCOUNT): "ACCESS",
         subjects.nonce(Token("0a")): "NONCES",
@@ -115,6 +117,7 @@ def test_what_travels_on_core_nats_is_stored_nowhere() -> None:
         subjects.user_api(ACCOUNT, "cancel"),
         subjects.settled(key),
         subjects.backlog(node),
+        billing_subjects.ledger_api("hold"),
         subjects.result(key, node).replace("results.", "live.", 1),
     ]
     assert [homes(stream_specs(), subject) for subject in passing] == [[]] * len(passing)
@@ -203,8 +206,13 @@ def test_each_class_has_a_consumer_that_sees_its_own_tasks_only() -> None:
         assert seen_by == [consumer_name(service_class)]
 
 
-def test_consumers_wait_on_tasks_and_batches_and_hand_over_within_seconds() -> None:
-    assert {(spec.stream, spec.account) for spec in consumer_specs()} == {("TASKS", "EDGE"), ("BATCHES", "CORE")}
+def test_consumers_wait_on_work_and_on_what_is_to_be_charged_and_hand_over_within_seconds() -> None:
+    assert {(spec.stream, spec.account) for spec in consumer_specs()} == {
+        ("TASKS", "EDGE"),
+        ("BATCHES", "CORE"),
+        ("ENDED", "CORE"),
+        ("HITS", "CORE"),
+    }
     assert {spec.ack_wait for spec in consumer_specs()} == {ACK_WAIT}
     assert timedelta(seconds=5) <= ACK_WAIT <= timedelta(seconds=6)
 
