@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 import msgspec
 
 from streams.batch_events import BatchEvent
-from streams.billing_events import AnyBillingEvent
+from streams.billing_log import AnyBillingEvent
 from streams.errors import NewerEvent, UndecodableEvent
 from streams.events import CATALOGUE, AccessEvent, DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
 from streams.file_events import FileEvent

@@ -29,7 +29,7 @@ from streams.access_events import (
 from streams.answer_check import CheckOf
 from streams.answer_parts import TokenLogprob, ToolCallPiece, chars_in
 from streams.batch_events import BatchEvent
-from streams.billing_events import AnyBillingEvent
+from streams.billing_log import AnyBillingEvent
 from streams.cache_events import CacheHit
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.dead_events import DeadDropped, DeadEvent, DeadKept, DeadRedriven

@@ -10,7 +10,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from streams.billing_events import BillingEvent, Transaction
+from streams.billing_events import Previous, Transaction
+from streams.event import Event
 from streams.payouts import DriverName
 from streams.tokens import Token
 
@@ -18,18 +19,22 @@ _Id = Annotated[str, Meta(min_length=1, max_length=64)]
 _Words = Annotated[str, Meta(max_length=512)]
 
 
-class DestinationSet(BillingEvent, frozen=True, kw_only=True, tag="payout.destination_set.v1"):
+class DestinationSet(Event, frozen=True, kw_only=True, tag="payout.destination_set.v1"):
     """Where a node's money goes from now on."""
 
+    at_ms: int
+    previous: Previous = ""
     node: Token
     driver: DriverName
     address: Annotated[str, Meta(min_length=1, max_length=512)]
     by: _Words = ""
 
 
-class PayoutRequested(BillingEvent, frozen=True, kw_only=True, tag="payout.requested.v1"):
+class PayoutRequested(Event, frozen=True, kw_only=True, tag="payout.requested.v1"):
     """An amount is set aside to be paid out: pending."""
 
+    at_ms: int
+    previous: Previous = ""
     payout: _Id
     node: Token
     driver: DriverName
@@ -38,9 +43,11 @@ class PayoutRequested(BillingEvent, frozen=True, kw_only=True, tag="payout.reque
     """From ``node:`` to ``paying:``."""
 
 
-class PayoutSent(BillingEvent, frozen=True, kw_only=True, tag="payout.sent.v1"):
+class PayoutSent(Event, frozen=True, kw_only=True, tag="payout.sent.v1"):
     """Whatever is handed over from here on is this, and nothing else: stored before it is handed over."""
 
+    at_ms: int
+    previous: Previous = ""
     payout: _Id
     reference: Annotated[str, Meta(max_length=128)]
     body: Annotated[bytes, Meta(max_length=8192)] = b""
@@ -48,18 +55,22 @@ class PayoutSent(BillingEvent, frozen=True, kw_only=True, tag="payout.sent.v1"):
     """In the order of the paying account's transactions: an Ethereum nonce."""
 
 
-class PayoutConfirmed(BillingEvent, frozen=True, kw_only=True, tag="payout.confirmed.v1"):
+class PayoutConfirmed(Event, frozen=True, kw_only=True, tag="payout.confirmed.v1"):
     """It has arrived."""
 
+    at_ms: int
+    previous: Previous = ""
     payout: _Id
     detail: _Words = ""
     transaction: Transaction
     """From ``paying:`` to ``outside``."""
 
 
-class PayoutFailed(BillingEvent, frozen=True, kw_only=True, tag="payout.failed.v1"):
+class PayoutFailed(Event, frozen=True, kw_only=True, tag="payout.failed.v1"):
     """It has not been paid and never will be: the node has the amount again."""
 
+    at_ms: int
+    previous: Previous = ""
     payout: _Id
     detail: _Words = ""
     transaction: Transaction

@@ -10,7 +10,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from streams.billing_events import BillingEvent, Transaction
+from streams.billing_events import Previous, Transaction
+from streams.event import Event
+from streams.money import NotNegative
 from streams.rewards.computing import DeviceInputs, Reward
 from streams.rewards.rules import Name, RewardRules
 from streams.tokens import Token
@@ -23,26 +25,32 @@ _Epoch = Annotated[int, Meta(ge=0, le=1_000_000)]
 _Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
 
-class RewardRulesSet(BillingEvent, frozen=True, kw_only=True, tag="rewards.rules_set.v1"):
-    """Rules hold from an epoch on. Those of an epoch are the last that were set for it, or for one before, when it was granted."""
+class RewardRulesSet(Event, frozen=True, kw_only=True, tag="rewards.rules_set.v1"):
+    """Rules hold from an epoch on. An epoch goes by the last that were set for it, or for one before."""
 
+    at_ms: int
+    previous: Previous = ""
     rules: RewardRules
     from_epoch: _Epoch
     by: _Words = ""
 
 
-class MachineSet(BillingEvent, frozen=True, kw_only=True, tag="rewards.machine_set.v1"):
-    """What kind of device a node is and where it stands, as the operator attests: a device's own word counts for nothing."""
+class MachineSet(Event, frozen=True, kw_only=True, tag="rewards.machine_set.v1"):
+    """What kind of device a node is and where it stands, as the operator attests: its own word counts for nothing."""
 
+    at_ms: int
+    previous: Previous = ""
     node: Token
     machine: Name
     cell: Annotated[str, Meta(max_length=64)] | None = None
     by: _Words = ""
 
 
-class RewardInputs(BillingEvent, frozen=True, kw_only=True, tag="rewards.inputs.v1"):
+class RewardInputs(Event, frozen=True, kw_only=True, tag="rewards.inputs.v1"):
     """What the logs say of devices in an epoch, a part of several. The first whole set of parts counts."""
 
+    at_ms: int
+    previous: Previous = ""
     epoch: _Epoch
     take: Annotated[str, Meta(max_length=64)]
     """Which reading of the logs it is of: two that run at once do not mix."""
@@ -51,9 +59,11 @@ class RewardInputs(BillingEvent, frozen=True, kw_only=True, tag="rewards.inputs.
     devices: Annotated[tuple[DeviceInputs, ...], Meta(max_length=MOST_DEVICES)]
 
 
-class RewardsGranted(BillingEvent, frozen=True, kw_only=True, tag="rewards.granted.v1"):
-    """What devices are given for an epoch, and the transactions that give it to them: some of them, in order of name."""
+class RewardsGranted(Event, frozen=True, kw_only=True, tag="rewards.granted.v1"):
+    """What devices are given for an epoch, and the transactions that give it to them: a part of several."""
 
+    at_ms: int
+    previous: Previous = ""
     epoch: _Epoch
     version: Name
     """Of the rules."""
@@ -61,14 +71,16 @@ class RewardsGranted(BillingEvent, frozen=True, kw_only=True, tag="rewards.grant
     transactions: Annotated[tuple[Transaction, ...], Meta(max_length=MOST_DEVICES)]
 
 
-class EpochClosed(BillingEvent, frozen=True, kw_only=True, tag="rewards.epoch_closed.v1"):
+class EpochClosed(Event, frozen=True, kw_only=True, tag="rewards.epoch_closed.v1"):
     """Everybody has what an epoch gives them."""
 
+    at_ms: int
+    previous: Previous = ""
     epoch: _Epoch
     version: Name
     devices: _Count
-    base_nano: _Count
-    bonus_nano: _Count
+    base_nano: NotNegative
+    bonus_nano: NotNegative
 
 
 RewardEvent = RewardRulesSet | MachineSet | RewardInputs | RewardsGranted | EpochClosed

@@ -112,7 +112,7 @@ def _of_facts() -> Iterator[Row]:
         "parts of files": file_subjects.file_part(ACCOUNT, Token("0"), 0),
         "batches": batch_subjects.batch(ACCOUNT, Token("0")),
         "money": billing_subjects.account_chain(ACCOUNT).subject,
-        "what nodes are paid": billing_subjects.node_chain(NODE).subject,
+        "what nodes are paid": billing_subjects.book_chain("payouts").subject,
         "prices": billing_subjects.book_chain("prices").subject,
         "holds": billing_subjects.ledger_api("hold"),
         "idempotency keys": subjects.request_key(ACCOUNT, Token("0")),

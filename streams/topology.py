@@ -385,8 +385,8 @@ def _registers(replicas: int) -> tuple[StreamSpec, ...]:
         (DEVICES, "devices.*.*", "Which devices there are and whether they are here."),
         (
             BILLING,
-            "billing.* payouts.* books.*",
-            "The books: a fenced chain per account and node, and lists.",
+            "billing.* books.*",
+            "The books: a fenced chain per account, and those that hold for all.",
         ),
         (GROUPS, "groups.*", "Shard groups: how each came together, what its members hold, and its end."),
         (ACCESS, "access.*", "Accounts, their members and their API keys: one fenced chain per account."),

@@ -23,9 +23,9 @@ Name = Annotated[str, Meta(max_length=64)]
 
 
 class WorkDone(Struct, frozen=True, kw_only=True):
-    """Tasks of one service class that a device had a signed part in: ``success_ppm`` adds up its parts of each."""
+    """Tasks of one kind that a device had a signed part in: ``success_ppm`` adds up its parts of each."""
 
-    service_class: Name
+    kind: Name
     success_ppm: Count
 
 
@@ -105,5 +105,5 @@ def _reward(rules: RewardRules, device: DeviceInputs, weight: int, all_weights: 
 
 def _score_ppm(rules: RewardRules, device: DeviceInputs) -> int:
     """1 + min(1, sum(weight x success) / ``tasks_for_double``), in millionths."""
-    done = sum(rules.weight_ppm_of(each.service_class) * each.success_ppm for each in device.work)
+    done = sum(rules.weight_ppm_of(each.kind) * each.success_ppm for each in device.work)
     return PPM + min(PPM, done // (rules.tasks_for_double * PPM))

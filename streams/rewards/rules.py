@@ -16,6 +16,9 @@ PPM: Final = 1_000_000
 MOST_NANO: Final = 2**53 - 1
 """The largest amount in rules: exact in every language's numbers, 9 million units."""
 
+_MOST_REWARD_NANO: Final = 2**62
+"""So that an event can say it, and a sum of two as well."""
+
 Name = Annotated[str, Meta(min_length=1, max_length=32, pattern="^[A-Za-z0-9._-]+$")]
 Amount = Annotated[int, Meta(ge=0, le=MOST_NANO)]
 Ppm = Annotated[int, Meta(ge=0, le=1000 * PPM)]
@@ -29,9 +32,9 @@ class Machine(Struct, frozen=True, kw_only=True):
 
 
 class TaskWeight(Struct, frozen=True, kw_only=True):
-    """What a task of a service class counts, in millionths of a whole one."""
+    """What a task of a kind counts, in millionths of a whole one."""
 
-    service_class: Name
+    kind: Name
     weight_ppm: Ppm
 
 
@@ -74,7 +77,14 @@ class RewardRules(Struct, frozen=True, kw_only=True):
             InvalidRewardRules: with what is wrong.
         """
         _once("machine", [each.name for each in self.machines])
-        _once("weight", [each.service_class for each in self.weights])
+        _once("weight", [each.kind for each in self.weights])
+        most_nano = self.base_nano * max(each.multiplier for each in self.machines)
+        most_nano += 2 * self.pool_nano * max(each.boost_ppm for each in self.density) // PPM
+        if most_nano > _MOST_REWARD_NANO:
+            raise InvalidRewardRules(
+                f"One device could be given {most_nano} billionths of a unit, and no event can say more than "
+                f"{_MOST_REWARD_NANO}: take a smaller base, multiplier, pool or boost."
+            )
         bounds = [each.devices_most for each in self.density]
         if bounds[-1] is not None or any(bound is None for bound in bounds[:-1]):
             raise InvalidRewardRules(
@@ -87,9 +97,9 @@ class RewardRules(Struct, frozen=True, kw_only=True):
         """How often a kind of device is given the base; 0 where the rules do not know it."""
         return next((each.multiplier for each in self.machines if each.name == machine), 0)
 
-    def weight_ppm_of(self, service_class: str) -> int:
-        """What a task of this class counts; 0 where the rules do not know it."""
-        return next((each.weight_ppm for each in self.weights if each.service_class == service_class), 0)
+    def weight_ppm_of(self, kind: str) -> int:
+        """What a task of this kind counts; 0 where the rules do not know it."""
+        return next((each.weight_ppm for each in self.weights if each.kind == kind), 0)
 
     def boost_ppm_of(self, devices: int) -> int:
         """The boost of a device in a cell with so many devices, itself among them."""
@@ -107,11 +117,7 @@ IG3_RULES: Final = RewardRules(
     stake_exponent_numerator=4,
     stake_exponent_denominator=5,
     tasks_for_double=10,
-    weights=(
-        TaskWeight(service_class="interactive", weight_ppm=PPM),
-        TaskWeight(service_class="standard", weight_ppm=PPM),
-        TaskWeight(service_class="batch", weight_ppm=PPM // 2),
-    ),
+    weights=(TaskWeight(kind="chat", weight_ppm=PPM), TaskWeight(kind="embedding", weight_ppm=PPM // 10)),
     density=(
         Density(devices_most=1, boost_ppm=1_500_000),
         Density(devices_most=5, boost_ppm=1_250_000),
@@ -121,6 +127,6 @@ IG3_RULES: Final = RewardRules(
 )
 """The rules that ``ig3 rewards rules`` begins with.
 
-Base, multipliers, exponent and score are those of the iG3 network; the size of the pool, the weights of classes and the
+Base, multipliers, exponent and score are those of the iG3 network; the size of the pool, the weights of kinds and the
 steps of density are an example, which an operator replaces.
 """

@@ -41,6 +41,7 @@ from tests.unit.golden_billing import BILLING
 from tests.unit.golden_files import BATCHES, FILES
 from tests.unit.golden_metered import METERED
 from tests.unit.golden_registers import ACCESS, GROUPS, NONCES, REGISTERS
+from tests.unit.golden_rewards import REWARDS
 from tests.unit.golden_submitted import SUBMITTED
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -371,6 +372,7 @@ GOLDEN: dict[str, Event] = {
     **FILES,
     **BATCHES,
     **BILLING,
+    **REWARDS,
 }
 
 

@@ -38,6 +38,7 @@ from tests.unit.golden_events import (
     KEYS,
     NONCES,
     RESULTS,
+    REWARDS,
     SUBMITTED,
     UNREADABLE,
     golden_file,
@@ -61,6 +62,7 @@ _DECODERS = (
     (BATCHES, decode_batch_event),
     (ACCESS, decode_access_event),
     (BILLING, decode_billing_event),
+    (REWARDS, decode_billing_event),
 )
 
 

@@ -136,17 +136,17 @@ def test_a_device_that_holds_all_stake_and_did_nothing_is_given_the_pool_once() 
 
 def test_work_up_to_ten_whole_tasks_doubles_the_bonus_and_more_does_not() -> None:
     def bonus(tasks_ppm: int) -> int:
-        return alone(stake=7, work=(WorkDone(service_class="standard", success_ppm=tasks_ppm),)).bonus_nano
+        return alone(stake=7, work=(WorkDone(kind="chat", success_ppm=tasks_ppm),)).bonus_nano
 
     assert bonus(5 * PPM) == IG3_RULES.pool_nano * 3 // 2
     assert bonus(10 * PPM) == bonus(10_000 * PPM) == 2 * IG3_RULES.pool_nano
 
 
-def test_a_class_that_weighs_half_counts_half_and_an_unknown_one_nothing() -> None:
-    def score(service_class: str) -> int:
-        return alone(work=(WorkDone(service_class=service_class, success_ppm=2 * PPM),)).score_ppm
+def test_a_kind_that_weighs_a_tenth_counts_a_tenth_and_an_unknown_one_nothing() -> None:
+    def score(kind: str) -> int:
+        return alone(work=(WorkDone(kind=kind, success_ppm=2 * PPM),)).score_ppm
 
-    assert (score("standard"), score("batch"), score("unheard-of")) == (1_200_000, 1_100_000, PPM)
+    assert (score("chat"), score("embedding"), score("unheard-of")) == (1_200_000, 1_020_000, PPM)
 
 
 def test_stake_counts_by_its_power_of_four_fifths() -> None:
@@ -180,7 +180,7 @@ inputs = st.builds(
     cell=st.sampled_from([None, "x", "y"]),
     stake=st.integers(0, 2**53 - 1),
     here_ms=st.integers(0, EPOCH_MS),
-    work=st.builds(lambda ppm: (WorkDone(service_class="batch", success_ppm=ppm),), st.integers(0, 10**12)),
+    work=st.builds(lambda ppm: (WorkDone(kind="embedding", success_ppm=ppm),), st.integers(0, 10**12)),
 )
 
 
@@ -208,6 +208,7 @@ def test_amounts_are_those_of_the_formula_rounded_down_whatever_the_order(device
         ({"machines": (Machine(name="M1", multiplier=1),) * 2}, "twice"),
         ({"density": (Density(devices_most=3, boost_ppm=PPM),)}, "last step"),
         ({"density": (Density(boost_ppm=PPM), Density(boost_ppm=PPM))}, "last step"),
+        ({"pool_nano": 2**53 - 1, "density": (Density(boost_ppm=10**9),)}, "no event can say"),
         ({"density": tuple(Density(devices_most=most, boost_ppm=1) for most in (5, 3, None))}, "go up"),
     ],
 )

@@ -93,7 +93,7 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         file_subjects.file_part(ACCOUNT, Token("f1"), 0): "FILE_PARTS",
         batch_subjects.batch(ACCOUNT, Token("b1")): "BATCHES",
         billing_subjects.account_chain(ACCOUNT).subject: "BILLING",
-        billing_subjects.node_chain(ACCOUNT).subject: "BILLING",
+        billing_subjects.book_chain("payouts").subject: "BILLING",
         billing_subjects.book_chain("prices").subject: "BILLING",
         subjects.limit_state("account", ACCOUNT): "LIMITS",
         subjects.access(ACCOUNT): "ACCESS",
