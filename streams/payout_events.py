@@ -10,8 +10,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from streams.billing_events import Previous, Transaction
+from streams.billing_events import Previous
 from streams.event import Event
+from streams.money import Currency, NotNegative
 from streams.payouts import DriverName
 from streams.tokens import Token
 
@@ -39,8 +40,9 @@ class PayoutRequested(Event, frozen=True, kw_only=True, tag="payout.requested.v1
     node: Token
     driver: DriverName
     address: Annotated[str, Meta(min_length=1, max_length=512)]
-    transaction: Transaction
+    amount_nano: NotNegative
     """From ``node:`` to ``paying:``."""
+    currency: Currency
 
 
 class PayoutSent(Event, frozen=True, kw_only=True, tag="payout.sent.v1"):
@@ -62,8 +64,10 @@ class PayoutConfirmed(Event, frozen=True, kw_only=True, tag="payout.confirmed.v1
     previous: Previous = ""
     payout: _Id
     detail: _Words = ""
-    transaction: Transaction
+    node: Token
+    amount_nano: NotNegative
     """From ``paying:`` to ``outside``."""
+    currency: Currency
 
 
 class PayoutFailed(Event, frozen=True, kw_only=True, tag="payout.failed.v1"):
@@ -73,8 +77,10 @@ class PayoutFailed(Event, frozen=True, kw_only=True, tag="payout.failed.v1"):
     previous: Previous = ""
     payout: _Id
     detail: _Words = ""
-    transaction: Transaction
+    node: Token
+    amount_nano: NotNegative
     """From ``paying:`` back to ``node:``."""
+    currency: Currency
 
 
 PayoutEvent = DestinationSet | PayoutRequested | PayoutSent | PayoutConfirmed | PayoutFailed

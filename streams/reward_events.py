@@ -10,9 +10,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from streams.billing_events import Previous, Transaction
+from streams.billing_events import Previous
 from streams.event import Event
-from streams.money import NotNegative
+from streams.money import Currency, NotNegative
 from streams.rewards.computing import DeviceInputs, Reward
 from streams.rewards.rules import Name, RewardRules
 from streams.tokens import Token
@@ -60,15 +60,15 @@ class RewardInputs(Event, frozen=True, kw_only=True, tag="rewards.inputs.v1"):
 
 
 class RewardsGranted(Event, frozen=True, kw_only=True, tag="rewards.granted.v1"):
-    """What devices are given for an epoch, and the transactions that give it to them: a part of several."""
+    """What devices are given for an epoch, out of the account ``rewards``: a part of several."""
 
     at_ms: int
     previous: Previous = ""
     epoch: _Epoch
     version: Name
     """Of the rules."""
+    currency: Currency
     rewards: Annotated[tuple[Reward, ...], Meta(max_length=MOST_DEVICES)]
-    transactions: Annotated[tuple[Transaction, ...], Meta(max_length=MOST_DEVICES)]
 
 
 class EpochClosed(Event, frozen=True, kw_only=True, tag="rewards.epoch_closed.v1"):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 from msgspec import Meta, Struct
 
 from streams.chat import Count
+from streams.money import PPM
 from streams.rewards.epochs import EPOCH_MS
 from streams.rewards.powers import power
-from streams.rewards.rules import PPM
 from streams.tokens import Token
 
 if TYPE_CHECKING:

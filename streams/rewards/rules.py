@@ -8,10 +8,8 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from streams.errors import InvalidRewardRules
+from streams.money import PPM, Currency
 from streams.rewards.powers import MOST_ROOT
-
-PPM: Final = 1_000_000
-"""What is a part of something counts in millionths of it."""
 
 MOST_NANO: Final = 2**53 - 1
 """The largest amount in rules: exact in every language's numbers, 9 million units."""
@@ -19,7 +17,7 @@ MOST_NANO: Final = 2**53 - 1
 _MOST_REWARD_NANO: Final = 2**62
 """So that an event can say it, and a sum of two as well."""
 
-Name = Annotated[str, Meta(min_length=1, max_length=32, pattern="^[A-Za-z0-9._-]+$")]
+Name = Annotated[str, Meta(min_length=1, max_length=32, pattern="^[A-Za-z0-9._-]{1,32}$")]
 Amount = Annotated[int, Meta(ge=0, le=MOST_NANO)]
 Ppm = Annotated[int, Meta(ge=0, le=1000 * PPM)]
 
@@ -60,7 +58,7 @@ class RewardRules(Struct, frozen=True, kw_only=True):
     """
 
     version: Name
-    currency: Name
+    currency: Currency
     base_nano: Amount
     machines: Annotated[tuple[Machine, ...], Meta(min_length=1, max_length=64)]
     pool_nano: Amount
@@ -69,29 +67,6 @@ class RewardRules(Struct, frozen=True, kw_only=True):
     tasks_for_double: Annotated[int, Meta(ge=1, le=10**9)]
     weights: Annotated[tuple[TaskWeight, ...], Meta(max_length=64)]
     density: Annotated[tuple[Density, ...], Meta(min_length=1, max_length=64)]
-
-    def __post_init__(self) -> None:
-        """Refuse what contradicts itself.
-
-        Raises:
-            InvalidRewardRules: with what is wrong.
-        """
-        _once("machine", [each.name for each in self.machines])
-        _once("weight", [each.kind for each in self.weights])
-        most_nano = self.base_nano * max(each.multiplier for each in self.machines)
-        most_nano += 2 * self.pool_nano * max(each.boost_ppm for each in self.density) // PPM
-        if most_nano > _MOST_REWARD_NANO:
-            raise InvalidRewardRules(
-                f"One device could be given {most_nano} billionths of a unit, and no event can say more than "
-                f"{_MOST_REWARD_NANO}: take a smaller base, multiplier, pool or boost."
-            )
-        bounds = [each.devices_most for each in self.density]
-        if bounds[-1] is not None or any(bound is None for bound in bounds[:-1]):
-            raise InvalidRewardRules(
-                "The last step of density, and only that one, has no devices_most: it is for all larger cells."
-            )
-        if any(first >= then for first, then in pairwise(bound for bound in bounds if bound is not None)):
-            raise InvalidRewardRules("The steps of density must go up: sort them by devices_most.")
 
     def multiplier_of(self, machine: str) -> int:
         """How often a kind of device is given the base; 0 where the rules do not know it."""
@@ -103,9 +78,32 @@ class RewardRules(Struct, frozen=True, kw_only=True):
 
     def boost_ppm_of(self, devices: int) -> int:
         """The boost of a device in a cell with so many devices, itself among them."""
-        return next(
-            each.boost_ppm for each in self.density if each.devices_most is None or devices <= each.devices_most
+        steps = (each for each in self.density if each.devices_most is None or devices <= each.devices_most)
+        return next((each.boost_ppm for each in steps), PPM)
+
+
+def check(rules: RewardRules) -> None:
+    """Refuse rules that contradict themselves. What is stored is taken as it is: it was checked before.
+
+    Raises:
+        InvalidRewardRules: with what is wrong.
+    """
+    _once("machine", [each.name for each in rules.machines])
+    _once("weight", [each.kind for each in rules.weights])
+    most_nano = rules.base_nano * max(each.multiplier for each in rules.machines)
+    most_nano += 2 * rules.pool_nano * max(each.boost_ppm for each in rules.density) // PPM
+    if most_nano > _MOST_REWARD_NANO:
+        raise InvalidRewardRules(
+            f"One device could be given {most_nano} billionths of a unit, and no event can say more than "
+            f"{_MOST_REWARD_NANO}: take a smaller base, multiplier, pool or boost."
         )
+    bounds = [each.devices_most for each in rules.density]
+    if bounds[-1] is not None or any(bound is None for bound in bounds[:-1]):
+        raise InvalidRewardRules(
+            "The last step of density, and only that one, has no devices_most: it is for all larger cells."
+        )
+    if any(first >= then for first, then in pairwise(bound for bound in bounds if bound is not None)):
+        raise InvalidRewardRules("The steps of density must go up: sort them by devices_most.")
 
 
 IG3_RULES: Final = RewardRules(

@@ -2,7 +2,6 @@
 
 from typing import get_args
 
-from streams.billing_events import Posting, Transaction
 from streams.payout_events import DestinationSet, PayoutConfirmed, PayoutFailed, PayoutRequested, PayoutSent
 from streams.payouts import DriverName
 from streams.reward_events import EpochClosed, MachineSet, RewardInputs, RewardRulesSet, RewardsGranted
@@ -15,20 +14,6 @@ _PREVIOUS = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 _NODE = Token("node-a")
 _ADDRESS = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 
-
-def _moved(name: str, kind: str, source: str, target: str) -> Transaction:
-    return Transaction(
-        id=name,
-        kind="reward" if kind == "reward" else "payout",
-        at_ms=_AT_MS,
-        currency="IG3",
-        postings=(Posting(account=source, amount_nano=-900), Posting(account=target, amount_nano=900)),
-    )
-
-
-_OUT = _moved("payout:p1", "payout", "node:node-a", "paying:node-a")
-_ARRIVED = _moved("payout-confirmed:p1", "payout", "paying:node-a", "outside")
-_BACK = _moved("payout-failed:p1", "payout", "paying:node-a", "node:node-a")
 
 REWARDS = {
     "rewards.rules_set.v1": RewardRulesSet(
@@ -78,6 +63,7 @@ REWARDS = {
         previous=_PREVIOUS,
         epoch=2970,
         version="ig3-1",
+        currency="IG3",
         rewards=(
             Reward(
                 node=_NODE,
@@ -90,7 +76,6 @@ REWARDS = {
                 boost_ppm=1_250_000,
             ),
         ),
-        transactions=(_moved("reward:2970:node-a", "reward", "rewards", "node:node-a"),),
     ),
     "rewards.epoch_closed.v1": EpochClosed(
         at_ms=_AT_MS, previous=_PREVIOUS, epoch=2970, version="ig3-1", devices=1, base_nano=600, bonus_nano=300
@@ -101,17 +86,56 @@ REWARDS = {
         )
         for driver in get_args(DriverName)
     },
-    "payout.requested.v1": PayoutRequested(
-        at_ms=_AT_MS, previous=_PREVIOUS, payout="p1", node=_NODE, driver="erc20", address=_ADDRESS, transaction=_OUT
-    ),
+    **{
+        f"payout.requested.v1.{driver}": PayoutRequested(
+            at_ms=_AT_MS,
+            previous=_PREVIOUS,
+            payout="p1",
+            node=_NODE,
+            driver=driver,
+            address=_ADDRESS,
+            amount_nano=900,
+            currency="IG3",
+        )
+        for driver in get_args(DriverName)
+    },
     "payout.sent.v1": PayoutSent(
         at_ms=_AT_MS, previous=_PREVIOUS, payout="p1", reference="0xab", body=b"\x02\xf8", place=7
     ),
     "payout.sent.v1.minimal": PayoutSent(at_ms=_AT_MS, payout="p1", reference="p1"),
     "payout.confirmed.v1": PayoutConfirmed(
-        at_ms=_AT_MS, previous=_PREVIOUS, payout="p1", detail="in block 7", transaction=_ARRIVED
+        at_ms=_AT_MS, previous=_PREVIOUS, payout="p1", detail="in block 7", node=_NODE, amount_nano=900, currency="IG3"
     ),
     "payout.failed.v1": PayoutFailed(
-        at_ms=_AT_MS, previous=_PREVIOUS, payout="p1", detail="reverted", transaction=_BACK
+        at_ms=_AT_MS, previous=_PREVIOUS, payout="p1", detail="reverted", node=_NODE, amount_nano=900, currency="IG3"
     ),
+    "rewards.rules_set.v1.minimal": RewardRulesSet(
+        at_ms=_AT_MS,
+        from_epoch=0,
+        rules=RewardRules(
+            version="0",
+            currency="IG3",
+            base_nano=0,
+            machines=(Machine(name="M1", multiplier=1),),
+            pool_nano=0,
+            stake_exponent_numerator=1,
+            stake_exponent_denominator=1,
+            tasks_for_double=1,
+            weights=(),
+            density=(Density(boost_ppm=0),),
+        ),
+    ),
+    "rewards.inputs.v1.minimal": RewardInputs(at_ms=_AT_MS, epoch=0, take="", part=0, parts=1, devices=()),
+    "rewards.granted.v1.minimal": RewardsGranted(at_ms=_AT_MS, epoch=0, version="0", currency="IG3", rewards=()),
+    "rewards.epoch_closed.v1.minimal": EpochClosed(
+        at_ms=_AT_MS, epoch=0, version="0", devices=0, base_nano=0, bonus_nano=0
+    ),
+    "payout.destination_set.v1.minimal": DestinationSet(at_ms=_AT_MS, node=_NODE, driver="file", address="x"),
+    "payout.requested.v1.minimal": PayoutRequested(
+        at_ms=_AT_MS, payout="p", node=_NODE, driver="file", address="x", amount_nano=900, currency="IG3"
+    ),
+    "payout.confirmed.v1.minimal": PayoutConfirmed(
+        at_ms=_AT_MS, payout="p", node=_NODE, amount_nano=900, currency="IG3"
+    ),
+    "payout.failed.v1.minimal": PayoutFailed(at_ms=_AT_MS, payout="p", node=_NODE, amount_nano=900, currency="IG3"),
 }

@@ -11,11 +11,12 @@ from msgspec.structs import replace
 
 from streams.device_events import DeviceLost, DeviceRegistered, DeviceReturned, DeviceSuspended
 from streams.errors import InvalidEpoch, InvalidRewardRules
+from streams.money import PPM
 from streams.rewards.computing import DeviceInputs, Reward, WorkDone, rewards
 from streams.rewards.epochs import EPOCH_MS, Epoch, epoch_at, parse_epoch
 from streams.rewards.powers import power, root
 from streams.rewards.presence import Presence
-from streams.rewards.rules import IG3_RULES, PPM, Density, Machine
+from streams.rewards.rules import IG3_RULES, Density, Machine, check
 from streams.tokens import Token
 
 EPOCH = parse_epoch("2026-11-26")
@@ -214,4 +215,8 @@ def test_amounts_are_those_of_the_formula_rounded_down_whatever_the_order(device
 )
 def test_rules_that_contradict_themselves_are_refused(changes: dict[str, object], says: str) -> None:
     with pytest.raises(InvalidRewardRules, match=says):
-        replace(IG3_RULES, **changes)
+        check(replace(IG3_RULES, **changes))
+
+
+def test_the_rules_to_begin_with_are_in_order() -> None:
+    check(IG3_RULES)
