@@ -11,3 +11,7 @@ class GatewayError(MeshError):
 
 class PayoutError(GatewayError):
     """A payout cannot be prepared, or it is not known what became of it; it is tried again."""
+
+
+class RewardError(GatewayError):
+    """Rewards cannot be computed or granted: an epoch is not over, or there are no rules."""

@@ -38,6 +38,8 @@ def transactions_of(event: AnyBillingEvent) -> tuple[Transaction, ...]:
 def _granted(event: RewardsGranted) -> tuple[Transaction, ...]:
     transactions: list[Transaction] = []
     for each in event.rewards:
+        if not each.amount_nano:
+            continue
         postings = _postings((REWARDS, node(each.node)), each.amount_nano)
         name = f"reward:{event.epoch}:{each.node}"
         transactions.append(_transaction(name, "reward", event.at_ms, event.currency, postings))
