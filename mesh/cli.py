@@ -13,7 +13,10 @@ from mesh.processes.terminal import Invocation
 from mesh.redaction import hide_secrets
 
 SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
-    ("Run a mesh", (("up", "Run a whole mesh on this machine: broker, identity, dispatcher, retrieval, gateway and nodes."),)),
+    (
+        "Run a mesh",
+        (("up", "Run a whole mesh on this machine: broker, identity, dispatcher, retrieval, gateway and nodes."),),
+    ),
     (
         "Run one part of a mesh",
         (
