@@ -22,7 +22,7 @@ class RetrievalSettings(Struct, frozen=True, kw_only=True):
             le=MOST_PASSAGE_TOKENS,
             description="Most tokens of a passage where neither file nor store say: what small embedding models read.",
         ),
-    ] = 256
+    ] = 200
     passage_overlap: Annotated[
         int,
         Meta(
