@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar, get_args
 
 from msgspec import Meta, Struct
 
@@ -15,6 +15,7 @@ from gateway.limits.rules import LimitRules
 from mesh.config.address import parse_address
 from mesh.tls.contexts import TlsFiles
 from streams.limits import MOST, Limit, Limits
+from streams.placing import Redaction
 from streams.subjects import ServiceClass
 from streams.tokens import is_token
 
@@ -34,6 +35,8 @@ SignUp = Literal["open", "closed"]
 """Whether somebody who belongs to no account gets one by signing in."""
 
 _CHOICES: Final[tuple[OnDisconnect, ...]] = get_args(OnDisconnect)
+_REDACTIONS: Final[tuple[Redaction, ...]] = get_args(Redaction)
+Choice = TypeVar("Choice", bound=str)
 
 MOST_OPEN: Final = 4096
 """What ``open_limit`` may be at most, and what each dispatcher lets wait of an account beyond what it holds: no task
@@ -121,6 +124,13 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     on_disconnect_of: Annotated[
         tuple[str, ...],
         Meta(description="The same for single accounts: ACCOUNT=cancel or ACCOUNT=continue."),
+    ] = ()
+    redaction_of: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="What nodes hide from providers outside for single accounts whose requests do not say it: "
+            "ACCOUNT=off, ACCOUNT=standard or ACCOUNT=strict."
+        ),
     ] = ()
     open_limit: Annotated[
         int,
@@ -252,7 +262,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
             raise ValueError("http_tls_cert and http_tls_key are needed together")
         if self.http_tls_ca is not None and self.http_tls_cert is None:
             raise ValueError("a gateway that asks for certificates (http_tls_ca) shows one itself: give http_tls_cert")
-        _ = self.disconnects, self.open_limits, self.limit_rules, self.read_limits, self.proxies
+        _ = self.disconnects, self.redactions, self.open_limits, self.limit_rules, self.read_limits, self.proxies
         if min(self.cache_ttl, self.cache_patience) <= timedelta(0):
             raise ValueError("cache_ttl and cache_patience must be longer than nothing: turn the cache off with cache")
         for domain in self.sign_in_domains:
@@ -269,7 +279,12 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     @property
     def disconnects(self) -> dict[str, OnDisconnect]:
         """What a hang-up means for accounts that have a rule of their own."""
-        return {account: _choice(text) for account, text in _by_account(self.on_disconnect_of)}
+        return {account: _choice(text, _CHOICES) for account, text in _by_account(self.on_disconnect_of)}
+
+    @property
+    def redactions(self) -> dict[str, Redaction]:
+        """What is hidden from providers for accounts that have a rule of their own."""
+        return {account: _choice(text, _REDACTIONS) for account, text in _by_account(self.redaction_of)}
 
     @property
     def open_limits(self) -> dict[str, int]:
@@ -326,11 +341,11 @@ def _by_account(entries: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         yield account, text
 
 
-def _choice(text: str) -> OnDisconnect:
-    for known in _CHOICES:
+def _choice(text: str, choices: tuple[Choice, ...]) -> Choice:
+    for known in choices:
         if text == known:
             return known
-    raise ValueError(f"{text!r} is none of {', '.join(_CHOICES)}")
+    raise ValueError(f"{text!r} is none of {', '.join(choices)}")
 
 
 def _count(text: str, most: int = MOST_OPEN) -> int:

@@ -16,6 +16,7 @@ from gateway.batches.requests import Inputs
 from gateway.http.admission import Asked, admit
 from gateway.http.errors import ApiError, from_end
 from gateway.http.following import Follower
+from gateway.http.placing_rules import with_redaction
 from gateway.http.storing import store_task
 from gateway.http.task_calls import cancel_quietly
 from gateway.http.wishes import Wishes
@@ -210,7 +211,13 @@ class _Line:
         """
         question = await self._inputs.question(self.numbered.line)
         deadline_at_ms = self._batch.created.expires_at_ms
-        wishes = Wishes(urgency="batch", deadline_at_ms=deadline_at_ms, on_disconnect="continue", task=self.key.task)
+        wishes = Wishes(
+            urgency="batch",
+            deadline_at_ms=deadline_at_ms,
+            on_disconnect="continue",
+            task=self.key.task,
+            rules=with_redaction(None, self._site.defaults_of(self.key.account).redaction),
+        )
         pause_s = _WAIT_S
         while True:
             try:

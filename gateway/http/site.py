@@ -76,6 +76,7 @@ class Site:
         self.sessions = sessions
         self._defaults = defaults
         self._disconnects = settings.disconnects
+        self._redactions = settings.redactions
         self.policy = policy
         self.telemetry = telemetry
         self.open_answers = OpenAnswers(telemetry)
@@ -102,8 +103,11 @@ class Site:
 
     def defaults_of(self, account: Token) -> Defaults:
         """What holds for an account's requests where they say nothing."""
-        on_disconnect = self._disconnects.get(account)
-        return self._defaults if on_disconnect is None else replace(self._defaults, on_disconnect=on_disconnect)
+        on_disconnect, redaction = self._disconnects.get(account), self._redactions.get(account)
+        if on_disconnect is None and redaction is None:
+            return self._defaults
+        usual = self._defaults.on_disconnect if on_disconnect is None else on_disconnect
+        return replace(self._defaults, on_disconnect=usual, redaction=redaction)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that outlives its request."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final, get_args
 from msgspec import Struct
 
 from gateway.http.errors import ApiError
-from gateway.http.placing_rules import read_rules
+from gateway.http.placing_rules import read_rules, with_redaction
 from gateway.settings import OnDisconnect
 from mesh.redaction import holds_secret
 from streams.errors import InvalidTaskId
-from streams.placing import Rules
+from streams.placing import Redaction, Rules
 from streams.subjects import SERVICE_CLASSES, ServiceClass
 from streams.task_id import check_age, parse_task_id
 from streams.tokens import Token
@@ -56,6 +56,8 @@ class Defaults(Struct, frozen=True, kw_only=True):
     on_disconnect: OnDisconnect
     deadline: timedelta
     retention: timedelta
+    redaction: Redaction | None = None
+    """What providers outside are not to see; None: what their nodes' operators have set."""
 
 
 class Wishes(Struct, frozen=True, kw_only=True):
@@ -82,7 +84,7 @@ def read_wishes(request: web.Request, tier: ServiceTier | None, defaults: Defaul
         on_disconnect=_on_disconnect(request, defaults.on_disconnect),
         task=_task(request, now_ms, defaults.retention),
         after=last_event_id(request),
-        rules=read_rules(request),
+        rules=with_redaction(read_rules(request), defaults.redaction),
     )
 
 

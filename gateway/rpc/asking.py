@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.http.errors import ApiError
+from gateway.http.placing_rules import with_redaction
 from gateway.http.wishes import LONGEST_DEADLINE, Wishes
 from gateway.rpc.wire import inference_pb2 as pb
 from gateway.scheduling.policies import POLICIES
@@ -65,7 +66,7 @@ def read_wishes(request: pb.SubmitRequest, defaults: Defaults) -> Wishes:
         deadline_at_ms=now_ms() + patience_ms,
         on_disconnect=_word(request, "on_hang_up", _HANG_UPS) or defaults.on_disconnect,
         task=read_new_task_id(request.task, defaults) if request.task else None,
-        rules=_rules(request.rules) if request.HasField("rules") else None,
+        rules=with_redaction(_rules(request.rules) if request.HasField("rules") else None, defaults.redaction),
     )
 
 
