@@ -11,10 +11,10 @@ from msgspec import Meta, Struct
 from gateway.cache.rules import CacheMode, CacheRules, CacheTokens
 from gateway.client_address import Network, parse_network
 from gateway.fetching.fetcher import FetchUrls
-from gateway.limits.rules import LimitRules
+from gateway.limits.rules import BoundRules, LimitRules
 from mesh.config.address import parse_address
 from mesh.tls.contexts import TlsFiles
-from streams.limits import MOST, Limit, Limits
+from streams.limits import MOST, Bounds, Limit, Limits
 from streams.placing import Redaction
 from streams.subjects import ServiceClass
 from streams.tokens import is_token
@@ -164,6 +164,23 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     concurrent_streams_of: Annotated[
         tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
     ] = ()
+    most_output_tokens: Annotated[
+        Limit | None,
+        Meta(
+            description="Tokens that one answer may have: more is refused (400), and else not written. The account "
+            "`local` is bounded only where it is named."
+        ),
+    ] = None
+    most_output_tokens_of: Annotated[
+        tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
+    ] = ()
+    most_seconds: Annotated[
+        Limit | None,
+        Meta(description="Seconds that one answer may take: a later deadline is refused (400), and else not given."),
+    ] = None
+    most_seconds_of: Annotated[
+        tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
+    ] = ()
     reads_per_minute: Annotated[
         Limit | None,
         Meta(
@@ -262,7 +279,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
             raise ValueError("http_tls_cert and http_tls_key are needed together")
         if self.http_tls_ca is not None and self.http_tls_cert is None:
             raise ValueError("a gateway that asks for certificates (http_tls_ca) shows one itself: give http_tls_cert")
-        _ = self.disconnects, self.redactions, self.open_limits, self.limit_rules, self.read_limits, self.proxies
+        _ = self.disconnects, self.redactions, self.open_limits, self.limit_rules, self.bound_rules, self.read_limits
+        _ = self.proxies
         if min(self.cache_ttl, self.cache_patience) <= timedelta(0):
             raise ValueError("cache_ttl and cache_patience must be longer than nothing: turn the cache off with cache")
         for domain in self.sign_in_domains:
@@ -303,6 +321,15 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
             requests_of=_limits_by_account(self.requests_per_minute_of),
             tokens_of=_limits_by_account(self.tokens_per_minute_of),
             streams_of=_limits_by_account(self.concurrent_streams_of),
+        )
+
+    @property
+    def bound_rules(self) -> BoundRules:
+        """How large answers may be, and how long they may take."""
+        return BoundRules(
+            usual=Bounds(most_output_tokens=self.most_output_tokens, most_seconds=self.most_seconds),
+            tokens_of=_limits_by_account(self.most_output_tokens_of),
+            seconds_of=_limits_by_account(self.most_seconds_of),
         )
 
     @property
