@@ -194,7 +194,8 @@ class InProcessMesh:
         limits, access = gateway or GatewaySettings(), AccessFeed(bus.core)
         await access.start()
         sessions = SessionKeys.load_or_create(self.folder)
-        entrance = Entrance(access, open_limiter(bus.core, limits), sessions, answer_tokens=limits.answer_tokens)
+        limiter = open_limiter(bus.core, limits)
+        entrance = Entrance(access, limiter, sessions, answer_tokens=limits.answer_tokens, bounds=limits.bound_rules)
         dispatcher = Dispatcher(
             bus,
             feed,

@@ -205,8 +205,10 @@ class Dispatcher:
 
     async def _live(self, life: TaskLife, work: Work, *, comes_late: bool) -> None:
         try:
-            asked = gate.read_submission(work)
-            refused = None if isinstance(asked, TaskError) else await self._check(life, asked)
+            asked, refused = gate.read_submission(work), None
+            if isinstance(asked, TaskSubmitted):
+                refused = await self._check(life, work, asked)
+                asked = self._entrance.capped(work, life.record.key, asked, self._settings.deadline)
             may_wait = comes_late and refused is None
             if may_wait and isinstance(asked, TaskSubmitted) and await self._is_too_much(life, asked):
                 refused = self._set_aside(life, asked)
@@ -248,14 +250,18 @@ class Dispatcher:
         if not self._held[account, service_class]:
             del self._held[account, service_class]
 
-    async def _check(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
+    async def _check(self, life: TaskLife, work: Work, asked: TaskSubmitted) -> TaskError | None:
         if (closed := self._entrance.account_error(life.record.key.account)) is not None:
             return closed
         wrong = gate.check_submission(
             life.record.key, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
         )
-        if wrong is not None or (cannot := inability(asked, self._feed.roster, self._aliases)) is None:
+        if wrong is not None:
             return wrong
+        cannot = self._entrance.bounds_error(work, life.record.key, asked)
+        cannot = cannot or inability(asked, self._feed.roster, self._aliases)
+        if cannot is None:
+            return None
         # What was begun goes on, if only to wait for a node that is gone.
         return None if await life.has_begun() else cannot
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class ChatQuestion:
     """A chat completion that is asked for."""
 
-    is_background = False
+    is_background = is_length_usual = False
 
     def __init__(self, request: ChatRequest, draft: TaskSubmitted, pictures: Pictures) -> None:
         """Ask what ``request`` says: ``draft`` is the task, but for those of its ``pictures`` that must be fetched."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.http.submitting import submit
+from gateway.limits.bounds import capped
 from mesh.access.passed_mark import PASSED, passed_mark
 from streams import subjects
 
@@ -44,7 +45,12 @@ async def store_task(
     watch = None
     try:
         watch = await submit(
-            site.bus, key, await task, wishes.urgency, headers=(*headers, mark), may_exist=admitted.may_exist
+            site.bus,
+            key,
+            capped(await task, wishes.bounds),
+            wishes.urgency,
+            headers=(*headers, mark),
+            may_exist=admitted.may_exist,
         )
     finally:
         if watch is None:

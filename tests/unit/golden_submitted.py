@@ -2,10 +2,11 @@
 
 from streams.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
 from streams.events import CheckOf, TaskSubmitted
-from streams.placing import Rules
+from streams.placing import Redaction, Rules
 from streams.response_terms import MetadataPair, ResponseTerms
 from streams.tools import Function, OutputFormat, Tools
 
+REDACTIONS: tuple[Redaction, ...] = ("off", "standard", "strict")
 _MODEL = "smollm2-135m-instruct"
 
 SUBMITTED = {
@@ -51,6 +52,12 @@ SUBMITTED = {
         messages=(Message(role="user", content="hi"),),
         rules=Rules(policy="private", region="eu", highest_price_micro=2_000_000, lowest_reputation=0.5),
     ),
+    **{
+        f"task.submitted.v1.redaction_{level}": TaskSubmitted(
+            model=_MODEL, messages=(Message(role="user", content="hi"),), rules=Rules(redaction=level)
+        )
+        for level in REDACTIONS
+    },
     "task.submitted.v1.response": TaskSubmitted(
         model=_MODEL,
         messages=(

@@ -42,6 +42,7 @@ class CompletionQuestion:
         self.draft = request.draft()
         self._include_usage = request.include_usage
         self._echoed = request.text if request.echo else ""
+        self.is_length_usual = request.max_tokens is None
         self.model = request.model
         self.is_streamed = bool(request.stream)
         self.cache_use: CacheUse = cache_use_of(self.draft)

@@ -74,6 +74,7 @@ _ABOUT_TASK: Final = (
     Parameter("x-ig3-region", str, "header", "Only nodes that say this region."),
     Parameter("x-ig3-max-price", str, "header", "The highest price for a million tokens."),
     Parameter("x-ig3-min-reputation", str, "header", "The lowest reputation of a node, 0 to 1."),
+    Parameter("x-ig3-redaction", str, "header", "What providers outside are not to see: off, standard or strict."),
     Parameter("Last-Event-ID", Annotated[int, Meta(ge=0)], "header", "On a stream: go on behind this event."),
 )
 _TASK: Final = Parameter("task", str, "path", "The id of a task.")

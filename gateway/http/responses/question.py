@@ -38,6 +38,8 @@ _encode: Final = msgspec.json.Encoder().encode
 class ResponseQuestion:
     """A response that is asked for."""
 
+    is_length_usual = False
+
     def __init__(
         self, request: ResponseRequest, draft: TaskSubmitted, terms: ResponseTerms, pictures: Pictures
     ) -> None:
