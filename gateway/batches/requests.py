@@ -93,6 +93,9 @@ class Inputs:
             question = await self.question(line)
             if question.is_streamed:
                 raise ApiError(400, "Requests of a batch are not streamed.", code="unsupported_value", param="stream")
+            if question.is_background:
+                message = "Requests of a batch are in no other background."
+                raise ApiError(400, message, code="unsupported_value", param="background")
             if isinstance(question, ChatQuestion) and question.choices > 1:
                 raise ApiError(400, "A request of a batch has one answer.", code="unsupported_value", param="n")
         except ApiError as error:
