@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.http.chat_question import ChatQuestion
+from gateway.http.completions.question import CompletionQuestion
 from gateway.http.errors import ApiError, from_exception
 from streams.batch_events import MOST_REQUESTS, LineFault
 
@@ -96,7 +97,7 @@ class Inputs:
             if question.is_background:
                 message = "Requests of a batch are in no other background."
                 raise ApiError(400, message, code="unsupported_value", param="background")
-            if isinstance(question, ChatQuestion) and question.choices > 1:
+            if isinstance(question, ChatQuestion | CompletionQuestion) and question.choices > 1:
                 raise ApiError(400, "A request of a batch has one answer.", code="unsupported_value", param="n")
         except ApiError as error:
             return _as_fault(number, error)
