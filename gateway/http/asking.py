@@ -13,6 +13,7 @@ from gateway.http.body import read_json_body
 from gateway.http.cached_answer import CachedAnswer, note_bypass
 from gateway.http.chat_question import ChatQuestion
 from gateway.http.choices import Choices
+from gateway.http.completions.question import CompletionQuestion
 from gateway.http.errors import ApiError
 from gateway.http.exchange import Exchange
 from gateway.http.following import Follower
@@ -87,7 +88,7 @@ class Asking:
             admitted = await admit(site, question, idempotency_key(request), ticket)
         request[TASK_KEY] = admitted.key.task
         measure = Measure(site, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model)
-        if isinstance(asked, ChatQuestion) and asked.choices > 1:
+        if isinstance(asked, ChatQuestion | CompletionQuestion) and asked.choices > 1:
             several = Choices(site, request, asked, question, admitted, measure)
             return await _measured(measure, several, several.respond(ticket))
         exchange = Exchange(site, request, admitted.key, asked, wishes, measure, ticket, part)

@@ -9,10 +9,12 @@ from msgspec.structs import replace
 from gateway.demands import demand_error
 from gateway.http.cache_use import cache_use_of
 from gateway.http.chat_answer import ChunkFrames, whole_answer
+from gateway.http.chat_choices import ChatChoices
 from gateway.http.chat_messages import picture_urls
 from gateway.http.chat_request import read_chat_request
 from gateway.http.errors import from_task_error
 from gateway.http.request_pictures import Pictures
+from gateway.http.several import unlike
 from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
@@ -64,6 +66,29 @@ class ChatQuestion:
         if self._pictures.to_fetch:
             draft = self._request.draft(await self._pictures.all_there())
         return replace(draft, deadline_at_ms=deadline_at_ms, rules=rules)
+
+    def draft_of(self, index: int) -> TaskSubmitted:
+        """The draft of each choice: the same."""
+        del index
+        return self.draft
+
+    def price_of(self, index: int, answer_tokens: int) -> Price:
+        """What each choice may use."""
+        del index
+        return self.price(answer_tokens)
+
+    async def submissions(self, deadline_at_ms: int, rules: Rules | None) -> list[TaskSubmitted]:
+        """A task for each choice.
+
+        Raises:
+            ApiError: 400, if a picture cannot be fetched, or is none.
+        """
+        task = await self.submission(deadline_at_ms, rules)
+        return [unlike(task, index) for index in range(self.choices)]
+
+    def gathering(self, first: Token) -> ChatChoices:
+        """What puts the choices together."""
+        return ChatChoices(first, self.model, include_usage=self.include_usage)
 
     def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
         """Write a ``chat.completion``."""
