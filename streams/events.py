@@ -46,6 +46,7 @@ from streams.device_events import (
 )
 from streams.event import Event
 from streams.file_events import FileEvent
+from streams.grounding import Grounding
 from streams.group_events import GroupEvent
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 from streams.placing import Candidate, Hedge, Rejects, Rules
@@ -95,6 +96,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """Numbers in each vector, where fewer are wanted than the model gives."""
     response: ResponseTerms | None = None
     """What it says as a response; None: it was not asked for as one."""
+    grounding: Grounding | None = None
+    """What was found in files for it, and stands in front of its question; None: nothing was searched."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------

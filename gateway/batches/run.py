@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.batches.outputs import Outputs
 from gateway.batches.requests import Inputs
 from gateway.http.admission import Asked, admit
+from gateway.http.api import Grounded
 from gateway.http.errors import ApiError, from_end
 from gateway.http.following import Follower
 from gateway.http.storing import store_task
@@ -246,6 +247,8 @@ class _Line:
             if not admitted.exists:
                 task = question.submission(wishes.deadline_at_ms, wishes.rules)
                 watch = await store_task(site, admitted, question.model, task, wishes, ticket)
+            if watch is None and isinstance(question, Grounded):
+                await question.recall(self.key)
             with Follower(site.bus.source, self.key, watch=watch, only_whole=True) as follower:
                 text = AnswerText()
                 while not follower.is_over:
