@@ -1,5 +1,6 @@
 """Retrieval as tests play it: files are taken in at once, and searches find what a test says."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from struct import pack
@@ -9,10 +10,10 @@ from mesh.bus.direct_client import Delivery
 from mesh.bus.link import Link
 from streams import store_subjects
 from streams.clock import now_ms
-from streams.codec import decode, encode
+from streams.codec import decode, decode_store_event, encode
 from streams.passages import Passage, PassageBatch, Place
 from streams.retrieval_messages import FoundPassage, FoundPassages, RetrievalRefused, SearchPassages
-from streams.store_events import StoreFileFailed, StoreFileIndexed
+from streams.store_events import StoreFileAdded, StoreFileFailed, StoreFileIndexed
 from streams.store_subjects import StoreKey
 from streams.tokens import Token, token
 
@@ -29,6 +30,7 @@ class PlayedRetrieval:
         self.found: tuple[FoundPassage, ...] = ()
         """What every search finds, up to its limit."""
         self.refusal: RetrievalRefused | None = None
+        self._working: set[asyncio.Task[None]] = set()
 
     async def index(self, account: Token, store: str, file: str, *texts: str) -> None:
         """Have a file taken in as these passages."""
@@ -64,6 +66,19 @@ class PlayedRetrieval:
         event = StoreFileFailed(at_ms=now_ms(), file=file, generation=generation, code=code, message=message)
         await self._log.note(key, lambda _: event)
 
+    def take_in(self, stored: Delivery) -> None:
+        """Take a file in as soon as it is added to any store: as one passage, or not at all if it is called so."""
+        event = decode_store_event(stored.data)
+        if not isinstance(event, StoreFileAdded):
+            return
+        key = store_subjects.parse_store(stored.subject)
+        if "bad" in event.filename:
+            work = self.fail(key.account, key.store, event.file, "invalid_file", "It cannot be read.")
+        else:
+            work = self.index(key.account, key.store, event.file, event.filename)
+        self._working.add(task := asyncio.get_running_loop().create_task(work))
+        task.add_done_callback(self._working.discard)
+
     def answer(self, asked: Delivery) -> None:
         """Answer one search."""
         wanted = decode(asked.data, SearchPassages)
@@ -71,7 +86,9 @@ class PlayedRetrieval:
         self._core.reply_to(asked, encode(self.refusal or FoundPassages(hits=self.found[: wanted.limit])))
 
 
-def found(text: str, *, store: str = "vs_1", file: str = "file-1", filename: str = "a.md", score: float = 0.5):
+def found(
+    text: str, *, store: str = "vs_1", file: str = "file-1", filename: str = "a.md", score: float = 0.5
+) -> FoundPassage:
     """A passage as a search finds it."""
     return FoundPassage(
         store=store,
