@@ -1,6 +1,7 @@
 """``file_search`` by OpenAI's own client: found first, shown as data, cited, and the same at any gateway."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from openai.types.responses import ResponseFileSearchToolCall, ResponseStreamEve
 from mesh.access.writer import AccessWriter
 from streams.access import LOCAL
 from streams.task_id import new_task_id
-from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http
+from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http, until
 from tests.played_retrieval import MODEL as EMBEDDER
 from tests.played_retrieval import PlayedRetrieval, found, played_retrieval
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
@@ -228,6 +229,25 @@ async def test_a_chat_completion_searches_too_and_cites_behind_its_text(place: P
     extras = [(delta.model_extra or {}).get("annotations", []) for delta in deltas]
     assert [(one["index"], one["file_id"]) for told in extras for one in told] == [CITED[:2]]
     assert len(place.mesh.submitted) == 2, "what is found may change, so no answer comes from the cache"
+
+
+async def test_a_batch_of_chat_completions_searches_and_cites(place: Place) -> None:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "tools": [place.tool]}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    file = await place.one.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
+    batch = await place.one.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+
+    async def is_over() -> bool:
+        return (await place.one.batches.retrieve(batch.id)).output_file_id is not None
+
+    await until(is_over)
+    output = (await place.one.batches.retrieve(batch.id)).output_file_id
+    assert output is not None
+    answer = json.loads((await place.one.files.content(output)).text)["response"]["body"]
+    (cited,) = answer["choices"][0]["message"]["annotations"]
+    assert (cited["index"], cited["filename"]) == (CITED[0], "salt.md")
 
 
 async def test_nothing_found_is_told_to_the_model_and_cites_nothing(place: Place) -> None:

@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 import openai
 import pytest
 
+from gateway.retrieval.store_log import StoreLog
 from mesh.access.writer import AccessWriter
 from streams.access import LOCAL
+from streams.clock import now_ms
 from streams.retrieval_messages import Combined, Compared, Listed, RetrievalRefused
+from streams.store_events import StoreOpened
 from streams.tokens import token
 from tests.http_gateway import HttpGateway, serve_http
 from tests.played_retrieval import MODEL, PlayedRetrieval, found, played_retrieval
@@ -166,6 +169,44 @@ async def test_a_search_finds_passages_and_says_where_they_stand(place: Place) -
     assert asked[0].filter == Combined(
         how="and", filters=(condition, Listed(name="year", values=(1999.0,), is_none_of=True))
     )
+
+
+async def test_a_store_whose_time_is_over_is_not_used_and_use_puts_that_off(place: Place) -> None:
+    stores, log = place.client.vector_stores, StoreLog(place.mesh.bus.core)
+    day_ms = 24 * 3600 * 1000
+    old, used = [
+        (await log.open(LOCAL, StoreOpened(at_ms=now_ms() - ago_ms, model=MODEL, expires_after_days=1))).key.store
+        for ago_ms in (2 * day_ms, day_ms // 2)
+    ]
+    file = await upload(place.client)
+    assert (await stores.retrieve(old)).status == "expired"
+    for refused in (stores.search(old, query="x"), stores.files.create(old, file_id=file)):
+        with pytest.raises(openai.BadRequestError) as over:
+            await refused
+        assert over.value.code == "vector_store_expired"
+    before = (await stores.retrieve(used)).expires_at
+    await stores.search(used, query="x")
+    await stores.search(used, query="x")
+    after = (await stores.retrieve(used)).expires_at
+    assert before is not None
+    assert after is not None
+    assert after - before >= day_ms // 2 // 1000
+    chain = b'{"seq": 1, "batch": 9, "next_by_subj": "stores.local.%b"}' % used.encode()
+    events = await place.mesh.bus.core.collect("$JS.API.DIRECT.GET.STORES", chain)
+    assert len(events.parts) == 2, "noting it once an hour is enough"
+
+
+async def test_no_store_is_made_without_a_model_or_beyond_the_limit(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.http.vector_stores.stores.MOST_LISTED", 1)
+    await place.client.vector_stores.create()
+    with pytest.raises(openai.ConflictError) as full:
+        await place.client.vector_stores.create()
+    assert full.value.code == "too_many_vector_stores"
+    async with serve_http(place.mesh.bus) as bare:
+        answer = await bare.post("/v1/vector_stores", {})
+        assert (answer.status, (await answer.json())["error"]["code"]) == (503, "no_embedding_model")
 
 
 async def test_what_the_retrieval_process_refuses_is_the_answer_and_so_is_its_absence(place: Place) -> None:
