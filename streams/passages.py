@@ -13,9 +13,6 @@ from streams.chat import Count
 from streams.vectors import FLOAT_BYTES, MOST_DIMENSIONS
 from streams.wire import Wire
 
-MOST_PASSAGE_BYTES: Final = 128 * 1024
-"""Of one passage's text: with the largest vector well below the broker's largest message, 1 MB."""
-
 MOST_HEADINGS: Final = 8
 MOST_HEADING_CHARS: Final = 200
 

@@ -109,13 +109,13 @@ async def test_a_batch_is_what_its_files_have_become(place: Place) -> None:
     other = await client.vector_stores.file_batches.create(store.id, files=[{"file_id": files[2]}])
     assert (batch.status, batch.file_counts.total, other.file_counts.total) == ("in_progress", 2, 1)
     await place.retrieval.index(LOCAL, store.id, files[0], "One.")
-    await place.retrieval.fail(LOCAL, store.id, files[1], "invalid_file", "It is no PDF.")
+    await place.retrieval.fail(LOCAL, store.id, files[1], "damaged_file", "It is no PDF.")
     now = await client.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store.id)
     assert (now.status, now.file_counts.completed, now.file_counts.failed) == ("completed", 1, 1)
     failed = client.vector_stores.file_batches.list_files(batch.id, vector_store_id=store.id, filter="failed")
     errors = [(file.id, file.last_error) async for file in failed]
-    assert [(name, error and (error.code, error.message)) for name, error in errors] == [
-        (files[1], ("invalid_file", "It is no PDF."))
+    assert [(name, error and error.to_dict()) for name, error in errors] == [
+        (files[1], {"code": "invalid_file", "message": "It is no PDF.", "reason": "damaged_file"})
     ]
     cancelled = await client.vector_stores.file_batches.cancel(other.id, vector_store_id=store.id)
     assert (cancelled.status, cancelled.file_counts.cancelled) == ("cancelled", 1)

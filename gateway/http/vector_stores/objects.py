@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
 
 from msgspec import Struct
 
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
     from gateway.retrieval.store_log import Standing
     from streams.retrieval_messages import FoundPassage
-    from streams.store_events import Chunking
+    from streams.store_events import Chunking, StoreFileFailed
     from streams.stores import StoreFile
     from streams.tokens import Token
 
-_MS = 1000
+_MS: Final = 1000
+_OF_THE_MESH: Final = frozenset({"model_not_found", "embedding_failed", "account_closed"})
+"""Why a file fails that is not its own fault."""
 
 T = TypeVar("T")
 
@@ -55,10 +57,11 @@ class VectorStore(Struct, frozen=True, kw_only=True):
 
 
 class LastError(Struct, frozen=True, kw_only=True):
-    """Why a file could not be taken in."""
+    """Why a file could not be taken in: in OpenAI's words, and in ``reason`` in the mesh's own."""
 
-    code: str
+    code: Literal["server_error", "unsupported_file", "invalid_file"]
     message: str
+    reason: str
 
 
 class OtherChunking(Struct, frozen=True, kw_only=True, tag_field="type", tag="other"):
@@ -189,7 +192,7 @@ def file_object(store: Token, file: StoreFile) -> VectorStoreFile:
         vector_store_id=store,
         status=file.status,
         usage_bytes=0 if indexed is None else indexed.bytes,
-        last_error=None if fault is None else LastError(code=fault.code, message=fault.message),
+        last_error=None if fault is None else _last_error(fault),
         attributes={attribute.name: attribute.value for attribute in file.attributes},
         chunking_strategy=_chunking_object(file.chunking),
         filename=file.filename,
@@ -240,6 +243,13 @@ def _batch_status(counts: FileCounts) -> FileStatus:
     if counts.cancelled:
         return "cancelled"
     return "failed" if counts.failed == counts.total else "completed"
+
+
+def _last_error(fault: StoreFileFailed) -> LastError:
+    if fault.code == "unsupported_file":
+        return LastError(code="unsupported_file", message=fault.message, reason=fault.code)
+    code = "server_error" if fault.code in _OF_THE_MESH else "invalid_file"
+    return LastError(code=code, message=fault.message, reason=fault.code)
 
 
 def _chunking_object(chunking: Chunking | None) -> StaticChunking | OtherChunking:
