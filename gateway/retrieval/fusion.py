@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="Hashable")
 
-SMOOTHING: Final = 60
-"""How little the first ranks count above those behind them; the value of the paper."""
+SMOOTHING: Final = 3
+"""How little the first ranks count above those behind them.
+
+The paper has 60, for orders that find much of the same. Here the two find different things, and what is first in one of
+them is worth most. Chosen on the questions for tuning (docs/retrieval.md)."""
 
 
 class Order(NamedTuple, Generic[T]):

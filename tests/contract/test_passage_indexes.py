@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from qdrant_client import AsyncQdrantClient
 
-from gateway.retrieval.errors import WrongVectors
+from gateway.retrieval.errors import IndexUnavailable, WrongVectors
 from gateway.retrieval.index.index import Index, Match, Origin
 from gateway.retrieval.index.qdrant_folder import QdrantFolder
+from gateway.retrieval.index.qdrant_server import QdrantServer
 from gateway.retrieval.index.words import Words
 from streams.passages import Passage, Place
 from streams.tokens import Token
@@ -42,12 +44,16 @@ def found(matches: tuple[Match, ...]) -> list[tuple[str, int]]:
     return [(match.origin.file, match.number) for match in matches]
 
 
-@pytest.fixture(params=["qdrant-folder"])
+@pytest.fixture(params=["qdrant-folder", "qdrant-server"])
 def open_one(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     async def open_folder() -> Index:
         return QdrantFolder(tmp_path / "index", WORDS)
 
-    return {"qdrant-folder": open_folder}[request.param]
+    async def open_server() -> Index:
+        # No server can be had here: its own client's stand-in, which takes the same calls.
+        return QdrantServer(AsyncQdrantClient(path=str(tmp_path / "server")), WORDS)
+
+    return {"qdrant-folder": open_folder, "qdrant-server": open_server}[request.param]
 
 
 @pytest.fixture
@@ -181,6 +187,24 @@ async def test_what_was_added_is_there_after_a_restart(open_one: Open) -> None:
 
     assert await after.shelves() == {SHELF}
     assert await after.held(SHELF) == {PEARS: 3}
-    assert await after.near(SHELF, vector(1, 0, 0), 5) == expected
+    again = await after.near(SHELF, vector(1, 0, 0), 5)
+    assert [match._replace(score=0) for match in again] == [match._replace(score=0) for match in expected]
+    assert [match.score for match in again] == pytest.approx([match.score for match in expected])
     assert found(await after.worded(SHELF, "cellar", 5)) == [(PEARS.file, 0)]
     await after.close()
+
+
+async def test_a_server_that_is_away_is_said_to_be_and_its_key_is_not() -> None:
+    index = QdrantServer.connect("http://127.0.0.1:1", "qdrant-key-1234", WORDS)
+    with pytest.raises(IndexUnavailable, match="Qdrant server cannot be used now") as raised:
+        await index.shelves()
+    assert "1234" not in str(raised.value)
+    await index.close()
+
+
+async def test_a_folder_has_one_user_at_a_time(tmp_path: Path) -> None:
+    index = QdrantFolder(tmp_path / "index", WORDS)
+    with pytest.raises(IndexUnavailable, match="another retrieval process uses"):
+        QdrantFolder(tmp_path / "index", WORDS)
+    await index.close()
+    await QdrantFolder(tmp_path / "index", WORDS).close()
