@@ -47,6 +47,7 @@ from streams.device_events import (
 )
 from streams.event import Event
 from streams.file_events import FileEvent
+from streams.grounding import Grounding
 from streams.group_events import GroupEvent
 from streams.metering import Key, Metered
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
@@ -99,6 +100,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """What it says as a response; None: it was not asked for as one."""
     key: Key | None = None
     """The id of the API key that asked; None: a session, a service, or the bus, where nobody has to say."""
+    grounding: Grounding | None = None
+    """What was found in files for it, and stands in front of its question; None: nothing was searched."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------

@@ -44,6 +44,7 @@ from gateway.http.responses.question import ResponseReader
 from gateway.http.sign_ins import SignIns
 from gateway.http.site import SITE, Site
 from gateway.http.tasks import Tasks
+from gateway.http.vector_stores import routes as vector_store_routes
 from gateway.http.wishes import Defaults
 from gateway.limits.open_limiter import open_limiter
 from gateway.page import routes as page_routes
@@ -175,6 +176,7 @@ def _add_files(app: web.Application, site: Site, retention: timedelta, *, respon
     app.router.add_get("/v1/files/{file}", files.show)
     app.router.add_get("/v1/files/{file}/content", files.content)
     app.router.add_delete("/v1/files/{file}", files.delete)
+    vector_store_routes.add_routes(app, site, store)
     app.router.add_post("/v1/batches", batches.create)
     app.router.add_get("/v1/batches", batches.list_all)
     app.router.add_get("/v1/batches/{batch}", batches.show)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from gateway.auth.caller import caller_with
 from gateway.http.admission import Asked, admit
+from gateway.http.api import Grounded
 from gateway.http.body import read_json_body
 from gateway.http.cached_answer import CachedAnswer, note_bypass
 from gateway.http.chat_question import ChatQuestion
@@ -110,6 +111,8 @@ class Asking:
         part: Part | None,
     ) -> web.StreamResponse:
         watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket)
+        if watch is None and isinstance(asked, Grounded):
+            await asked.recall(admitted.key)
         if part is not None:
             part.begun()
         site, streamed = self._site, asked.is_streamed
