@@ -7,3 +7,7 @@ from mesh.errors import MeshError
 
 class GatewayError(MeshError):
     """Root of every error raised by ``gateway``."""
+
+
+class LedgerError(GatewayError):
+    """The books do not take what an operator wants to write, or cannot show what is asked."""

@@ -40,6 +40,16 @@ CACHE_STORED: Final = Instrument(
 )
 TASKS_HELD: Final = Instrument("ig3.dispatcher.tasks_held", "{task}", "Tasks that this dispatcher holds, by class.")
 TASKS_ENDED: Final = Instrument("ig3.dispatcher.tasks_ended", "{task}", "Tasks that this dispatcher ended, by outcome.")
+LEDGER_SETTLED: Final = Instrument(
+    "ig3.ledger.settled", "{task}", "Ends of tasks that this ledger has put in the books."
+)
+LEDGER_SUSPENDED: Final = Instrument(
+    "ig3.ledger.suspended", "{entry}", "What this ledger could not charge by the rule, by reason: somebody must look."
+)
+LEDGER_HOLDS: Final = Instrument("ig3.ledger.holds", "{task}", "Tasks that asked this ledger for a hold, by answer.")
+LEDGER_LAG: Final = Instrument(
+    "ig3.ledger.lag", "s", "From the end of a task to its entry in the books, by the clocks of both.", _SECONDS
+)
 
 SPAN_REQUEST: Final = "chat"
 SPAN_DISPATCH: Final = "dispatch"
