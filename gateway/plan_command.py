@@ -10,6 +10,7 @@ import msgspec
 from gateway.errors import LedgerError
 from gateway.ledger.entries import set_plan
 from gateway.ledger_books import OPERATOR, PLACE, on_books
+from mesh.access.reading import read_access
 from mesh.config.options import settings_options
 from streams.billing_events import KeyBudget, PlanKind
 from streams.billing_subjects import account_chain
@@ -18,8 +19,10 @@ from streams.tokens import token
 
 if TYPE_CHECKING:
     from gateway.ledger.books import Books
+    from mesh.bus.link import Link
     from mesh.config.settings import MeshSettings
     from streams.billing_events import PlanSet
+    from streams.tokens import Token
 
 _EXAMPLES: Final = """\b
 Examples:
@@ -56,6 +59,8 @@ def set_one(
     name, budgets = token(account), tuple(_budget(text) for text in keys)
 
     async def work(books: Books) -> None:
+        if budgets:
+            await need_limited_keys(books.core, name, budgets)
         await set_plan(
             books,
             name,
@@ -97,6 +102,25 @@ def show(mesh: MeshSettings, account: str, as_json: bool) -> None:
         click.echo(f"at most {decimal_of(standing.monthly_nano)} in a month")
     for each in standing.keys:
         click.echo(f"key {each.key}: at most {decimal_of(each.monthly_nano)} in a month")
+
+
+async def need_limited_keys(core: Link, account: Token, budgets: tuple[KeyBudget, ...]) -> None:
+    """See that keys which get a budget are good over HTTP only: on the bus nobody says which key asks.
+
+    Raises:
+        LedgerError: if the account has no such key, or it has no limit of its own.
+        BusError: if that cannot be read now.
+    """
+    access = (await read_access(core, account)).access
+    for budget in budgets:
+        key = access.key(budget.key)
+        if key is None or key.account != account:
+            raise LedgerError(f"account {account} has no key {budget.key!r}: see `ig3 keys list --of {account}`")
+        if not key.limits.has_any:
+            raise LedgerError(
+                f"key {budget.key} may be used on the bus, where nobody says which key asks: issue one with a limit "
+                "(`ig3 keys issue --requests-per-minute N`), which is for HTTP only, and give that a budget"
+            )
 
 
 def _budget(text: str) -> KeyBudget:

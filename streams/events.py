@@ -48,7 +48,7 @@ from streams.device_events import (
 from streams.event import Event
 from streams.file_events import FileEvent
 from streams.group_events import GroupEvent
-from streams.metering import Metered
+from streams.metering import Key, Metered
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 from streams.placing import Candidate, Hedge, Rejects, Rules
 from streams.request_events import RequestKeyed, ResponseDeleted, SubmissionUnreadable
@@ -96,6 +96,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """Numbers in each vector, where fewer are wanted than the model gives."""
     response: ResponseTerms | None = None
     """What it says as a response; None: it was not asked for as one."""
+    key: Key | None = None
+    """The id of the API key that asked; None: a session, a service, or the bus, where nobody has to say."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------
@@ -205,6 +207,9 @@ class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
     """Of the tokens in ``text``, where they were asked for."""
     vectors: Vectors | None = None
     """Instead of text."""
+    prompt_tokens: Count | None = None
+    """How long the node says that the prompt is: in an attempt's first chunk, where its engine knows. No signature
+    covers it; it counts only where no whole answer comes, whose usage says it better."""
 
     @property
     def length(self) -> int:

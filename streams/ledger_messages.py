@@ -29,6 +29,8 @@ class HoldWanted(Wire, frozen=True, kw_only=True, tag="ledger.hold_wanted.v1"):
     account: _Name
     task: _Name
     model: _Model
+    others: Annotated[tuple[_Model, ...], Meta(max_length=16)] = ()
+    """Models that may answer instead: the dearest of all counts."""
     kind: ModelKind = "chat"
     tier: Tier | None = None
     """Where it may run only."""

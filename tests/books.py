@@ -140,11 +140,16 @@ def share(node: str, tokens: int, *, attempt: int = 1, signed: bool = True) -> A
 
 
 def completed(
-    *shares: AttemptShare, prompt: int = 10, cached: int = 0, completion: int = 20, at_ms: int | None = None
+    *shares: AttemptShare,
+    prompt: int = 10,
+    cached: int = 0,
+    completion: int = 20,
+    at_ms: int | None = None,
+    model: str = MODEL,
 ) -> TaskCompleted:
     return TaskCompleted(
         at_ms=now_ms() if at_ms is None else at_ms,
-        model=MODEL,
+        model=model,
         final_n=3,
         finish_reason="stop",
         usage=Usage(prompt_tokens=prompt, cached_prompt_tokens=cached, completion_tokens=completion),

@@ -48,6 +48,8 @@ from gateway.http.wishes import Defaults
 from gateway.limits.open_limiter import open_limiter
 from gateway.page import routes as page_routes
 from gateway.queue_gate import Limits, QueueGate
+from gateway.usage.handlers import COSTS_PATH, USAGE_PATH, UsageViews
+from gateway.usage.ledger_reads import LedgerReads
 from mesh.access.credentials_check import CredentialsCheck
 from mesh.files.store import FileStore
 from mesh.telemetry.telemetry import Telemetry
@@ -132,7 +134,9 @@ def _add_routes(app: web.Application, site: Site, retention: timedelta) -> None:
     bridge_routes.add_routes(app, bridge)
     site.leaving.on_begin(bridge.dismiss)
     page_routes.add_routes(app)
-    models, tasks, health = Models(site), Tasks(site), Health(site)
+    ledger = LedgerReads(site.bus.core)
+    models, tasks, health = Models(site, ledger), Tasks(site), Health(site)
+    usage = UsageViews(ledger)
     sign_ins = SignIns(site)
     app.router.add_post(CHAT_PATH, Asking(site, read_chat).create)
     app.router.add_post(COMPLETIONS_PATH, Asking(site, read_completion).create)
@@ -140,6 +144,8 @@ def _add_routes(app: web.Application, site: Site, retention: timedelta) -> None:
     app.router.add_post(MESSAGES_PATH, Asking(site, read_messages).create)
     _add_responses(app, site)
     _add_files(app, site, retention)
+    app.router.add_get(USAGE_PATH, usage.usage)
+    app.router.add_get(COSTS_PATH, usage.costs)
     app.router.add_get("/v1/models", models.list_all)
     app.router.add_get("/v1/models/{model:.+}", models.show)
     app.router.add_get("/v1/tasks/{task}", tasks.show)

@@ -83,6 +83,11 @@ class Books:
         self._locks: dict[str, asyncio.Lock] = {}
         self._ahead = 0
 
+    @property
+    def core(self) -> Link:
+        """The connection that they are read and written by."""
+        return self._core
+
     async def start(self) -> None:
         """Read the books and follow them from then on.
 

@@ -29,6 +29,10 @@ NO_CURRENCY: Final = "XXX"
 CLOCKS_DIFFER: Final = timedelta(days=1)
 """How far the time of an end may be ahead of the ledger's, or before its hold."""
 
+_TOKENS_PER_CHAR: Final = 8
+_TOKENS_UNSEEN: Final = 64
+"""A character may take several tokens, and some tokens show nothing; beyond that a claim is above what was seen."""
+
 _LAST_MS: Final = 253_402_300_799_999
 _OUTCOMES: Final[dict[type[EndEvent], Outcome]] = {
     TaskCompleted: "completed",
@@ -156,10 +160,7 @@ def used_of(end: EndEvent, hold: OpenHold | None) -> Used:
         prompt, cached = end.usage.prompt_tokens, end.usage.cached_prompt_tokens
         completion = end.usage.completion_tokens
     else:
-        completion = sum(share.tokens for share in end.shares)
-        is_delivered = completion > 0 or any(share.chars for share in end.shares)
-        prompt = (metered.prompt_tokens or 0) if is_delivered else 0
-        cached = metered.cached_prompt_tokens if prompt else 0
+        prompt, cached, completion = _delivered(end, metered)
     return Used(
         model=end.model[:256],
         kind=metered.kind,
@@ -171,6 +172,18 @@ def used_of(end: EndEvent, hold: OpenHold | None) -> Used:
         cached_prompt_tokens=min(cached, 2**53 - 1),
         completion_tokens=min(completion, 2**53 - 1),
     )
+
+
+def _delivered(end: TaskFailed | TaskCancelled | TaskDead, metered: Metered) -> tuple[int, int, int]:
+    """What of an answer that is not whole was delivered: prompt, of that cached, and completion, in tokens."""
+    tokens = sum(share.tokens for share in end.shares)
+    if metered.kind == "embedding":
+        # Of vectors the shares count the tokens that were read.
+        return tokens, 0, 0
+    if tokens == 0 and not any(share.chars for share in end.shares):
+        return 0, 0, 0
+    prompt = metered.prompt_tokens or 0
+    return prompt, min(metered.cached_prompt_tokens, prompt), tokens
 
 
 def _by_hold(hold: OpenHold | None) -> Metered:
@@ -188,6 +201,9 @@ def _check(end: EndEvent, used: Used, hold: OpenHold | None, at_ms: int) -> None
     for share in end.shares:
         if not is_token(share.node):
             raise _Suspect("impossible_node", f"no node can be called {share.node[:40]!r}")
+        if used.kind == "chat" and share.tokens > _TOKENS_PER_CHAR * share.chars + _TOKENS_UNSEEN:
+            message = f"{share.node} claims {share.tokens} tokens for {share.chars} characters"
+            raise _Suspect("impossible_usage", message, node=share.node)
     slack_ms = round(CLOCKS_DIFFER.total_seconds() * 1000)
     earliest = 0 if hold is None else hold.at_ms - slack_ms
     if not earliest <= end.at_ms <= min(at_ms + slack_ms, _LAST_MS):
@@ -199,16 +215,15 @@ def _postings(
 ) -> tuple[tuple[Posting, ...], int]:
     """Return the postings of a charge, and the version of the prices that it is by."""
     if hold is None:
-        _need_no_price(key, used, prices)
-        return (), 0
-    if hold.terms.price_version == 0:
-        return (), 0
+        _need_no_price(key, end, used, prices)
+    if hold is None or hold.terms.price_version == 0:
+        return shares_of(end.shares, 0, 0), 0
     terms, priced = hold.terms, prices.version(hold.terms.price_version)
     if priced is None:
         raise _Suspect("no_price", f"there is no price list of version {terms.price_version}")
     if priced.currency != hold.currency:
         raise _Suspect("currency_mismatch", f"{hold.currency} was held, and the prices are in {priced.currency}")
-    cost = cost_nano(_rule(priced, terms.model, used.tier), work_of(used))
+    cost = cost_nano(_rule(priced, (used.model, terms.model), used.tier), work_of(used))
     if cost > hold.amount_nano:
         message = f"it would cost {cost}, and {hold.amount_nano} was held for it"
         raise _Suspect("above_hold", message, node=_last_node(end), claimed_nano=cost)
@@ -217,8 +232,13 @@ def _postings(
     return (*taken, *shares_of(end.shares, cost, priced.fee_ppm)), terms.price_version
 
 
-def _need_no_price(key: TaskKey, used: Used, prices: Prices) -> None:
-    """Whoever asked before there were prices pays nothing; whoever got by the gate afterwards is looked into."""
+def _need_no_price(key: TaskKey, end: EndEvent, used: Used, prices: Prices) -> None:
+    """Whoever asked before there were prices pays nothing; whoever got by the gate afterwards is looked into.
+
+    A task that the gate has refused ends without a hold too, and without a word.
+    """
+    if not isinstance(end, TaskCompleted) and used.prompt_tokens == used.completion_tokens == 0:
+        return
     raw = task_bytes(key.task)
     priced = prices.at(0 if raw is None else task_ms(raw))
     if priced is None:
@@ -228,10 +248,12 @@ def _need_no_price(key: TaskKey, used: Used, prices: Prices) -> None:
     raise _Suspect("no_hold", "nothing was put aside for it: it was not accepted by the gate", claimed_nano=claimed)
 
 
-def _rule(priced: PricesSet, model: str, tier: Tier) -> PriceRule:
-    rule = rule_for(priced, model, tier)
+def _rule(priced: PricesSet, models: tuple[str, ...], tier: Tier) -> PriceRule:
+    """Return the rule for the model that has answered; where that has none, for the one that was asked for."""
+    rules = (rule_for(priced, model, tier) for model in models)
+    rule = next((each for each in rules if each is not None), None)
     if rule is None:
-        raise _Suspect("no_price", f"prices of version {priced.version} have none for {model} in the tier {tier}")
+        raise _Suspect("no_price", f"prices of version {priced.version} have none for {models[0]} in the tier {tier}")
     return rule
 
 
@@ -239,7 +261,8 @@ def shares_of(shares: tuple[AttemptShare, ...], cost: int, fee_ppm: int) -> tupl
     """Split a charge: the operator's fee, and to each node what its signed part of the accepted text earns.
 
     All is rounded down; what is left of the rounding is posted to ``rounding``. What an unsigned part would have
-    earned goes to the fees, and says so; so does all where nobody has written a token.
+    earned goes to the fees, and says so; so does all where nobody has written a token. A node that has signed for
+    tokens is named also where they earn nothing: its work counts elsewhere.
     """
     fee = cost * fee_ppm // PPM
     pool = cost - fee
@@ -247,7 +270,7 @@ def shares_of(shares: tuple[AttemptShare, ...], cost: int, fee_ppm: int) -> tupl
     if tokens == 0:
         return _moved((FEES, cost))
     parts = [Posting(account=str(FEES), amount_nano=fee)]
-    for share in shares:
+    for share in (each for each in shares if each.tokens):
         amount = pool * share.tokens // tokens
         if share.signed:
             parts.append(Posting(account=str(node(Token(share.node))), amount_nano=amount, attempt=share.attempt))
@@ -255,7 +278,7 @@ def shares_of(shares: tuple[AttemptShare, ...], cost: int, fee_ppm: int) -> tupl
             parts.append(Posting(account=str(FEES), amount_nano=amount, attempt=share.attempt, why="unsigned"))
     rest = cost - sum(part.amount_nano for part in parts)
     parts.append(Posting(account=str(ROUNDING), amount_nano=rest))
-    return tuple(part for part in parts if part.amount_nano)
+    return tuple(part for part in parts if part.amount_nano or part.account.startswith("node:"))
 
 
 def work_of(used: Used) -> Work:

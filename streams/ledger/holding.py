@@ -68,7 +68,7 @@ def decide(
         message = f"the account pays in {plan.currency}, and prices are in {prices.currency}: the operator must set one"
         return _refused(want, "currency_mismatch", 402, message)
     work = Work(want.kind, want.prompt_tokens_most, 0, want.completion_tokens_most)
-    amount = most_nano(prices, want.model, want.tier, work)
+    amount = most_nano(prices, (want.model, *want.others), want.tier, work)
     if amount is None:
         return _refused(want, "no_price", 404, f"the model {want.model[:100]} has no price here")
     refusal = _beyond(state, chain, want, taken, prices, amount, at_ms)

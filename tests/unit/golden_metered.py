@@ -1,7 +1,8 @@
-"""What golden files of ends mean that say what was metered: a part of ``tests.unit.golden_events``."""
+"""What golden files mean that say what was metered: a part of ``tests.unit.golden_events``."""
 
 from msgspec import structs
 
+from streams.cache_events import CacheHit
 from streams.chat import Usage
 from streams.events import EndEvent, TaskCancelled, TaskCompleted, TaskDead, TaskError, TaskFailed
 from streams.metering import Metered
@@ -34,4 +35,26 @@ METERED = {
     f"{name}.metered-{metered.tier}": structs.replace(event, metered=metered)
     for name, event in _PARTIAL.items()
     for metered in _METERED
+}
+
+HITS = {
+    "cache.hit.v1": CacheHit(
+        at_ms=_AT_MS,
+        batch="5ad7c1e09b3f4e6d",
+        owner="acme",
+        task="019b7a3e00007abc8def012345678900",
+        model=_MODEL,
+        usage=Usage(prompt_tokens=12, completion_tokens=34, cached_prompt_tokens=8),
+        times=100,
+    ),
+    "cache.hit.v1.key": CacheHit(
+        at_ms=_AT_MS,
+        batch="0000000000000001",
+        owner="acme",
+        task="019b7a3e00007abc8def012345678900",
+        model=_MODEL,
+        usage=Usage(prompt_tokens=12, completion_tokens=34),
+        times=1,
+        key="k7Qx2mP9",
+    ),
 }

@@ -111,6 +111,9 @@ SUBMITTED = {
         tools=Tools(functions=(Function(name="f"),), choice="none"),
     ),
     "task.submitted.v1.minimal": TaskSubmitted(model=_MODEL, messages=(Message(role="user", content="hi"),)),
+    "task.submitted.v1.key": TaskSubmitted(
+        model=_MODEL, messages=(Message(role="user", content="hi"),), key="k7Qx2mP9"
+    ),
     "task.submitted.v1.texts": TaskSubmitted(model=_MODEL, texts=("Grüße, 世界 🙂", "two"), dimensions=256),
     "task.submitted.v1.empty": TaskSubmitted(model=_MODEL),
 }

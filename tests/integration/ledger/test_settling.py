@@ -314,8 +314,8 @@ async def test_a_task_keeps_the_price_that_it_was_accepted_at(mesh: InProcessMes
     held = await ask_hold(core, after, model="dear")
     assert isinstance(held, Held)
     assert held.price_version == ledger.books.state.prices.newest_version > 1
-    for key in (before, after):
-        await end(core, key, completed(prompt=1, completion=1))
+    for key, model in ((before, MODEL), (after, "dear")):
+        await end(core, key, completed(prompt=1, completion=1, model=model))
     await until(settled(ledger, before, after))
     assert has(ledger, "user:repriced") == UNIT - (PROMPT + COMPLETION) - (1 + 10**6)
     refused = await ask_hold(core, key_of(acme), model="unheard-of")
