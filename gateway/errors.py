@@ -15,3 +15,7 @@ class PayoutError(GatewayError):
 
 class RewardError(GatewayError):
     """Rewards cannot be computed or granted: an epoch is not over, or there are no rules."""
+
+
+class LedgerError(GatewayError):
+    """The books do not take what an operator wants to write, or cannot show what is asked."""
