@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
-from streams.billing_events import AnyBillingEvent, LedgerPosted, LedgerSuspended, PlanSet, PricesSet
+from streams.billing_events import LedgerPosted, LedgerSuspended, PlanSet, PricesSet
 from streams.billing_subjects import parse_chain
 from streams.codec import decode_billing_event
 from streams.errors import StreamsError
@@ -22,6 +22,7 @@ from streams.money import FEES, OUTSIDE, REWARDS, ROUNDING, SUSPENSE
 
 if TYPE_CHECKING:
     from streams.billing_events import Transaction
+    from streams.billing_log import AnyBillingEvent
     from streams.billing_subjects import Chain
 
 MOST_FAULTS: Final = 1000
