@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from msgspec.structs import replace
 
 from gateway.retrieval.ingesting.ingester import Ingester
@@ -16,6 +17,7 @@ from gateway.retrieval.settings import RetrievalSettings
 from gateway.retrieval.store_log import StoreLog
 from mesh.access.writer import AccessWriter
 from mesh.bus.service_bus import Bus
+from mesh.cli import root
 from mesh.files.store import FileStore
 from mesh.history.stream_facts import last_message
 from mesh.inspection.account_erasure import AccountErasure
@@ -27,7 +29,6 @@ from streams.store_events import (
     StoreFileAdded,
     StoreFileRemoved,
     StoreOpened,
-    StoreReembedding,
 )
 from streams.store_subjects import StoreKey, passages_of_store
 from streams.stores import StoreFile, StoreState
@@ -59,6 +60,11 @@ class Shelf:
 
     async def open(self, account: Token = ACME, model: str = MODEL) -> StoreKey:
         return (await self.stores.open(account, StoreOpened(at_ms=1, model=model))).key
+
+    def command(self, *arguments: str) -> list[str]:
+        """``ig3 rag`` for this mesh and account."""
+        where = ["--nats", self.mesh.server.url.removeprefix("nats://"), "--data-dir", str(self.mesh.folder)]
+        return ["rag", *arguments, "--account", ACME, *where]
 
     async def note(self, key: StoreKey, event: StoreEvent) -> StoreState:
         standing = await self.stores.note(key, lambda _: event)
@@ -263,10 +269,11 @@ async def test_a_store_is_embedded_anew_and_the_old_passages_go_when_the_new_are
         for file in files:
             await shelf.ended(key, file)
         before = await shelf.passages.held(passages_of_store(key))
-        state = await shelf.note(key, StoreReembedding(at_ms=2, model=MODEL))
-        anew = next(iter(state.files.values())).wanted
-        assert all(state.counts(held.file, held.generation) for held in before)
-        await shelf.until(key, lambda state: all(state.counts(file, anew) for file in files))
+        done = await asyncio.to_thread(CliRunner().invoke, root, shelf.command("reembed", "--store", key.store))
+        assert (done.exit_code, done.stdout) == (0, f"3 files are embedded by {MODEL}.\n")
+        anew = (await shelf.ended(key, files[0])).wanted
+        state = await shelf.until(key, lambda state: all(state.counts(file, anew) for file in files))
+        assert not any(state.counts(held.file, held.generation) for held in before)
         await shelf.until_held(key, lambda held: held == len(files))
     assert {held.generation for held in await shelf.passages.held(passages_of_store(key))} == {anew}
     assert len(shelf.texts_of_tasks(engine)) == 2 * len(files)
