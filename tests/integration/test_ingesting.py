@@ -10,8 +10,10 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
+from gateway.retrieval.ingesting import intake
 from gateway.retrieval.ingesting.ingester import Ingester
 from gateway.retrieval.ingesting.means import open_means
+from gateway.retrieval.ingesting.splitting import Split
 from gateway.retrieval.passage_log import PassageLog
 from gateway.retrieval.settings import RetrievalSettings
 from gateway.retrieval.store_log import StoreLog
@@ -215,6 +217,23 @@ async def test_files_that_cannot_be_taken_in_fail_by_name_and_leave_nothing(shel
     codes = [None if fault is None else fault.code for fault in faults]
     assert codes == ["unsupported_file", "document_too_large", "file_not_found"]
     assert await shelf.passages.held(passages_of_store(key)) == []
+
+
+async def test_a_fault_of_our_own_is_tried_again_and_then_fails_the_file(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    async def broken(name: str, *_: object) -> Split:
+        tried.append(name)
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(intake, "parse_document", broken)
+    key, file = await shelf.open(), await shelf.put("Hello")
+    async with ingesting(shelf):
+        await shelf.add(key, file)
+        fault = (await shelf.ended(key, file)).fault
+    assert (fault is not None and fault.code, len(tried)) == ("ingestion_failed", 3)
 
 
 async def test_passages_that_the_model_cannot_read_are_made_shorter(shelf: Shelf) -> None:
