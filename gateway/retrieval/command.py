@@ -11,17 +11,13 @@ import click
 from gateway.retrieval.following import IndexFollower
 from gateway.retrieval.index.open_index import open_index
 from gateway.retrieval.ingesting.ingester import Ingester
-from gateway.retrieval.ingesting.means import Means
-from gateway.retrieval.passage_log import PassageLog
+from gateway.retrieval.ingesting.means import open_means
 from gateway.retrieval.searching import SearchDesk
 from gateway.retrieval.settings import RetrievalSettings
-from gateway.retrieval.store_log import StoreLog
-from gateway.retrieval.vectors import VectorMaker
 from mesh.broker.credentials import Credentials
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
-from mesh.files.store import FileStore
 from mesh.processes.process import run_process
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.telemetry import open_telemetry
@@ -69,14 +65,7 @@ async def serve(mesh: MeshSettings, settings: RetrievalSettings, stop: asyncio.E
     telemetry = open_telemetry("ig3-retrieval", otlp_endpoint=mesh.otlp_endpoint)
     async with await Bus.connect(options) as bus, aclosing(open_index(settings, mesh.data_dir)) as index:
         await bus.follow()
-        means = Means(
-            StoreLog(bus.core),
-            PassageLog(bus.core),
-            FileStore(bus.core),
-            VectorMaker(bus),
-            settings,
-            mesh.retention,
-        )
+        means = open_means(bus, settings, mesh.retention)
         follower = IndexFollower(bus.core, index, is_anew=is_anew)
         # What is added while the index is built, which takes a while where it is new, is taken in meanwhile.
         parts = (Ingester(bus.core, means, telemetry=telemetry), follower, SearchDesk(bus, follower, index))
