@@ -78,6 +78,15 @@ class Answerable(Protocol):
 class Question(Answerable, Protocol):
     """One request, read and checked, in the words of its API."""
 
+    draft: TaskSubmitted
+    """The task that it asks for, as far as that is known before there is room: what it demands of a replica. Whoever
+    lets the request in may give it less than it asks for."""
+
+    @property
+    def is_length_usual(self) -> bool:
+        """Whether the length of the answer is what the API gives where a request does not say it."""
+        ...
+
     @property
     def model(self) -> str:
         """Who is asked."""
@@ -101,11 +110,6 @@ class Question(Answerable, Protocol):
     @property
     def cache_use(self) -> CacheUse:
         """When its answer may come from the cache."""
-        ...
-
-    @property
-    def draft(self) -> TaskSubmitted:
-        """The task that it asks for, as far as that is known before there is room: what it demands of a replica."""
         ...
 
     def price(self, answer_tokens: int) -> Price:

@@ -10,12 +10,14 @@ from msgspec.structs import replace
 from gateway.demands import demand_error
 from gateway.http.cache_use import cache_use_of
 from gateway.http.chat_answer import ChunkFrames, whole_answer
+from gateway.http.chat_choices import ChatChoices
 from gateway.http.chat_messages import picture_urls
 from gateway.http.chat_request import read_chat_request
 from gateway.http.errors import from_task_error
 from gateway.http.file_search.citing_frames import CitingFrames
 from gateway.http.file_search.finder import Finder
 from gateway.http.request_pictures import Pictures
+from gateway.http.several import unlike
 from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 class ChatQuestion:
     """A chat completion that is asked for."""
 
-    is_background = False
+    is_background = is_length_usual = False
 
     def __init__(
         self, request: ChatRequest, draft: TaskSubmitted, pictures: Pictures, finder: Finder | None = None
@@ -87,6 +89,29 @@ class ChatQuestion:
         """Take from the log what was found for a task that was stored before."""
         if self._finder is not None:
             self._grounding = await self._finder.recall(key)
+
+    def draft_of(self, index: int) -> TaskSubmitted:
+        """The draft of each choice: the same."""
+        del index
+        return self.draft
+
+    def price_of(self, index: int, answer_tokens: int) -> Price:
+        """What each choice may use."""
+        del index
+        return self.price(answer_tokens)
+
+    async def submissions(self, deadline_at_ms: int, rules: Rules | None) -> list[TaskSubmitted]:
+        """A task for each choice.
+
+        Raises:
+            ApiError: 400, if a picture cannot be fetched, or is none.
+        """
+        task = await self.submission(deadline_at_ms, rules)
+        return [unlike(task, index) for index in range(self.choices)]
+
+    def gathering(self, first: Token) -> ChatChoices:
+        """What puts the choices together."""
+        return ChatChoices(first, self.model, include_usage=self.include_usage)
 
     def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
         """Write a ``chat.completion``."""

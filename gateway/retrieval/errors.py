@@ -11,3 +11,7 @@ class IndexUnavailable(GatewayError):
 
 class WrongVectors(GatewayError):
     """Vectors of another length than those of the same model; what makes them has been changed under its name."""
+
+
+class FolderTaken(IndexUnavailable):
+    """Another process on this machine uses the folder of the index."""

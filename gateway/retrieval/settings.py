@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -22,7 +23,7 @@ class RetrievalSettings(Struct, frozen=True, kw_only=True):
             le=MOST_PASSAGE_TOKENS,
             description="Most tokens of a passage where neither file nor store say: what small embedding models read.",
         ),
-    ] = 256
+    ] = 200
     passage_overlap: Annotated[
         int,
         Meta(
@@ -48,6 +49,32 @@ class RetrievalSettings(Struct, frozen=True, kw_only=True):
         timedelta,
         Meta(description="How long a file waits for an embedding model that the mesh has never had, before it fails."),
     ] = timedelta(minutes=10)
+
+    index_dir: Annotated[
+        Path | None,
+        Meta(
+            description="Folder of this process's index of passages; it is built anew where it is lost. A further "
+            "process on the machine takes the next of that name. Left out: `index` in data_dir."
+        ),
+    ] = None
+    qdrant_url: Annotated[
+        str | None,
+        Meta(
+            description="A Qdrant server that all retrieval processes of this mesh, and no other mesh, keep passages "
+            "on, instead of a folder each (needs the package qdrant-client).",
+            examples=["http://HOST:6333"],
+        ),
+    ] = None
+    qdrant_key: Annotated[str | None, Meta(description="The API key of the Qdrant server.", extra={"secret": True})] = (
+        None
+    )
+    language: Annotated[
+        str,
+        Meta(
+            description="Language of the documents, by whose endings words are taken for the same: english, german, "
+            "french and others, or none. After a change the index must be built anew."
+        ),
+    ] = "english"
 
     def __post_init__(self) -> None:
         """Refuse what does not go together.

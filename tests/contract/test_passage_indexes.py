@@ -60,7 +60,7 @@ def open_one(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
 async def index(open_one: Open) -> AsyncIterator[Index]:
     opened = await open_one()
     yield opened
-    await opened.close()
+    await opened.aclose()
 
 
 async def test_the_most_like_vector_comes_first_with_all_that_was_added(index: Index) -> None:
@@ -181,7 +181,7 @@ async def test_what_was_added_is_there_after_a_restart(open_one: Open) -> None:
     await before.add(SHELF, PEARS, FRUIT)
     await before.remove(SHELF, {APPLES})
     expected = await before.near(SHELF, vector(1, 0, 0), 5)
-    await before.close()
+    await before.aclose()
 
     after = await open_one()
 
@@ -191,7 +191,7 @@ async def test_what_was_added_is_there_after_a_restart(open_one: Open) -> None:
     assert [match._replace(score=0) for match in again] == [match._replace(score=0) for match in expected]
     assert [match.score for match in again] == pytest.approx([match.score for match in expected])
     assert found(await after.worded(SHELF, "cellar", 5)) == [(PEARS.file, 0)]
-    await after.close()
+    await after.aclose()
 
 
 async def test_a_server_that_is_away_is_said_to_be_and_its_key_is_not() -> None:
@@ -199,12 +199,12 @@ async def test_a_server_that_is_away_is_said_to_be_and_its_key_is_not() -> None:
     with pytest.raises(IndexUnavailable, match="Qdrant server cannot be used now") as raised:
         await index.shelves()
     assert "1234" not in str(raised.value)
-    await index.close()
+    await index.aclose()
 
 
 async def test_a_folder_has_one_user_at_a_time(tmp_path: Path) -> None:
     index = QdrantFolder(tmp_path / "index", WORDS)
     with pytest.raises(IndexUnavailable, match="another retrieval process uses"):
         QdrantFolder(tmp_path / "index", WORDS)
-    await index.close()
-    await QdrantFolder(tmp_path / "index", WORDS).close()
+    await index.aclose()
+    await QdrantFolder(tmp_path / "index", WORDS).aclose()

@@ -4,12 +4,13 @@ from streams.chat import ImagePart, Message, Sampling, TextPart, TokenBias, Tool
 from streams.events import CheckOf, TaskSubmitted
 from streams.grounding import FileSearch, Grounding, Source
 from streams.passages import Place
-from streams.placing import Rules
+from streams.placing import Redaction, Rules
 from streams.response_terms import MetadataPair, ResponseTerms
 from streams.retrieval_messages import FoundPassage
 from streams.store_events import Attribute
 from streams.tools import Function, OutputFormat, Tools
 
+REDACTIONS: tuple[Redaction, ...] = ("off", "standard", "strict")
 _MODEL = "smollm2-135m-instruct"
 
 SUBMITTED = {
@@ -55,6 +56,12 @@ SUBMITTED = {
         messages=(Message(role="user", content="hi"),),
         rules=Rules(policy="private", region="eu", highest_price_micro=2_000_000, lowest_reputation=0.5),
     ),
+    **{
+        f"task.submitted.v1.redaction_{level}": TaskSubmitted(
+            model=_MODEL, messages=(Message(role="user", content="hi"),), rules=Rules(redaction=level)
+        )
+        for level in REDACTIONS
+    },
     "task.submitted.v1.response": TaskSubmitted(
         model=_MODEL,
         messages=(
@@ -115,6 +122,9 @@ SUBMITTED = {
         tools=Tools(functions=(Function(name="f"),), choice="none"),
     ),
     "task.submitted.v1.minimal": TaskSubmitted(model=_MODEL, messages=(Message(role="user", content="hi"),)),
+    "task.submitted.v1.key": TaskSubmitted(
+        model=_MODEL, messages=(Message(role="user", content="hi"),), key="k7Qx2mP9"
+    ),
     "task.submitted.v1.texts": TaskSubmitted(model=_MODEL, texts=("Grüße, 世界 🙂", "two"), dimensions=256),
     "task.submitted.v1.empty": TaskSubmitted(model=_MODEL),
     "task.submitted.v1.grounded": TaskSubmitted(

@@ -85,6 +85,11 @@ def test_paragraphs_of_a_text_are_what_empty_lines_part() -> None:
     ]
 
 
+def test_a_text_about_pdfs_is_none() -> None:
+    assert blocks_of("a.txt", b"A PDF begins with %PDF-1.7") == [("paragraph", "A PDF begins with %PDF-1.7")]
+    assert code_of("a.pdf", b"%!PS\n%PDF-1.7") == "damaged_file"
+
+
 def test_markdown_is_read_without_its_signs() -> None:
     source = b"# A *b*\n\none [two](http://x)\nthree\n\n- x\n- y\n\n```py\nz = 1\n```\n\n|p|q|\n|-|-|\n|1|2|\n"
     assert blocks_of("a.md", source) == [

@@ -40,6 +40,8 @@ _encode: Final = msgspec.json.Encoder().encode
 class ResponseQuestion:
     """A response that is asked for."""
 
+    is_length_usual = False
+
     def __init__(
         self,
         request: ResponseRequest,

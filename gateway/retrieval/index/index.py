@@ -91,7 +91,7 @@ class Index(Protocol):
         """
         ...
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Let go of files and connections."""
         ...
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import qdrant_edge as edge
 
-from gateway.retrieval.errors import IndexUnavailable, WrongVectors
+from gateway.retrieval.errors import FolderTaken, IndexUnavailable, WrongVectors
 from gateway.retrieval.index.index import Match, in_order
 from gateway.retrieval.index.points import (
     MEANING,
@@ -60,7 +60,8 @@ class QdrantFolder:
         """Keep shelves below ``folder``.
 
         Raises:
-            IndexUnavailable: if another process uses it, or it cannot be written.
+            FolderTaken: if another process uses it.
+            IndexUnavailable: if it cannot be written.
         """
         self._folder = folder
         self._words = words
@@ -104,7 +105,7 @@ class QdrantFolder:
         """Return the passages that share the rarest words with a text; see `Index`."""
         return await self._do(self._worded, shelf, text, limit, among)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close all shelves, and let others use the folder."""
         await self._do(self._close)
         self._thread.shutdown()
@@ -257,6 +258,6 @@ def _lock(folder: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(lock)
-        message = f"another retrieval process uses {folder}: give each copy a folder of its own (--index-dir)"
-        raise IndexUnavailable(message) from error
+        message = f"another retrieval process uses {folder}: give each a folder of its own (--index-dir)"
+        raise FolderTaken(message) from error
     return lock

@@ -115,7 +115,7 @@ class QdrantServer:
         query = models.SparseVector(indices=words.indices, values=words.values)
         return await self._found(shelf, query, WORDS, limit, among)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
 

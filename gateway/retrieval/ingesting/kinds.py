@@ -30,7 +30,8 @@ def kind_of(name: str, data: bytes) -> FileKind:
         DocumentRefused: if it is nothing that can be read.
     """
     start, ending = data[:_LOOKED_AT], PurePath(name).suffix.lower()
-    if _PDF in start:
+    # A reader of PDFs puts up with something before the mark; a text that is about them is none.
+    if start.lstrip().startswith(_PDF) or (ending == ".pdf" and _PDF in start):
         return "pdf"
     if start.startswith(_ZIP):
         if ending in {"", ".docx"}:

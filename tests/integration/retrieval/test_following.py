@@ -37,7 +37,7 @@ async def following(mesh: InProcessMesh, folder: Path, *, is_anew: bool = False)
         yield index
     finally:
         await follower.stop()
-        await index.close()
+        await index.aclose()
 
 
 async def content(index: Index) -> object:
@@ -68,7 +68,7 @@ async def test_an_index_built_anew_equals_one_that_has_followed_all_along(mesh: 
     await follower.stop()
 
     followed = await content(live)
-    await live.close()
+    await live.aclose()
     async with following(mesh, tmp_path / "anew") as anew:
         assert await content(anew) == followed
     # The live one, thrown away by its own process.
@@ -102,7 +102,7 @@ async def test_half_a_file_and_a_store_that_never_was_are_found_by_comparing(
     half = QdrantFolder(tmp_path / "half", Words())
     await half.add(shelf, origin, first.passages)
     await half.add("acme.vs_never.0011223344556677", origin, first.passages)
-    await half.close()
+    await half.aclose()
 
     async with following(mesh, tmp_path / "half") as index:
         assert await content(index) == expected

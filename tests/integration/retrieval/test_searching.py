@@ -49,7 +49,7 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProc
         yield running
         await desk.stop()
         await follower.stop()
-    await index.close()
+    await index.aclose()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
