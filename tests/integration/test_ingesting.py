@@ -10,11 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.retrieval.ingesting.ingester import Ingester
-from gateway.retrieval.ingesting.means import Means
+from gateway.retrieval.ingesting.means import open_means
 from gateway.retrieval.passage_log import PassageLog
 from gateway.retrieval.settings import RetrievalSettings
 from gateway.retrieval.store_log import StoreLog
-from gateway.retrieval.vectors import VectorMaker
 from mesh.access.writer import AccessWriter
 from mesh.bus.service_bus import Bus
 from mesh.files.store import FileStore
@@ -111,23 +110,12 @@ class Shelf:
         return sorted(text for engine in engines for request in engine.embedded for text in request)
 
 
-def means(bus: Bus, settings: RetrievalSettings = SETTINGS) -> Means:
-    return Means(
-        StoreLog(bus.core),
-        PassageLog(bus.core),
-        FileStore(bus.core),
-        VectorMaker(bus),
-        settings,
-        timedelta(days=1),
-    )
-
-
 @asynccontextmanager
 async def ingesting(shelf: Shelf, name: str = "r1", settings: RetrievalSettings = SETTINGS) -> AsyncIterator[Bus]:
     """One retrieval process's part, on a bus of its own."""
     bus = await shelf.mesh.new_bus(name)
     await bus.follow()
-    ingester = Ingester(bus.core, means(bus, settings), later=timedelta(milliseconds=50))
+    ingester = Ingester(bus.core, open_means(bus, settings, timedelta(days=1)), later=timedelta(milliseconds=50))
     await ingester.start()
     try:
         yield bus

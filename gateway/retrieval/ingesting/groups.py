@@ -15,6 +15,7 @@ MOST_TEXTS: Final = 32
 PARTS_OF_GROUP: Final = MOST_TEXTS
 """Numbers of parts that each group has for itself: as many as it can need."""
 
+_MOST_HEADINGS: Final = 3
 _MOST_GROUP_BYTES: Final = 256 * 1024
 """Of texts in one task; half of what a submission may have."""
 _MOST_PART_BYTES: Final = 512 * 1024
@@ -30,7 +31,7 @@ class Group(NamedTuple):
     @property
     def texts(self) -> tuple[str, ...]:
         """What is to become vectors."""
-        return tuple(draft.text for draft in self.drafts)
+        return tuple(map(embedded_text, self.drafts))
 
     def begins_like(self, batch: PassageBatch) -> bool:
         """Whether passages that were written down are those of this group."""
@@ -38,6 +39,11 @@ class Group(NamedTuple):
             (draft.number, draft.place, draft.text) == (passage.number, passage.place, passage.text)
             for draft, passage in zip(self.drafts, batch.passages, strict=False)
         )
+
+
+def embedded_text(draft: Draft) -> str:
+    """What a passage's vector is made of: the headings above it, which it may take its meaning from, and its words."""
+    return "\n".join((*draft.place.heading[-_MOST_HEADINGS:], draft.text))
 
 
 def groups_of(drafts: Sequence[Draft]) -> tuple[Group, ...]:

@@ -15,7 +15,7 @@ from mesh.telemetry.names import ATTRIBUTE_OUTCOME, FILES_TAKEN_IN
 from mesh.telemetry.telemetry import Telemetry
 from streams import store_subjects
 from streams.codec import decode_store_event
-from streams.errors import StreamsError
+from streams.errors import NewerEvent, StreamsError
 from streams.store_events import (
     StoreBatchCancelled,
     StoreClosed,
@@ -40,10 +40,13 @@ log = logging.getLogger(__name__)
 
 _AGAIN: Final = timedelta(seconds=5)
 _LATER: Final = timedelta(seconds=15)
+_NEWER: Final = timedelta(seconds=30)
 _LOOK_S: Final = 2.0
 """How often it is looked at whether a file that waits is still wanted."""
-_LEFT_AFTER: Final = timedelta(minutes=5)
-"""A file that is not taken in by then goes back to the queue: one that waits for a node must not keep others out."""
+_STANDS_STILL: Final = timedelta(minutes=5)
+"""A file of which nothing is done for so long goes back to the queue: one that waits must not keep others out."""
+_AT_ONCE_OF_STORE: Final = 4
+"""Files of a store that is embedded anew."""
 
 
 class Ingester:
@@ -74,6 +77,11 @@ class Ingester:
     def _take(self, work: Work) -> None:
         try:
             key, event = parse_store(work.subject), decode_store_event(work.data)
+        except NewerEvent as error:
+            # For a process that can read it.
+            log.error("on %s stands something of a newer version: %s", work.subject, error)
+            work.hand_back(_NEWER)
+            return
         except StreamsError as error:
             log.error("what stands on %s is nothing of a store: %s", work.subject, error)
             work.done()
@@ -111,11 +119,21 @@ class Ingester:
     async def _take_in(self, work: Work, key: StoreKey) -> None:
         """Take in all files of which this event has asked for a generation: one, or those of a store."""
         standing = await self._means.stores.find(key)
-        for file in () if standing is None else standing.state.awaited(work.sequence):
-            intake = Intake(self._means, key, file, work.sequence, asked_at_ms=work.stored_at_ms)
-            await self._while_wanted(intake, key, file, work.sequence)
-            await self._sweep(key, store_subjects.passages_of_file(key, Token(file.id)))
-            await self._count(key, file, work.sequence)
+        files = () if standing is None else standing.state.awaited(work.sequence)
+        room = asyncio.Semaphore(_AT_ONCE_OF_STORE)
+
+        async def take_in(file: StoreFile) -> None:
+            async with room:
+                intake = Intake(self._means, key, file, work.sequence, asked_at_ms=work.stored_at_ms)
+                await self._while_wanted(intake, key, file, work.sequence)
+                await self._sweep(key, store_subjects.passages_of_file(key, Token(file.id)))
+                await self._count(key, file, work.sequence)
+
+        # One that has to wait keeps none of the others back.
+        ends = await asyncio.gather(*map(take_in, files), return_exceptions=True)
+        for end in ends:
+            if end is not None:
+                raise end
 
     async def _count(self, key: StoreKey, file: StoreFile, generation: int) -> None:
         """Tell the metrics how a file has ended."""
@@ -127,7 +145,6 @@ class Ingester:
 
     async def _while_wanted(self, intake: Intake, key: StoreKey, file: StoreFile, generation: int) -> None:
         taking = asyncio.create_task(intake.run())
-        give_up_at_s = asyncio.get_running_loop().time() + _LEFT_AFTER.total_seconds()
         try:
             while not taking.done():
                 await asyncio.wait((taking,), timeout=_LOOK_S)
@@ -136,8 +153,8 @@ class Ingester:
                 standing = await self._means.stores.find(key)
                 if standing is None or not standing.state.awaits(file.id, generation):
                     return
-                if asyncio.get_running_loop().time() > give_up_at_s:
-                    raise NotNow(f"{file.id} takes long: its tasks go on")
+                if asyncio.get_running_loop().time() - intake.moved_at_s > _STANDS_STILL.total_seconds():
+                    raise NotNow(f"nothing comes of {file.id} now")
             await taking
         finally:
             taking.cancel()

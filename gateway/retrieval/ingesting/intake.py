@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from gateway.retrieval.ingesting.means import Means
     from gateway.retrieval.ingesting.splitting import Split
     from gateway.retrieval.settings import RetrievalSettings
-    from streams.passages import PassageBatch
     from streams.store_events import StoreEvent
     from streams.store_subjects import StoreKey
     from streams.stores import StoreFile, StoreState
@@ -50,6 +49,8 @@ class Intake:
         self._store = store
         self._file = file
         self._generation = generation
+        self.moved_at_s = asyncio.get_running_loop().time()
+        """When something of it was done last, by the loop's clock."""
         self._patient = PatientVectors(
             means.vectors, store.account, means.settings.model_patience, asked_at_ms=asked_at_ms
         )
@@ -79,10 +80,9 @@ class Intake:
 
     async def _take_in(self) -> None:
         state = await self._wanted()
-        data = await self._read()
         chunking = self._file.chunking or state.opened.chunking or _default(self._means.settings)
         while True:
-            found = await parse_document(self._file.filename, data, chunking, _limits(self._means.settings))
+            found = await self._split(chunking)
             try:
                 await self._embed(found, state.model, chunking)
                 return
@@ -90,6 +90,16 @@ class Intake:
                 # Tokens are counted by an estimate here: the model has the last word.
                 chunking = _shorter(chunking, error)
             await self._sweep()
+
+    async def _split(self, chunking: Chunking) -> Split:
+        async with self._means.parsing:
+            data = await self._read()
+            found = await parse_document(self._file.filename, data, chunking, _limits(self._means.settings))
+        self._has_moved()
+        return found
+
+    def _has_moved(self) -> None:
+        self.moved_at_s = asyncio.get_running_loop().time()
 
     async def _read(self) -> bytes:
         account, file, limit = self._store.account, Token(self._file.id), self._means.settings.document_limit
@@ -149,10 +159,8 @@ class Intake:
         parts = packed(group, model, vectors)
         # The first comes last: where it is, the group is whole.
         for number in reversed(range(len(parts))):
-            await self._put(group.number * PARTS_OF_GROUP + number, parts[number])
-
-    async def _put(self, part: int, batch: PassageBatch) -> None:
-        await self._means.passages.put(self._key(part), batch)
+            await self._means.passages.put(self._key(group.number * PARTS_OF_GROUP + number), parts[number])
+        self._has_moved()
 
     async def _end(self, found: Split, model: str) -> None:
         held = await self._means.passages.held(self._filter())
