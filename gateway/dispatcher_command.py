@@ -11,6 +11,7 @@ from msgspec import structs
 from gateway.backlog_feed import BacklogFeed
 from gateway.demand import Pace
 from gateway.dispatcher.entrance import Entrance
+from gateway.dispatcher.holds import Holds
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.groups.registry import GroupRegistry
@@ -98,11 +99,12 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, limits: Gatewa
     ):
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
         feed, access = RosterFeed(bus, snapshots), AccessFeed(bus.core, snapshots)
+        holds = Holds(bus.core, feed, settings.alias_table, patience=settings.ledger_patience)
         dispatcher = Dispatcher(
             bus,
             feed,
             settings,
-            entrance=_entrance(mesh, bus, access, limits),
+            entrance=_entrance(mesh, bus, access, limits, holds),
             retention=mesh.retention,
             telemetry=telemetry,
             snapshots=snapshots,
@@ -123,10 +125,11 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, limits: Gatewa
     telemetry.close()
 
 
-def _entrance(mesh: MeshSettings, bus: Bus, access: AccessFeed, limits: GatewaySettings) -> Entrance:
+def _entrance(mesh: MeshSettings, bus: Bus, access: AccessFeed, limits: GatewaySettings, holds: Holds) -> Entrance:
     sessions = SessionKeys.load_or_create(mesh.data_dir)
     limiter = open_limiter(bus.core, limits)
-    return Entrance(access, limiter, sessions, answer_tokens=limits.answer_tokens, bounds=limits.bound_rules)
+    bounds = limits.bound_rules
+    return Entrance(access, limiter, sessions, holds, answer_tokens=limits.answer_tokens, bounds=bounds)
 
 
 def _system(options: BusOptions, system: Credential) -> LinkOptions:

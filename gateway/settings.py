@@ -101,6 +101,17 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     batch_concurrency: Annotated[
         int, Meta(ge=1, le=1024, description="Requests of one batch that are open at once.")
     ] = 32
+    file_search_tokens: Annotated[
+        int,
+        Meta(ge=256, le=MOST, description="Tokens of passages that a request which searches files is given at most."),
+    ] = 4096
+    vector_store_model: Annotated[
+        str | None,
+        Meta(
+            description="What turns files of new vector stores into vectors; none: a model that is announced.",
+            examples=["MODEL"],
+        ),
+    ] = None
     http_body_timeout: Annotated[
         timedelta, Meta(description="How long a client may take to send a request's body.")
     ] = timedelta(seconds=30)

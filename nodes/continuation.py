@@ -66,6 +66,8 @@ class Continuation:
         """Make a piece of the engine's answer one of the whole answer."""
         if not self._published:
             return piece
+        if piece.prompt_tokens is not None:
+            piece = replace(piece, prompt_tokens=max(0, piece.prompt_tokens - self._published))
         if self._left is not None and self._left <= 0:
             # All tokens were published, but not that they were the last.
             ends = None if piece.finish_reason is None else "length"

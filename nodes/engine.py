@@ -124,6 +124,8 @@ class Piece(Struct, frozen=True, kw_only=True):
     """Behind ``text``: what the answer's calls have grown by."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """Of the tokens in ``text``, where they were asked for."""
+    prompt_tokens: int | None = None
+    """In the first piece, where the engine knows already how long the prompt is; it counts as in ``usage``."""
 
 
 class EngineLoad(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 
 from gateway.auth.caller import NotAllowed
 from gateway.http.chat_question import ChatQuestion
+from gateway.http.completions.question import CompletionQuestion
 from gateway.http.errors import ApiError, from_exception, turned_away
 from streams.batch_events import MOST_REQUESTS, LineFault
 
@@ -100,7 +101,10 @@ class Inputs:
             question = await self.question(line)
             if question.is_streamed:
                 raise ApiError(400, "Requests of a batch are not streamed.", code="unsupported_value", param="stream")
-            if isinstance(question, ChatQuestion) and question.choices > 1:
+            if question.is_background:
+                message = "Requests of a batch are in no other background."
+                raise ApiError(400, message, code="unsupported_value", param="background")
+            if isinstance(question, ChatQuestion | CompletionQuestion) and question.choices > 1:
                 raise ApiError(400, "A request of a batch has one answer.", code="unsupported_value", param="n")
         except ApiError as error:
             return _as_fault(number, error)

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from gateway.batches.outputs import Outputs
 from gateway.batches.requests import Inputs
 from gateway.http.admission import Asked, admit
+from gateway.http.api import Grounded
 from gateway.http.errors import ApiError, from_end
 from gateway.http.following import Follower
 from gateway.http.placing_rules import with_redaction
@@ -261,6 +262,8 @@ class _Line:
                     wishes = replace(wishes, deadline_at_ms=until_ms)
                 task = question.submission(wishes.deadline_at_ms, wishes.rules)
                 watch = await store_task(site, admitted, question.model, task, wishes, ticket)
+            if watch is None and isinstance(question, Grounded):
+                await question.recall(self.key)
             with Follower(site.bus.source, self.key, watch=watch, only_whole=True) as follower:
                 text = AnswerText()
                 while not follower.is_over:

@@ -17,6 +17,7 @@ from gateway.demands import inability
 from gateway.dispatcher import gate, retrying
 from gateway.dispatcher.backlog import BacklogReports
 from gateway.dispatcher.cancelling import Cancelling
+from gateway.dispatcher.holds import LedgerAway
 from gateway.dispatcher.life import TaskLife
 from gateway.dispatcher.node_reports import NodeReports
 from gateway.dispatcher.overflow import Overflow, Waiting
@@ -61,6 +62,9 @@ _TICK_S: Final = 0.5
 _FAULT_PAUSE: Final = timedelta(seconds=1)
 """After a fault of our own: a task that meets it each time must not keep everybody busy."""
 
+_LEDGER_PAUSE: Final = timedelta(seconds=5)
+"""Before a task of the class batch is offered again for which nothing could be put aside."""
+
 _UNREADABLE_PAUSE: Final = timedelta(seconds=30)
 """Before a task is offered again that a newer dispatcher has gone on with."""
 
@@ -102,7 +106,7 @@ class Dispatcher:
         )
         self._checks = Checks(ResultCheck(self.devices, self._placer.dimensions_of), spots)
         self._reports = NodeReports(bus, self.lives, self.name)
-        self._cancelling = Cancelling(bus, self.lives)
+        self._cancelling = Cancelling(bus, self.lives, self._placer.tier_of)
         self._overflow = Overflow(settings.account_overflow)
         self._backlog = BacklogReports(bus.core, self.name, self.lives, self._overflow)
         self._held: Counter[tuple[Token, subjects.ServiceClass]] = Counter()
@@ -179,8 +183,10 @@ class Dispatcher:
         )
         self.lives[submission.key] = life
         self._held[submission.key.account, submission.service_class] += 1
+        # Said now, before those that were handed out with it are counted too: who came first keeps the place.
+        comes_late = not self._has_room(life)
         self._telemetry.add(TASKS_HELD, 1, {ATTRIBUTE_CLASS: submission.service_class})
-        self._spawn(self._live(life, work))
+        self._spawn(self._live(life, work, comes_late=comes_late))
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
@@ -201,13 +207,14 @@ class Dispatcher:
             return
         work.done()
 
-    async def _live(self, life: TaskLife, work: Work) -> None:
+    async def _live(self, life: TaskLife, work: Work, *, comes_late: bool) -> None:
         try:
             asked, refused = gate.read_submission(work), None
             if isinstance(asked, TaskSubmitted):
                 refused = await self._check(life, work, asked)
                 asked = self._entrance.capped(work, life.record.key, asked, self._settings.deadline)
-            if refused is None and isinstance(asked, TaskSubmitted) and await self._is_too_much(life, asked):
+            may_wait = comes_late and refused is None
+            if may_wait and isinstance(asked, TaskSubmitted) and await self._is_too_much(life, asked):
                 refused = self._set_aside(life, asked)
                 if refused is None:
                     return
@@ -216,6 +223,10 @@ class Dispatcher:
         except BusError as error:
             log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
             work.hand_back()
+        except LedgerAway as error:
+            # Nobody sits and waits for it.
+            log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
+            life.set_aside(_LEDGER_PAUSE)
         except WrittenByNewer as error:
             log.error("%s; until then the task waits for a dispatcher that can read it", error)
             work.hand_back(_UNREADABLE_PAUSE)
@@ -232,15 +243,21 @@ class Dispatcher:
         self, life: TaskLife, work: Work, asked: TaskSubmitted | TaskError, refused: TaskError | None
     ) -> None:
         """See a task to its end; one that came by itself pays before anything is written of it, as over HTTP."""
-        ticket = self._entrance.ticket(work, life.record.key.account)
-        if ticket is None or refused is not None or isinstance(asked, TaskError):
+        if refused is not None or isinstance(asked, TaskError):
             await life.run(asked, refused)
             return
-        with ticket:
+        ticket = self._entrance.ticket(work, life.record.key.account)
+        with ticket or contextlib.nullcontext():
             if not await life.has_begun():
-                refused = await self._entrance.pay(ticket, asked)
+                try:
+                    refused = await self._entrance.pay(ticket, life.record.key, asked)
+                except LedgerAway as error:
+                    if life.service_class == "batch" and self._time_left(life, asked) > _LEDGER_PAUSE:
+                        raise
+                    refused = gate.ledger_away_error(str(error))
             # What another dispatcher began, and gave up, has paid nothing by now: all of it is charged at the end.
-            await life.run(asked, refused, on_end=ticket.finish if refused is None else None)
+            on_end = None if ticket is None or refused is not None else ticket.finish
+            await life.run(asked, refused, on_end=on_end)
 
     def _let_go(self, account: Token, service_class: subjects.ServiceClass) -> None:
         self._held[account, service_class] -= 1
@@ -248,8 +265,11 @@ class Dispatcher:
             del self._held[account, service_class]
 
     async def _check(self, life: TaskLife, work: Work, asked: TaskSubmitted) -> TaskError | None:
-        if (closed := self._entrance.account_error(life.record.key.account)) is not None:
+        account = life.record.key.account
+        if (closed := self._entrance.account_error(account)) is not None:
             return closed
+        if (foreign := await self._entrance.key_error(work, account, asked)) is not None:
+            return foreign
         wrong = gate.check_submission(
             life.record.key, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
         )
@@ -262,9 +282,13 @@ class Dispatcher:
         # What was begun goes on, if only to wait for a node that is gone.
         return None if await life.has_begun() else cannot
 
+    def _has_room(self, life: TaskLife) -> bool:
+        """Whether all that is held of the account, this task included, is within what one account may have here."""
+        return self._held[life.record.key.account, life.service_class] <= self._settings.account_limit
+
     async def _is_too_much(self, life: TaskLife, asked: TaskSubmitted) -> bool:
         """Whether the account has its fill here, and nobody has begun this task; what is late only has to end."""
-        if self._held[life.record.key.account, life.service_class] <= self._settings.account_limit:
+        if self._has_room(life):
             return False
         return self._time_left(life, asked) > timedelta(0) and not await life.has_begun()
 

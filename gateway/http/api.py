@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mesh.bus.answer import AnswerText, Step
     from streams.events import TaskSubmitted
     from streams.placing import Rules
+    from streams.subjects import TaskKey
     from streams.task import TaskState
     from streams.tokens import Token
 
@@ -117,6 +118,19 @@ class Question(Answerable, Protocol):
 
     async def submission(self, deadline_at_ms: int, rules: Rules | None) -> TaskSubmitted:
         """The task that it asks for; called only when there is room for it, and it is not known to be stored."""
+        ...
+
+
+@runtime_checkable
+class Grounded(Protocol):
+    """A question whose answer shows what was found before the task was stored."""
+
+    async def recall(self, key: TaskKey) -> None:
+        """Take from the log what was found for a task that was stored before, whoever has stored it.
+
+        Raises:
+            BusError: if it cannot be read now.
+        """
         ...
 
 

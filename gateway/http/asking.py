@@ -9,10 +9,12 @@ from msgspec.structs import replace
 
 from gateway.auth.caller import caller_with
 from gateway.http.admission import Asked, admit
+from gateway.http.api import Grounded
 from gateway.http.body import read_json_body
 from gateway.http.cached_answer import CachedAnswer, note_bypass
 from gateway.http.chat_question import ChatQuestion
 from gateway.http.choices import Choices
+from gateway.http.completions.question import CompletionQuestion
 from gateway.http.errors import ApiError
 from gateway.http.exchange import Exchange
 from gateway.http.following import Follower
@@ -87,7 +89,7 @@ class Asking:
             admitted = await admit(site, question, idempotency_key(request), ticket)
         request[TASK_KEY] = admitted.key.task
         measure = Measure(site, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model)
-        if isinstance(asked, ChatQuestion) and asked.choices > 1:
+        if isinstance(asked, ChatQuestion | CompletionQuestion) and asked.choices > 1:
             several = Choices(site, request, asked, question, admitted, measure)
             return await _measured(measure, several, several.respond(ticket))
         exchange = Exchange(site, request, admitted.key, asked, wishes, measure, ticket, part)
@@ -109,6 +111,8 @@ class Asking:
         part: Part | None,
     ) -> web.StreamResponse:
         watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket)
+        if watch is None and isinstance(asked, Grounded):
+            await asked.recall(admitted.key)
         if part is not None:
             part.begun()
         site, streamed = self._site, asked.is_streamed

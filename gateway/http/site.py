@@ -17,6 +17,7 @@ from gateway.http.leaving import Leaving
 from gateway.http.measuring import OpenAnswers
 from gateway.http.protection import protection
 from gateway.http.readers import Readers
+from gateway.http.vector_stores.shelf import Shelf
 from gateway.idempotency import IdempotencyKeys
 from gateway.limits.bounds import answer_error, capped, shortened
 from gateway.submissions import Submissions
@@ -93,6 +94,7 @@ class Site:
         self.limiter = limiter
         self.caching = caching
         self.protection = protection(by_tls=settings.tls is not None)
+        self.shelf = Shelf(bus.core)
         self.fetcher = Fetcher(FetchPolicy(urls=settings.fetch_urls))
         self.leaving = Leaving()
         self.readers = Readers(door)
