@@ -15,6 +15,7 @@ from streams.channel import Channel, Kinds, Reply, Sender
 from streams.file_channels import FILE_CHANNELS, FILE_PARAMETERS
 from streams.group_channels import GROUP_CHANNELS
 from streams.group_messages import GroupAnswer
+from streams.store_channels import STORE_CHANNELS, STORE_PARAMETERS
 from streams.subjects import TaskKey
 from streams.tokens import Token
 
@@ -30,6 +31,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "node": "The id of a device.",
     "group": "The id of a shard group.",
     **FILE_PARAMETERS,
+    **STORE_PARAMETERS,
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
     "digest": "A hash of an idempotency key, of the nonce of a sign-in, or of a request whose answer is kept, in hex.",
@@ -386,6 +388,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     *_passing(),
     *GROUP_CHANNELS,
     *FILE_CHANNELS,
+    *STORE_CHANNELS,
     *CACHE_CHANNELS,
     *_inboxes(),
 )

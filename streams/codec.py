@@ -16,6 +16,7 @@ from streams.errors import NewerEvent, UndecodableEvent
 from streams.events import CATALOGUE, AccessEvent, DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
 from streams.file_events import FileEvent
 from streams.group_events import GroupEvent
+from streams.store_events import StoreEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,6 +131,9 @@ decode_file_event: Final[Callable[[bytes], FileEvent]] = _union_decoder(FileEven
 
 decode_batch_event: Final[Callable[[bytes], BatchEvent]] = _union_decoder(BatchEvent)
 """Read what BATCHES holds."""
+
+decode_store_event: Final[Callable[[bytes], StoreEvent]] = _union_decoder(StoreEvent)
+"""Read what STORES holds."""
 
 decode_dead_event: Final[Callable[[bytes], DeadEvent]] = _union_decoder(DeadEvent)
 """Read what DEAD holds."""

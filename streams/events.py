@@ -51,6 +51,7 @@ from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, Model
 from streams.placing import Candidate, Hedge, Rejects, Rules
 from streams.request_events import RequestKeyed, ResponseDeleted, SubmissionUnreadable
 from streams.response_terms import ResponseTerms
+from streams.store_events import StoreEvent
 from streams.task_error import TaskError
 from streams.tools import OutputFormat, Tools
 from streams.vectors import Dimensions, Texts, Vectors
@@ -321,6 +322,7 @@ AnyEvent = (
     | GroupEvent
     | FileEvent
     | BatchEvent
+    | StoreEvent
 )
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
@@ -365,5 +367,6 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountErased,
     NonceSpent,
     *(SessionEnded, *get_args(GroupEvent), *get_args(FileEvent), *get_args(BatchEvent), CacheHit),
+    *get_args(StoreEvent),
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

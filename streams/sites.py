@@ -23,6 +23,7 @@ _COPIED: Final = (TASKS, _RESULTS, ENDED, DEAD)
 MESH_SUBJECTS: Final = (
     *("tasks.>", "results.>", "live.>", "ended.>", "settled.>", "dead.>", "keys.>", "unreadable.>", "limits.>"),
     *("access.>", "nonces.>", "sessions.>", "chain.>", "cache.>", "hits.>", "files.>", "parts.>", "batches.>"),
+    *("stores.>", "passages.>", "retrieval.>"),
     *("models.>", "devices.>", "groups.>", "billing.>", "backlog.>", "store.>", "projection.>"),
     *("node.>", "status.>", "api.>", "site.>", "_INBOX.>"),
 )

@@ -105,8 +105,12 @@ GROUPS: Final = "GROUPS"
 FILES: Final = "FILES"
 FILE_PARTS: Final = "FILE_PARTS"
 BATCHES: Final = "BATCHES"
+STORES: Final = "STORES"
+PASSAGES: Final = "PASSAGES"
 BATCH_RUNNERS: Final = "batch-runners"
 """The durable consumer through which gateways share batches."""
+INGESTERS: Final = "ingesters"
+"""The durable consumer through which retrieval processes share the files of vector stores."""
 
 NONCES_KEPT: Final = timedelta(minutes=10)
 """Longer than a nonce is good for (``gateway.auth.challenge``) by more than clocks may differ."""
@@ -165,14 +169,21 @@ def consumer_specs() -> tuple[ConsumerSpec, ...]:
 
     Dispatchers have one per class, so that batch work never fills a person's window.
     """
-    batches = ConsumerSpec(
-        stream=BATCHES,
-        account="CORE",
-        name=BATCH_RUNNERS,
-        filter_subject="batches.>",
-        description="Gateways take batches here and keep them un-acked until they end.",
-        ack_wait=ACK_WAIT,
-        max_ack_pending=MAX_ACK_PENDING,
+    shared = (
+        (BATCHES, BATCH_RUNNERS, "batches.>", "Gateways take batches here and keep them un-acked until they end."),
+        (STORES, INGESTERS, "stores.>", "Retrieval processes take files here and keep them un-acked until they end."),
+    )
+    of_services = (
+        ConsumerSpec(
+            stream=stream,
+            account="CORE",
+            name=name,
+            filter_subject=subject,
+            description=description,
+            ack_wait=ACK_WAIT,
+            max_ack_pending=MAX_ACK_PENDING,
+        )
+        for stream, name, subject, description in shared
     )
     dispatchers = (
         ConsumerSpec(
@@ -186,7 +197,7 @@ def consumer_specs() -> tuple[ConsumerSpec, ...]:
         )
         for service_class in SERVICE_CLASSES
     )
-    return (*dispatchers, batches)
+    return (*dispatchers, *of_services)
 
 
 def _tasks(kept: Retention, replicas: int) -> StreamSpec:
@@ -266,6 +277,8 @@ def _files(replicas: int) -> tuple[StreamSpec, ...]:
         (FILES, "files.*.*", "What users' files are, and when they were deleted."),
         (FILE_PARTS, "parts.*.*.*", "The bytes of users' files."),
         (BATCHES, "batches.*.*", "Many requests at once: when they were asked, begun and over."),
+        (STORES, "stores.*.*", "One fenced chain per vector store: its files, and what became of each."),
+        (PASSAGES, "passages.*.*.*.*.*", "Passages of the files of vector stores, with their vectors."),
     )
     return tuple(
         StreamSpec(
@@ -274,7 +287,7 @@ def _files(replicas: int) -> tuple[StreamSpec, ...]:
             subjects=(subject,),
             description=description,
             is_erasable=True,
-            one_per_subject=name == FILE_PARTS,
+            one_per_subject=name in {FILE_PARTS, PASSAGES},
             replicas=replicas,
         )
         for name, subject, description in kept_until_deleted

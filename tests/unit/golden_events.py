@@ -39,6 +39,7 @@ from streams.placing import Candidate, Hedge, Part, Rejects
 from streams.vectors import Vectors
 from tests.unit.golden_files import BATCHES, FILES
 from tests.unit.golden_registers import ACCESS, GROUPS, NONCES, REGISTERS
+from tests.unit.golden_stores import STORES
 from tests.unit.golden_submitted import SUBMITTED
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -367,6 +368,7 @@ GOLDEN: dict[str, Event] = {
     **GROUPS,
     **FILES,
     **BATCHES,
+    **STORES,
 }
 
 
