@@ -33,6 +33,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         (
             ("chat", "Talk to a model in the terminal."),
             ("embed", "Turn texts into vectors."),
+            ("rag", "Take files in, and find passages in them."),
             ("tasks", "List, show and cancel tasks."),
             ("explain", "Show why a task went where it went."),
             ("dead", "List dead tasks, and have them tried again."),

@@ -10,6 +10,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from streams import events, messages, model_orders, model_store, node_probe, subjects, topology
+from streams.billing_channels import BILLING_CHANNELS, BILLING_PARAMETERS
 from streams.cache_channels import CACHE_CHANNELS
 from streams.channel import Channel, Kinds, Reply, Sender
 from streams.file_channels import FILE_CHANNELS, FILE_PARAMETERS
@@ -32,6 +33,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "group": "The id of a shard group.",
     **FILE_PARAMETERS,
     **STORE_PARAMETERS,
+    **BILLING_PARAMETERS,
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
     "digest": "A hash of an idempotency key, of the nonce of a sign-in, or of a request whose answer is kept, in hex.",
@@ -390,6 +392,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     *FILE_CHANNELS,
     *STORE_CHANNELS,
     *CACHE_CHANNELS,
+    *BILLING_CHANNELS,
     *_inboxes(),
 )
 """Every channel of the mesh."""

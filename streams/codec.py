@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 import msgspec
 
 from streams.batch_events import BatchEvent
+from streams.billing_log import AnyBillingEvent
 from streams.errors import NewerEvent, UndecodableEvent
 from streams.events import CATALOGUE, AccessEvent, DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
 from streams.file_events import FileEvent
@@ -140,3 +141,6 @@ decode_dead_event: Final[Callable[[bytes], DeadEvent]] = _union_decoder(DeadEven
 
 decode_access_event: Final[Callable[[bytes], AccessEvent]] = _union_decoder(AccessEvent)
 """Read what ACCESS holds."""
+
+decode_billing_event: Final[Callable[[bytes], AnyBillingEvent]] = _union_decoder(AnyBillingEvent)
+"""Read what BILLING holds."""

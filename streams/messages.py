@@ -17,6 +17,7 @@ from streams.device_hints import DeviceHints
 from streams.events import Attempt, ChunkSignature
 from streams.file_events import FilePart
 from streams.group_messages import GROUP_MESSAGES
+from streams.ledger_messages import LEDGER_MESSAGES
 from streams.limits import RateState, StreamHolder
 from streams.model_orders import ModelOrder, ModelOrdered, NodeRoom
 from streams.model_store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
@@ -341,6 +342,7 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     PassageBatch,
     *RETRIEVAL_MESSAGES,
     *CACHE_MESSAGES,
+    *LEDGER_MESSAGES,
     ModelQuestion,
     ModelOffer,
     ChunkRequest,

@@ -24,7 +24,8 @@ MESH_SUBJECTS: Final = (
     *("tasks.>", "results.>", "live.>", "ended.>", "settled.>", "dead.>", "keys.>", "unreadable.>", "limits.>"),
     *("access.>", "nonces.>", "sessions.>", "chain.>", "cache.>", "hits.>", "files.>", "parts.>", "batches.>"),
     *("stores.>", "passages.>", "retrieval.>"),
-    *("models.>", "devices.>", "groups.>", "billing.>", "backlog.>", "store.>", "projection.>"),
+    *("models.>", "devices.>", "groups.>", "billing.>", "books.>", "ledger.>"),
+    *("backlog.>", "store.>", "projection.>"),
     *("node.>", "status.>", "api.>", "site.>", "_INBOX.>"),
 )
 """What each mesh says within itself: none of it ever crosses a link, in either direction."""

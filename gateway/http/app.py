@@ -44,10 +44,13 @@ from gateway.http.responses.question import ResponseReader
 from gateway.http.sign_ins import SignIns
 from gateway.http.site import SITE, Site
 from gateway.http.tasks import Tasks
+from gateway.http.vector_stores import routes as vector_store_routes
 from gateway.http.wishes import Defaults
 from gateway.limits.open_limiter import open_limiter
 from gateway.page import routes as page_routes
 from gateway.queue_gate import Limits, QueueGate
+from gateway.usage.handlers import COSTS_PATH, USAGE_PATH, UsageViews
+from gateway.usage.ledger_reads import LedgerReads
 from mesh.access.credentials_check import CredentialsCheck
 from mesh.files.store import FileStore
 from mesh.telemetry.telemetry import Telemetry
@@ -133,13 +136,17 @@ def _add_routes(app: web.Application, site: Site, retention: timedelta) -> None:
     bridge_routes.add_routes(app, bridge)
     site.leaving.on_begin(bridge.dismiss)
     page_routes.add_routes(app)
-    models, tasks, health = Models(site), Tasks(site), Health(site)
+    ledger = LedgerReads(site.bus.core)
+    models, tasks, health = Models(site, ledger), Tasks(site), Health(site)
+    usage = UsageViews(ledger)
     sign_ins = SignIns(site)
     app.router.add_post(CHAT_PATH, Asking(site, read_chat).create)
     app.router.add_post(COMPLETIONS_PATH, Asking(site, read_completion).create)
     app.router.add_post(EMBEDDINGS_PATH, Embeddings(site).create)
     app.router.add_post(MESSAGES_PATH, Asking(site, read_messages).create)
     _add_files(app, site, retention, responses=_add_responses(app, site))
+    app.router.add_get(USAGE_PATH, usage.usage)
+    app.router.add_get(COSTS_PATH, usage.costs)
     app.router.add_get("/v1/models", models.list_all)
     app.router.add_get("/v1/models/{model:.+}", models.show)
     app.router.add_get("/v1/tasks/{task}", tasks.show)
@@ -169,6 +176,7 @@ def _add_files(app: web.Application, site: Site, retention: timedelta, *, respon
     app.router.add_get("/v1/files/{file}", files.show)
     app.router.add_get("/v1/files/{file}/content", files.content)
     app.router.add_delete("/v1/files/{file}", files.delete)
+    vector_store_routes.add_routes(app, site, store)
     app.router.add_post("/v1/batches", batches.create)
     app.router.add_get("/v1/batches", batches.list_all)
     app.router.add_get("/v1/batches/{batch}", batches.show)

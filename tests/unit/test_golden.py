@@ -13,6 +13,7 @@ from streams.codec import (
     decode,
     decode_access_event,
     decode_batch_event,
+    decode_billing_event,
     decode_dead_event,
     decode_device_event,
     decode_end_event,
@@ -27,6 +28,7 @@ from streams.events import CATALOGUE, Event, TaskSubmitted
 from tests.unit.golden_events import (
     ACCESS,
     BATCHES,
+    BILLING,
     DEAD,
     ENDED,
     FILES,
@@ -37,6 +39,7 @@ from tests.unit.golden_events import (
     KEYS,
     NONCES,
     RESULTS,
+    REWARDS,
     STORES,
     SUBMITTED,
     UNREADABLE,
@@ -57,6 +60,8 @@ READ_BY_UNION: list[tuple[Mapping[str, Event], Callable[[bytes], Event]]] = [
     (BATCHES, decode_batch_event),
     (STORES, decode_store_event),
     (ACCESS, decode_access_event),
+    (BILLING, decode_billing_event),
+    (REWARDS, decode_billing_event),
 ]
 
 

@@ -5,7 +5,15 @@ from itertools import combinations
 
 import pytest
 
-from streams import batch_subjects, cache_subjects, file_subjects, group_subjects, store_subjects, subjects
+from streams import (
+    batch_subjects,
+    billing_subjects,
+    cache_subjects,
+    file_subjects,
+    group_subjects,
+    store_subjects,
+    subjects,
+)
 from streams.account_subjects import account_subjects, holds_content, is_copy
 from streams.sites import hub_streams
 from streams.store_subjects import StoreKey
@@ -96,7 +104,9 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         batch_subjects.batch(ACCOUNT, Token("b1")): "BATCHES",
         store_subjects.store(STORE): "STORES",
         store_subjects.passages(STORE, Token("f1"), 7, 0): "PASSAGES",
-        f"billing.{ACCOUNT}": "BILLING",
+        billing_subjects.account_chain(ACCOUNT).subject: "BILLING",
+        billing_subjects.book_chain("payouts").subject: "BILLING",
+        billing_subjects.book_chain("prices").subject: "BILLING",
         subjects.limit_state("account", ACCOUNT): "LIMITS",
         subjects.access(ACCOUNT): "ACCESS",
         subjects.nonce(Token("0a")): "NONCES",
@@ -120,6 +130,7 @@ def test_what_travels_on_core_nats_is_stored_nowhere() -> None:
         subjects.settled(key),
         subjects.backlog(node),
         store_subjects.SEARCH,
+        billing_subjects.ledger_api("hold"),
         subjects.result(key, node).replace("results.", "live.", 1),
     ]
     assert [homes(stream_specs(), subject) for subject in passing] == [[]] * len(passing)
@@ -212,11 +223,13 @@ def test_each_class_has_a_consumer_that_sees_its_own_tasks_only() -> None:
         assert seen_by == [consumer_name(service_class)]
 
 
-def test_consumers_wait_on_tasks_batches_and_stores_and_hand_over_within_seconds() -> None:
+def test_consumers_wait_on_work_and_on_what_is_to_be_charged_and_hand_over_within_seconds() -> None:
     assert {(spec.stream, spec.account) for spec in consumer_specs()} == {
         ("TASKS", "EDGE"),
         ("BATCHES", "CORE"),
         ("STORES", "CORE"),
+        ("ENDED", "CORE"),
+        ("HITS", "CORE"),
     }
     assert {spec.ack_wait for spec in consumer_specs()} == {ACK_WAIT}
     assert timedelta(seconds=5) <= ACK_WAIT <= timedelta(seconds=6)

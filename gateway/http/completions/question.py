@@ -43,6 +43,7 @@ class CompletionQuestion:
         self._each = request.n or 1
         self._include_usage = request.include_usage
         self._echoes = bool(request.echo)
+        self.is_length_usual = request.max_tokens is None
         self.model = request.model
         self.is_streamed = bool(request.stream)
         self.choices = len(self._prompts) * self._each
