@@ -66,8 +66,7 @@ class Files:
         if (shortage := self._site.bus.stores.shortage) is not None:
             raise store_full(shortage)
         if len(await self._store.list_all(account)) >= MOST_FILES:
-            message = f"The account has {MOST_FILES} files, which is the most: delete some first."
-            raise ApiError(409, message, code="too_many_files")
+            raise too_many_files()
         upload = await read_upload(request)
         limit = self._site.settings.file_limit
         try:
@@ -127,6 +126,12 @@ def file_object(stored: StoredFile) -> FileObject:
         filename=event.name,
         purpose=event.purpose,
     )
+
+
+def too_many_files() -> ApiError:
+    """There is no room for another one."""
+    message = f"The account has {MOST_FILES} files, which is the most: delete some first."
+    return ApiError(409, message, code="too_many_files")
 
 
 def unknown_file(text: str) -> ApiError:

@@ -32,24 +32,37 @@ async def read_upload(request: web.Request) -> Upload:
     Raises:
         ApiError: 415 if it is no form, 400 if something in it is missing or wrong.
     """
+    said, part = await _until(request, "file")
+    purpose = said.get("purpose")
+    return _upload(part, None if purpose is None else _purpose(purpose))
+
+
+async def read_piece(request: web.Request) -> AsyncIterator[bytes]:
+    """Read a form up to the bytes of a piece of an upload, ``data``; these can be read once.
+
+    Raises:
+        ApiError: 415 if it is no form, 400 if something in it is missing or wrong.
+    """
+    return _bytes((await _until(request, "data"))[1])
+
+
+async def _until(request: web.Request, wanted: str) -> tuple[dict[str, str], BodyPartReader]:
+    """Read what a form says before the field that is ``wanted``, and find that."""
     if not (request.content_type or "").startswith("multipart/form-data"):
-        message = "Send the file as a form: Content-Type multipart/form-data, with the fields purpose and file."
+        message = f"Send a form with the field {wanted}: Content-Type multipart/form-data."
         raise ApiError(415, message, code="unsupported_media_type")
-    purpose: FilePurpose | None = None
+    said: dict[str, str] = {}
     try:
         form = await request.multipart()
         while (part := await form.next()) is not None:
             if not isinstance(part, BodyPartReader):
-                raise _wrong("file", "a form inside the form is none")
-            if part.name == "purpose":
-                purpose = _purpose(await _text(part))
-            elif part.name == "file":
-                return _upload(part, purpose)
-            else:
-                await _text(part)
+                raise _wrong(wanted, "a form inside the form is none")
+            if part.name == wanted:
+                return said, part
+            said[str(part.name)[:64]] = await _text(part)
     except ValueError as error:
         raise ApiError(400, f"The form cannot be read: {error}.", code="invalid_body") from error
-    raise _wrong("file", "it is missing")
+    raise _wrong(wanted, "it is missing")
 
 
 def _upload(part: BodyPartReader, purpose: FilePurpose | None) -> Upload:

@@ -17,6 +17,7 @@ from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.files.handlers import Files
+from gateway.files.pieces import Uploads
 from gateway.http.asking import Asking
 from gateway.http.boundary import (
     CHAT_PATH,
@@ -53,6 +54,7 @@ from gateway.usage.handlers import COSTS_PATH, USAGE_PATH, UsageViews
 from gateway.usage.ledger_reads import LedgerReads
 from mesh.access.credentials_check import CredentialsCheck
 from mesh.files.store import FileStore
+from mesh.files.uploads import UploadStore
 from mesh.telemetry.telemetry import Telemetry
 from streams.access import LOCAL
 
@@ -177,6 +179,11 @@ def _add_files(app: web.Application, site: Site, retention: timedelta, *, respon
     app.router.add_get("/v1/files/{file}/content", files.content)
     app.router.add_delete("/v1/files/{file}", files.delete)
     vector_store_routes.add_routes(app, site, store)
+    uploads = Uploads(site, UploadStore(site.bus.core, store), store)
+    app.router.add_post("/v1/uploads", uploads.create)
+    app.router.add_post("/v1/uploads/{upload}/parts", uploads.add)
+    app.router.add_post("/v1/uploads/{upload}/complete", uploads.complete)
+    app.router.add_post("/v1/uploads/{upload}/cancel", uploads.cancel)
     app.router.add_post("/v1/batches", batches.create)
     app.router.add_get("/v1/batches", batches.list_all)
     app.router.add_get("/v1/batches/{batch}", batches.show)

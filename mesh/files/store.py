@@ -70,7 +70,7 @@ class FileStore:
         file = new_file_id()
         digest, size, number = hashlib.sha256(), 0, 0
         try:
-            async for part in _in_parts(data):
+            async for part in in_parts(data):
                 size += len(part)
                 if size > limit_bytes:
                     raise FileNotKept(f"the file has more than {limit_bytes:,} bytes")
@@ -78,7 +78,7 @@ class FileStore:
                 await self.put_part(account, file, number, part)
                 number += 1
         except BaseException:
-            await self._remove(account, file)
+            await self.remove(account, file)
             raise
         return await self.finish(account, file, name, purpose, size_bytes=size, sha256=digest.hexdigest())
 
@@ -139,10 +139,19 @@ class FileStore:
         Raises:
             BusError: if it cannot be read, or is not there any more.
         """
-        message = await last_message(self._core, FILE_PARTS, file_subjects.file_part(account, file, number))
-        if message is None:
+        data = await self.find_part(account, file, number)
+        if data is None:
             raise BusError(f"part {number} of {file} is not there any more")
-        return decode(message.data, FilePart).data
+        return data
+
+    async def find_part(self, account: Token, file: Token, number: int) -> bytes | None:
+        """Return one part; None: it is not there.
+
+        Raises:
+            BusError: if it cannot be read.
+        """
+        message = await last_message(self._core, FILE_PARTS, file_subjects.file_part(account, file, number))
+        return None if message is None else decode(message.data, FilePart).data
 
     async def parts(self, account: Token, file: Token) -> list[int]:
         """Return which parts there are, in their order.
@@ -150,18 +159,30 @@ class FileStore:
         Raises:
             BusError: if that cannot be read.
         """
-        query = json.dumps({"subjects_filter": file_subjects.parts_of(account, file), "offset": 0})
-        numbers: list[int] = []
+        subjects = await self._subjects(file_subjects.parts_of(account, file))
+        return sorted(file_subjects.part_number(subject) for subject in subjects)
+
+    async def names_with(self, account: Token, number: int) -> list[Token]:
+        """Return what has a part of this number, in the order of names.
+
+        Raises:
+            BusError: if that cannot be read.
+        """
+        subjects = await self._subjects(file_subjects.part_of_each(account, number))
+        return sorted(file_subjects.part_owner(subject) for subject in subjects)
+
+    async def _subjects(self, filtered: str) -> list[str]:
+        found: list[str] = []
         while True:
+            query = json.dumps({"subjects_filter": filtered, "offset": len(found)})
             answer = await self._core.request(f"$JS.API.STREAM.INFO.{FILE_PARTS}", query.encode())
             info = _decode_info(answer.data)
             if info.error is not None:
                 raise BusError(f"{FILE_PARTS} cannot be read: {info.error.description}")
-            found = info.state.subjects or {}
-            numbers += [file_subjects.part_number(subject) for subject in found]
-            if len(numbers) >= info.total or not found:
-                return sorted(numbers)
-            query = json.dumps({"subjects_filter": file_subjects.parts_of(account, file), "offset": len(numbers)})
+            more = info.state.subjects or {}
+            found += more
+            if len(found) >= info.total or not more:
+                return found
 
     async def delete(self, account: Token, file: Token) -> bool:
         """Delete a file; whether there was one.
@@ -172,12 +193,16 @@ class FileStore:
         if await self.find(account, file) is None:
             return False
         await self._core.append(file_subjects.file(account, file), encode(FileDeleted(at_ms=now_ms())))
-        await self._remove(account, file)
+        await self.remove(account, file)
         return True
 
-    async def _remove(self, account: Token, file: Token) -> None:
-        """Delete a file's bytes, and write over them on the disk."""
-        for number in await self.parts(account, file):
+    async def remove(self, account: Token, file: Token, *, beyond: int = -1) -> None:
+        """Delete a file's bytes, and write over them on the disk; those ``beyond`` a part only, if one is given.
+
+        Raises:
+            BusError: if they cannot be deleted.
+        """
+        for number in [number for number in await self.parts(account, file) if number > beyond]:
             message = await last_message(self._core, FILE_PARTS, file_subjects.file_part(account, file, number))
             if message is None:
                 continue
@@ -207,7 +232,7 @@ def _stored(subject: str, data: bytes) -> StoredFile | None:
     return StoredFile(id=file_subjects.parse_file(subject)[1], event=event) if isinstance(event, FileStored) else None
 
 
-async def _in_parts(data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def in_parts(data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Cut or join what comes so that every part but the last is full."""
     waiting = bytearray()
     async for piece in data:
