@@ -198,9 +198,7 @@ class InProcessMesh:
         dispatching = DispatcherSettings(**chosen)
         holds = Holds(bus.core, feed, dispatching.alias_table, patience=dispatching.ledger_patience)
         limiter, bounds = open_limiter(bus.core, limits), limits.bound_rules
-        entrance = Entrance(
-            access, limiter, sessions, holds, answer_tokens=limits.answer_tokens, bounds=bounds
-        )
+        entrance = Entrance(access, limiter, sessions, holds, answer_tokens=limits.answer_tokens, bounds=bounds)
         dispatcher = Dispatcher(
             bus,
             feed,
