@@ -31,6 +31,7 @@ class FileObject(Struct, frozen=True, kw_only=True):
     object: Literal["file"] = "file"
     bytes: int
     created_at: int
+    expires_at: int | None
     filename: str
     purpose: FilePurpose
     status: Literal["processed"] = "processed"
@@ -70,7 +71,9 @@ class Files:
         upload = await read_upload(request)
         limit = self._site.settings.file_limit
         try:
-            stored = await self._store.put(account, upload.name, upload.purpose, upload.data, limit_bytes=limit)
+            stored = await self._store.put(
+                account, upload.name, upload.purpose, upload.data, limit_bytes=limit, lasts_s=upload.lasts_s
+            )
         except FileNotKept as error:
             raise too_large(limit) from error
         return _answer(file_object(stored))
@@ -123,6 +126,7 @@ def file_object(stored: StoredFile) -> FileObject:
         id=stored.id,
         bytes=event.size_bytes,
         created_at=event.at_ms // _MS,
+        expires_at=None if event.expires_at_ms is None else event.expires_at_ms // _MS,
         filename=event.name,
         purpose=event.purpose,
     )

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from gateway.auth.caller import caller_with
 from gateway.files.handlers import FileObject, file_object, too_many_files
-from gateway.files.uploads import read_piece
+from gateway.files.uploads import LEAST_S, MOST_S, read_piece
 from gateway.http.body import read_json_body
 from gateway.http.errors import ApiError, store_full, too_large
 from gateway.http.invalid_body import explain
@@ -36,6 +36,13 @@ Purpose = Literal["assistants", "batch", "user_data"]
 Status = Literal["pending", "completed", "cancelled"]
 
 
+class ExpiresAfter(Struct, frozen=True, kw_only=True):
+    """How long the file stays."""
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, Meta(ge=LEAST_S, le=MOST_S)]
+
+
 class UploadRequest(Struct, frozen=True, kw_only=True):
     """What is going to be uploaded."""
 
@@ -43,8 +50,7 @@ class UploadRequest(Struct, frozen=True, kw_only=True):
     purpose: Purpose
     bytes: Annotated[int, Meta(ge=1)]
     mime_type: str | None = None
-    # What follows cannot be honoured.
-    expires_after: None = None
+    expires_after: ExpiresAfter | None = None
 
 
 class CompleteRequest(Struct, frozen=True, kw_only=True):
@@ -79,7 +85,6 @@ class UploadPart(Struct, frozen=True, kw_only=True):
 
 _decode_upload: Final = msgspec.json.Decoder(UploadRequest).decode
 _decode_complete: Final = msgspec.json.Decoder(CompleteRequest).decode
-_UNSUPPORTED: Final = frozenset({"expires_after"})
 
 
 class Uploads:
@@ -100,7 +105,8 @@ class Uploads:
             raise _wrong("filename", "it needs characters that can be printed")
         if asked.bytes > self._site.settings.file_limit:
             raise too_large(self._site.settings.file_limit)
-        upload = Upload(name=asked.filename, purpose=asked.purpose, size_bytes=asked.bytes)
+        lasts_s = None if asked.expires_after is None else asked.expires_after.seconds
+        upload = Upload(name=asked.filename, purpose=asked.purpose, size_bytes=asked.bytes, lasts_s=lasts_s)
         try:
             name = await self._store.open(account, upload, now_ms=now_ms())
         except FileNotKept as error:
@@ -212,7 +218,7 @@ def _read(decode: Callable[[bytes], T], body: bytes) -> T:
     try:
         return decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain(error, unsupported=_UNSUPPORTED, unsupported_values=frozenset()) from error
+        raise explain(error, unsupported=frozenset(), unsupported_values=frozenset()) from error
 
 
 def _over(name: Token) -> ApiError:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 _FIELD_BYTES: Final = 1024
 _CHUNK_BYTES: Final = 64 * 1024
 _NAME_CHARS: Final = 512
+_ANCHOR: Final = "expires_after[anchor]"
+_SECONDS: Final = "expires_after[seconds]"
+LEAST_S: Final = 3600
+MOST_S: Final = 30 * 24 * 3600
+"""Bounds of how long a file that expires stays; OpenAI's."""
 PURPOSES: Final[tuple[FilePurpose, ...]] = tuple(one for one in get_args(FilePurpose) if one != "batch_output")
 
 
@@ -24,6 +29,8 @@ class Upload(NamedTuple):
     name: str
     purpose: FilePurpose
     data: AsyncIterator[bytes]
+    lasts_s: int | None = None
+    """How long it stays; None: until it is deleted."""
 
 
 async def read_upload(request: web.Request) -> Upload:
@@ -34,7 +41,8 @@ async def read_upload(request: web.Request) -> Upload:
     """
     said, part = await _until(request, "file")
     purpose = said.get("purpose")
-    return _upload(part, None if purpose is None else _purpose(purpose))
+    upload = _upload(part, None if purpose is None else _purpose(purpose))
+    return upload._replace(lasts_s=_lasts_s(said.get(_ANCHOR), said.get(_SECONDS)))
 
 
 async def read_piece(request: web.Request) -> AsyncIterator[bytes]:
@@ -93,6 +101,16 @@ def _purpose(text: str) -> FilePurpose:
         if text == known:
             return known
     raise _wrong("purpose", f"use one of {', '.join(PURPOSES)}")
+
+
+def _lasts_s(anchor: str | None, seconds: str | None) -> int | None:
+    if anchor is None and seconds is None:
+        return None
+    if anchor != "created_at":
+        raise _wrong(_ANCHOR, "use created_at")
+    if seconds is None or not seconds.isascii() or not seconds.isdecimal() or not LEAST_S <= int(seconds) <= MOST_S:
+        raise _wrong(_SECONDS, f"use a whole number from {LEAST_S} to {MOST_S}")
+    return int(seconds)
 
 
 def _wrong(field: str, remedy: str) -> ApiError:

@@ -47,6 +47,8 @@ class Upload(Struct, frozen=True, kw_only=True):
     name: Annotated[str, Meta(min_length=1, max_length=512)]
     purpose: FilePurpose
     size_bytes: Annotated[int, Meta(ge=1)]
+    lasts_s: int | None = None
+    """How long the file stays; None: until it is deleted."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -159,7 +161,13 @@ class UploadStore:
             await self._files.put_part(account, file, number, part)
             number += 1
         return await self._files.finish(
-            account, file, upload.name, upload.purpose, size_bytes=upload.size_bytes, sha256=digest.hexdigest()
+            account,
+            file,
+            upload.name,
+            upload.purpose,
+            size_bytes=upload.size_bytes,
+            sha256=digest.hexdigest(),
+            lasts_s=upload.lasts_s,
         )
 
     async def clear(self, account: Token, name: Token) -> None:

@@ -121,11 +121,12 @@ async def test_what_is_no_upload_is_refused_by_name(gateway: HttpGateway, client
         with pytest.raises(openai.NotFoundError):
             await client.uploads.cancel(name)
     good = {"filename": "a", "purpose": "batch", "bytes": 3, "mime_type": "text/plain"}
-    after = {"anchor": "created_at", "seconds": 3600}
-    wrong = {"filename": "", "purpose": "batch_output", "bytes": 0, "expires_after": after}
+    soon = {"anchor": "created_at", "seconds": 60}
+    wrong = {"filename": "", "purpose": "batch_output", "bytes": 0, "expires_after": soon}
     for field, value in wrong.items():
         answer = await gateway.post("/v1/uploads", {**good, field: value})
-        assert (answer.status, (await answer.json())["error"]["param"]) == (400, field)
+        param = (await answer.json())["error"]["param"]
+        assert (answer.status, param.partition(".")[0]) == (400, field)
 
 
 async def test_an_upload_whose_hour_is_over_is_cleared_away_by_the_next_one(
