@@ -11,6 +11,7 @@ from msgspec import structs
 from gateway.backlog_feed import BacklogFeed
 from gateway.demand import Pace
 from gateway.dispatcher.entrance import Entrance
+from gateway.dispatcher.holds import Holds
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.groups.registry import GroupRegistry
@@ -56,6 +57,7 @@ Examples:
         GatewaySettings,
         *("requests_per_minute", "requests_per_minute_of", "tokens_per_minute", "tokens_per_minute_of"),
         *("concurrent_streams", "concurrent_streams_of", "answer_tokens", "limits_store", "redis_url"),
+        *("most_output_tokens", "most_output_tokens_of", "most_seconds", "most_seconds_of"),
     ),
 )
 def dispatcher(mesh: MeshSettings, dispatcher: DispatcherSettings, gateway: GatewaySettings) -> None:
@@ -97,11 +99,12 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, limits: Gatewa
     ):
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
         feed, access = RosterFeed(bus, snapshots), AccessFeed(bus.core, snapshots)
+        holds = Holds(bus.core, feed, settings.alias_table, patience=settings.ledger_patience)
         dispatcher = Dispatcher(
             bus,
             feed,
             settings,
-            entrance=_entrance(mesh, bus, access, limits),
+            entrance=_entrance(mesh, bus, access, limits, holds),
             retention=mesh.retention,
             telemetry=telemetry,
             snapshots=snapshots,
@@ -122,9 +125,11 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, limits: Gatewa
     telemetry.close()
 
 
-def _entrance(mesh: MeshSettings, bus: Bus, access: AccessFeed, limits: GatewaySettings) -> Entrance:
+def _entrance(mesh: MeshSettings, bus: Bus, access: AccessFeed, limits: GatewaySettings, holds: Holds) -> Entrance:
     sessions = SessionKeys.load_or_create(mesh.data_dir)
-    return Entrance(access, open_limiter(bus.core, limits), sessions, answer_tokens=limits.answer_tokens)
+    limiter = open_limiter(bus.core, limits)
+    bounds = limits.bound_rules
+    return Entrance(access, limiter, sessions, holds, answer_tokens=limits.answer_tokens, bounds=bounds)
 
 
 def _system(options: BusOptions, system: Credential) -> LinkOptions:

@@ -7,3 +7,11 @@ from mesh.errors import MeshError
 
 class GatewayError(MeshError):
     """Root of every error raised by ``gateway``."""
+
+
+class PayoutError(GatewayError):
+    """A payout cannot be prepared, or it is not known what became of it; it is tried again."""
+
+
+class RewardError(GatewayError):
+    """Rewards cannot be computed or granted: an epoch is not over, or there are no rules."""

@@ -13,13 +13,17 @@ from mesh.processes.terminal import Invocation
 from mesh.redaction import hide_secrets
 
 SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
-    ("Run a mesh", (("up", "Run a whole mesh on this machine: broker, identity, dispatcher, gateway and nodes."),)),
+    (
+        "Run a mesh",
+        (("up", "Run a whole mesh on this machine: broker, identity, dispatcher, retrieval, gateway and nodes."),),
+    ),
     (
         "Run one part of a mesh",
         (
             ("broker", "Run the NATS server with the streams of the mesh."),
             ("identity", "Decide who may connect to the bus, and cut off who may not any more."),
             ("dispatcher", "Place tasks on nodes and see each of them to its one end."),
+            ("retrieval", "Take files into vector stores: read, split into passages, embedded by nodes."),
             ("gateway", "Serve the OpenAI API, the websocket and the live page."),
             ("node", "Run a model on this machine and answer tasks."),
         ),
@@ -29,6 +33,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         (
             ("chat", "Talk to a model in the terminal."),
             ("embed", "Turn texts into vectors."),
+            ("rag", "Take files in, and find passages in them."),
             ("tasks", "List, show and cancel tasks."),
             ("explain", "Show why a task went where it went."),
             ("dead", "List dead tasks, and have them tried again."),

@@ -169,6 +169,7 @@ class ChunkWriter:
             tool_calls=batch.tool_calls,
             logprobs=batch.logprobs,
             vectors=batch.vectors,
+            prompt_tokens=batch.prompt_tokens,
         )
         self._sent = chunk_chain.extend(self._chain, chunk)
         if chunk.finish_reason is not None and self._sign is not None:

@@ -59,12 +59,15 @@ class Continuation:
             prefix=assign.prefix,
             tools=assign.tools,
             format=assign.format,
+            redaction=assign.redaction,
         )
 
     def fit(self, piece: Piece) -> Piece:
         """Make a piece of the engine's answer one of the whole answer."""
         if not self._published:
             return piece
+        if piece.prompt_tokens is not None:
+            piece = replace(piece, prompt_tokens=max(0, piece.prompt_tokens - self._published))
         if self._left is not None and self._left <= 0:
             # All tokens were published, but not that they were the last.
             ends = None if piece.finish_reason is None else "length"
@@ -100,7 +103,13 @@ class Replay:
     def request(self) -> Generate:
         """What to ask the engine for."""
         assign = self._assign
-        return Generate(messages=assign.messages, sampling=assign.sampling, tools=assign.tools, format=assign.format)
+        return Generate(
+            messages=assign.messages,
+            sampling=assign.sampling,
+            tools=assign.tools,
+            format=assign.format,
+            redaction=assign.redaction,
+        )
 
     def fit(self, piece: Piece) -> Piece | None:
         """Return what of a piece is new to the reader, if anything is.

@@ -35,6 +35,8 @@ class Batch(NamedTuple):
     """One piece for each call that has grown."""
     logprobs: tuple[TokenLogprob, ...] = ()
     vectors: Vectors | None = None
+    prompt_tokens: int | None = None
+    """Where the engine has just said it."""
 
     @property
     def chars(self) -> int:
@@ -54,6 +56,7 @@ class Outbox:
         self._chars = 0
         self._beside_chars = 0
         self._tokens = 0
+        self._prompt_tokens: int | None = None
         self._last: Piece | None = None
         self._failure: NodeError | None = None
         self._arrival: asyncio.Future[None] | None = None
@@ -72,6 +75,8 @@ class Outbox:
         self._logprobs.extend(piece.logprobs)
         self._beside_chars += sum(_LIKELY_TOKEN_CHARS * (1 + len(place.top)) for place in piece.logprobs)
         self._tokens += piece.tokens
+        if piece.prompt_tokens is not None:
+            self._prompt_tokens = piece.prompt_tokens
         if piece.finish_reason is not None:
             self._last = piece
         self._arrived(chars_in(piece.text, piece.tool_calls))
@@ -113,6 +118,7 @@ class Outbox:
         texts, calls, logprobs, tokens, last = self._texts, self._calls, self._logprobs, self._tokens, self._last
         self._texts, self._calls, self._logprobs = [], [], []
         self._chars = self._beside_chars = self._tokens = 0
+        prompt_tokens, self._prompt_tokens = self._prompt_tokens, None
         return Batch(
             text=texts[0] if len(texts) == 1 else "".join(texts),
             tokens=tokens,
@@ -120,6 +126,7 @@ class Outbox:
             usage=None if last is None else last.usage,
             tool_calls=joined_calls(calls) if calls else (),
             logprobs=tuple(logprobs),
+            prompt_tokens=prompt_tokens,
         )
 
 

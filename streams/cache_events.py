@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from streams.chat import Usage
 from streams.event import Event
+from streams.metering import Key
 
 _Times = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 _Name = Annotated[str, Meta(max_length=64)]
@@ -29,3 +30,5 @@ class CacheHit(Event, frozen=True, kw_only=True, tag="cache.hit.v1"):
     usage: Usage
     """What generating it has used, once; nothing of it was used again."""
     times: _Times
+    key: Key | None = None
+    """The API key that asked; None: a session, or nobody had to say."""

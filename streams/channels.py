@@ -10,11 +10,13 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from streams import events, messages, model_orders, model_store, node_probe, subjects, topology
+from streams.billing_channels import BILLING_CHANNELS, BILLING_PARAMETERS
 from streams.cache_channels import CACHE_CHANNELS
 from streams.channel import Channel, Kinds, Reply, Sender
 from streams.file_channels import FILE_CHANNELS, FILE_PARAMETERS
 from streams.group_channels import GROUP_CHANNELS
 from streams.group_messages import GroupAnswer
+from streams.store_channels import STORE_CHANNELS, STORE_PARAMETERS
 from streams.subjects import TaskKey
 from streams.tokens import Token
 
@@ -30,6 +32,8 @@ PARAMETERS: Final[dict[str, str]] = {
     "node": "The id of a device.",
     "group": "The id of a shard group.",
     **FILE_PARAMETERS,
+    **STORE_PARAMETERS,
+    **BILLING_PARAMETERS,
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
     "digest": "A hash of an idempotency key, of the nonce of a sign-in, or of a request whose answer is kept, in hex.",
@@ -386,7 +390,9 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     *_passing(),
     *GROUP_CHANNELS,
     *FILE_CHANNELS,
+    *STORE_CHANNELS,
     *CACHE_CHANNELS,
+    *BILLING_CHANNELS,
     *_inboxes(),
 )
 """Every channel of the mesh."""

@@ -19,6 +19,14 @@ class InvalidTaskId(StreamsError, ValueError):
     """A task id is not a UUIDv7 in 32 lower-case hex digits, or it lies outside the retention window."""
 
 
+class InvalidAmount(StreamsError, ValueError):
+    """A text is no amount of money that can be held exactly."""
+
+
+class InvalidLedgerAccount(StreamsError, ValueError):
+    """A text names no account of the ledger."""
+
+
 class UndecodableEvent(StreamsError, ValueError):
     """Bytes are neither MessagePack nor JSON of the type that was expected there."""
 
@@ -32,3 +40,11 @@ class NewerEvent(UndecodableEvent):
         self.tag = tag
         self.n = n
         """Its counter, where it has one; else 0."""
+
+
+class InvalidEpoch(StreamsError, ValueError):
+    """A number or a day names no epoch of rewards."""
+
+
+class InvalidRewardRules(StreamsError, ValueError):
+    """Rules of rewards contradict themselves, or ask for what cannot be computed."""

@@ -29,6 +29,7 @@ from streams.access_events import (
 from streams.answer_check import CheckOf
 from streams.answer_parts import TokenLogprob, ToolCallPiece, chars_in
 from streams.batch_events import BatchEvent
+from streams.billing_log import AnyBillingEvent
 from streams.cache_events import CacheHit
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.dead_events import DeadDropped, DeadEvent, DeadKept, DeadRedriven
@@ -46,11 +47,14 @@ from streams.device_events import (
 )
 from streams.event import Event
 from streams.file_events import FileEvent
+from streams.grounding import Grounding
 from streams.group_events import GroupEvent
+from streams.metering import Key, Metered
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 from streams.placing import Candidate, Hedge, Rejects, Rules
 from streams.request_events import RequestKeyed, ResponseDeleted, SubmissionUnreadable
 from streams.response_terms import ResponseTerms
+from streams.store_events import StoreEvent
 from streams.task_error import TaskError
 from streams.tools import OutputFormat, Tools
 from streams.vectors import Dimensions, Texts, Vectors
@@ -94,6 +98,10 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """Numbers in each vector, where fewer are wanted than the model gives."""
     response: ResponseTerms | None = None
     """What it says as a response; None: it was not asked for as one."""
+    key: Key | None = None
+    """The id of the API key that asked; None: a session, a service, or the bus, where nobody has to say."""
+    grounding: Grounding | None = None
+    """What was found in files for it, and stands in front of its question; None: nothing was searched."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------
@@ -203,6 +211,9 @@ class TaskChunk(Event, frozen=True, kw_only=True, tag="task.chunk.v1"):
     """Of the tokens in ``text``, where they were asked for."""
     vectors: Vectors | None = None
     """Instead of text."""
+    prompt_tokens: Count | None = None
+    """How long the node says that the prompt is: in an attempt's first chunk, where its engine knows. No signature
+    covers it; it counts only where no whole answer comes, whose usage says it better."""
 
     @property
     def length(self) -> int:
@@ -260,6 +271,7 @@ class TaskCompleted(Event, frozen=True, kw_only=True, tag="task.completed.v1"):
     """Why earlier attempts came to nothing."""
     hedge: Hedge | None = None
     """The second node that was asked, and what came of that; a node that lost has no share."""
+    metered: Metered | None = None
 
 
 class TaskFailed(Event, frozen=True, kw_only=True, tag="task.failed.v1"):
@@ -270,6 +282,7 @@ class TaskFailed(Event, frozen=True, kw_only=True, tag="task.failed.v1"):
     final_n: Count
     error: TaskError
     shares: tuple[AttemptShare, ...] = ()
+    metered: Metered | None = None
 
 
 class TaskCancelled(Event, frozen=True, kw_only=True, tag="task.cancelled.v1"):
@@ -280,6 +293,7 @@ class TaskCancelled(Event, frozen=True, kw_only=True, tag="task.cancelled.v1"):
     final_n: Count
     reason: str
     shares: tuple[AttemptShare, ...] = ()
+    metered: Metered | None = None
 
 
 class TaskDead(Event, frozen=True, kw_only=True, tag="task.dead.v1"):
@@ -291,6 +305,7 @@ class TaskDead(Event, frozen=True, kw_only=True, tag="task.dead.v1"):
     error: TaskError
     failures: tuple[AttemptFailure, ...]
     shares: tuple[AttemptShare, ...] = ()
+    metered: Metered | None = None
 
 
 # --- What may stand where ----------------------------------------------------------------------------------------
@@ -321,6 +336,8 @@ AnyEvent = (
     | GroupEvent
     | FileEvent
     | BatchEvent
+    | StoreEvent
+    | AnyBillingEvent
 )
 
 CATALOGUE: Final[tuple[type[Event], ...]] = (
@@ -365,5 +382,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountErased,
     NonceSpent,
     *(SessionEnded, *get_args(GroupEvent), *get_args(FileEvent), *get_args(BatchEvent), CacheHit),
+    *get_args(StoreEvent),
+    *get_args(AnyBillingEvent),
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

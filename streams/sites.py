@@ -23,7 +23,9 @@ _COPIED: Final = (TASKS, _RESULTS, ENDED, DEAD)
 MESH_SUBJECTS: Final = (
     *("tasks.>", "results.>", "live.>", "ended.>", "settled.>", "dead.>", "keys.>", "unreadable.>", "limits.>"),
     *("access.>", "nonces.>", "sessions.>", "chain.>", "cache.>", "hits.>", "files.>", "parts.>", "batches.>"),
-    *("models.>", "devices.>", "groups.>", "billing.>", "backlog.>", "store.>", "projection.>"),
+    *("stores.>", "passages.>", "retrieval.>"),
+    *("models.>", "devices.>", "groups.>", "billing.>", "books.>", "ledger.>"),
+    *("backlog.>", "store.>", "projection.>"),
     *("node.>", "status.>", "api.>", "site.>", "_INBOX.>"),
 )
 """What each mesh says within itself: none of it ever crosses a link, in either direction."""

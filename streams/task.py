@@ -92,6 +92,8 @@ class TaskState(Struct, frozen=True, kw_only=True):
     retry_at_ms: int = 0
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    prompt_tokens: int | None = None
+    """How long the prompt is, as the first node has said whose text is part of the answer."""
     position: int | None = None
     reason: str | None = None
     """Why it waits or was halted."""
@@ -190,6 +192,7 @@ def _add_chunk(state: TaskState, chunk: TaskChunk) -> TaskState:
         shares=(*state.shares[:-1], share),
         finish_reason=chunk.finish_reason,
         usage=chunk.usage,
+        prompt_tokens=chunk.prompt_tokens if state.prompt_tokens is None else state.prompt_tokens,
     )
 
 
@@ -239,7 +242,7 @@ def _assign(state: TaskState, marker: TaskAssigned) -> TaskState:
 def _void(state: TaskState) -> TaskState:
     """Drop the text so far: what earlier attempts wrote is no part of the answer, so it is nobody's contribution."""
     shares = tuple(replace(share, chars=0, tokens=0, signed=False) for share in state.shares)
-    return replace(state, chars=0, tokens=0, shares=shares)
+    return replace(state, chars=0, tokens=0, shares=shares, prompt_tokens=None)
 
 
 def _requeue(state: TaskState, marker: TaskRequeued) -> TaskState:

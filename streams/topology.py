@@ -105,8 +105,14 @@ GROUPS: Final = "GROUPS"
 FILES: Final = "FILES"
 FILE_PARTS: Final = "FILE_PARTS"
 BATCHES: Final = "BATCHES"
+STORES: Final = "STORES"
+PASSAGES: Final = "PASSAGES"
 BATCH_RUNNERS: Final = "batch-runners"
 """The durable consumer through which gateways share batches."""
+INGESTERS: Final = "ingesters"
+"""The durable consumer through which retrieval processes share the files of vector stores."""
+LEDGER: Final = "ledger"
+"""The durable consumers on ENDED and on HITS through which ledgers share what is to be charged."""
 
 NONCES_KEPT: Final = timedelta(minutes=10)
 """Longer than a nonce is good for (``gateway.auth.challenge``) by more than clocks may differ."""
@@ -165,15 +171,6 @@ def consumer_specs() -> tuple[ConsumerSpec, ...]:
 
     Dispatchers have one per class, so that batch work never fills a person's window.
     """
-    batches = ConsumerSpec(
-        stream=BATCHES,
-        account="CORE",
-        name=BATCH_RUNNERS,
-        filter_subject="batches.>",
-        description="Gateways take batches here and keep them un-acked until they end.",
-        ack_wait=ACK_WAIT,
-        max_ack_pending=MAX_ACK_PENDING,
-    )
     dispatchers = (
         ConsumerSpec(
             stream=TASKS,
@@ -186,7 +183,28 @@ def consumer_specs() -> tuple[ConsumerSpec, ...]:
         )
         for service_class in SERVICE_CLASSES
     )
-    return (*dispatchers, batches)
+    batches = "Gateways take batches here and keep them un-acked until they end."
+    files = "Retrieval processes take files here and keep them un-acked until they end."
+    charged = "Ledgers take what was used here and keep it un-acked until it is in the books."
+    of_facts = (
+        _of_facts(BATCHES, BATCH_RUNNERS, "batches.>", batches),
+        _of_facts(STORES, INGESTERS, "stores.>", files),
+        _of_facts(ENDED, LEDGER, "ended.>", charged),
+        _of_facts(HITS, LEDGER, "hits.>", charged),
+    )
+    return (*dispatchers, *of_facts)
+
+
+def _of_facts(stream: str, name: str, subjects: str, description: str) -> ConsumerSpec:
+    return ConsumerSpec(
+        stream=stream,
+        account="CORE",
+        name=name,
+        filter_subject=subjects,
+        description=description,
+        ack_wait=ACK_WAIT,
+        max_ack_pending=MAX_ACK_PENDING,
+    )
 
 
 def _tasks(kept: Retention, replicas: int) -> StreamSpec:
@@ -266,6 +284,8 @@ def _files(replicas: int) -> tuple[StreamSpec, ...]:
         (FILES, "files.*.*", "What users' files are, and when they were deleted."),
         (FILE_PARTS, "parts.*.*.*", "The bytes of users' files."),
         (BATCHES, "batches.*.*", "Many requests at once: when they were asked, begun and over."),
+        (STORES, "stores.*.*", "One fenced chain per vector store: its files, and what became of each."),
+        (PASSAGES, "passages.*.*.*.*.*", "Passages of the files of vector stores, with their vectors."),
     )
     return tuple(
         StreamSpec(
@@ -274,7 +294,7 @@ def _files(replicas: int) -> tuple[StreamSpec, ...]:
             subjects=(subject,),
             description=description,
             is_erasable=True,
-            one_per_subject=name == FILE_PARTS,
+            one_per_subject=name in {FILE_PARTS, PASSAGES},
             replicas=replicas,
         )
         for name, subject, description in kept_until_deleted
@@ -371,11 +391,17 @@ def _registers(replicas: int) -> tuple[StreamSpec, ...]:
     kept_for_ever = (
         (MODELS, "models.*.*", "Which node serves which model: announced and withdrawn."),
         (DEVICES, "devices.*.*", "Which devices there are and whether they are here."),
-        (BILLING, "billing.*", "One fenced chain of ledger entries per account."),
+        (
+            BILLING,
+            "billing.* books.*",
+            "The books: a fenced chain per account, and those that hold for all.",
+        ),
         (GROUPS, "groups.*", "Shard groups: how each came together, what its members hold, and its end."),
         (ACCESS, "access.*", "Accounts, their members and their API keys: one fenced chain per account."),
     )
     return tuple(
-        StreamSpec(name=name, account="CORE", subjects=(subject,), description=description, replicas=replicas)
-        for name, subject, description in kept_for_ever
+        StreamSpec(
+            name=name, account="CORE", subjects=tuple(subjects.split()), description=description, replicas=replicas
+        )
+        for name, subjects, description in kept_for_ever
     )

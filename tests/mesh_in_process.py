@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from gateway.dispatcher.entrance import Entrance
+from gateway.dispatcher.holds import Holds
 from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.groups.registry import GroupRegistry
@@ -194,11 +195,16 @@ class InProcessMesh:
         limits, access = gateway or GatewaySettings(), AccessFeed(bus.core)
         await access.start()
         sessions = SessionKeys.load_or_create(self.folder)
-        entrance = Entrance(access, open_limiter(bus.core, limits), sessions, answer_tokens=limits.answer_tokens)
+        dispatching = DispatcherSettings(**chosen)
+        holds = Holds(bus.core, feed, dispatching.alias_table, patience=dispatching.ledger_patience)
+        limiter, bounds = open_limiter(bus.core, limits), limits.bound_rules
+        entrance = Entrance(
+            access, limiter, sessions, holds, answer_tokens=limits.answer_tokens, bounds=bounds
+        )
         dispatcher = Dispatcher(
             bus,
             feed,
-            DispatcherSettings(**chosen),
+            dispatching,
             entrance=entrance,
             retention=timedelta(days=1),
             telemetry=self.telemetry,

@@ -32,24 +32,25 @@ class _Given(NamedTuple):
 
     answer: CacheAnswer
     model: str
+    key: str | None
     times: int
 
 
 class HitLog:
-    """Writes ``cache.hit.v1``: one event per account and answer and moment, however often it was given."""
+    """Writes ``cache.hit.v1``: one event per account, key, answer and moment, however often it was given."""
 
     def __init__(self, core: Link) -> None:
         """Write through ``core``."""
         self._core = core
-        self._fresh: dict[tuple[Token, str], _Given] = {}
+        self._fresh: dict[tuple[Token, str, str | None], _Given] = {}
         self._waiting: list[tuple[Token, CacheHit]] = []
         self._writing: asyncio.Task[None] | None = None
 
-    def note(self, account: Token, answer: CacheAnswer, model: str) -> None:
-        """An account was given an answer of ``model``."""
-        before = self._fresh.get((account, answer.task))
+    def note(self, account: Token, answer: CacheAnswer, model: str, key: str | None = None) -> None:
+        """An account was given an answer of ``model``, which it had asked with ``key``."""
+        before = self._fresh.get((account, answer.task, key))
         times = 1 if before is None else before.times + 1
-        self._fresh[account, answer.task] = _Given(answer, answer.model or model, times)
+        self._fresh[account, answer.task, key] = _Given(answer, answer.model or model, key, times)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_on(), name="cache-hits")
 
@@ -80,7 +81,7 @@ class HitLog:
 
     def _gather(self) -> None:
         at_ms = now_ms()
-        for (account, _), (answer, model, times) in self._fresh.items():
+        for (account, _, _), (answer, model, key, times) in self._fresh.items():
             hit = CacheHit(
                 at_ms=at_ms,
                 batch=os.urandom(_BATCH_BYTES).hex(),
@@ -89,6 +90,7 @@ class HitLog:
                 model=model,
                 usage=answer.usage,
                 times=times,
+                key=key,
             )
             self._waiting.append((account, hit))
         self._fresh.clear()

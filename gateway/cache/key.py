@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from streams.events import TaskSubmitted
 from streams.tokens import Token
 
 if TYPE_CHECKING:
     from streams.chat import Sampling
-    from streams.events import TaskSubmitted
     from streams.placing import Rules
 
 _PURPOSE: Final = b"ig3-cache-key-1"
 _encode: Final = msgspec.msgpack.Encoder().encode
+_UNSAID: Final = TaskSubmitted(model="any").sampling
 
 
 class Slot(NamedTuple):
@@ -33,8 +34,9 @@ class Slot(NamedTuple):
 def canonical(task: TaskSubmitted, models: tuple[str, ...] = ()) -> bytes:
     """What the answer to a task depends on, as bytes that are equal where it is.
 
-    Left out is what decides when and for how much a task runs: its deadline and the highest price. Other rules stay,
-    since an answer of a region, a reputation or a policy that its owner will not have is another answer.
+    Left out is by which key it was asked, and what decides when and for how much a task runs: its deadline and the
+    highest price. Other rules stay, since an answer of a region, a reputation or a policy that its owner will not have
+    is another answer.
 
     Args:
         task: what would be submitted; its model as it was asked for, since which one a name stands for in the end is
@@ -45,6 +47,7 @@ def canonical(task: TaskSubmitted, models: tuple[str, ...] = ()) -> bytes:
         task,
         deadline_at_ms=None,
         redrive_of=None,
+        key=None,
         sampling=_without_negative_zero(task.sampling),
         rules=_binding(task.rules),
     )
@@ -64,7 +67,9 @@ def _without_negative_zero(sampling: Sampling) -> Sampling:
         for name in sampling.__struct_fields__
         if isinstance(value := getattr(sampling, name), float) and not value
     }
-    return replace(sampling, **zeros) if zeros else sampling
+    same = replace(sampling, **zeros) if zeros else sampling
+    # The encoder leaves out what is the default itself, not what equals it.
+    return _UNSAID if same == _UNSAID else same
 
 
 def _binding(rules: Rules | None) -> Rules | None:

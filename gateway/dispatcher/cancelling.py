@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dispatcher import ending
 from gateway.dispatcher.gate import UNREADABLE
+from gateway.dispatcher.metering import metered
 from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
 from gateway.requests import Desk
 from gateway.submissions import Submissions
@@ -16,7 +17,7 @@ from mesh.errors import NoResponders, RequestTimedOut
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import decode, encode
-from streams.events import TaskHalted
+from streams.events import TaskHalted, TaskSubmitted
 from streams.messages import Cancel, CancelOutcome
 from streams.subjects import TaskKey
 from streams.task import Phase, closing
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.dispatcher.life import TaskLife
+    from gateway.dispatcher.metering import TierOf
     from mesh.bus.direct_client import Delivery
     from mesh.bus.service_bus import Bus
 
@@ -43,8 +45,9 @@ _TRIES: Final = 3
 class Cancelling:
     """Serves cancel requests: of users in EDGE, of our own services in CORE, of other dispatchers."""
 
-    def __init__(self, bus: Bus, lives: Mapping[TaskKey, TaskLife]) -> None:
-        """Prepare; ``lives`` are this dispatcher's tasks."""
+    def __init__(self, bus: Bus, lives: Mapping[TaskKey, TaskLife], tier_of: TierOf) -> None:
+        """Prepare; ``lives`` are this dispatcher's tasks, ``tier_of`` says where a node runs a model."""
+        self._tier_of = tier_of
         self._bus = bus
         self._lives = lives
         self._submissions = Submissions(bus.edge)
@@ -112,7 +115,10 @@ class Cancelling:
         if run.state.phase not in (Phase.HALTED, Phase.ENDED):
             # Its node may be writing still: nothing but the end may follow while that is settled.
             await run.write(lambda n: TaskHalted(n=n, at_ms=now_ms(), reason=request.reason))
-        end = await ending.settle(self._bus, key, ending.cancelled(run.state, UNREADABLE, request.reason))
+        found = await self._submissions.find(key)
+        asked = TaskSubmitted(model=UNREADABLE) if found is None else found.asked
+        end = ending.cancelled(run.state, run.state.model or asked.model, request.reason)
+        end = await ending.settle(self._bus, key, metered(end, asked, run.state, self._tier_of))
         with contextlib.suppress(Superseded):
             await ending.close(self._bus, run, end)
         return CancelOutcome(task=key.task, outcome=closing(end).outcome)

@@ -111,6 +111,12 @@ def deadline_error(*, waited_for: str) -> TaskError:
     return TaskError(code="deadline_exceeded", message=f"The deadline passed while {waited_for}.", status=504)
 
 
+def ledger_away_error(reason: str) -> TaskError:
+    """What a task ends with that has a price, while nobody can put that aside."""
+    message = f"The mesh cannot settle what this would cost now; send it again in a moment. ({reason})"
+    return TaskError(code="billing_unavailable", message=message, status=503)
+
+
 def too_many_error(service_class: str, limit: int, *, retry_after_s: int) -> TaskError:
     """What a task ends with whose account has far too many of its class open already.
 

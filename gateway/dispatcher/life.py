@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gateway.dispatcher import ending, gate, retrying
 from gateway.dispatcher.assignment import assignment
+from gateway.dispatcher.metering import metered
 from gateway.dispatcher.placer import Ticket
 from gateway.dispatcher.posting import Posting
 from gateway.dispatcher.race import Race
@@ -306,7 +307,7 @@ class TaskLife:
         if (fault := await self._checks.results.fault(record, self._asked)) is not None:
             return await self._reject(fault)
         self._placer.learn(self._stint, end)
-        return await ending.settle(self._bus, record.key, replace(end, hedge=self.race.hedge))
+        return await self._settle(replace(end, hedge=self.race.hedge))
 
     async def _reject(self, fault: Fault) -> EndEvent | None:
         """Believe nothing of the attempt, and let another node write the answer from its beginning."""
@@ -320,8 +321,7 @@ class TaskLife:
         """End a task as dead, kept for the operator; but a check of ours is nobody's loss."""
         if self._asked.check_of is not None:
             return await self._halt_and_fail(error)
-        end = ending.dead(self.record.state, self.model, error)
-        return await ending.settle(self._bus, self.record.key, end)
+        return await self._settle(ending.dead(self.record.state, self.model, error))
 
     async def _retry(self, error: TaskError, signature: ChunkSignature | None = None) -> EndEvent | None:
         """Void the attempt and let another follow, with all the text that this one has stored and is to be trusted."""
@@ -360,11 +360,13 @@ class TaskLife:
         state = self.record.state
         if state.error is not None:
             return await self._fail(state.error)
-        end = ending.cancelled(state, self.model, state.reason or "cancelled")
-        return await ending.settle(self._bus, self.record.key, end)
+        return await self._settle(ending.cancelled(state, self.model, state.reason or "cancelled"))
 
     async def _fail(self, error: TaskError) -> EndEvent:
-        end = ending.failed(self.record.state, self.model, error)
+        return await self._settle(ending.failed(self.record.state, self.model, error))
+
+    async def _settle(self, end: EndEvent) -> EndEvent:
+        end = metered(end, self._asked, self.record.state, self._placer.tier_of)
         return await ending.settle(self._bus, self.record.key, end)
 
     async def _halt_and_fail(self, error: TaskError) -> EndEvent:
@@ -373,8 +375,7 @@ class TaskLife:
 
     async def _halt_and_cancel(self, reason: str) -> EndEvent:
         await self._halt(reason, None)
-        end = ending.cancelled(self.record.state, self.model, reason)
-        return await ending.settle(self._bus, self.record.key, end)
+        return await self._settle(ending.cancelled(self.record.state, self.model, reason))
 
     async def _halt(self, reason: str, error: TaskError | None) -> None:
         """Let nothing follow but the end, so that what counts of the answer cannot change while it is settled.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.scheduling.wish import Regard, Wish
     from streams.chat import Message
     from streams.events import TaskCompleted, TaskSubmitted
+    from streams.replica import Tier
     from streams.subjects import ServiceClass, TaskKey
     from streams.task import TaskState
 
@@ -191,6 +192,12 @@ class Placer:
         """How many numbers a vector of a node's model has, as it has announced; None: nobody knows, or it writes."""
         seat = self.scheduler.fleet.seat(node, model)
         return None if seat is None else seat.replica.dimensions
+
+    def tier_of(self, node: str, model: str) -> Tier:
+        """Where a node runs a model, as it has said last; of a node that is not known any more the usual."""
+        view = self._feed.roster.node(Token(node), now_s=self._feed.now_s())
+        replica = None if view is None else view.replica_of(model)
+        return "edge" if replica is None else replica.tier
 
     def _take(self, placement: Placement, node: str, ticket: Ticket) -> None:
         self.scheduler.take(node, placement.model, ticket.key, ticket.wish, now_s=self._feed.now_s())

@@ -66,9 +66,14 @@ def usage_fault(
         return Fault(message=counts, is_lie=True)
     return (
         _text_fault(asked, state, chunks, prefix_bytes)
-        or _beyond("prompt tokens", usage.prompt_tokens, _prompt_bound(asked) + prefix_bytes)
+        or _beyond("prompt tokens", usage.prompt_tokens, prompt_bound(asked) + prefix_bytes)
         or _length_fault(asked, usage)
     )
+
+
+def believed_prompt_tokens(asked: TaskSubmitted, claim: int | None) -> int | None:
+    """Return what a node says of a prompt's length before its answer is whole, if that can be."""
+    return claim if claim is not None and claim <= prompt_bound(asked) else None
 
 
 def byte_count(text: str) -> int:
@@ -100,7 +105,8 @@ def _text_fault(asked: TaskSubmitted, state: TaskState, chunks: Sequence[TaskChu
     return None
 
 
-def _prompt_bound(asked: TaskSubmitted) -> int:
+def prompt_bound(asked: TaskSubmitted) -> int:
+    """Return the most tokens that the messages of a task can be, whatever the tokenizer and the template."""
     return _TEMPLATE_TOKENS + sum(map(_turn_bound, asked.messages)) + _demands_bound(asked)
 
 

@@ -17,6 +17,7 @@ from gateway.demands import inability
 from gateway.dispatcher import gate, retrying
 from gateway.dispatcher.backlog import BacklogReports
 from gateway.dispatcher.cancelling import Cancelling
+from gateway.dispatcher.holds import LedgerAway
 from gateway.dispatcher.life import TaskLife
 from gateway.dispatcher.node_reports import NodeReports
 from gateway.dispatcher.overflow import Overflow, Waiting
@@ -61,6 +62,9 @@ _TICK_S: Final = 0.5
 _FAULT_PAUSE: Final = timedelta(seconds=1)
 """After a fault of our own: a task that meets it each time must not keep everybody busy."""
 
+_LEDGER_PAUSE: Final = timedelta(seconds=5)
+"""Before a task of the class batch is offered again for which nothing could be put aside."""
+
 _UNREADABLE_PAUSE: Final = timedelta(seconds=30)
 """Before a task is offered again that a newer dispatcher has gone on with."""
 
@@ -102,7 +106,7 @@ class Dispatcher:
         )
         self._checks = Checks(ResultCheck(self.devices, self._placer.dimensions_of), spots)
         self._reports = NodeReports(bus, self.lives, self.name)
-        self._cancelling = Cancelling(bus, self.lives)
+        self._cancelling = Cancelling(bus, self.lives, self._placer.tier_of)
         self._overflow = Overflow(settings.account_overflow)
         self._backlog = BacklogReports(bus.core, self.name, self.lives, self._overflow)
         self._held: Counter[tuple[Token, subjects.ServiceClass]] = Counter()
@@ -205,8 +209,10 @@ class Dispatcher:
 
     async def _live(self, life: TaskLife, work: Work, *, comes_late: bool) -> None:
         try:
-            asked = gate.read_submission(work)
-            refused = None if isinstance(asked, TaskError) else await self._check(life, asked)
+            asked, refused = gate.read_submission(work), None
+            if isinstance(asked, TaskSubmitted):
+                refused = await self._check(life, work, asked)
+                asked = self._entrance.capped(work, life.record.key, asked, self._settings.deadline)
             may_wait = comes_late and refused is None
             if may_wait and isinstance(asked, TaskSubmitted) and await self._is_too_much(life, asked):
                 refused = self._set_aside(life, asked)
@@ -217,6 +223,10 @@ class Dispatcher:
         except BusError as error:
             log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
             work.hand_back()
+        except LedgerAway as error:
+            # Nobody sits and waits for it.
+            log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
+            life.set_aside(_LEDGER_PAUSE)
         except WrittenByNewer as error:
             log.error("%s; until then the task waits for a dispatcher that can read it", error)
             work.hand_back(_UNREADABLE_PAUSE)
@@ -233,29 +243,42 @@ class Dispatcher:
         self, life: TaskLife, work: Work, asked: TaskSubmitted | TaskError, refused: TaskError | None
     ) -> None:
         """See a task to its end; one that came by itself pays before anything is written of it, as over HTTP."""
-        ticket = self._entrance.ticket(work, life.record.key.account)
-        if ticket is None or refused is not None or isinstance(asked, TaskError):
+        if refused is not None or isinstance(asked, TaskError):
             await life.run(asked, refused)
             return
-        with ticket:
+        ticket = self._entrance.ticket(work, life.record.key.account)
+        with ticket or contextlib.nullcontext():
             if not await life.has_begun():
-                refused = await self._entrance.pay(ticket, asked)
+                try:
+                    refused = await self._entrance.pay(ticket, life.record.key, asked)
+                except LedgerAway as error:
+                    if life.service_class == "batch" and self._time_left(life, asked) > _LEDGER_PAUSE:
+                        raise
+                    refused = gate.ledger_away_error(str(error))
             # What another dispatcher began, and gave up, has paid nothing by now: all of it is charged at the end.
-            await life.run(asked, refused, on_end=ticket.finish if refused is None else None)
+            on_end = None if ticket is None or refused is not None else ticket.finish
+            await life.run(asked, refused, on_end=on_end)
 
     def _let_go(self, account: Token, service_class: subjects.ServiceClass) -> None:
         self._held[account, service_class] -= 1
         if not self._held[account, service_class]:
             del self._held[account, service_class]
 
-    async def _check(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
-        if (closed := self._entrance.account_error(life.record.key.account)) is not None:
+    async def _check(self, life: TaskLife, work: Work, asked: TaskSubmitted) -> TaskError | None:
+        account = life.record.key.account
+        if (closed := self._entrance.account_error(account)) is not None:
             return closed
+        if (foreign := await self._entrance.key_error(work, account, asked)) is not None:
+            return foreign
         wrong = gate.check_submission(
             life.record.key, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
         )
-        if wrong is not None or (cannot := inability(asked, self._feed.roster, self._aliases)) is None:
+        if wrong is not None:
             return wrong
+        cannot = self._entrance.bounds_error(work, life.record.key, asked)
+        cannot = cannot or inability(asked, self._feed.roster, self._aliases)
+        if cannot is None:
+            return None
         # What was begun goes on, if only to wait for a node that is gone.
         return None if await life.has_begun() else cannot
 

@@ -95,6 +95,10 @@ class DispatcherSettings(Struct, frozen=True, kw_only=True):
     scale_to_zero_after: Annotated[
         timedelta, Meta(description="How long nobody must have asked a model before its last replica is given up.")
     ] = timedelta(minutes=10)
+    ledger_patience: Annotated[
+        timedelta,
+        Meta(description="How long a task waits for the ledger to put aside what it may cost, where there are prices."),
+    ] = timedelta(seconds=2)
     known_models: Annotated[
         tuple[str, ...],
         Meta(description="Models that tasks may wait for although no node has announced them yet."),

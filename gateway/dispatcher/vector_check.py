@@ -45,8 +45,13 @@ def vectors_fault(
     return _count_fault(asked, usage) or _numbers_fault(chunks, dimensions)
 
 
+def texts_bound(asked: TaskSubmitted) -> int:
+    """Return the most tokens that the texts of a task can be, whatever the tokenizer."""
+    return sum([_AROUND_TEXT + byte_count(text) for text in asked.texts])
+
+
 def _count_fault(asked: TaskSubmitted, usage: Usage) -> Fault | None:
-    bound = sum([_AROUND_TEXT + byte_count(text) for text in asked.texts])
+    bound = texts_bound(asked)
     if usage.prompt_tokens <= bound:
         return None
     message = f"{usage.prompt_tokens} tokens of texts, where {bound} is the most there can be"

@@ -119,7 +119,7 @@ class CachedAnswer:
         if is_own:
             request[TASK_KEY] = key.task
         if site.caching.hits is not None:
-            site.caching.hits.note(account, answer, self._asked.model)
+            site.caching.hits.note(account, answer, self._asked.model, self._ticket.key_id)
         measure = Measure(site, request.headers.get(TRACEPARENT), task=key.task, model=self._asked.model)
         wishes = self._question.wishes
         exchange = Exchange(site, request, key, self._asked, wishes, measure, self._ticket)

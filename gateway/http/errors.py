@@ -30,6 +30,15 @@ CANCELLED_STATUS: Final = 499
 """For a task that was cancelled: below 500 and no 408, 409 or 429, so that no client library tries again by itself."""
 
 _TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+INSUFFICIENT_QUOTA: Final = "insufficient_quota"
+"""OpenAI's type where an account has no money left, or none for this month."""
+_NO_MONEY: Final = frozenset({INSUFFICIENT_QUOTA, "budget_exceeded"})
+_HEADERS: Final = {
+    # OpenAI's clients try every 429 again; money does not come back by waiting a second.
+    **{code: {"x-should-retry": "false"} for code in _NO_MONEY},
+    "billing_unavailable": {"Retry-After": "1"},
+}
+"""What goes with errors that a task ended with."""
 _REQUESTS: Final = "requests"
 _TOKENS: Final = "tokens"
 """OpenAI's types where there are too many requests, or too many tokens."""
@@ -103,7 +112,8 @@ def from_task_error(error: TaskError) -> ApiError:
     status = error.status if CANCELLED_STATUS - 99 <= error.status <= _LAST_STATUS else _SERVER_ERROR
     # Only a node can count tokens, and it knows nothing of HTTP's parameters.
     param = "messages" if error.code == "context_length_exceeded" else error.param
-    return ApiError(status, error.message, code=error.code, param=param)
+    kind = INSUFFICIENT_QUOTA if error.code in _NO_MONEY else None
+    return ApiError(status, error.message, code=error.code, param=param, headers=_HEADERS.get(error.code), kind=kind)
 
 
 def from_end(state: TaskState) -> ApiError:

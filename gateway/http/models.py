@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from gateway.auth.caller import CALLER_KEY, need_model
 from gateway.http.errors import ApiError
+from streams.ledger.prices import rule_for
+from streams.money import decimal_of
 from streams.replica import Ability, Tier
 
 if TYPE_CHECKING:
@@ -17,9 +20,23 @@ if TYPE_CHECKING:
 
     from gateway.http.site import Site
     from gateway.scheduling.aliases import Alias
+    from gateway.usage.ledger_reads import LedgerReads
+    from streams.billing_events import PriceRule, PricesSet
     from streams.roster import ModelView, Wish
 
 _JSON: Final = {"Content-Type": "application/json"}
+
+
+class ModelPrice(Struct, frozen=True, kw_only=True):
+    """What one token costs, as decimal strings."""
+
+    tier: Tier
+    currency: str
+    prompt: str
+    """Of a prompt; of the texts that an embedding model reads."""
+    cached_prompt: str
+    """Of a prompt, where the model's engine had read it before."""
+    completion: str
 
 
 class ModelObject(Struct, frozen=True, kw_only=True):
@@ -49,6 +66,8 @@ class ModelObject(Struct, frozen=True, kw_only=True):
     """What one of its replicas, or another, can do beyond plain text: ``tools``, ``schema``, ``vision`` and so on."""
     alias_of: tuple[str, ...] | UnsetType = UNSET
     """Of an alias: the models that answer for it now, in the order of the settings."""
+    pricing: tuple[ModelPrice, ...] | UnsetType = UNSET
+    """What a token costs in each tier that its replicas run in; not there: no price is set."""
 
 
 class ModelList(Struct, frozen=True, kw_only=True):
@@ -61,8 +80,9 @@ class ModelList(Struct, frozen=True, kw_only=True):
 class Models:
     """The handlers."""
 
-    def __init__(self, site: Site) -> None:
-        """Serve for ``site``."""
+    def __init__(self, site: Site, ledger: LedgerReads) -> None:
+        """Serve for ``site``; ``ledger`` knows the prices."""
+        self._ledger = ledger
         self._feed = site.roster_feed
         self._aliases = site.aliases
 
@@ -73,7 +93,8 @@ class Models:
         stored = (wish for wish in roster.wishes() if wish.most and wish.model not in served)
         aliases = (_alias_object(alias, served) for alias in self._aliases.values())
         models = sorted((*map(_model_object, served.values()), *map(_stored_object, stored)), key=lambda one: one.id)
-        found = (*(one for one in aliases if one is not None), *models)
+        prices = (await self._ledger.prices()).current
+        found = (*(one for one in aliases if one is not None), *(_priced(one, prices) for one in models))
         body = ModelList(data=tuple(one for one in found if caller.may_ask(one.id)))
         return web.Response(body=msgspec.json.encode(body), headers=_JSON)
 
@@ -85,12 +106,15 @@ class Models:
             return self._show_alias(alias)
         view = self._feed.roster.model(name, now_s=self._feed.now_s())
         wish = self._feed.roster.could_bring(name)
-        if view is None and wish is not None:
-            return web.Response(body=msgspec.json.encode(_stored_object(wish)), headers=_JSON)
-        if view is None:
+        if view is not None:
+            found = _model_object(view)
+        elif wish is not None:
+            found = _stored_object(wish)
+        else:
             reason = "is served by no node now" if self._feed.roster.knows(name) else "does not exist"
             raise ApiError(404, f"The model `{name[:256]}` {reason}.", code="model_not_found", param="model")
-        return web.Response(body=msgspec.json.encode(_model_object(view)), headers=_JSON)
+        priced = _priced(found, (await self._ledger.prices()).current)
+        return web.Response(body=msgspec.json.encode(priced), headers=_JSON)
 
     def _show_alias(self, alias: Alias) -> web.Response:
         now_s = self._feed.now_s()
@@ -120,6 +144,32 @@ def _alias_object(alias: Alias, served: Mapping[str, ModelView]) -> ModelObject 
         tiers=tuple(tier for tier in get_args(Tier) if any(tier in view.tiers for view in views)),
         abilities=tuple(sorted({ability for view in views for ability in view.abilities})),
         alias_of=tuple(view.model for view in views),
+    )
+
+
+def _priced(model: ModelObject, prices: PricesSet | None) -> ModelObject:
+    """Say what a model costs, in each tier that it runs in; one that is only stored would run on a device."""
+    if prices is None:
+        return model
+    tiers: tuple[Tier, ...] = model.tiers or ("edge",)
+    pricing = tuple(
+        _price(rule, tier, prices.currency, model.kind)
+        for tier in tiers
+        if (rule := rule_for(prices, model.id, tier)) is not None
+    )
+    return replace(model, pricing=pricing) if pricing else model
+
+
+def _price(rule: PriceRule, tier: Tier, currency: str, kind: str) -> ModelPrice:
+    if kind == "embedding":
+        text = decimal_of(rule.prompt if rule.embedding is None else rule.embedding)
+        return ModelPrice(tier=tier, currency=currency, prompt=text, cached_prompt=text, completion="0")
+    return ModelPrice(
+        tier=tier,
+        currency=currency,
+        prompt=decimal_of(rule.prompt),
+        cached_prompt=decimal_of(rule.prompt if rule.cached_prompt is None else rule.cached_prompt),
+        completion=decimal_of(rule.completion),
     )
 
 

@@ -90,7 +90,7 @@ class Limiter:
 
     def ticket(self, caller: Caller) -> Ticket:
         """What a caller's request pays with."""
-        return Ticket(self.meters_of(caller), self._clock)
+        return Ticket(self.meters_of(caller), self._clock, caller.key_id)
 
     def keep(self, key: TaskKey, ticket: Ticket, *, deadline_at_ms: int) -> None:
         """A task is about to be stored: its end settles the ticket, whoever reads the answer."""

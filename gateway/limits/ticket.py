@@ -60,10 +60,10 @@ _FREE: Final = Price()
 class Ticket:
     """Inside a ``with`` block: what was paid for nothing goes back at its end."""
 
-    __slots__ = ("_clock", "_has_stream", "_is_kept", "_meters", "_paid_at_ms", "_price", "has_paid")
+    __slots__ = ("_clock", "_has_stream", "_is_kept", "_meters", "_paid_at_ms", "_price", "has_paid", "key_id")
 
-    def __init__(self, meters: Sequence[Meter], clock: Callable[[], int]) -> None:
-        """Pay at ``meters``; none of them: everything is allowed."""
+    def __init__(self, meters: Sequence[Meter], clock: Callable[[], int], key_id: str | None = None) -> None:
+        """Pay at ``meters``; none of them: everything is allowed. ``key_id`` is the API key that asks, if one does."""
         self._meters = meters
         self._clock = clock
         self._price = _FREE
@@ -71,6 +71,7 @@ class Ticket:
         self._has_stream = False
         self._is_kept = False
         self.has_paid = False
+        self.key_id = key_id
 
     @property
     def has_meters(self) -> bool:

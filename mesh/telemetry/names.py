@@ -40,6 +40,9 @@ CACHE_STORED: Final = Instrument(
 )
 TASKS_HELD: Final = Instrument("ig3.dispatcher.tasks_held", "{task}", "Tasks that this dispatcher holds, by class.")
 TASKS_ENDED: Final = Instrument("ig3.dispatcher.tasks_ended", "{task}", "Tasks that this dispatcher ended, by outcome.")
+FILES_TAKEN_IN: Final = Instrument(
+    "ig3.retrieval.files", "{file}", "Files that this process took into vector stores, by outcome or error code."
+)
 
 SPAN_REQUEST: Final = "chat"
 SPAN_DISPATCH: Final = "dispatch"

@@ -24,6 +24,9 @@ class AnswerWriter:
     ) -> None:
         """Begin; ``calls`` parts calls from the text that is added, where a model writes them into it."""
         self.prompt_tokens = prompt_tokens
+        self.cached_prompt_tokens = 0
+        self.knows_prompt = True
+        """Whether ``prompt_tokens`` has been counted, where it is not 0."""
         self.tokens = 0
         self.finished = False
         """Whether the last piece was made."""
@@ -61,7 +64,14 @@ class AnswerWriter:
             shown += self._stops.rest()
         if not shown and not calls:
             return None
-        return Piece(text=shown, tokens=self._newly_shown(), tool_calls=calls, logprobs=self._logprobs.of(shown))
+        told = self.prompt_tokens if self.knows_prompt and self.prompt_tokens and not self._shown_tokens else None
+        return Piece(
+            text=shown,
+            tokens=self._newly_shown(),
+            tool_calls=calls,
+            logprobs=self._logprobs.of(shown),
+            prompt_tokens=told,
+        )
 
     def end(self, reason: FinishReason, *, tokens: int = 0) -> Piece:
         """Make the last piece, of what was held back and of ``tokens`` that gave no text."""
@@ -80,7 +90,11 @@ class AnswerWriter:
     def _last(self, text: str, reason: FinishReason, calls: tuple[ToolCallPiece, ...]) -> Piece:
         self.finished = True
         logprobs = self._logprobs.of(text) if self._stops.hit else self._logprobs.of(text) + self._logprobs.rest()
-        usage = Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.tokens)
+        usage = Usage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.tokens,
+            cached_prompt_tokens=min(self.cached_prompt_tokens, self.prompt_tokens),
+        )
         return Piece(
             text=text,
             tokens=self._newly_shown(),

@@ -93,9 +93,18 @@ class _Choice(Struct, frozen=True):
     logprobs: Logprobs | None = None
 
 
+class _Details(Struct, frozen=True):
+    cached_tokens: int | None = None
+
+
 class _Usage(Struct, frozen=True):
     prompt_tokens: int
     completion_tokens: int
+    prompt_tokens_details: _Details | None = None
+
+    @property
+    def cached(self) -> int:
+        return 0 if self.prompt_tokens_details is None else self.prompt_tokens_details.cached_tokens or 0
 
 
 class _Timings(Struct, frozen=True):
@@ -169,6 +178,7 @@ class AnswerReader:
                 self._finish = "length"
         if chunk.usage is not None and not self._writer.finished:
             self._writer.prompt_tokens = chunk.usage.prompt_tokens
+            self._writer.cached_prompt_tokens = chunk.usage.cached
             self._add("", chunk.usage.completion_tokens, ends=self._finish)
 
     def _add(

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from streams.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece
-from streams.cache_events import CacheHit
 from streams.chat import Usage
 from streams.codec import encode
 from streams.events import (
@@ -37,8 +36,12 @@ from streams.events import (
 )
 from streams.placing import Candidate, Hedge, Part, Rejects
 from streams.vectors import Vectors
+from tests.unit.golden_billing import BILLING
 from tests.unit.golden_files import BATCHES, FILES
+from tests.unit.golden_metered import HITS, METERED
 from tests.unit.golden_registers import ACCESS, GROUPS, NONCES, REGISTERS
+from tests.unit.golden_rewards import REWARDS
+from tests.unit.golden_stores import STORES
 from tests.unit.golden_submitted import SUBMITTED
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -217,6 +220,7 @@ RESULTS = {
         vectors=Vectors(count=2, floats=bytes.fromhex("0000803f000000000000000000000000000080bf00000000")),
     ),
     "task.chunk.v1.minimal": TaskChunk(n=2, attempt=1, offset=0, text="Hello"),
+    "task.chunk.v1.first": TaskChunk(n=2, attempt=1, offset=0, text="Hello", tokens=1, prompt_tokens=31),
     "task.ended.v1": TaskEnded(n=9, at_ms=_AT_MS, outcome="failed", error=_ERROR),
     "task.ended.v1.cancelled": TaskEnded(n=2, at_ms=_AT_MS, outcome="cancelled"),
     "task.ended.v1.dead": TaskEnded(
@@ -319,6 +323,7 @@ ENDED = {
         failures=(),
     ),
     "task.cancelled.v1.minimal": TaskCancelled(at_ms=_AT_MS, model=_MODEL, final_n=0, reason="deadline"),
+    **METERED,
 }
 
 DEAD = {
@@ -341,18 +346,6 @@ UNREADABLE = {
     ),
 }
 
-HITS = {
-    "cache.hit.v1": CacheHit(
-        at_ms=_AT_MS,
-        batch="5ad7c1e09b3f4e6d",
-        owner="acme",
-        task="019b7a3e00007abc8def012345678900",
-        model=_MODEL,
-        usage=Usage(prompt_tokens=12, completion_tokens=34, cached_prompt_tokens=8),
-        times=100,
-    ),
-}
-
 GOLDEN: dict[str, Event] = {
     **SUBMITTED,
     **RESULTS,
@@ -367,6 +360,9 @@ GOLDEN: dict[str, Event] = {
     **GROUPS,
     **FILES,
     **BATCHES,
+    **STORES,
+    **BILLING,
+    **REWARDS,
 }
 
 

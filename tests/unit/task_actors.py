@@ -87,6 +87,8 @@ class Process:
             tokens=1,
             finish_reason="stop" if is_last else None,
             usage=USAGE if is_last else None,
+            # No two nodes need count alike.
+            prompt_tokens=100 + self.attempt,
         )
 
 

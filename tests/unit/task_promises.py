@@ -1,6 +1,6 @@
 """What must hold of one task on the model mesh, at any moment and at its end."""
 
-from streams.events import TaskAssigned, TaskChunk, TaskCompleted, TaskDead, TaskEnded
+from streams.events import TaskAssigned, TaskChunk, TaskCompleted, TaskDead, TaskEnded, TaskEvent
 from streams.subjects import MESH
 from streams.task import closing, fold
 from tests.unit.task_actors import Reader
@@ -39,6 +39,18 @@ def text_until(stream: Stream, n: int) -> str:
     return text
 
 
+def prompt_of(stream: Stream) -> int | None:
+    """What the first node has said of the prompt whose text is part of the answer that stands."""
+    began = max((at for at, (_, event) in enumerate(stream.counted) if begins_anew(event)), default=0)
+    chunks = (event for _, event in stream.counted[began:] if isinstance(event, TaskChunk))
+    return next((chunk.prompt_tokens for chunk in chunks), None)
+
+
+def begins_anew(event: TaskEvent) -> bool:
+    """Whether all text before it is void."""
+    return isinstance(event, TaskAssigned) and event.seam == "restarted"
+
+
 def check_end(mesh: Mesh) -> None:
     """What must hold once somebody has settled the task."""
     mesh.settle()
@@ -57,6 +69,7 @@ def _check_charge(mesh: Mesh) -> None:
     assert closing(end).outcome == stream.state.outcome, "the readers are told another end than the ledger"
     assert sum(share.chars for share in end.shares) == len(stream.text), "not what was delivered is charged"
     assert end.shares == stream.state.shares
+    assert stream.state.prompt_tokens == prompt_of(stream), "the prompt is paid by what no text stands for"
     assert text_until(stream, end.final_n) == stream.text, "something was delivered past the end"
     if isinstance(end, TaskCompleted):
         last = stream.counted[end.final_n - 1][1]

@@ -18,7 +18,7 @@ from tests.unit.event_strategies import structs
 FEW = settings(max_examples=25)
 SECRET, OTHER_SECRET = b"s" * 32, b"t" * 32
 ACME, OTHER = Token("acme"), Token("other")
-LEFT_OUT = {"deadline_at_ms", "redrive_of"}
+LEFT_OUT = {"deadline_at_ms", "redrive_of", "key"}
 TASK = TaskSubmitted(model="m", messages=(Message(role="user", content="hello"),), sampling=Sampling(temperature=0.0))
 
 

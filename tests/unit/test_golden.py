@@ -1,6 +1,6 @@
 """Bytes that were once written still decode to what they meant then."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from streams.codec import (
     decode,
     decode_access_event,
     decode_batch_event,
+    decode_billing_event,
     decode_dead_event,
     decode_device_event,
     decode_end_event,
     decode_file_event,
     decode_group_event,
     decode_model_event,
+    decode_store_event,
     decode_task_event,
     encode,
 )
@@ -26,6 +28,7 @@ from streams.events import CATALOGUE, Event, TaskSubmitted
 from tests.unit.golden_events import (
     ACCESS,
     BATCHES,
+    BILLING,
     DEAD,
     ENDED,
     FILES,
@@ -36,6 +39,8 @@ from tests.unit.golden_events import (
     KEYS,
     NONCES,
     RESULTS,
+    REWARDS,
+    STORES,
     SUBMITTED,
     UNREADABLE,
     golden_file,
@@ -46,6 +51,20 @@ JSON_FILE = "task.submitted.v1.json"
 """TASKS keeps what users sent, and they may send JSON: so that is for ever too."""
 
 
+READ_BY_UNION: list[tuple[Mapping[str, Event], Callable[[bytes], Event]]] = [
+    (RESULTS, decode_task_event),
+    (ENDED, decode_end_event),
+    (DEAD, decode_dead_event),
+    (GROUPS, decode_group_event),
+    (FILES, decode_file_event),
+    (BATCHES, decode_batch_event),
+    (STORES, decode_store_event),
+    (ACCESS, decode_access_event),
+    (BILLING, decode_billing_event),
+    (REWARDS, decode_billing_event),
+]
+
+
 def stored(name: str) -> bytes:
     return golden_file(name).read_bytes()
 
@@ -53,20 +72,9 @@ def stored(name: str) -> bytes:
 def decode_as_its_stream_does(name: str) -> Event:
     if name in SUBMITTED:
         return decode(stored(name), type(SUBMITTED[name]))
-    if name in RESULTS:
-        return decode_task_event(stored(name))
-    if name in ENDED:
-        return decode_end_event(stored(name))
-    if name in DEAD:
-        return decode_dead_event(stored(name))
-    if name in GROUPS:
-        return decode_group_event(stored(name))
-    if name in FILES:
-        return decode_file_event(stored(name))
-    if name in BATCHES:
-        return decode_batch_event(stored(name))
-    if name in ACCESS:
-        return decode_access_event(stored(name))
+    for entries, read in READ_BY_UNION:
+        if name in entries:
+            return read(stored(name))
     if name in (others := KEYS | UNREADABLE | NONCES | HITS):
         return decode(stored(name), type(others[name]))
     return decode_model_event(stored(name)) if name.startswith("model.") else decode_device_event(stored(name))

@@ -120,3 +120,12 @@ async def test_logprobs_fill_an_outbox_long_before_the_text_would() -> None:
     assert outbox.is_full
     assert await outbox.take() == Batch("a", 3, logprobs=(place, place))
     assert not outbox.is_full
+
+
+async def test_the_size_of_the_prompt_is_told_once() -> None:
+    outbox = Outbox()
+    outbox.put(Piece(text="a", prompt_tokens=31))
+    outbox.put(Piece(text="b"))
+    assert (await outbox.take()).prompt_tokens == 31
+    outbox.put(Piece(text="c"))
+    assert (await outbox.take()).prompt_tokens is None

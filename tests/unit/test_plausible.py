@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dispatcher.plausible import Fault, usage_fault
+from gateway.dispatcher.plausible import Fault, believed_prompt_tokens, usage_fault
 from streams.chat import Message, Sampling, Usage
 from streams.events import Seam, TaskChunk, TaskSubmitted
 from streams.task import TaskState
@@ -111,3 +111,10 @@ def test_a_fault_says_numbers_and_no_word_of_the_answer() -> None:
     assert found is not None
     assert "secret" not in found.message
     assert "1000 completion tokens" in found.message
+
+
+@pytest.mark.parametrize(("claim", "believed"), [(None, None), (0, 0), (PROMPT_BOUND, PROMPT_BOUND), (10**9, None)])
+def test_what_a_node_says_of_a_prompt_is_believed_up_to_what_the_question_can_be(
+    claim: int | None, believed: int | None
+) -> None:
+    assert believed_prompt_tokens(QUESTION, claim) == believed

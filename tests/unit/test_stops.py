@@ -65,3 +65,19 @@ def test_held_back_text_is_not_lost_when_the_answer_ends_otherwise() -> None:
     last = writer.add("the EN", ends="length")
     assert last is not None
     assert (last.text, last.finish_reason) == ("the EN", "length")
+
+
+def test_the_first_piece_with_text_tells_how_long_the_prompt_is() -> None:
+    writer = AnswerWriter(("END",), Mended(NO_MARKERS, ""), prompt_tokens=3)
+    pieces = [writer.add(text) for text in ("E", "gg", "s")]
+    assert [None if piece is None else piece.prompt_tokens for piece in pieces] == [None, 3, None]
+
+
+def test_a_guess_of_the_prompt_is_told_only_when_the_answer_is_whole() -> None:
+    writer = AnswerWriter((), Mended(NO_MARKERS, ""), prompt_tokens=3)
+    writer.knows_prompt = False
+    writer.cached_prompt_tokens = 5
+    piece, last = writer.add("so"), writer.end("stop")
+    assert piece is not None
+    assert piece.prompt_tokens is None
+    assert last.usage == Usage(prompt_tokens=3, completion_tokens=1, cached_prompt_tokens=3)

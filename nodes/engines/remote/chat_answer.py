@@ -84,6 +84,7 @@ class ChatAnswer:
         self._answer_bytes = 0
         self._finish: FinishReason | None = None
         self._counts: tuple[int, int] | None = None
+        self._cached_tokens = 0
         self._stopped: Piece | None = None
         self._after_stop = 0
         self.tells_running = False
@@ -113,6 +114,7 @@ class ChatAnswer:
             raise self._failed(chunk.error)
         if chunk.counted is not None:
             self._counts = chunk.counted
+            self._cached_tokens = max(0, chunk.cached)
         text = "".join(choice.text for choice in chunk.choices)
         calls = self._calls.read(call for choice in chunk.choices for call in choice.calls)
         logprobs = tuple(
@@ -137,7 +139,7 @@ class ChatAnswer:
         if self._answer_bytes > _LONGEST_ANSWER:
             raise EngineError(f"the server's answer has no end: {_LONGEST_ANSWER >> 20} MiB came")
         total = self._believed(self._writer.tokens + 1 if counted is None else counted)
-        self._writer.prompt_tokens = self._prompt_tokens()
+        self._note_prompt()
         new = max(0, total - self._writer.tokens)
         piece = self._writer.add(said.text, tokens=new, calls=said.calls, logprobs=said.logprobs)
         if piece is None or piece.finish_reason is None or self._counting == "running":
@@ -155,10 +157,18 @@ class ChatAnswer:
         before = self._writer.tokens
         total = before if self._counts is None else max(before, self._believed(self._counts[1]))
         if self._stopped is not None:
-            usage = Usage(prompt_tokens=self._prompt_tokens(), completion_tokens=total)
+            prompt = self._prompt_tokens()
+            usage = Usage(
+                prompt_tokens=prompt, completion_tokens=total, cached_prompt_tokens=min(self._cached_tokens, prompt)
+            )
             return replace(self._stopped, tokens=self._stopped.tokens + total - before, usage=usage)
-        self._writer.prompt_tokens = self._prompt_tokens()
+        self._note_prompt()
         return self._writer.end(self._finish or "stop", tokens=total - before)
+
+    def _note_prompt(self) -> None:
+        self._writer.knows_prompt = self._counts is not None and self._counts[0] > 0
+        self._writer.prompt_tokens = self._prompt_tokens()
+        self._writer.cached_prompt_tokens = self._cached_tokens
 
     def _believed(self, tokens: int) -> int:
         most = self._answer_bytes + _SILENT_TOKENS + _CALL_TOKENS * self._calls.count

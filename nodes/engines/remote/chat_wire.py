@@ -182,7 +182,9 @@ class _Timings(Struct, frozen=True):
     """llama-server's counts so far; a character may take several tokens, so chunks are no measure."""
 
     prompt_n: int = 0
+    """Tokens of the prompt that it has read for this answer; those that it had read before come on top."""
     predicted_n: int = 0
+    cache_n: int = 0
 
 
 class Chunk(Struct, frozen=True):
@@ -199,8 +201,15 @@ class Chunk(Struct, frozen=True):
         if self.usage is not None and self.usage.completion_tokens is not None:
             return self.usage.prompt_tokens or 0, self.usage.completion_tokens
         if self.timings is not None:
-            return self.timings.prompt_n, self.timings.predicted_n
+            return self.timings.prompt_n + self.timings.cache_n, self.timings.predicted_n
         return None
+
+    @property
+    def cached(self) -> int:
+        """Tokens of the prompt that it had read before, where it says."""
+        if self.usage is not None:
+            return self.usage.cached
+        return 0 if self.timings is None else self.timings.cache_n
 
 
 def chunk(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from gateway.dispatcher.ending import stored_end
 from gateway.limits.limiter import Limiter
 from gateway.settings import GatewaySettings
 from mesh.access.passed_mark import PASSED, passed_mark
@@ -17,8 +18,10 @@ from streams import subjects
 from streams.chat import Message, Sampling
 from streams.clock import now_ms
 from streams.codec import encode
-from streams.events import TaskError, TaskSubmitted
+from streams.events import TaskCompleted, TaskError, TaskSubmitted
+from streams.metering import Metered
 from streams.subjects import TaskKey
+from streams.task import TaskState
 from streams.task_id import new_task_id
 from streams.tokens import Token
 from tests.http_gateway import serve_http
@@ -34,6 +37,8 @@ LIMITS: dict[str, Any] = {
     "requests_per_minute_of": ("often=2", "both=3", "forger=1"),
     "tokens_per_minute_of": ("long=1000", "moved=1000"),
     "concurrent_streams_of": ("wide=1",),
+    "most_output_tokens_of": ("brief=2",),
+    "most_seconds_of": ("brief=20",),
 }
 
 
@@ -78,10 +83,15 @@ def verdict(steps: list[Step]) -> TaskError | None:
     return state.error
 
 
-async def published(mesh: InProcessMesh, key: TaskKey, *headers: tuple[str, str]) -> TaskError | None:
+async def published(
+    mesh: InProcessMesh, key: TaskKey, *headers: tuple[str, str], api_key: str | None = None
+) -> TaskError | None:
     """Publish a task with headers of one's own, and see it to its end."""
     asked = TaskSubmitted(
-        model="synthetic", messages=(Message(role="user", content="x"),), sampling=Sampling(max_tokens=3)
+        model="synthetic",
+        messages=(Message(role="user", content="x"),),
+        sampling=Sampling(max_tokens=3),
+        key=api_key,
     )
     await mesh.bus.edge.append(subjects.submitted("standard", key), encode(asked), headers=headers)
     return verdict(await mesh.steps(key))
@@ -126,7 +136,13 @@ async def test_what_has_paid_at_a_gateway_does_not_pay_again_and_both_share_one_
         gateway.limiter._clock = lambda: NOW_MS
         await gateway.until_served()
         key = {"Authorization": f"Bearer {issued.shown.text}"}
-        assert [(await gateway.ask(None, **key)).status for _ in range(2)] == [200, 200]
+        answers = [await gateway.ask(None, **key) for _ in range(2)]
+        assert [answer.status for answer in answers] == [200, 200]
+        # The gateway says which key asked.
+        task = TaskKey(account, Token(answers[0].headers["x-ig3-task"]))
+        end = await stored_end(mesh.bus, task)
+        assert end is not None
+        assert end.metered == Metered(key=issued.shown.key_id)
         assert await end_of(mesh, account) is None
         refused = await end_of(mesh, account)
         assert refused is not None
@@ -146,6 +162,23 @@ async def test_a_mark_that_nobody_gave_is_none(mesh: InProcessMesh, dispatcher: 
         assert refused.code == "rate_limit_exceeded"
     key = TaskKey(account, new_task_id())
     assert await published(mesh, key, (PASSED, passed_mark(sessions, subjects.submitted("standard", key)))) is None
+
+
+async def test_a_task_on_the_bus_is_counted_for_a_key_of_its_own_account_and_no_other(
+    mesh: InProcessMesh, dispatcher: RunningDispatcher
+) -> None:
+    writer, owner, other = AccessWriter(mesh.bus.core), Token("owner"), Token("other")
+    await writer.open(owner)
+    key_id = (await writer.issue(owner, name="test", rights=("chat",))).shown.key_id
+    own = TaskKey(owner, new_task_id())
+    assert await published(mesh, own, api_key=key_id) is None
+    end = await stored_end(mesh.bus, own)
+    assert isinstance(end, TaskCompleted)
+    assert end.metered == Metered(key=key_id)
+    for named in (key_id, "nobody"):
+        refused = await published(mesh, TaskKey(other, new_task_id()), api_key=named)
+        assert refused is not None
+        assert (refused.code, refused.status, refused.param) == ("invalid_value", 400, "key")
 
 
 async def test_tokens_are_reserved_before_and_settled_by_what_was_used(
@@ -170,6 +203,24 @@ async def test_a_task_on_the_bus_is_a_stream_for_as_long_as_it_runs(
     assert "on concurrent streams: limit 1" in refused.message
     assert verdict(await mesh.steps(first)) is None
     assert await end_of(mesh, "wide") is None
+
+
+@pytest.mark.usefixtures("dispatcher")
+async def test_answers_to_a_task_on_the_bus_are_within_the_bounds_of_its_account(mesh: InProcessMesh) -> None:
+    async def asked(**fields: Any) -> TaskState:
+        key = mesh.key("brief")
+        task = TaskSubmitted(model="synthetic", messages=(Message(role="user", content="hello"),), **fields)
+        await mesh.bus.edge.append(subjects.submitted("standard", key), encode(task))
+        return (await mesh.steps(key))[-1].state
+
+    late, long = now_ms() + 60_000, Sampling(max_tokens=3)
+    for fields, param in (({"sampling": long}, "max_tokens"), ({"deadline_at_ms": late}, "deadline_at_ms")):
+        error = (await asked(**fields)).error
+        assert error is not None
+        assert (error.code, error.status, error.param) == ("invalid_value", 400, param)
+    short = await asked()
+    assert short.usage is not None
+    assert (short.outcome, short.usage.completion_tokens) == ("completed", 2)
 
 
 async def test_what_a_dispatcher_has_begun_its_heir_ends_and_settles_whatever_is_left(

@@ -1,5 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 
+import { usageInAddress } from "./address.js";
 import { Chat } from "./chat.js";
 import { Header } from "./header.js";
 import { History } from "./history.js";
@@ -8,6 +9,7 @@ import { Nodes } from "./nodes.js";
 import { Queue, Throughput } from "./plots.js";
 import { SignIn } from "./sign-in.js";
 import { Tasks } from "./tasks.js";
+import { Usage } from "./usage.js";
 
 /**
  * @param {{store: import("../state/store.js").Store, socket: import("../wire/socket.js").MeshSocket,
@@ -16,6 +18,7 @@ import { Tasks } from "./tasks.js";
 export function App({ store, socket, session }) {
   const [state, show] = useState(store.state);
   useEffect(() => store.subscribe(show), [store]);
+  const showsUsage = useUsageInAddress();
   const locked = state.session.phase === "out";
   // Whoever was signed in finds everything where it was, behind the panel.
   const hasBoard = !locked || state.session.who !== null;
@@ -26,7 +29,18 @@ export function App({ store, socket, session }) {
     ${hasBoard && html`<${Board} state=${state} locked=${locked} />`}
     ${hasBoard && html`<${Chat} key=${state.visitor} models=${state.models} tasks=${state.tasks} locked=${locked} socket=${socket} session=${session} />`}
     ${hasBoard && state.opened && html`<${History} key=${state.opened.task} opened=${state.opened} known=${state.tasks?.[state.opened.task]} locked=${locked} socket=${socket} />`}
+    ${hasBoard && showsUsage && html`<${Usage} key=${state.visitor} locked=${locked} session=${session} />`}
   `;
+}
+
+function useUsageInAddress() {
+  const [shows, setShows] = useState(usageInAddress());
+  useEffect(() => {
+    const look = () => setShows(usageInAddress());
+    addEventListener("hashchange", look);
+    return () => removeEventListener("hashchange", look);
+  }, []);
+  return shows;
 }
 
 function Board({ state, locked }) {

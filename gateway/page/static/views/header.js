@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 
+import { openUsage } from "./address.js";
 import { html } from "./html.js";
 import { SignedIn } from "./signed-in.js";
 import { useSecondsUntil } from "./seconds.js";
@@ -19,6 +20,7 @@ export function Header({ state, session }) {
       ${!state.busConnected && html`<span class="notice" role="status">The gateway cannot reach the broker; it keeps trying</span>`}
       ${state.notice && html`<span class="notice" role="status">${state.notice}</span>`}
       <span class="spring"></span>
+      ${phase !== "out" && html`<button class="small" id="usage-button" onClick=${openUsage}>Usage</button>`}
       ${phase === "in" && html`<${SignedIn} who=${who} aheadMs=${state.aheadMs} session=${session} />`}
       <${ConnectionState} connection=${state.connection} />
       <${ThemeButton} />

@@ -2,11 +2,12 @@ import { useEffect, useRef, useState } from "preact/hooks";
 
 import { episodes } from "../state/episodes.js";
 import { isOver, isWaiting } from "../state/task.js";
-import { closeTask } from "./address.js";
+import { closeSide } from "./address.js";
 import { CopyButton } from "./copy.js";
 import { Chunks, Marker, Submitted } from "./episode.js";
 import * as format from "./format.js";
 import { html } from "./html.js";
+import { cross, useEscape } from "./leaving.js";
 import { Mark, wordFor } from "./mark.js";
 
 /**
@@ -21,13 +22,13 @@ export function History({ opened, known, locked, socket }) {
     title.current.focus();
     return () => document.getElementById(`task-${opened.task}`)?.focus({ preventScroll: true });
   }, []);
-  useEscape(closeTask);
+  useEscape(closeSide);
   return html`
     <section class="history" role="dialog" aria-labelledby="history-title" data-testid="history" inert=${locked}>
       <div class="history-head">
         <${Mark} state=${state} />
         <h2 id="history-title" ref=${title} tabindex="-1">${task.prompt || "Task"}</h2>
-        <button class="quiet" aria-label="Close the history" onClick=${closeTask}>${cross}</button>
+        <button class="quiet" aria-label="Close the history" onClick=${closeSide}>${cross}</button>
       </div>
       <${Facts} task=${task} state=${state} />
       <div class="history-acts">
@@ -74,13 +75,3 @@ function CancelButton({ task, socket }) {
     ${answer && html`<span role="status">${answer}</span>`}
   `;
 }
-
-function useEscape(close) {
-  useEffect(() => {
-    const onKey = (event) => event.key === "Escape" && close();
-    addEventListener("keydown", onKey);
-    return () => removeEventListener("keydown", onKey);
-  }, []);
-}
-
-const cross = html`<svg class="glyph" viewBox="0 0 16 16" aria-hidden="true"><path d="M4 4l8 8M12 4l-8 8" fill="none" stroke="currentColor" stroke-width="1.5" stroke-linecap="round" /></svg>`;
