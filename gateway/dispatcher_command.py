@@ -57,6 +57,7 @@ Examples:
         GatewaySettings,
         *("requests_per_minute", "requests_per_minute_of", "tokens_per_minute", "tokens_per_minute_of"),
         *("concurrent_streams", "concurrent_streams_of", "answer_tokens", "limits_store", "redis_url"),
+        *("most_output_tokens", "most_output_tokens_of", "most_seconds", "most_seconds_of"),
     ),
 )
 def dispatcher(mesh: MeshSettings, dispatcher: DispatcherSettings, gateway: GatewaySettings) -> None:
@@ -126,7 +127,9 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, limits: Gatewa
 
 def _entrance(mesh: MeshSettings, bus: Bus, access: AccessFeed, limits: GatewaySettings, holds: Holds) -> Entrance:
     sessions = SessionKeys.load_or_create(mesh.data_dir)
-    return Entrance(access, open_limiter(bus.core, limits), sessions, holds, answer_tokens=limits.answer_tokens)
+    limiter = open_limiter(bus.core, limits)
+    bounds = limits.bound_rules
+    return Entrance(access, limiter, sessions, holds, answer_tokens=limits.answer_tokens, bounds=bounds)
 
 
 def _system(options: BusOptions, system: Credential) -> LinkOptions:

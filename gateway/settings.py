@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar, get_args
 
 from msgspec import Meta, Struct
 
 from gateway.cache.rules import CacheMode, CacheRules, CacheTokens
 from gateway.client_address import Network, parse_network
 from gateway.fetching.fetcher import FetchUrls
-from gateway.limits.rules import LimitRules
+from gateway.limits.rules import BoundRules, LimitRules
 from mesh.config.address import parse_address
 from mesh.tls.contexts import TlsFiles
-from streams.limits import MOST, Limit, Limits
+from streams.limits import MOST, Bounds, Limit, Limits
+from streams.placing import Redaction
 from streams.subjects import ServiceClass
 from streams.tokens import is_token
 
@@ -34,6 +35,8 @@ SignUp = Literal["open", "closed"]
 """Whether somebody who belongs to no account gets one by signing in."""
 
 _CHOICES: Final[tuple[OnDisconnect, ...]] = get_args(OnDisconnect)
+_REDACTIONS: Final[tuple[Redaction, ...]] = get_args(Redaction)
+Choice = TypeVar("Choice", bound=str)
 
 MOST_OPEN: Final = 4096
 """What ``open_limit`` may be at most, and what each dispatcher lets wait of an account beyond what it holds: no task
@@ -98,6 +101,17 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     batch_concurrency: Annotated[
         int, Meta(ge=1, le=1024, description="Requests of one batch that are open at once.")
     ] = 32
+    file_search_tokens: Annotated[
+        int,
+        Meta(ge=256, le=MOST, description="Tokens of passages that a request which searches files is given at most."),
+    ] = 4096
+    vector_store_model: Annotated[
+        str | None,
+        Meta(
+            description="What turns files of new vector stores into vectors; none: a model that is announced.",
+            examples=["MODEL"],
+        ),
+    ] = None
     http_body_timeout: Annotated[
         timedelta, Meta(description="How long a client may take to send a request's body.")
     ] = timedelta(seconds=30)
@@ -121,6 +135,13 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     on_disconnect_of: Annotated[
         tuple[str, ...],
         Meta(description="The same for single accounts: ACCOUNT=cancel or ACCOUNT=continue."),
+    ] = ()
+    redaction_of: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="What nodes hide from providers outside for single accounts whose requests do not say it: "
+            "ACCOUNT=off, ACCOUNT=standard or ACCOUNT=strict."
+        ),
     ] = ()
     open_limit: Annotated[
         int,
@@ -152,6 +173,23 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         None
     )
     concurrent_streams_of: Annotated[
+        tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
+    ] = ()
+    most_output_tokens: Annotated[
+        Limit | None,
+        Meta(
+            description="Tokens that one answer may have: more is refused (400), and else not written. The account "
+            "`local` is bounded only where it is named."
+        ),
+    ] = None
+    most_output_tokens_of: Annotated[
+        tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
+    ] = ()
+    most_seconds: Annotated[
+        Limit | None,
+        Meta(description="Seconds that one answer may take: a later deadline is refused (400), and else not given."),
+    ] = None
+    most_seconds_of: Annotated[
         tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
     ] = ()
     reads_per_minute: Annotated[
@@ -252,7 +290,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
             raise ValueError("http_tls_cert and http_tls_key are needed together")
         if self.http_tls_ca is not None and self.http_tls_cert is None:
             raise ValueError("a gateway that asks for certificates (http_tls_ca) shows one itself: give http_tls_cert")
-        _ = self.disconnects, self.open_limits, self.limit_rules, self.read_limits, self.proxies
+        _ = self.disconnects, self.redactions, self.open_limits, self.limit_rules, self.bound_rules, self.read_limits
+        _ = self.proxies
         if min(self.cache_ttl, self.cache_patience) <= timedelta(0):
             raise ValueError("cache_ttl and cache_patience must be longer than nothing: turn the cache off with cache")
         for domain in self.sign_in_domains:
@@ -269,7 +308,12 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     @property
     def disconnects(self) -> dict[str, OnDisconnect]:
         """What a hang-up means for accounts that have a rule of their own."""
-        return {account: _choice(text) for account, text in _by_account(self.on_disconnect_of)}
+        return {account: _choice(text, _CHOICES) for account, text in _by_account(self.on_disconnect_of)}
+
+    @property
+    def redactions(self) -> dict[str, Redaction]:
+        """What is hidden from providers for accounts that have a rule of their own."""
+        return {account: _choice(text, _REDACTIONS) for account, text in _by_account(self.redaction_of)}
 
     @property
     def open_limits(self) -> dict[str, int]:
@@ -288,6 +332,15 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
             requests_of=_limits_by_account(self.requests_per_minute_of),
             tokens_of=_limits_by_account(self.tokens_per_minute_of),
             streams_of=_limits_by_account(self.concurrent_streams_of),
+        )
+
+    @property
+    def bound_rules(self) -> BoundRules:
+        """How large answers may be, and how long they may take."""
+        return BoundRules(
+            usual=Bounds(most_output_tokens=self.most_output_tokens, most_seconds=self.most_seconds),
+            tokens_of=_limits_by_account(self.most_output_tokens_of),
+            seconds_of=_limits_by_account(self.most_seconds_of),
         )
 
     @property
@@ -326,11 +379,11 @@ def _by_account(entries: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         yield account, text
 
 
-def _choice(text: str) -> OnDisconnect:
-    for known in _CHOICES:
+def _choice(text: str, choices: tuple[Choice, ...]) -> Choice:
+    for known in choices:
         if text == known:
             return known
-    raise ValueError(f"{text!r} is none of {', '.join(_CHOICES)}")
+    raise ValueError(f"{text!r} is none of {', '.join(choices)}")
 
 
 def _count(text: str, most: int = MOST_OPEN) -> int:

@@ -14,6 +14,7 @@ from streams import subjects
 from streams.codec import decode
 from streams.errors import StreamsError
 from streams.events import TaskSubmitted
+from streams.grounding import own_messages
 from streams.task_id import bucket_of
 from streams.topology import TASKS
 
@@ -44,10 +45,11 @@ class Submission(NamedTuple):
     @property
     def question(self) -> str:
         """What the user said last; of texts that are to become vectors the first."""
-        if not self.asked.messages:
+        messages = own_messages(self.asked.messages, self.asked.grounding)
+        if not messages:
             return self.asked.texts[0] if self.asked.texts else ""
-        said = (message.content for message in reversed(self.asked.messages) if message.role == "user")
-        return next(said, self.asked.messages[-1].content)
+        said = (message.content for message in reversed(messages) if message.role == "user")
+        return next(said, messages[-1].content)
 
 
 class Submissions:

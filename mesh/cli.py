@@ -13,7 +13,10 @@ from mesh.processes.terminal import Invocation
 from mesh.redaction import hide_secrets
 
 SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
-    ("Run a mesh", (("up", "Run a whole mesh here: broker, identity, dispatcher, ledger, gateway and nodes."),)),
+    (
+        "Run a mesh",
+        (("up", "Run a whole mesh here: broker, identity, dispatcher, ledger, retrieval, gateway and nodes."),),
+    ),
     (
         "Run one part of a mesh",
         (
@@ -21,6 +24,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("identity", "Decide who may connect to the bus, and cut off who may not any more."),
             ("dispatcher", "Place tasks on nodes and see each of them to its one end."),
             ("ledger", "Keep the books: what is held, charged and earned; and show what they say."),
+            ("retrieval", "Take files into vector stores: read, split into passages, embedded by nodes."),
             ("gateway", "Serve the OpenAI API, the websocket and the live page."),
             ("node", "Run a model on this machine and answer tasks."),
         ),
@@ -30,6 +34,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         (
             ("chat", "Talk to a model in the terminal."),
             ("embed", "Turn texts into vectors."),
+            ("rag", "Take files in, and find passages in them."),
             ("tasks", "List, show and cancel tasks."),
             ("explain", "Show why a task went where it went."),
             ("dead", "List dead tasks, and have them tried again."),

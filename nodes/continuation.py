@@ -59,6 +59,7 @@ class Continuation:
             prefix=assign.prefix,
             tools=assign.tools,
             format=assign.format,
+            redaction=assign.redaction,
         )
 
     def fit(self, piece: Piece) -> Piece:
@@ -102,7 +103,13 @@ class Replay:
     def request(self) -> Generate:
         """What to ask the engine for."""
         assign = self._assign
-        return Generate(messages=assign.messages, sampling=assign.sampling, tools=assign.tools, format=assign.format)
+        return Generate(
+            messages=assign.messages,
+            sampling=assign.sampling,
+            tools=assign.tools,
+            format=assign.format,
+            redaction=assign.redaction,
+        )
 
     def fit(self, piece: Piece) -> Piece | None:
         """Return what of a piece is new to the reader, if anything is.

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol, runtime_c
 from msgspec import Meta, Struct
 
 from nodes.engine import Engine, RemoteSpec, VllmSpec
+from nodes.personal_data.spec import RedactionSpec
 from streams import vectors
 from streams.chat import Usage
+from streams.placing import Redaction
 
 if TYPE_CHECKING:
     from nodes.engine import EngineLoad
@@ -42,12 +44,16 @@ class EmbeddingSpec(Struct, frozen=True, kw_only=True):
     vllm: VllmSpec = VllmSpec()
     cloud_config: Path | None = None
     """File with the models and providers of the engine litellm."""
+    redaction: RedactionSpec = RedactionSpec()
+    """What the engine litellm keeps from them."""
 
 
 class Embed(Struct, frozen=True, kw_only=True):
     """One request: texts, none of them empty, at most `MOST_TEXTS`."""
 
     texts: tuple[str, ...]
+    redaction: Redaction | None = None
+    """What a provider outside is not to see, where whoever asks has said so."""
 
 
 class Embedded(Struct, frozen=True, kw_only=True):

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from msgspec import Meta, Struct
 
+from nodes.personal_data.spec import RedactionSpec
 from streams.answer_parts import TokenLogprob, ToolCallPiece
 from streams.chat import FinishReason, Message, Sampling, Usage
+from streams.placing import Redaction
 from streams.replica import Ability
 from streams.tools import OutputFormat, Tools
 
@@ -81,6 +83,8 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     triton_prompt: TritonPrompt = "chatml"
     cloud_config: Path | None = None
     """File with the models and providers of the engine litellm, in which ``model`` is looked up."""
+    redaction: RedactionSpec = RedactionSpec()
+    """What the engine litellm keeps from them."""
     without: tuple[Ability, ...] = ()
     """What the engine is not to do, even where it could; it is not announced then."""
     poison: str | None = None
@@ -100,6 +104,8 @@ class Generate(Struct, frozen=True, kw_only=True):
     prefix: str = ""
     tools: Tools | None = None
     format: OutputFormat | None = None
+    redaction: Redaction | None = None
+    """What a provider outside is not to see, where whoever asks has said so."""
 
 
 class Piece(Struct, frozen=True, kw_only=True):
@@ -151,8 +157,8 @@ OnLoading = Callable[[Loading], None]
 class Engine(Protocol):
     """One loaded model.
 
-    Raises ``EngineUnavailable`` from `start`; ``RequestRefused``, ``EngineUnavailable`` or ``EngineError`` from the
-    iteration of `generate`, and nothing else from either.
+    Raises ``EngineUnavailable`` from `start`; ``RequestRefused``, ``EngineUnavailable``, ``EngineError`` or, with a
+    prefix, ``CannotContinue`` from the iteration of `generate`, and nothing else from either.
     """
 
     async def start(self) -> Replica:

@@ -10,6 +10,8 @@ from msgspec import Meta, Struct
 
 from nodes.embedding import EmbeddingEngineName, EmbeddingSpec
 from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, RemoteSpec, SyntheticKind, TritonPrompt, VllmSpec
+from nodes.personal_data.spec import RedactionSpec
+from streams.placing import Redaction
 from streams.replica import Ability
 
 NO_MODEL: Final = "none"
@@ -76,6 +78,25 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(description="File with the models and providers of the engine litellm.", examples=["cloud.yaml"]),
     ] = None
+    redaction: Annotated[
+        Redaction,
+        Meta(
+            description="What the engine litellm hides from providers: personal data and secrets (standard), addresses"
+            " of wallets, DIDs and whatever may be a key as well (strict), or nothing (off)."
+        ),
+    ] = "standard"
+    redaction_opt_out: Annotated[
+        bool, Meta(description="Whether a request may ask for less than redaction; for more it always may.")
+    ] = True
+    redaction_countries: Annotated[
+        tuple[Annotated[str, Meta(pattern="^[A-Z]{2}$")], ...],
+        Meta(
+            max_length=16,
+            description="Countries (ISO 3166) whose telephone numbers are hidden also where they are written without"
+            " the country's code.",
+            examples=["US,GB"],
+        ),
+    ] = ("US", "GB", "DE")
     triton_prompt: Annotated[
         TritonPrompt,
         Meta(description="How a conversation becomes a prompt for Triton: ChatML, or names and colons (plain)."),
@@ -269,6 +290,7 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             remote=self._embedding_remote,
             vllm=self._vllm,
             cloud_config=self.cloud_config,
+            redaction=self._redaction,
             shortens=self.embedding_shortens,
         )
 
@@ -285,6 +307,7 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             synthetic=self.synthetic,
             remote=self._remote,
             cloud_config=self.cloud_config,
+            redaction=self._redaction,
             triton_prompt=self.triton_prompt,
             vllm=self._vllm,
             without=self.without,
@@ -309,6 +332,12 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
             key_file=self.embedding_key_file,
             key_variable=self.embedding_key_variable,
             patience_s=self.engine_patience.total_seconds(),
+        )
+
+    @property
+    def _redaction(self) -> RedactionSpec:
+        return RedactionSpec(
+            level=self.redaction, countries=self.redaction_countries, may_weaken=self.redaction_opt_out
         )
 
     @property

@@ -104,7 +104,7 @@ class VectorWork:
 
     async def _embed(self, texts: tuple[str, ...], first: int) -> tuple[bytes, int]:
         try:
-            embedded = await self._engine.embed(Embed(texts=texts))
+            embedded = await self._engine.embed(Embed(texts=texts, redaction=self._assign.redaction))
         except RequestRefused as error:
             if not first:
                 raise

@@ -24,7 +24,7 @@ from streams.access_events import (
     Role,
 )
 from streams.codec import decode
-from streams.limits import NO_LIMITS, Limits
+from streams.limits import NO_BOUNDS, NO_LIMITS, Bounds, Limits
 from streams.tokens import Token
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     tools: tuple[str, ...] = ()
     """The functions that it may offer to them; none named: all."""
     limits: Limits = NO_LIMITS
+    bounds: Bounds = NO_BOUNDS
     issued_at_ms: int
     expires_at_ms: int | None
     by: str
@@ -120,7 +121,7 @@ def may_have_role(account: Token, role: Role) -> bool:
 class Access:
     """The projection. It is fed from one place, in stream order."""
 
-    VERSION: Final = 2
+    VERSION: Final = 3
     """Raise it whenever the same events add up to something else: older snapshots are then not used."""
 
     def __init__(self) -> None:
@@ -251,6 +252,7 @@ class Access:
             models=event.models,
             tools=event.tools,
             limits=event.limits or NO_LIMITS,
+            bounds=event.bounds or NO_BOUNDS,
             issued_at_ms=event.at_ms,
             expires_at_ms=event.expires_at_ms,
             by=event.by,

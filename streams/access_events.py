@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from streams.event import Event
-from streams.limits import Limits
+from streams.limits import Bounds, Limits
 
 Role = Literal["owner", "member", "viewer", "operator"]
 """What somebody is in an account. ``operator`` is a role of the account ``local`` only: that of who runs the mesh."""
@@ -65,6 +65,8 @@ class KeyIssued(Event, frozen=True, kw_only=True, tag="key.issued.v1"):
     """The functions that its requests may offer to models; none named: all."""
     limits: Limits | None = None
     """How much it may ask, besides what its account may."""
+    bounds: Bounds | None = None
+    """How large and how slow each of its answers may be, besides what its account's may."""
     expires_at_ms: int | None = None
     by: str
 

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 _ACCOUNT_AT: Final = {
     **{"tasks": 3, "results": 2, "ended": 2, "dead": 1, "keys": 1, "access": 1, "billing": 1},
-    **{"files": 1, "parts": 1, "batches": 1, "cache": 1, "hits": 1},
+    **{"files": 1, "parts": 1, "batches": 1, "cache": 1, "hits": 1, "stores": 1, "passages": 1},
 }
 """Where the account stands in subjects of each root."""
 
-_CONTENT: Final = frozenset({"tasks", "results", "keys", "files", "parts", "batches", "cache"})
+_CONTENT: Final = frozenset({"tasks", "results", "keys", "files", "parts", "batches", "cache", "stores", "passages"})
 
 
 def account_subjects(spec: StreamSpec, account: Token) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from streams.answer_parts import ToolCallPiece
 from streams.chat import Count, Message, Sampling
 from streams.events import Attempt, Seam
+from streams.placing import Redaction
 from streams.tools import OutputFormat, Tools
 from streams.vectors import Dimensions, Texts
 from streams.wire import Wire
@@ -45,6 +46,8 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     hedge: bool = False
     """Whether another node has the task: then there is no reply subject, so no right to write. The node begins, keeps
     what it has to itself, and asks (``Ask.hedge``) until the same attempt is assigned to it or stopped (ADR 18)."""
+    redaction: Redaction | None = None
+    """As in the task's rules."""
 
 
 class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from streams import billing_events as events
 from streams import ledger_messages as messages
 from streams import topology
-from streams.billing_subjects import LedgerVerb, account_chain, book_chain, ledger_api, node_chain
+from streams.billing_subjects import LedgerVerb, account_chain, book_chain, ledger_api
 from streams.channel import Channel, Kinds, Reply, Sender
+from streams.payout_events import PayoutEvent
+from streams.reward_events import RewardEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BILLING_PARAMETERS: Final = {"book": "`prices`, `sealed` or `rewards`."}
+BILLING_PARAMETERS: Final = {"book": "`prices`, `sealed`, `rewards` or `payouts`."}
+_BOOKS: Final[Kinds] = (events.PricesSet, events.PeriodSealed, *get_args(RewardEvent), *get_args(PayoutEvent))
 _ENTRIES: Final[Kinds] = (events.LedgerPosted, events.LedgerSuspended)
 
 
@@ -49,8 +52,7 @@ _ANSWERS: Final[Kinds] = (
 
 BILLING_CHANNELS: Final[tuple[Channel, ...]] = (
     _stored("billing", "billing.{account}", account_chain, (*_ENTRIES, events.PlanSet)),
-    _stored("payouts", "payouts.{node}", node_chain, (events.LedgerPosted,)),
-    _stored("books", "books.{book}", book_chain, (events.PricesSet, events.PeriodSealed)),
+    _stored("books", "books.{book}", book_chain, _BOOKS),
     _asked("hold", messages.HoldWanted, (messages.Held, messages.HoldRefused)),
     _asked("usage", messages.UsageWanted, (messages.UsagePage,)),
     _asked("balance", messages.BalanceWanted, (messages.Balance,)),

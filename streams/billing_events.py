@@ -223,5 +223,5 @@ class PeriodSealed(Event, frozen=True, kw_only=True, tag="period.sealed.v1"):
     """Of the accounts that are nobody's own."""
 
 
-AnyBillingEvent = LedgerPosted | LedgerSuspended | PricesSet | PlanSet | PeriodSealed
-"""All that BILLING may hold."""
+LedgerEvent = LedgerPosted | LedgerSuspended | PricesSet | PlanSet | PeriodSealed
+"""What BILLING holds of money that is paid in and charged; ``streams.billing_log`` has all that it may hold."""

@@ -1,7 +1,7 @@
 """Subjects of the books in CORE: a part of ``streams.subjects``.
 
-Three roots keep the chains of accounts, of nodes and of the books themselves apart, so that no name of an account is
-like that of a node or of a list (ADR 22).
+Two roots keep the chains of accounts and those of the books themselves apart, so that no name of an account is like
+that of a list (ADR 22).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Final, Literal, NamedTuple, get_args
 from streams.errors import InvalidSubject, InvalidToken
 from streams.tokens import Token, token
 
-ChainKind = Literal["billing", "payouts", "books"]
-"""``billing``: an account that pays. ``payouts``: a node that is paid. ``books``: what holds for all."""
+ChainKind = Literal["billing", "books"]
+"""``billing``: an account that pays. ``books``: what holds for all."""
 
 _KINDS: Final[dict[str, ChainKind]] = {kind: kind for kind in get_args(ChainKind)}
 
-Book = Literal["prices", "sealed", "rewards"]
+Book = Literal["prices", "sealed", "rewards", "payouts"]
 BOOKS: Final[tuple[Book, ...]] = get_args(Book)
 
 UNKNOWN: Final = Token("mesh-unknown")
@@ -43,13 +43,8 @@ def account_chain(account: Token) -> Chain:
     return Chain("billing", account)
 
 
-def node_chain(node: Token) -> Chain:
-    """Where it stands what a node was rewarded with, and what was paid out to it."""
-    return Chain("payouts", node)
-
-
 def book_chain(book: Book) -> Chain:
-    """Where price lists, closed periods, or the rules and epochs of rewards stand."""
+    """Where price lists, closed periods, rewards and payouts stand."""
     return Chain("books", Token(book))
 
 
@@ -62,7 +57,7 @@ def parse_chain(subject: str) -> Chain:
     root, _, name = subject.partition(".")
     kind = _KINDS.get(root)
     if kind is None or (kind == "books" and name not in BOOKS):
-        raise InvalidSubject(f"{subject!r} is not billing.<account>, payouts.<node> or books.<book>")
+        raise InvalidSubject(f"{subject!r} is not billing.<account> or books.<book>")
     try:
         return Chain(kind, token(name))
     except InvalidToken as error:

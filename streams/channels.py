@@ -16,6 +16,7 @@ from streams.channel import Channel, Kinds, Reply, Sender
 from streams.file_channels import FILE_CHANNELS, FILE_PARAMETERS
 from streams.group_channels import GROUP_CHANNELS
 from streams.group_messages import GroupAnswer
+from streams.store_channels import STORE_CHANNELS, STORE_PARAMETERS
 from streams.subjects import TaskKey
 from streams.tokens import Token
 
@@ -31,6 +32,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "node": "The id of a device.",
     "group": "The id of a shard group.",
     **FILE_PARAMETERS,
+    **STORE_PARAMETERS,
     **BILLING_PARAMETERS,
     "model": "The model's name as one token; names of other characters are encoded.",
     "kind": "What happened to the device.",
@@ -388,6 +390,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     *_passing(),
     *GROUP_CHANNELS,
     *FILE_CHANNELS,
+    *STORE_CHANNELS,
     *CACHE_CHANNELS,
     *BILLING_CHANNELS,
     *_inboxes(),

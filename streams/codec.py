@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 import msgspec
 
 from streams.batch_events import BatchEvent
-from streams.billing_events import AnyBillingEvent
+from streams.billing_log import AnyBillingEvent
 from streams.errors import NewerEvent, UndecodableEvent
 from streams.events import CATALOGUE, AccessEvent, DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
 from streams.file_events import FileEvent
 from streams.group_events import GroupEvent
+from streams.store_events import StoreEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,6 +132,9 @@ decode_file_event: Final[Callable[[bytes], FileEvent]] = _union_decoder(FileEven
 
 decode_batch_event: Final[Callable[[bytes], BatchEvent]] = _union_decoder(BatchEvent)
 """Read what BATCHES holds."""
+
+decode_store_event: Final[Callable[[bytes], StoreEvent]] = _union_decoder(StoreEvent)
+"""Read what STORES holds."""
 
 decode_dead_event: Final[Callable[[bytes], DeadEvent]] = _union_decoder(DeadEvent)
 """Read what DEAD holds."""

@@ -40,3 +40,11 @@ class NewerEvent(UndecodableEvent):
         self.tag = tag
         self.n = n
         """Its counter, where it has one; else 0."""
+
+
+class InvalidEpoch(StreamsError, ValueError):
+    """A number or a day names no epoch of rewards."""
+
+
+class InvalidRewardRules(StreamsError, ValueError):
+    """Rules of rewards contradict themselves, or ask for what cannot be computed."""

@@ -29,7 +29,7 @@ from streams.access_events import (
 from streams.answer_check import CheckOf
 from streams.answer_parts import TokenLogprob, ToolCallPiece, chars_in
 from streams.batch_events import BatchEvent
-from streams.billing_events import AnyBillingEvent
+from streams.billing_log import AnyBillingEvent
 from streams.cache_events import CacheHit
 from streams.chat import Count, FinishReason, Message, Sampling, Usage
 from streams.dead_events import DeadDropped, DeadEvent, DeadKept, DeadRedriven
@@ -47,12 +47,14 @@ from streams.device_events import (
 )
 from streams.event import Event
 from streams.file_events import FileEvent
+from streams.grounding import Grounding
 from streams.group_events import GroupEvent
 from streams.metering import Key, Metered
 from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
 from streams.placing import Candidate, Hedge, Rejects, Rules
 from streams.request_events import RequestKeyed, ResponseDeleted, SubmissionUnreadable
 from streams.response_terms import ResponseTerms
+from streams.store_events import StoreEvent
 from streams.task_error import TaskError
 from streams.tools import OutputFormat, Tools
 from streams.vectors import Dimensions, Texts, Vectors
@@ -98,6 +100,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """What it says as a response; None: it was not asked for as one."""
     key: Key | None = None
     """The id of the API key that asked; None: a session, a service, or the bus, where nobody has to say."""
+    grounding: Grounding | None = None
+    """What was found in files for it, and stands in front of its question; None: nothing was searched."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------
@@ -332,6 +336,7 @@ AnyEvent = (
     | GroupEvent
     | FileEvent
     | BatchEvent
+    | StoreEvent
     | AnyBillingEvent
 )
 
@@ -377,6 +382,7 @@ CATALOGUE: Final[tuple[type[Event], ...]] = (
     AccountErased,
     NonceSpent,
     *(SessionEnded, *get_args(GroupEvent), *get_args(FileEvent), *get_args(BatchEvent), CacheHit),
+    *get_args(StoreEvent),
     *get_args(AnyBillingEvent),
 )
 """Every event and version there is; AsyncAPI and the golden files are made from this list."""

@@ -30,6 +30,33 @@ class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True):
 NO_LIMITS: Limits = Limits()
 
 
+class Bounds(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How large one answer may be, and how long it may take; None: as the mesh has it."""
+
+    most_output_tokens: Limit | None = None
+    most_seconds: Limit | None = None
+    """From the request to the end of its task."""
+
+    @property
+    def has_any(self) -> bool:
+        """Whether anything is bounded at all."""
+        return self != NO_BOUNDS
+
+    def within(self, other: Bounds) -> Bounds:
+        """Where both hold: the tighter of each."""
+        return Bounds(
+            most_output_tokens=_tighter(self.most_output_tokens, other.most_output_tokens),
+            most_seconds=_tighter(self.most_seconds, other.most_seconds),
+        )
+
+
+NO_BOUNDS: Bounds = Bounds()
+
+
+def _tighter(a: int | None, b: int | None) -> int | None:
+    return min((bound for bound in (a, b) if bound is not None), default=None)
+
+
 class RateState(Struct, frozen=True, omit_defaults=True):
     """What is taken of one limit per minute: a debt that time pays back, as it was at ``at_ms``.
 

@@ -22,9 +22,11 @@ from streams.limits import RateState, StreamHolder
 from streams.model_orders import ModelOrder, ModelOrdered, NodeRoom
 from streams.model_store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
 from streams.node_probe import Probe, Probed
+from streams.passages import PassageBatch
 from streams.projection_messages import FoldDigest, ProjectionRequest, Projections, RosterDigest, TaskDigest
 from streams.region_backlog import RegionBacklog
 from streams.replica import Replica
+from streams.retrieval_messages import RETRIEVAL_MESSAGES
 from streams.subjects import ServiceClass, TaskKey
 from streams.wire import Wire
 
@@ -337,6 +339,8 @@ ALL_MESSAGES: Final[tuple[type[Wire], ...]] = (
     Projections,
     *GROUP_MESSAGES,
     FilePart,
+    PassageBatch,
+    *RETRIEVAL_MESSAGES,
     *CACHE_MESSAGES,
     *LEDGER_MESSAGES,
     ModelQuestion,

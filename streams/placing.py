@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+Redaction = Literal["off", "standard", "strict"]
+"""How much of what a provider outside is asked is hidden from it (ADR 21)."""
+
 
 class Part(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One part of a score, in seconds that the task gains there, or loses."""
@@ -67,3 +70,5 @@ class Rules(Struct, frozen=True, kw_only=True, omit_defaults=True):
     highest_price_micro: Annotated[int, Meta(ge=0, le=10**12)] | None = None
     """Millionths of a currency's unit for a million tokens, of a prompt or an answer, that a replica may ask."""
     lowest_reputation: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    redaction: Redaction | None = None
+    """What providers outside are not to see of it; None: what the node's operator has set."""

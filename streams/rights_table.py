@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from msgspec import Struct
 
-from streams import batch_subjects, billing_subjects, cache_subjects, file_subjects, group_subjects, subjects
+from streams import (
+    batch_subjects,
+    billing_subjects,
+    cache_subjects,
+    file_subjects,
+    group_subjects,
+    store_subjects,
+    subjects,
+)
 from streams.rights import BusRights, node_rights, user_rights, viewer_rights
+from streams.store_subjects import StoreKey
 from streams.subjects import TaskKey
 from streams.tokens import Token
 
@@ -111,8 +120,11 @@ def _of_facts() -> Iterator[Row]:
         "files": file_subjects.file(ACCOUNT, Token("0")),
         "parts of files": file_subjects.file_part(ACCOUNT, Token("0"), 0),
         "batches": batch_subjects.batch(ACCOUNT, Token("0")),
+        "vector stores": store_subjects.store(StoreKey(ACCOUNT, Token("0"))),
+        "passages of files": store_subjects.passages(StoreKey(ACCOUNT, Token("0")), Token("0"), 1, 0),
+        "searches": store_subjects.SEARCH,
         "money": billing_subjects.account_chain(ACCOUNT).subject,
-        "what nodes are paid": billing_subjects.node_chain(NODE).subject,
+        "what nodes are paid": billing_subjects.book_chain("payouts").subject,
         "prices": billing_subjects.book_chain("prices").subject,
         "holds": billing_subjects.ledger_api("hold"),
         "idempotency keys": subjects.request_key(ACCOUNT, Token("0")),

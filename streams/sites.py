@@ -23,7 +23,8 @@ _COPIED: Final = (TASKS, _RESULTS, ENDED, DEAD)
 MESH_SUBJECTS: Final = (
     *("tasks.>", "results.>", "live.>", "ended.>", "settled.>", "dead.>", "keys.>", "unreadable.>", "limits.>"),
     *("access.>", "nonces.>", "sessions.>", "chain.>", "cache.>", "hits.>", "files.>", "parts.>", "batches.>"),
-    *("models.>", "devices.>", "groups.>", "billing.>", "payouts.>", "books.>", "ledger.>"),
+    *("stores.>", "passages.>", "retrieval.>"),
+    *("models.>", "devices.>", "groups.>", "billing.>", "books.>", "ledger.>"),
     *("backlog.>", "store.>", "projection.>"),
     *("node.>", "status.>", "api.>", "site.>", "_INBOX.>"),
 )

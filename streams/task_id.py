@@ -45,6 +45,15 @@ def sibling_task_id(task: Token, number: int) -> Token:
     return Token(f"{int(task[:16], 16) << 64 | tail:032x}")
 
 
+def derived_task_id(at_ms: int, purpose: str) -> Token:
+    """Make the id of a task for one purpose: the same whoever makes it, at any time with the same ``at_ms``."""
+    digest = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:10], "big")
+    value = (at_ms & 0xFFFF_FFFF_FFFF) << 80 | digest
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return Token(f"{value:032x}")
+
+
 def parse_task_id(text: str) -> Token:
     """Accept an id in either case, with or without the dashes of a UUID.
 

@@ -105,8 +105,12 @@ GROUPS: Final = "GROUPS"
 FILES: Final = "FILES"
 FILE_PARTS: Final = "FILE_PARTS"
 BATCHES: Final = "BATCHES"
+STORES: Final = "STORES"
+PASSAGES: Final = "PASSAGES"
 BATCH_RUNNERS: Final = "batch-runners"
 """The durable consumer through which gateways share batches."""
+INGESTERS: Final = "ingesters"
+"""The durable consumer through which retrieval processes share the files of vector stores."""
 LEDGER: Final = "ledger"
 """The durable consumers on ENDED and on HITS through which ledgers share what is to be charged."""
 
@@ -180,9 +184,11 @@ def consumer_specs() -> tuple[ConsumerSpec, ...]:
         for service_class in SERVICE_CLASSES
     )
     batches = "Gateways take batches here and keep them un-acked until they end."
+    files = "Retrieval processes take files here and keep them un-acked until they end."
     charged = "Ledgers take what was used here and keep it un-acked until it is in the books."
     of_facts = (
         _of_facts(BATCHES, BATCH_RUNNERS, "batches.>", batches),
+        _of_facts(STORES, INGESTERS, "stores.>", files),
         _of_facts(ENDED, LEDGER, "ended.>", charged),
         _of_facts(HITS, LEDGER, "hits.>", charged),
     )
@@ -278,6 +284,8 @@ def _files(replicas: int) -> tuple[StreamSpec, ...]:
         (FILES, "files.*.*", "What users' files are, and when they were deleted."),
         (FILE_PARTS, "parts.*.*.*", "The bytes of users' files."),
         (BATCHES, "batches.*.*", "Many requests at once: when they were asked, begun and over."),
+        (STORES, "stores.*.*", "One fenced chain per vector store: its files, and what became of each."),
+        (PASSAGES, "passages.*.*.*.*.*", "Passages of the files of vector stores, with their vectors."),
     )
     return tuple(
         StreamSpec(
@@ -286,7 +294,7 @@ def _files(replicas: int) -> tuple[StreamSpec, ...]:
             subjects=(subject,),
             description=description,
             is_erasable=True,
-            one_per_subject=name == FILE_PARTS,
+            one_per_subject=name in {FILE_PARTS, PASSAGES},
             replicas=replicas,
         )
         for name, subject, description in kept_until_deleted
@@ -383,11 +391,7 @@ def _registers(replicas: int) -> tuple[StreamSpec, ...]:
     kept_for_ever = (
         (MODELS, "models.*.*", "Which node serves which model: announced and withdrawn."),
         (DEVICES, "devices.*.*", "Which devices there are and whether they are here."),
-        (
-            BILLING,
-            "billing.* payouts.* books.*",
-            "The books: a fenced chain per account and node, and lists.",
-        ),
+        (BILLING, "billing.* books.*", "The books: a fenced chain per account, and those that hold for all."),
         (GROUPS, "groups.*", "Shard groups: how each came together, what its members hold, and its end."),
         (ACCESS, "access.*", "Accounts, their members and their API keys: one fenced chain per account."),
     )

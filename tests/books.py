@@ -15,7 +15,8 @@ from mesh.bus.service_bus import Bus
 from mesh.history.ordered import OrderedReader
 from mesh.history.snapshots import SnapshotStore
 from streams import subjects
-from streams.billing_events import AnyBillingEvent, LedgerPosted, LedgerSuspended, PriceRule, Transaction
+from streams.billing_events import LedgerPosted, LedgerSuspended, PriceRule, Transaction
+from streams.billing_log import AnyBillingEvent
 from streams.billing_subjects import account_chain, ledger_api
 from streams.chat import Usage
 from streams.clock import now_ms

@@ -197,8 +197,10 @@ class InProcessMesh:
         sessions = SessionKeys.load_or_create(self.folder)
         dispatching = DispatcherSettings(**chosen)
         holds = Holds(bus.core, feed, dispatching.alias_table, patience=dispatching.ledger_patience)
-        limiter = open_limiter(bus.core, limits)
-        entrance = Entrance(access, limiter, sessions, holds, answer_tokens=limits.answer_tokens)
+        limiter, bounds = open_limiter(bus.core, limits), limits.bound_rules
+        entrance = Entrance(
+            access, limiter, sessions, holds, answer_tokens=limits.answer_tokens, bounds=bounds
+        )
         dispatcher = Dispatcher(
             bus,
             feed,

@@ -31,6 +31,8 @@ class PlayedProviders:
     hangs_up: dict[str, int] = field(default_factory=dict[str, int])
     """Who closes the connection instead of an answer, and how many times: as on a kept one that was idle too long."""
     endless: bool = False
+    echoes: bool = False
+    """Whether what is said last is said again, three characters at a time, instead of a story."""
     writing: int = 0
     url: str = ""
 
@@ -77,6 +79,11 @@ class PlayedProviders:
             yield word
             await asyncio.sleep(0.005 if self.endless else 0)
 
+    async def _echo(self, body: Json) -> AsyncIterator[str]:
+        said = body["messages"][-1]["content"]
+        for at in range(0, len(said), 3):
+            yield said[at : at + 3]
+
     async def _openai(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -86,7 +93,7 @@ class PlayedProviders:
         count = body.get("max_tokens") or body.get("max_completion_tokens") or 5
         frame: Json = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
         async with self._stream(request) as response:
-            async for word in self._texts(name, count):
+            async for word in self._echo(body) if self.echoes else self._texts(name, count):
                 choice = {"index": 0, "delta": {"role": "assistant", "content": word}, "finish_reason": None}
                 await say(response, {**frame, "choices": [choice]})
             last = {**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}

@@ -1,8 +1,9 @@
 """What behaves like ``vllm serve`` as far as a node sees it, with words in the place of a model; with the runner
 for pooling it embeds, by the small model that comes with ``make install``.
 
-Run by the node's own supervision: ``stand_in_vllm.py serve FOLDER --port N ...``. Like vLLM it has a process that works
-for it. ``--boom`` ends it before it serves; a file ``crash`` in the folder ends it while it does.
+Run by the node's own supervision: ``stand_in_vllm.py serve FOLDER --port N ...``. Like vLLM it has processes that
+work for it, one in a session of its own. ``--boom`` ends it before it serves; a file ``crash`` in the folder ends it
+while it does.
 """
 
 import asyncio
@@ -100,8 +101,8 @@ def main() -> None:
         sys.exit(1)
     folder = Path(arguments[0])
     (folder / "arguments").write_text("\n".join(sys.argv[1:]))
-    works = subprocess.Popen(["/bin/sleep", "1000"])
-    (folder / "pids").write_text(f"{os.getpid()} {works.pid}")
+    works = [subprocess.Popen(["/bin/sleep", "1000"], start_new_session=apart).pid for apart in (False, True)]
+    (folder / "pids").write_text(" ".join(map(str, (os.getpid(), *works))))
     asyncio.run(serve(arguments))
 
 

@@ -9,7 +9,8 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from gateway.auth.caller import caller_with
-from gateway.batches.outputs import Outputs
+from gateway.batches.outputs import NOTHING
+from gateway.batches.progress import Progress
 from gateway.files.handlers import unknown_file
 from gateway.http.body import read_json_body
 from gateway.http.errors import ApiError
@@ -123,6 +124,7 @@ class Batches:
         self._site = site
         self._store = store
         self._batches = batches
+        self._progress = Progress(store)
         self._endpoints = tuple(sorted(endpoints))
         self._window_ms = min(_DAY_MS, round(kept.total_seconds() * _MS))
 
@@ -195,10 +197,8 @@ class Batches:
         end = standing.batch.end
         if isinstance(end, BatchEnded):
             return batch_object(standing, completed=end.completed, failed=end.failed)
-        outputs = Outputs(self._store, account, name)
-        if standing.batch.started is not None:
-            await outputs.look()
-        return batch_object(standing, completed=outputs.counts.completed, failed=outputs.counts.failed)
+        counts = NOTHING if standing.batch.started is None else await self._progress.of(account, name)
+        return batch_object(standing, completed=counts.completed, failed=counts.failed)
 
 
 def batch_status(batch: Batch) -> Status:

@@ -51,6 +51,9 @@ class Counts(NamedTuple):
     failed: int
 
 
+NOTHING: Final = Counts(0, 0)
+
+
 class Outputs:
     """What one batch has written."""
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
+from gateway.auth.caller import NotAllowed
 from gateway.http.chat_question import ChatQuestion
-from gateway.http.errors import ApiError, from_exception
+from gateway.http.completions.question import CompletionQuestion
+from gateway.http.errors import ApiError, from_exception, turned_away
 from streams.batch_events import MOST_REQUESTS, LineFault
 
 if TYPE_CHECKING:
@@ -77,9 +79,15 @@ class Inputs:
         """Read a line's request.
 
         Raises:
-            ApiError: if it cannot be asked.
+            ApiError: if it cannot be asked, or not by who asks.
         """
-        return await self._read(self._site, self._caller, bytes(line.body))
+        question = await self._read(self._site, self._caller, bytes(line.body))
+        try:
+            is_usual = question.is_length_usual
+            question.draft = self._site.need_allowed(self._caller, question.draft, is_length_usual=is_usual)
+        except NotAllowed as error:
+            raise turned_away(error) from error
+        return question
 
     async def _fault(self, number: int, raw: bytes, names: set[str]) -> LineFault | None:
         try:
@@ -93,7 +101,10 @@ class Inputs:
             question = await self.question(line)
             if question.is_streamed:
                 raise ApiError(400, "Requests of a batch are not streamed.", code="unsupported_value", param="stream")
-            if isinstance(question, ChatQuestion) and question.choices > 1:
+            if question.is_background:
+                message = "Requests of a batch are in no other background."
+                raise ApiError(400, message, code="unsupported_value", param="background")
+            if isinstance(question, ChatQuestion | CompletionQuestion) and question.choices > 1:
                 raise ApiError(400, "A request of a batch has one answer.", code="unsupported_value", param="n")
         except ApiError as error:
             return _as_fault(number, error)

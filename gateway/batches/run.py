@@ -11,11 +11,15 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from gateway.batches.outputs import Outputs
 from gateway.batches.requests import Inputs
 from gateway.http.admission import Asked, admit
+from gateway.http.api import Grounded
 from gateway.http.errors import ApiError, from_end
 from gateway.http.following import Follower
+from gateway.http.placing_rules import with_redaction
 from gateway.http.storing import store_task
 from gateway.http.task_calls import cancel_quietly
 from gateway.http.wishes import Wishes
@@ -210,7 +214,15 @@ class _Line:
         """
         question = await self._inputs.question(self.numbered.line)
         deadline_at_ms = self._batch.created.expires_at_ms
-        wishes = Wishes(urgency="batch", deadline_at_ms=deadline_at_ms, on_disconnect="continue", task=self.key.task)
+        defaults = self._site.defaults_of(self._caller)
+        wishes = Wishes(
+            urgency="batch",
+            deadline_at_ms=deadline_at_ms,
+            on_disconnect="continue",
+            task=self.key.task,
+            rules=with_redaction(None, defaults.redaction),
+            bounds=defaults.bounds,
+        )
         pause_s = _WAIT_S
         while True:
             try:
@@ -244,8 +256,14 @@ class _Line:
             admitted: Admitted = await admit(site, asked, None, ticket)
             watch = None
             if not admitted.exists:
+                if (most_s := wishes.bounds.most_seconds) is not None:
+                    # Waiting for room is no part of it: batches are never in a hurry.
+                    until_ms = min(wishes.deadline_at_ms, now_ms() + most_s * 1000)
+                    wishes = replace(wishes, deadline_at_ms=until_ms)
                 task = question.submission(wishes.deadline_at_ms, wishes.rules)
                 watch = await store_task(site, admitted, question.model, task, wishes, ticket)
+            if watch is None and isinstance(question, Grounded):
+                await question.recall(self.key)
             with Follower(site.bus.source, self.key, watch=watch, only_whole=True) as follower:
                 text = AnswerText()
                 while not follower.is_over:

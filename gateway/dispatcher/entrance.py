@@ -7,18 +7,26 @@ else, the ledger puts aside what a task may cost, whoever has submitted it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
+from gateway.limits.bounds import answer_error, capped, time_error
 from gateway.limits.price import price_of_task
+from gateway.limits.rules import BoundRules
 from gateway.limits.ticket import LimitReached
 from mesh.access.caller import Caller
 from mesh.access.passed_mark import PASSED, has_passed
 from mesh.bus.headers import header
 from mesh.errors import WrittenByNewer
 from streams.events import TaskError
+from streams.limits import NO_BOUNDS
 from streams.subjects import CHECKS
+from streams.task_id import created_ms
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from gateway.dispatcher.holds import Holds
     from gateway.limits.limiter import Limiter
     from gateway.limits.ticket import Ticket
@@ -26,15 +34,26 @@ if TYPE_CHECKING:
     from mesh.access.session_keys import SessionKeys
     from mesh.bus.work import Work
     from streams.events import TaskSubmitted
+    from streams.limits import Bounds
     from streams.subjects import TaskKey
     from streams.tokens import Token
+
+
+_UNBOUNDED: Final = BoundRules()
 
 
 class Entrance:
     """Asks for one dispatcher. ``access`` is started and stopped by whoever made it."""
 
     def __init__(
-        self, access: AccessFeed, limiter: Limiter, keys: SessionKeys, holds: Holds, *, answer_tokens: int
+        self,
+        access: AccessFeed,
+        limiter: Limiter,
+        keys: SessionKeys,
+        holds: Holds,
+        *,
+        answer_tokens: int,
+        bounds: BoundRules = _UNBOUNDED,
     ) -> None:
         """Go by ``access``; have tasks pay at ``limiter`` that show no mark made with ``keys``.
 
@@ -44,12 +63,14 @@ class Entrance:
             keys: whose secret makes marks.
             holds: has the ledger put aside what a task may cost, however it came.
             answer_tokens: what a task counts for that does not say how long its answer may be.
+            bounds: how large answers to an account may be, and how long they may take.
         """
         self._access = access
         self._limiter = limiter
         self._keys = keys
         self._holds = holds
         self._answer_tokens = answer_tokens
+        self._bounds = bounds
 
     async def start(self) -> None:
         """Begin to give back what is not used of limits, and find out whether anything has a price.
@@ -102,10 +123,39 @@ class Entrance:
 
     def ticket(self, work: Work, account: Token) -> Ticket | None:
         """Return what a task pays with; None if it has paid, or nobody has it pay."""
-        if account == CHECKS or has_passed(self._keys, work.subject, header(work.headers, PASSED)):
+        if account == CHECKS or self._has_passed(work):
             return None
         ticket = self._limiter.ticket(Caller(account=account, how="session", rights=frozenset()))
         return ticket if ticket.has_meters else None
+
+    def bounds_error(self, work: Work, key: TaskKey, asked: TaskSubmitted) -> TaskError | None:
+        """Say why a task that came by itself asks for more than its account may have of one answer, or None.
+
+        Gateways have seen to that of what they submit.
+        """
+        bounds = self._bounds_of(work, key)
+        wanted_ms = 0 if asked.deadline_at_ms is None else asked.deadline_at_ms - created_ms(key.task)
+        return answer_error(asked, bounds) or time_error(wanted_ms, bounds, param="deadline_at_ms")
+
+    def capped(self, work: Work, key: TaskKey, asked: TaskSubmitted, usual: timedelta) -> TaskSubmitted:
+        """Return such a task within its bounds, where it does not say itself how much it is to have.
+
+        ``usual`` is how long a task may take that does not say it.
+        """
+        bounds = self._bounds_of(work, key)
+        most_s = bounds.most_seconds
+        if asked.deadline_at_ms is None and most_s is not None:
+            longest_ms = min(round(usual.total_seconds() * 1000), most_s * 1000)
+            asked = replace(asked, deadline_at_ms=created_ms(key.task) + longest_ms)
+        return capped(asked, bounds)
+
+    def _bounds_of(self, work: Work, key: TaskKey) -> Bounds:
+        bounds = self._bounds.of_account(key.account)
+        is_free = not bounds.has_any or key.account == CHECKS or self._has_passed(work)
+        return NO_BOUNDS if is_free else bounds
+
+    def _has_passed(self, work: Work) -> bool:
+        return has_passed(self._keys, work.subject, header(work.headers, PASSED))
 
     async def pay(self, ticket: Ticket | None, key: TaskKey, asked: TaskSubmitted) -> TaskError | None:
         """Pay for a task, and for the stream that its account hears while it runs; returns why that cannot be.

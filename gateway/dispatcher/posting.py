@@ -100,6 +100,7 @@ class Posting:
             dimensions=asked.dimensions,
             deadline_at_ms=deadline_at_ms,
             seam=record.state.seam,
+            redaction=None if asked.rules is None else asked.rules.redaction,
         )
 
     def _send(self, node: Token, order: Assign, *, reply: str) -> None:

@@ -183,8 +183,10 @@ class Dispatcher:
         )
         self.lives[submission.key] = life
         self._held[submission.key.account, submission.service_class] += 1
+        # Said now, before those that were handed out with it are counted too: who came first keeps the place.
+        comes_late = not self._has_room(life)
         self._telemetry.add(TASKS_HELD, 1, {ATTRIBUTE_CLASS: submission.service_class})
-        self._spawn(self._live(life, work))
+        self._spawn(self._live(life, work, comes_late=comes_late))
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
@@ -205,11 +207,14 @@ class Dispatcher:
             return
         work.done()
 
-    async def _live(self, life: TaskLife, work: Work) -> None:
+    async def _live(self, life: TaskLife, work: Work, *, comes_late: bool) -> None:
         try:
-            asked = gate.read_submission(work)
-            refused = None if isinstance(asked, TaskError) else await self._check(life, work, asked)
-            if refused is None and isinstance(asked, TaskSubmitted) and await self._is_too_much(life, asked):
+            asked, refused = gate.read_submission(work), None
+            if isinstance(asked, TaskSubmitted):
+                refused = await self._check(life, work, asked)
+                asked = self._entrance.capped(work, life.record.key, asked, self._settings.deadline)
+            may_wait = comes_late and refused is None
+            if may_wait and isinstance(asked, TaskSubmitted) and await self._is_too_much(life, asked):
                 refused = self._set_aside(life, asked)
                 if refused is None:
                     return
@@ -268,14 +273,22 @@ class Dispatcher:
         wrong = gate.check_submission(
             life.record.key, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
         )
-        if wrong is not None or (cannot := inability(asked, self._feed.roster, self._aliases)) is None:
+        if wrong is not None:
             return wrong
+        cannot = self._entrance.bounds_error(work, life.record.key, asked)
+        cannot = cannot or inability(asked, self._feed.roster, self._aliases)
+        if cannot is None:
+            return None
         # What was begun goes on, if only to wait for a node that is gone.
         return None if await life.has_begun() else cannot
 
+    def _has_room(self, life: TaskLife) -> bool:
+        """Whether all that is held of the account, this task included, is within what one account may have here."""
+        return self._held[life.record.key.account, life.service_class] <= self._settings.account_limit
+
     async def _is_too_much(self, life: TaskLife, asked: TaskSubmitted) -> bool:
         """Whether the account has its fill here, and nobody has begun this task; what is late only has to end."""
-        if self._held[life.record.key.account, life.service_class] <= self._settings.account_limit:
+        if self._has_room(life):
             return False
         return self._time_left(life, asked) > timedelta(0) and not await life.has_begun()
 

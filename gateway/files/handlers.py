@@ -99,8 +99,12 @@ class Files:
         return response
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Delete a file."""
+        """Delete a file, and remove it from the vector stores that it is in."""
         account, file = caller_with(request, "chat").account, _id(request)
+        if await self._store.find(account, file) is None:
+            raise unknown_file(file)
+        # First, so that whoever tries again finds what is left to do.
+        await self._site.shelf.forget_file(account, file)
         if not await self._store.delete(account, file):
             raise unknown_file(file)
         return _answer(FileGone(id=file))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mesh.bus.answer import AnswerText, Step
     from streams.events import TaskSubmitted
     from streams.placing import Rules
+    from streams.subjects import TaskKey
     from streams.task import TaskState
     from streams.tokens import Token
 
@@ -77,6 +78,15 @@ class Answerable(Protocol):
 class Question(Answerable, Protocol):
     """One request, read and checked, in the words of its API."""
 
+    draft: TaskSubmitted
+    """The task that it asks for, as far as that is known before there is room: what it demands of a replica. Whoever
+    lets the request in may give it less than it asks for."""
+
+    @property
+    def is_length_usual(self) -> bool:
+        """Whether the length of the answer is what the API gives where a request does not say it."""
+        ...
+
     @property
     def model(self) -> str:
         """Who is asked."""
@@ -102,17 +112,25 @@ class Question(Answerable, Protocol):
         """When its answer may come from the cache."""
         ...
 
-    @property
-    def draft(self) -> TaskSubmitted:
-        """The task that it asks for, as far as that is known before there is room: what it demands of a replica."""
-        ...
-
     def price(self, answer_tokens: int) -> Price:
         """What it may use; ``answer_tokens`` where it does not say how long its answer may be."""
         ...
 
     async def submission(self, deadline_at_ms: int, rules: Rules | None) -> TaskSubmitted:
         """The task that it asks for; called only when there is room for it, and it is not known to be stored."""
+        ...
+
+
+@runtime_checkable
+class Grounded(Protocol):
+    """A question whose answer shows what was found before the task was stored."""
+
+    async def recall(self, key: TaskKey) -> None:
+        """Take from the log what was found for a task that was stored before, whoever has stored it.
+
+        Raises:
+            BusError: if it cannot be read now.
+        """
         ...
 
 

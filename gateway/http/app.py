@@ -44,6 +44,7 @@ from gateway.http.responses.question import ResponseReader
 from gateway.http.sign_ins import SignIns
 from gateway.http.site import SITE, Site
 from gateway.http.tasks import Tasks
+from gateway.http.vector_stores import routes as vector_store_routes
 from gateway.http.wishes import Defaults
 from gateway.limits.open_limiter import open_limiter
 from gateway.page import routes as page_routes
@@ -56,6 +57,7 @@ from mesh.telemetry.telemetry import Telemetry
 from streams.access import LOCAL
 
 if TYPE_CHECKING:
+    from gateway.http.api import Read
     from gateway.http.metrics_page import MetricsPage
     from gateway.roster_feed import RosterFeed
     from gateway.settings import GatewaySettings
@@ -142,8 +144,7 @@ def _add_routes(app: web.Application, site: Site, retention: timedelta) -> None:
     app.router.add_post(COMPLETIONS_PATH, Asking(site, read_completion).create)
     app.router.add_post(EMBEDDINGS_PATH, Embeddings(site).create)
     app.router.add_post(MESSAGES_PATH, Asking(site, read_messages).create)
-    _add_responses(app, site)
-    _add_files(app, site, retention)
+    _add_files(app, site, retention, responses=_add_responses(app, site))
     app.router.add_get(USAGE_PATH, usage.usage)
     app.router.add_get(COSTS_PATH, usage.costs)
     app.router.add_get("/v1/models", models.list_all)
@@ -161,15 +162,21 @@ def _add_routes(app: web.Application, site: Site, retention: timedelta) -> None:
     app.router.add_get("/readyz", health.ready)
 
 
-def _add_files(app: web.Application, site: Site, retention: timedelta) -> None:
+def _add_files(app: web.Application, site: Site, retention: timedelta, *, responses: Read) -> None:
     store, log = FileStore(site.bus.core), BatchLog(site.bus.core)
-    readers = {CHAT_PATH: read_chat, COMPLETIONS_PATH: read_completion, EMBEDDINGS_PATH: read_embeddings}
+    readers: dict[str, Read] = {
+        CHAT_PATH: read_chat,
+        COMPLETIONS_PATH: read_completion,
+        EMBEDDINGS_PATH: read_embeddings,
+        RESPONSES_PATH: responses,
+    }
     files, batches = Files(site, store), Batches(site, store, log, readers, retention)
     app.router.add_post("/v1/files", files.create)
     app.router.add_get("/v1/files", files.list_all)
     app.router.add_get("/v1/files/{file}", files.show)
     app.router.add_get("/v1/files/{file}/content", files.content)
     app.router.add_delete("/v1/files/{file}", files.delete)
+    vector_store_routes.add_routes(app, site, store)
     app.router.add_post("/v1/batches", batches.create)
     app.router.add_get("/v1/batches", batches.list_all)
     app.router.add_get("/v1/batches/{batch}", batches.show)
@@ -177,15 +184,18 @@ def _add_files(app: web.Application, site: Site, retention: timedelta) -> None:
     app[_BATCH_RUNNER] = BatchRunner(site, store, log, readers)
 
 
-def _add_responses(app: web.Application, site: Site) -> None:
+def _add_responses(app: web.Application, site: Site) -> Read:
+    """Add the routes; returns what reads their requests, for batches."""
     deletions = Deletions(site.bus.core)
     history = History(site, deletions)
     responses = Responses(site, history, deletions)
-    app.router.add_post(RESPONSES_PATH, Asking(site, ResponseReader(history).read).create)
+    read = ResponseReader(history).read
+    app.router.add_post(RESPONSES_PATH, Asking(site, read).create)
     app.router.add_get("/v1/responses/{response}", responses.show, allow_head=False)
     app.router.add_delete("/v1/responses/{response}", responses.delete)
     app.router.add_post("/v1/responses/{response}/cancel", responses.cancel)
     app.router.add_get("/v1/responses/{response}/input_items", responses.items)
+    return read
 
 
 def _defaults(settings: GatewaySettings, shared: DispatcherSettings, retention: timedelta) -> Defaults:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gateway.auth.caller import caller_with, need_model, need_tools
+from gateway.auth.caller import caller_with
 from gateway.http.admission import Asked, admit
+from gateway.http.api import Grounded
 from gateway.http.body import read_json_body
 from gateway.http.cached_answer import CachedAnswer, note_bypass
 from gateway.http.chat_question import ChatQuestion
 from gateway.http.choices import Choices
+from gateway.http.completions.question import CompletionQuestion
 from gateway.http.errors import ApiError
 from gateway.http.exchange import Exchange
 from gateway.http.following import Follower
@@ -50,12 +52,11 @@ class Asking:
         caller = caller_with(request, "chat")
         body = await read_json_body(request, site.settings)
         asked = await self._read(site, caller, body)
-        need_model(caller, asked.model)
-        need_tools(caller, asked.draft.tools)
+        asked.draft = site.need_allowed(caller, asked.draft, is_length_usual=asked.is_length_usual)
         if not site.is_known(asked.model):
             message = f"The model `{asked.model}` does not exist on this mesh; GET /v1/models lists those that do."
             raise ApiError(404, message, code="model_not_found", param="model")
-        wishes = read_wishes(request, asked.service_tier, site.defaults_of(caller.account))
+        wishes = read_wishes(request, asked.service_tier, site.defaults_of(caller))
         if asked.is_background:
             wishes = replace(wishes, on_disconnect="continue")
         goes_on = bool(asked.is_streamed and wishes.after)
@@ -88,7 +89,7 @@ class Asking:
             admitted = await admit(site, question, idempotency_key(request), ticket)
         request[TASK_KEY] = admitted.key.task
         measure = Measure(site, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model)
-        if isinstance(asked, ChatQuestion) and asked.choices > 1:
+        if isinstance(asked, ChatQuestion | CompletionQuestion) and asked.choices > 1:
             several = Choices(site, request, asked, question, admitted, measure)
             return await _measured(measure, several, several.respond(ticket))
         exchange = Exchange(site, request, admitted.key, asked, wishes, measure, ticket, part)
@@ -110,6 +111,8 @@ class Asking:
         part: Part | None,
     ) -> web.StreamResponse:
         watch = None if admitted.exists else await self._submit(admitted, asked, wishes, measure, ticket)
+        if watch is None and isinstance(asked, Grounded):
+            await asked.recall(admitted.key)
         if part is not None:
             part.begun()
         site, streamed = self._site, asked.is_streamed

@@ -55,7 +55,7 @@ _CORS_REQUEST_HEADERS: Final = (
     "authorization, x-api-key, anthropic-version, anthropic-beta, content-type, idempotency-key, last-event-id, "
     "x-request-id, "
     "x-ig3-task, x-ig3-urgency, x-ig3-deadline-ms, x-ig3-on-disconnect, "
-    "x-ig3-policy, x-ig3-region, x-ig3-max-price, x-ig3-min-reputation, x-ig3-cache, cache-control"
+    "x-ig3-policy, x-ig3-region, x-ig3-max-price, x-ig3-min-reputation, x-ig3-redaction, x-ig3-cache, cache-control"
 )
 _CORS_ANSWER_HEADERS: Final = ", ".join((REQUEST_ID, TASK, CACHE, PROCESSING_MS, "retry-after", *RATE_HEADERS))
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway.http.errors import ApiError, from_end
+from gateway.http.file_search.objects import FileCitation, annotations_of
 from gateway.http.logprobs import LogprobsObject, logprobs_object
 from streams.chat import FinishReason, Usage
 from streams.events import TaskAssigned, TaskChunk, TaskEnded, TaskQueued
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from mesh.bus.answer import AnswerText, Step
     from streams.answer_parts import ToolCallPiece
+    from streams.grounding import Grounding
     from streams.task import TaskState
     from streams.tokens import Token
 
@@ -69,6 +71,8 @@ class AnswerMessage(Struct, frozen=True, kw_only=True):
     """None, where it only calls functions."""
     refusal: None = None
     tool_calls: tuple[CalledTool, ...] | UnsetType = UNSET
+    annotations: tuple[FileCitation, ...] | UnsetType = UNSET
+    """What it rests on, where files were searched."""
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -100,9 +104,11 @@ def completion_id(task: Token) -> str:
     return f"chatcmpl-{task}"
 
 
-def whole_answer(task: Token, model: str, answer: AnswerText, state: TaskState) -> bytes:
+def whole_answer(
+    task: Token, model: str, answer: AnswerText, state: TaskState, grounding: Grounding | None = None
+) -> bytes:
     """Write a completed task's answer."""
-    return whole_answers(task, model, (choice_of(answer, state),), state)
+    return whole_answers(task, model, (choice_of(answer, state, grounding=grounding),), state)
 
 
 def whole_answers(task: Token, model: str, choices: tuple[Choice, ...], state: TaskState) -> bytes:
@@ -117,7 +123,7 @@ def whole_answers(task: Token, model: str, choices: tuple[Choice, ...], state: T
     return _encode(completion)
 
 
-def choice_of(answer: AnswerText, state: TaskState, *, index: int = 0) -> Choice:
+def choice_of(answer: AnswerText, state: TaskState, *, index: int = 0, grounding: Grounding | None = None) -> Choice:
     """What a completed task has answered, as one choice."""
     calls = tuple(
         CalledTool(id=call.id, function=CalledFunction(name=call.name, arguments=call.arguments))
@@ -126,7 +132,11 @@ def choice_of(answer: AnswerText, state: TaskState, *, index: int = 0) -> Choice
     text = str(answer)
     return Choice(
         index=index,
-        message=AnswerMessage(content=text if text or not calls else None, tool_calls=calls or UNSET),
+        message=AnswerMessage(
+            content=text if text or not calls else None,
+            tool_calls=calls or UNSET,
+            annotations=UNSET if grounding is None else annotations_of(text, grounding),
+        ),
         logprobs=logprobs_object(answer.logprobs),
         finish_reason=state.finish_reason or "stop",
     )
@@ -260,10 +270,18 @@ class ChunkFrames:
     def _counter(self, n: int) -> bytes:
         return b"id: %d\n" % n if self._part is None else b""
 
+    def beside_text(self) -> bytes:
+        """Write what comes behind the text and before the end."""
+        return b""
+
+    def delta(self, fields: bytes) -> bytes:
+        """Write a chunk of other things than text."""
+        return b"%b%b{%b%b" % (self._head, self._index, fields, self._tail)
+
     def _end(self, n: int, state: TaskState) -> bytes:
         if state.outcome != "completed":
             return self.failure(from_end(state), n=n)
-        role = self._role() if self._is_first else b""
+        role = (self._role() if self._is_first else b"") + self.beside_text()
         finish = _encode(state.finish_reason or "stop")
         last = b'%b%b{},"logprobs":null,"finish_reason":%b}]%b}\n\n' % (
             self._head,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -9,22 +10,31 @@ from msgspec.structs import replace
 from gateway.demands import demand_error
 from gateway.http.cache_use import cache_use_of
 from gateway.http.chat_answer import ChunkFrames, whole_answer
+from gateway.http.chat_choices import ChatChoices
 from gateway.http.chat_messages import picture_urls
 from gateway.http.chat_request import read_chat_request
 from gateway.http.errors import from_task_error
+from gateway.http.file_search.citing_frames import CitingFrames
+from gateway.http.file_search.finder import Finder
 from gateway.http.request_pictures import Pictures
+from gateway.http.several import unlike
 from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.fetching.fetcher import Fetcher
     from gateway.http.cache_use import CacheUse
     from gateway.http.chat_request import ChatRequest, ServiceTier
+    from gateway.http.file_search.request import Wanted
     from gateway.http.site import Site
     from gateway.limits.ticket import Price
     from mesh.access.caller import Caller
     from mesh.bus.answer import AnswerText
     from streams.events import TaskSubmitted
+    from streams.grounding import Grounding
     from streams.placing import Rules
+    from streams.subjects import TaskKey
     from streams.task import TaskState
     from streams.tokens import Token
 
@@ -32,10 +42,14 @@ if TYPE_CHECKING:
 class ChatQuestion:
     """A chat completion that is asked for."""
 
-    is_background = False
+    is_background = is_length_usual = False
 
-    def __init__(self, request: ChatRequest, draft: TaskSubmitted, pictures: Pictures) -> None:
-        """Ask what ``request`` says: ``draft`` is the task, but for those of its ``pictures`` that must be fetched."""
+    def __init__(
+        self, request: ChatRequest, draft: TaskSubmitted, pictures: Pictures, finder: Finder | None = None
+    ) -> None:
+        """Ask what ``request`` says: ``draft`` is the task, but for what is fetched or found before that."""
+        self._finder = finder
+        self._grounding: Grounding | None = None
         self._request = request
         self._pictures = pictures
         self.draft = draft
@@ -47,44 +61,88 @@ class ChatQuestion:
 
     @property
     def cache_use(self) -> CacheUse:
-        """Never for several answers, which are several tasks, nor for what is fetched and may be another thing."""
-        return "never" if self.choices > 1 or self._pictures.to_fetch else cache_use_of(self.draft)
+        """Never for several answers, which are several tasks, nor for what is fetched or found: it may change."""
+        is_new = self.choices > 1 or self._pictures.to_fetch or self._finder is not None
+        return "never" if is_new else cache_use_of(self.draft)
 
     def price(self, answer_tokens: int) -> Price:
         """What it may use."""
-        return price_of_task(self.draft, answer_tokens=answer_tokens)
+        price = price_of_task(self.draft, answer_tokens=answer_tokens)
+        return price if self._finder is None else self._finder.price(price)
 
     async def submission(self, deadline_at_ms: int, rules: Rules | None) -> TaskSubmitted:
         """The task that it asks for.
 
         Raises:
-            ApiError: 400, if a picture cannot be fetched, or is none.
+            ApiError: if a picture cannot be fetched, or is none, or files cannot be searched.
         """
         draft = self.draft
         if self._pictures.to_fetch:
             draft = self._request.draft(await self._pictures.all_there())
-        return replace(draft, deadline_at_ms=deadline_at_ms, rules=rules)
+        asked = replace(draft, deadline_at_ms=deadline_at_ms, rules=rules)
+        if self._finder is not None:
+            asked = await self._finder.ground(asked)
+            self._grounding = asked.grounding
+        return asked
+
+    async def recall(self, key: TaskKey) -> None:
+        """Take from the log what was found for a task that was stored before."""
+        if self._finder is not None:
+            self._grounding = await self._finder.recall(key)
+
+    def draft_of(self, index: int) -> TaskSubmitted:
+        """The draft of each choice: the same."""
+        del index
+        return self.draft
+
+    def price_of(self, index: int, answer_tokens: int) -> Price:
+        """What each choice may use."""
+        del index
+        return self.price(answer_tokens)
+
+    async def submissions(self, deadline_at_ms: int, rules: Rules | None) -> list[TaskSubmitted]:
+        """A task for each choice.
+
+        Raises:
+            ApiError: 400, if a picture cannot be fetched, or is none.
+        """
+        task = await self.submission(deadline_at_ms, rules)
+        return [unlike(task, index) for index in range(self.choices)]
+
+    def gathering(self, first: Token) -> ChatChoices:
+        """What puts the choices together."""
+        return ChatChoices(first, self.model, include_usage=self.include_usage)
 
     def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
         """Write a ``chat.completion``."""
-        return whole_answer(task, state.model or self.model, text, state)
+        return whole_answer(task, state.model or self.model, text, state, self._grounding)
 
     def frames(self, task: Token) -> ChunkFrames:
         """A writer of chunks."""
+        if self._grounding is not None:
+            return CitingFrames(task, self.model, self._grounding, include_usage=self.include_usage)
         return ChunkFrames(task, self.model, include_usage=self.include_usage)
 
 
-async def read_chat(site: Site, _caller: Caller, body: bytes) -> ChatQuestion:
+async def read_chat(site: Site, caller: Caller, body: bytes) -> ChatQuestion:
     """Read a request.
 
     Raises:
         ApiError: 400, naming the parameter that is wrong.
+        NotAllowed: if the caller's key may not have files searched.
     """
-    return chat_question(body, site.fetcher)
+    return chat_question(body, site.fetcher, partial(Finder, site, caller))
 
 
-def chat_question(body: bytes, fetcher: Fetcher) -> ChatQuestion:
-    """Read a request, and see that all of it fits together; ``fetcher`` gets pictures once there is room for the task.
+def chat_question(
+    body: bytes, fetcher: Fetcher, find: Callable[[Wanted, TaskSubmitted], Finder] | None = None
+) -> ChatQuestion:
+    """Read a request, and see that all of it fits together.
+
+    Args:
+        body: as it was sent.
+        fetcher: gets pictures once there is room for the task.
+        find: makes what searches files then, if it may.
 
     Raises:
         ApiError: 400, naming the parameter that is wrong.
@@ -94,4 +152,6 @@ def chat_question(body: bytes, fetcher: Fetcher) -> ChatQuestion:
     draft = request.draft(pictures.here)
     if (error := demand_error(draft)) is not None:
         raise from_task_error(error)
-    return ChatQuestion(request, draft, pictures)
+    search = request.search
+    finder = None if search is None or find is None else find(search, draft)
+    return ChatQuestion(request, draft, pictures, finder)

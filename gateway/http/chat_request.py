@@ -15,6 +15,8 @@ from msgspec import Meta, Struct
 from gateway.http.chat_messages import ChatMessage, Nothing, Role, check_turns, message_of
 from gateway.http.chat_tools import LogitBias, ResponseFormat, ToolChoice, ToolList, biases_of, format_of, tools_of
 from gateway.http.errors import ApiError
+from gateway.http.file_search import request as file_search
+from gateway.http.file_search.request import FileSearchTool, search_of
 from gateway.http.invalid_body import explain
 from streams.chat import Sampling
 from streams.events import TaskSubmitted
@@ -22,6 +24,7 @@ from streams.events import TaskSubmitted
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.http.file_search.request import Wanted
     from gateway.pictures import Picture
 
 ServiceTier = Literal["auto", "default", "flex", "scale", "priority"]
@@ -84,6 +87,20 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     @property
+    def search(self) -> Wanted | None:
+        """What to search before the question is put; None: nothing.
+
+        Raises:
+            ApiError: 400, if that makes no sense.
+        """
+        tools = [tool for tool in self.tools or () if isinstance(tool, FileSearchTool)]
+        found = search_of(tools, shows_results=False)
+        if found is not None and (self.n or 1) > 1:
+            message = "Unsupported value: 'n' is 1 where files are searched."
+            raise ApiError(400, message, code="unsupported_value", param="n")
+        return None if self.tool_choice == "none" else found
+
+    @property
     def longest_answer(self) -> int | None:
         """How many tokens the answer may have, where it says so."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
@@ -122,6 +139,7 @@ ALLOWED: Final = {
     "service_tier": get_args(ServiceTier),
     "tool_choice": ("none", "auto", "required", "a function to call"),
     "detail": ("auto", "low", "high"),
+    **file_search.ALLOWED,
 }
 """Choices to name when another was made."""
 
@@ -143,7 +161,8 @@ def read_chat_request(body: bytes) -> ChatRequest:
     try:
         request = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain(error, allowed=ALLOWED, unsupported=UNSUPPORTED, unsupported_values=UNSUPPORTED_VALUES) from error
+        unsupported = UNSUPPORTED | file_search.UNSUPPORTED
+        raise explain(error, allowed=ALLOWED, unsupported=unsupported, unsupported_values=UNSUPPORTED_VALUES) from error
     if request.top_logprobs and not request.logprobs:
         message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
         raise ApiError(400, message, code="invalid_value", param="top_logprobs")

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Raw, Struct, field
 
 from gateway.http.errors import ApiError
+from gateway.http.file_search.request import FileSearchTool
 from streams.chat import TokenBias
 from streams.tools import MOST_FUNCTIONS, Function, FunctionName, OutputFormat, Tools
 
@@ -20,14 +21,16 @@ class FunctionObject(Struct, frozen=True):
     strict: bool | None = None
 
 
-class Tool(Struct, frozen=True):
+class Tool(Struct, frozen=True, tag_field="type", tag="function"):
     """``tools[]``; OpenAI's tools of other types are refused by their type."""
 
-    type: Literal["function"]
     function: FunctionObject
 
 
-ToolList = Annotated[list[Tool], Meta(max_length=MOST_FUNCTIONS)]
+AnyTool = Tool | FileSearchTool
+"""A function, or (which OpenAI has in its Responses API only) what searches files before the model answers."""
+
+ToolList = Annotated[list[AnyTool], Meta(max_length=MOST_FUNCTIONS)]
 
 
 class ChosenFunction(Struct, frozen=True):
@@ -78,12 +81,16 @@ _LARGEST_TOKEN: Final = 2**31 - 1
 _NULL: Final = b"null"
 
 
-def tools_of(tools: list[Tool] | None, choice: ToolChoice | None, *, parallel: bool | None) -> Tools | None:
+def tools_of(given: list[AnyTool] | None, choice: ToolChoice | None, *, parallel: bool | None) -> Tools | None:
     """The functions of a task.
 
     Raises:
         ApiError: 400, if something is said of functions that are not there.
     """
+    tools = [tool for tool in given or () if isinstance(tool, Tool)]
+    if given and not tools and not isinstance(choice, NamedChoice):
+        # What searches files needs no call of the model.
+        return None
     if not tools:
         if choice in (None, "none", "auto") and parallel is None:
             return None

@@ -1,4 +1,4 @@
-"""Several answers to one chat request (``n``): a task for each, told together in one answer or one stream.
+"""Several answers to one request: a task for each, told together in one answer or one stream.
 
 Their ids follow from the first's, so a repeat of the request finds them all. All are let in before one is stored; each
 counts, and is charged, as a request of its own.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from aiohttp import web
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 from gateway.auth.caller import CALLER_KEY
 from gateway.errors import GatewayError
 from gateway.http.admission import admit
-from gateway.http.chat_answer import DONE, ChunkFrames, choice_of, whole_answers
+from gateway.http.chat_answer import DONE
 from gateway.http.errors import ApiError, unavailable
 from gateway.http.event_stream import EventStream
 from gateway.http.exchange import Exchange
@@ -33,41 +34,16 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from gateway.http.admission import Admitted, Asked
-    from gateway.http.chat_answer import Choice
-    from gateway.http.chat_question import ChatQuestion
     from gateway.http.measuring import Measure
+    from gateway.http.several import Part, Several
     from gateway.http.site import Site
     from gateway.limits.ticket import Ticket
-    from mesh.bus.answer import AnswerText
     from streams.events import TaskSubmitted
     from streams.subjects import TaskKey
-    from streams.tokens import Token
 
 T = TypeVar("T")
 
 _OK: Final = 200
-_LARGEST_SEED: Final = 2**63 - 1
-
-
-class _Part:
-    """One choice; what an exchange makes of it waits here for the others."""
-
-    def __init__(self, index: int, first: Token, question: ChatQuestion) -> None:
-        self.index = index
-        self.choice: Choice | None = None
-        self._first = first
-        self._question = question
-
-    def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
-        del task
-        self.choice = choice_of(text, state, index=self.index)
-        return b""
-
-    def frames(self, task: Token) -> ChunkFrames:
-        del task
-        return ChunkFrames(
-            self._first, self._question.model, include_usage=self._question.include_usage, part=self.index
-        )
 
 
 class Choices:
@@ -77,12 +53,13 @@ class Choices:
         self,
         site: Site,
         request: web.Request,
-        question: ChatQuestion,
+        question: Several,
         asked: Asked,
         admitted: Admitted,
         measure: Measure,
     ) -> None:
         """Prepare; ``asked`` is how the first was let in."""
+        self._gathering = question.gathering(admitted.key.task)
         self._site = site
         self._request = request
         self._question = question
@@ -122,29 +99,31 @@ class Choices:
         for number in range(1, self._question.choices):
             other = stack.enter_context(site.limiter.ticket(self._request[CALLER_KEY]))
             wishes = replace(self._asked.wishes, task=sibling_task_id(first.key.task, number))
+            price = partial(self._question.price_of, number, site.settings.answer_tokens)
+            draft = self._question.draft_of(number)
             # One stream carries them all.
-            asked = self._asked._replace(wishes=wishes, stream=False, beside=number)
+            asked = self._asked._replace(wishes=wishes, stream=False, beside=number, price=price, draft=draft)
             admitted = await admit(site, asked, None, other)
             let_in.append((admitted._replace(may_exist=first.may_exist), other))
-        draft = await self._question.submission(self._asked.wishes.deadline_at_ms, self._asked.wishes.rules)
+        tasks = await self._question.submissions(self._asked.wishes.deadline_at_ms, self._asked.wishes.rules)
         followed: list[_Followed] = []
         try:
             for number, one in enumerate(let_in):
-                followed.append(await self._follow(stack, number, draft, *one))
+                followed.append(await self._follow(stack, number, tasks[number], *one))
         except BaseException:
             self._give_up(followed)
             raise
         return followed
 
     async def _follow(
-        self, stack: ExitStack, number: int, draft: TaskSubmitted, admitted: Admitted, ticket: Ticket
+        self, stack: ExitStack, number: int, task: TaskSubmitted, admitted: Admitted, ticket: Ticket
     ) -> _Followed:
         site, wishes = self._site, self._asked.wishes
         watch = None
         if not admitted.exists:
-            task, headers = _given(_unlike(draft, number)), self._measure.bus_headers
-            watch = await store_task(site, admitted, draft.model, task, wishes, ticket, headers=headers)
-        part = _Part(number, self._admitted.key.task, self._question)
+            headers = self._measure.bus_headers
+            watch = await store_task(site, admitted, task.model, _given(task), wishes, ticket, headers=headers)
+        part = self._gathering.part(number)
         exchange = Exchange(site, self._request, admitted.key, part, wishes, self._measure, ticket)
         self._exchanges.append(exchange)
         only_whole = not self._question.is_streamed
@@ -160,9 +139,7 @@ class Choices:
         gone = next((answer for answer in answers if answer.status != _OK), None)
         if gone is not None:
             return gone
-        choices = tuple(one.part.choice for one in followed if one.part.choice is not None)
-        model = followed[0].exchange.state.model or self._question.model
-        body = whole_answers(self._admitted.key.task, model, choices, self.state)
+        body = self._gathering.whole(followed[0].exchange.state.model or self._question.model, self.state)
         return web.Response(body=body, headers={"Content-Type": "application/json"})
 
     async def _stream(self, followed: list[_Followed]) -> web.StreamResponse:
@@ -213,18 +190,9 @@ class _Failed(GatewayError):
 
 class _Followed(NamedTuple):
     key: TaskKey
-    part: _Part
+    part: Part
     exchange: Exchange
     follower: Follower
-
-
-def _unlike(draft: TaskSubmitted, number: int) -> TaskSubmitted:
-    """The task of one choice: with a seed that was given each has its own, or all would be the same."""
-    seed = draft.sampling.seed
-    if seed is None or number == 0:
-        return draft
-    seed = seed + number if seed <= _LARGEST_SEED - number else seed - number
-    return replace(draft, sampling=replace(draft.sampling, seed=seed))
 
 
 async def _given(task: TaskSubmitted) -> TaskSubmitted:

@@ -38,7 +38,7 @@ class EmbeddingQuestion:
         self._asked = asked
         self.draft = asked.draft
         self.model = asked.request.model
-        self.is_streamed = self.is_background = False
+        self.is_streamed = self.is_background = self.is_length_usual = False
         self.cache_use: CacheUse = "never"
         self.service_tier: ServiceTier | None = None
 

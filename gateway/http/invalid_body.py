@@ -14,14 +14,19 @@ if TYPE_CHECKING:
 
 _PLACE: Final = re.compile(r"^(?P<what>.*?)(?: - at (?:`key` in )?`\$?\.?(?P<param>[^`]*)`)?$", re.DOTALL)
 _TYPED: Final = re.compile(r"(?:.*\.)?(\w+)(?:\[\d+\])?\.type")
-_TYPES: Final = {"content": ("text", "image_url"), "response_format": ("text", "json_object", "json_schema")}
+_TYPES: Final = {
+    "content": ("text", "image_url"),
+    "response_format": ("text", "json_object", "json_schema"),
+    "tools": ("function", "file_search"),
+}
 """What may stand in a ``type``; elsewhere it is ``function``."""
 _INSTEAD: Final = {
     "functions": "Use 'tools', which OpenAI has in its place.",
     "function_call": "Use 'tool_choice', which OpenAI has in its place.",
 }
 _MISSING: Final = re.compile(r"Object missing required field `([^`]+)`")
-_TYPE: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_TYPE: Final = re.compile(r"Expected `([^`]+)`(?:, got `([^`]+)`)?")
+"""Of a word by which a type is told, msgspec does not say what came in its place."""
 _KINDS: Final = {
     "str": "a string",
     "int": "an integer",
@@ -74,7 +79,7 @@ def _explain_value(what: str, param: str, allowed: Collection[str] | None) -> Ap
         expected = "The body must be a JSON object." if wrong_type else what
         return ApiError(400, f"Invalid body. {expected}", code="invalid_type")
     if wrong_type is not None:
-        expected, got = _kinds(wrong_type[1]), _KINDS.get(wrong_type[2], wrong_type[2])
+        expected, got = _kinds(wrong_type[1]), _KINDS.get(wrong_type[2] or "", wrong_type[2] or "something else")
         message = f"Invalid type for '{param}': expected {expected}, but got {got} instead."
         return ApiError(400, message, code="invalid_type", param=param)
     if (of_type := _TYPED.fullmatch(param)) is not None:

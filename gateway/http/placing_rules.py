@@ -1,13 +1,15 @@
-"""What a client will not have otherwise of where its task runs: four headers, read strictly."""
+"""What a client will not have otherwise of where its task runs: five headers, read strictly."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
+
+from msgspec.structs import replace
 
 from gateway.http.errors import ApiError
 from gateway.scheduling.policies import POLICIES
-from streams.placing import Rules
+from streams.placing import Redaction, Rules
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -16,8 +18,10 @@ POLICY: Final = "x-ig3-policy"
 REGION: Final = "x-ig3-region"
 MAX_PRICE: Final = "x-ig3-max-price"
 MIN_REPUTATION: Final = "x-ig3-min-reputation"
+REDACTION: Final = "x-ig3-redaction"
 
-RULE_HEADERS: Final = (POLICY, REGION, MAX_PRICE, MIN_REPUTATION)
+RULE_HEADERS: Final = (POLICY, REGION, MAX_PRICE, MIN_REPUTATION, REDACTION)
+REDACTIONS: Final[tuple[Redaction, ...]] = get_args(Redaction)
 
 _REGION: Final = re.compile(r"[\x21-\x7e]{1,64}")
 _PRICE: Final = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,6}))?")
@@ -40,7 +44,15 @@ def read_rules(request: web.BaseRequest) -> Rules | None:
         region=_region(headers.get(REGION)),
         highest_price_micro=None if price is None else _price_micro(price),
         lowest_reputation=_reputation(headers.get(MIN_REPUTATION)),
+        redaction=_redaction(headers.get(REDACTION)),
     )
+
+
+def with_redaction(rules: Rules | None, usual: Redaction | None) -> Rules | None:
+    """Add what is hidden from providers for an account, where its request does not say it."""
+    if usual is None or (rules is not None and rules.redaction is not None):
+        return rules
+    return replace(rules or Rules(), redaction=usual)
 
 
 def _policy(given: str | None) -> str:
@@ -68,6 +80,15 @@ def _reputation(given: str | None) -> float:
     if not _SHARE.fullmatch(given):
         raise _unusable(MIN_REPUTATION, "use a number from 0 to 1")
     return float(given)
+
+
+def _redaction(given: str | None) -> Redaction | None:
+    if given is None:
+        return None
+    for known in REDACTIONS:
+        if known == given:
+            return known
+    raise _unusable(REDACTION, f"use one of {', '.join(REDACTIONS)}")
 
 
 def _unusable(header: str, remedy: str) -> ApiError:

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from msgspec.structs import replace
 
+from gateway.auth.caller import need_model, need_tools
 from gateway.demands import inability
 from gateway.fetching.fetcher import Fetcher, FetchPolicy
+from gateway.http.errors import from_task_error
 from gateway.http.leaving import Leaving
 from gateway.http.measuring import OpenAnswers
 from gateway.http.protection import protection
 from gateway.http.readers import Readers
+from gateway.http.vector_stores.shelf import Shelf
 from gateway.idempotency import IdempotencyKeys
+from gateway.limits.bounds import answer_error, capped, shortened
 from gateway.submissions import Submissions
 
 if TYPE_CHECKING:
@@ -31,11 +35,12 @@ if TYPE_CHECKING:
     from gateway.roster_feed import RosterFeed
     from gateway.scheduling.aliases import Alias
     from gateway.settings import GatewaySettings
+    from mesh.access.caller import Caller
     from mesh.access.session_keys import SessionKeys
     from mesh.bus.service_bus import Bus
     from mesh.telemetry.telemetry import Telemetry
     from streams.events import TaskError, TaskSubmitted
-    from streams.tokens import Token
+    from streams.limits import Bounds
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +81,8 @@ class Site:
         self.sessions = sessions
         self._defaults = defaults
         self._disconnects = settings.disconnects
+        self._redactions = settings.redactions
+        self._bound_rules = settings.bound_rules
         self.policy = policy
         self.telemetry = telemetry
         self.open_answers = OpenAnswers(telemetry)
@@ -85,6 +92,7 @@ class Site:
         self.limiter = limiter
         self.caching = caching
         self.protection = protection(by_tls=settings.tls is not None)
+        self.shelf = Shelf(bus.core)
         self.fetcher = Fetcher(FetchPolicy(urls=settings.fetch_urls))
         self.leaving = Leaving()
         self.readers = Readers(door)
@@ -100,10 +108,36 @@ class Site:
         """Say why no replica that is announced can do what a task demands, or None."""
         return inability(asked, self.roster_feed.roster, self.aliases)
 
-    def defaults_of(self, account: Token) -> Defaults:
-        """What holds for an account's requests where they say nothing."""
-        on_disconnect = self._disconnects.get(account)
-        return self._defaults if on_disconnect is None else replace(self._defaults, on_disconnect=on_disconnect)
+    def defaults_of(self, caller: Caller) -> Defaults:
+        """What holds for a caller's requests where they say nothing, and what they may say at most."""
+        account, bounds = caller.account, self.bounds_of(caller)
+        on_disconnect, redaction = self._disconnects.get(account), self._redactions.get(account)
+        if on_disconnect is None and redaction is None and not bounds.has_any:
+            return self._defaults
+        usual = self._defaults.on_disconnect if on_disconnect is None else on_disconnect
+        return replace(self._defaults, on_disconnect=usual, redaction=redaction, bounds=bounds)
+
+    def bounds_of(self, caller: Caller) -> Bounds:
+        """How large a caller's answers may be, and how long they may take."""
+        return caller.bounds.within(self._bound_rules.of_account(caller.account))
+
+    def need_allowed(self, caller: Caller, asked: TaskSubmitted, *, is_length_usual: bool = False) -> TaskSubmitted:
+        """Return what somebody asks, no more of it than they may have.
+
+        With ``is_length_usual`` nobody has asked for the length that the answer has.
+
+        Raises:
+            NotAllowed: the model or a function is not open to them.
+            ApiError: 400, the answer that they ask for is too long.
+        """
+        need_model(caller, asked.model)
+        need_tools(caller, asked.tools)
+        bounds = self.bounds_of(caller)
+        if is_length_usual:
+            return shortened(asked, bounds)
+        if (error := answer_error(asked, bounds)) is not None:
+            raise from_task_error(error)
+        return capped(asked, bounds)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that outlives its request."""

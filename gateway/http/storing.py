@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gateway.http.submitting import submit
+from gateway.limits.bounds import capped
 from mesh.access.passed_mark import PASSED, passed_mark
 from streams import subjects
 
@@ -45,7 +46,7 @@ async def store_task(
     mark = PASSED, passed_mark(site.sessions, subjects.submitted(wishes.urgency, key))
     watch = None
     try:
-        asked = replace(await task, key=ticket.key_id)
+        asked = replace(capped(await task, wishes.bounds), key=ticket.key_id)
         watch = await submit(
             site.bus, key, asked, wishes.urgency, headers=(*headers, mark), may_exist=admitted.may_exist
         )

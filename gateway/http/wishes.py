@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from msgspec import Struct
 
-from gateway.http.errors import ApiError
-from gateway.http.placing_rules import read_rules
+from gateway.http.errors import ApiError, from_task_error
+from gateway.http.placing_rules import read_rules, with_redaction
+from gateway.limits.bounds import time_error
 from gateway.settings import OnDisconnect
 from mesh.redaction import holds_secret
 from streams.errors import InvalidTaskId
-from streams.placing import Rules
+from streams.limits import NO_BOUNDS, Bounds
+from streams.placing import Redaction, Rules
 from streams.subjects import SERVICE_CLASSES, ServiceClass
 from streams.task_id import check_age, parse_task_id
 from streams.tokens import Token
@@ -56,6 +58,10 @@ class Defaults(Struct, frozen=True, kw_only=True):
     on_disconnect: OnDisconnect
     deadline: timedelta
     retention: timedelta
+    redaction: Redaction | None = None
+    """What providers outside are not to see; None: what their nodes' operators have set."""
+    bounds: Bounds = NO_BOUNDS
+    """How long an answer may take, and how large it may be."""
 
 
 class Wishes(Struct, frozen=True, kw_only=True):
@@ -67,6 +73,7 @@ class Wishes(Struct, frozen=True, kw_only=True):
     task: Token | None = None
     after: int = 0
     rules: Rules | None = None
+    bounds: Bounds = NO_BOUNDS
 
 
 def read_wishes(request: web.Request, tier: ServiceTier | None, defaults: Defaults) -> Wishes:
@@ -78,11 +85,12 @@ def read_wishes(request: web.Request, tier: ServiceTier | None, defaults: Defaul
     now_ms = time.time_ns() // 1_000_000
     return Wishes(
         urgency=_urgency(request, tier, defaults.urgency),
-        deadline_at_ms=now_ms + _deadline_ms(request, defaults.deadline),
+        deadline_at_ms=now_ms + _deadline_ms(request, defaults),
         on_disconnect=_on_disconnect(request, defaults.on_disconnect),
         task=_task(request, now_ms, defaults.retention),
         after=last_event_id(request),
-        rules=read_rules(request),
+        rules=with_redaction(read_rules(request), defaults.redaction),
+        bounds=defaults.bounds,
     )
 
 
@@ -171,13 +179,21 @@ def _on_disconnect(request: web.Request, default: OnDisconnect) -> OnDisconnect:
     raise _unusable(ON_DISCONNECT, f"use one of {', '.join(_DISCONNECT_CHOICES)}")
 
 
-def _deadline_ms(request: web.Request, default: timedelta) -> int:
+def usual_deadline_ms(defaults: Defaults) -> int:
+    """How long an answer may take whose request does not say it."""
+    usual_ms, most_s = round(defaults.deadline.total_seconds() * 1000), defaults.bounds.most_seconds
+    return usual_ms if most_s is None else min(usual_ms, most_s * 1000)
+
+
+def _deadline_ms(request: web.Request, defaults: Defaults) -> int:
     given = request.headers.get(DEADLINE)
     if given is None:
-        return round(default.total_seconds() * 1000)
+        return usual_deadline_ms(defaults)
     longest_ms = LONGEST_DEADLINE // timedelta(milliseconds=1)
     if not _COUNTER.fullmatch(given) or not 1 <= int(given) <= longest_ms:
         raise _unusable(DEADLINE, f"use milliseconds from now, 1 to {longest_ms}")
+    if (error := time_error(int(given), defaults.bounds, param=DEADLINE)) is not None:
+        raise from_task_error(error)
     return int(given)
 
 

@@ -16,7 +16,7 @@ from mesh.bus.appends import Fence
 from mesh.errors import BusError, FenceMismatch, PublishUnknown
 from mesh.history.checkpoint import Checkpoint
 from mesh.history.tail import StreamTail
-from streams.billing_events import AnyBillingEvent
+from streams.billing_log import AnyBillingEvent
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.digest import digest_of
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 NAME: Final = "ledger"
 """What snapshots of the books are called."""
 
-_SUBJECTS: Final = ("billing.*", "payouts.*", "books.*")
+_SUBJECTS: Final = ("billing.*", "books.*")
 _TRIES: Final = 40
 _PAUSE_S: Final = 0.05
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Link, Listener
     from mesh.telemetry.telemetry import Telemetry
-    from streams.billing_events import AnyBillingEvent
+    from streams.billing_log import AnyBillingEvent
     from streams.ledger.chain import ChainState
     from streams.ledger_messages import HoldAnswer
 

@@ -11,7 +11,8 @@ from streams.money import OUTSIDE, decimal_of, user
 
 if TYPE_CHECKING:
     from gateway.ledger.books import Books
-    from streams.billing_events import AnyBillingEvent, KeyBudget, PlanKind, PriceRule
+    from streams.billing_events import KeyBudget, PlanKind, PriceRule
+    from streams.billing_log import AnyBillingEvent
     from streams.ledger.chain import ChainState
     from streams.tokens import Token
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from mesh.bus.link import Link
     from mesh.bus.work import Work
     from mesh.telemetry.telemetry import Telemetry
-    from streams.billing_events import AnyBillingEvent, Transaction
+    from streams.billing_events import Transaction
+    from streams.billing_log import AnyBillingEvent
     from streams.events import EndEvent
     from streams.ledger.chain import ChainState
 

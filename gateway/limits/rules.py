@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from streams.access import LOCAL
-from streams.limits import NO_LIMITS, Limits
+from streams.limits import NO_BOUNDS, NO_LIMITS, Bounds, Limits
 
 
 class LimitRules(Struct, frozen=True, kw_only=True):
@@ -27,4 +27,20 @@ class LimitRules(Struct, frozen=True, kw_only=True):
             requests_per_minute=self.requests_of.get(account, usual.requests_per_minute),
             tokens_per_minute=self.tokens_of.get(account, usual.tokens_per_minute),
             concurrent_streams=self.streams_of.get(account, usual.concurrent_streams),
+        )
+
+
+class BoundRules(Struct, frozen=True, kw_only=True):
+    """Bounds of every account's answers, and what single ones have instead; None in it: none."""
+
+    usual: Bounds = NO_BOUNDS
+    tokens_of: Mapping[str, int | None] = {}
+    seconds_of: Mapping[str, int | None] = {}
+
+    def of_account(self, account: str) -> Bounds:
+        """The bounds of one account. That of whoever runs the mesh has only those that name it."""
+        usual = NO_BOUNDS if account == LOCAL else self.usual
+        return Bounds(
+            most_output_tokens=self.tokens_of.get(account, usual.most_output_tokens),
+            most_seconds=self.seconds_of.get(account, usual.most_seconds),
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.http.errors import ApiError
-from gateway.http.wishes import LONGEST_DEADLINE, Wishes
+from gateway.http.errors import ApiError, from_task_error
+from gateway.http.placing_rules import with_redaction
+from gateway.http.wishes import LONGEST_DEADLINE, Wishes, usual_deadline_ms
+from gateway.limits.bounds import time_error
 from gateway.rpc.wire import inference_pb2 as pb
 from gateway.scheduling.policies import POLICIES
 from streams.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
@@ -59,13 +61,16 @@ def read_wishes(request: pb.SubmitRequest, defaults: Defaults) -> Wishes:
     longest_ms = round(LONGEST_DEADLINE.total_seconds() * 1000)
     if request.deadline_ms > longest_ms:
         raise _wrong("deadline_ms", f"it is at most {longest_ms}")
-    patience_ms = request.deadline_ms or round(defaults.deadline.total_seconds() * 1000)
+    if (error := time_error(request.deadline_ms, defaults.bounds, param="deadline_ms")) is not None:
+        raise from_task_error(error)
+    patience_ms = request.deadline_ms or usual_deadline_ms(defaults)
     return Wishes(
         urgency=_word(request, "urgency", _URGENCIES) or defaults.urgency,
         deadline_at_ms=now_ms() + patience_ms,
         on_disconnect=_word(request, "on_hang_up", _HANG_UPS) or defaults.on_disconnect,
         task=read_new_task_id(request.task, defaults) if request.task else None,
-        rules=_rules(request.rules) if request.HasField("rules") else None,
+        rules=with_redaction(_rules(request.rules) if request.HasField("rules") else None, defaults.redaction),
+        bounds=defaults.bounds,
     )
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gateway.auth.caller import need, need_model, need_tools
+from gateway.auth.caller import need, need_model
 from gateway.demands import demand_error
 from gateway.http.admission import Asked, admit
 from gateway.http.errors import ApiError, from_task_error, stopping
@@ -144,9 +144,8 @@ class _Asking:
         self._site = site
         self._call = call
         self._request = request
-        self.wishes: Wishes = read_wishes(request, site.defaults_of(call.caller.account))
-        self._task = read_submission(request, self.wishes)
-        need_tools(call.caller, self._task.tools)
+        self.wishes: Wishes = read_wishes(request, site.defaults_of(call.caller))
+        self._task = site.need_allowed(call.caller, read_submission(request, self.wishes))
         if (wrong := demand_error(self._task)) is not None:
             raise from_task_error(wrong)
 

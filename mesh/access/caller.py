@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from streams.access import LOCAL, RIGHTS
 from streams.access_events import Right, Role
-from streams.limits import NO_LIMITS, Limits
+from streams.limits import NO_BOUNDS, NO_LIMITS, Bounds, Limits
 from streams.tokens import Token
 
 How = Literal["local", "key", "session"]
@@ -43,6 +43,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     expires_at_ms: int | None = None
     limits: Limits = NO_LIMITS
     """Those of the key itself; its account has its own."""
+    bounds: Bounds = NO_BOUNDS
+    """As well."""
 
     @property
     def is_operator(self) -> bool:

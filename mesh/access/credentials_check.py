@@ -188,5 +188,6 @@ def _of_key(key: ApiKey) -> Caller:
         models=key.models,
         tools=key.tools,
         limits=key.limits,
+        bounds=key.bounds,
         expires_at_ms=key.expires_at_ms,
     )

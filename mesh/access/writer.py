@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mesh.bus.link import Link
     from streams.access import Access, Account, ApiKey
     from streams.access_events import AccessEvent, Right, Role
-    from streams.limits import Limits
+    from streams.limits import Bounds, Limits
     from streams.tokens import Token
 
 OPERATOR: Final = "operator"
@@ -128,6 +128,7 @@ class AccessWriter:
         models: tuple[str, ...] = (),
         tools: tuple[str, ...] = (),
         limits: Limits | None = None,
+        bounds: Bounds | None = None,
         expires_at_ms: int | None = None,
     ) -> IssuedKey:
         """Make an API key.
@@ -148,6 +149,7 @@ class AccessWriter:
             models=models,
             tools=tools,
             limits=limits,
+            bounds=bounds,
             expires_at_ms=expires_at_ms,
             by=self._by,
         )

@@ -32,6 +32,9 @@ _TICK_S: Final = 0.5
 _KEEP_ALIVE_S: Final = ACK_WAIT.total_seconds() / 3
 _IDLE_HEARTBEAT: Final = 100
 _DELIVERED_TOKEN: Final = 4
+_SEQUENCE_TOKEN: Final = 5
+_STORED_TOKEN: Final = 7
+_NANOSECONDS_PER_MS: Final = 1_000_000
 
 
 class Work:
@@ -51,6 +54,16 @@ class Work:
     def deliveries(self) -> int:
         """How often the broker has handed this out, this time included (``$JS.ACK.<stream>.<consumer>.<times>…``)."""
         return int(self.reply.split(".")[_DELIVERED_TOKEN])
+
+    @property
+    def sequence(self) -> int:
+        """Its place in the stream (``$JS.ACK.<stream>.<consumer>.<times>.<sequence>…``)."""
+        return int(self.reply.split(".")[_SEQUENCE_TOKEN])
+
+    @property
+    def stored_at_ms(self) -> int:
+        """When the stream took it, in Unix milliseconds."""
+        return int(self.reply.split(".")[_STORED_TOKEN]) // _NANOSECONDS_PER_MS
 
     def done(self) -> None:
         """Never deliver it again."""

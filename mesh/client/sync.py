@@ -10,18 +10,15 @@ waits, never the connection.
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from concurrent.futures import CancelledError, Future, wait
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
 
 from mesh.client.client import open_client
 from mesh.client.embedding import SMALL_EMBEDDING_MODEL
+from mesh.client.loop_thread import LoopThread
 from mesh.client.options import client_options
-from mesh.errors import BusUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from mesh.bus.answer import Step
     from mesh.client.account_watch import AccountStep, AccountWatch
@@ -35,8 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_LOOK_UP_S: Final = 1.0
-
 
 class SyncClient:
     """A connection of one account to a mesh; ``connect_sync`` makes one. Close it, or use it in ``with``."""
@@ -48,7 +43,7 @@ class SyncClient:
             BusUnavailable: if no server answers or the credentials are refused.
             CredentialsError: if they are good, but not for this account.
         """
-        self._worker = _Worker()
+        self._worker = LoopThread()
         try:
             self._client: Client = self._worker.wait(open_client(options))
         except BaseException:
@@ -105,7 +100,7 @@ class SyncClient:
 class SyncAnswer:
     """One task's answer. Iterate it for text."""
 
-    def __init__(self, worker: _Worker, answer: Answer) -> None:
+    def __init__(self, worker: LoopThread, answer: Answer) -> None:
         """Made by ``SyncClient``."""
         self._worker = worker
         self._answer = answer
@@ -152,7 +147,7 @@ class SyncAnswer:
 class SyncWatch:
     """Iterate it for events of all tasks of the account."""
 
-    def __init__(self, worker: _Worker, watch: AccountWatch) -> None:
+    def __init__(self, worker: LoopThread, watch: AccountWatch) -> None:
         """Made by ``SyncClient``."""
         self._worker = worker
         self._watch = watch
@@ -178,7 +173,7 @@ class SyncWatch:
 class _Steps(Generic[T]):
     """A plain iterator over what arrives in the other thread."""
 
-    def __init__(self, worker: _Worker, source: AsyncIterator[T]) -> None:
+    def __init__(self, worker: LoopThread, source: AsyncIterator[T]) -> None:
         self._worker = worker
         self._source = source
 
@@ -190,62 +185,6 @@ class _Steps(Generic[T]):
             return self._worker.wait(_next(self._source))
         except StopAsyncIteration:
             raise StopIteration from None
-
-
-class _Worker:
-    """The thread that runs the connection's event loop."""
-
-    def __init__(self) -> None:
-        self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-        self._thread = threading.Thread(target=self._run, name="ig3-client", daemon=True)
-        self._thread.start()
-        self._loop, self._stop = self._started.result()
-
-    @property
-    def is_running(self) -> bool:
-        return self._thread.is_alive()
-
-    def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run ``work`` over there and wait for it; an interrupt of this thread cancels it."""
-        if not self.is_running:
-            work.close()
-            raise BusUnavailable("this client is closed")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            # Looked up now and then: a client that another thread closes may never answer.
-            while not wait([future], _LOOK_UP_S).done and self.is_running:
-                pass
-            return future.result(0)
-        except (CancelledError, TimeoutError) as error:
-            if self.is_running:
-                raise
-            raise BusUnavailable("this client was closed") from error
-        except KeyboardInterrupt:
-            future.cancel()
-            raise
-
-    def call(self, function: Callable[[], T]) -> T:
-        """Call ``function`` over there."""
-
-        async def run() -> T:
-            return function()
-
-        return self.wait(run())
-
-    def stop(self) -> None:
-        """End the thread; what still runs there is cancelled."""
-        if self.is_running:
-            self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join()
-
-    def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        stop = asyncio.Event()
-        self._started.set_result((asyncio.get_running_loop(), stop))
-        await stop.wait()
 
 
 async def _next(source: AsyncIterator[T]) -> T:

@@ -21,7 +21,7 @@ from mesh.processes.terminal import terminal
 from streams.access import LOCAL
 from streams.access_events import Right
 from streams.clock import now_ms
-from streams.limits import MOST, Limits
+from streams.limits import MOST, Bounds, Limits
 from streams.tokens import token
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ Examples:
   ig3 keys issue --of acme --name laptop                  # may ask models, and see the account's tasks
   ig3 keys issue --of acme --name ci --right chat --model smollm2-135m-instruct --expires 30d
   ig3 keys issue --of acme --name trial --requests-per-minute 20 --tokens-per-minute 10000
+  ig3 keys issue --of acme --name demo --most-output-tokens 256 --most-seconds 30
   ig3 keys list --of acme
   ig3 keys revoke k7q2mzx4c5tab --reason "it leaked"
 """
@@ -54,6 +55,7 @@ class KeyLine(Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     tools: tuple[str, ...]
     limits: Limits
+    bounds: Bounds
     issued_at: datetime
     issued_by: str
     expires_at: datetime | None
@@ -88,6 +90,8 @@ def keys(ctx: click.Context) -> None:
 @click.option("--requests-per-minute", type=_LIMIT, metavar="N", help="Requests that it may make, over all gateways.")
 @click.option("--tokens-per-minute", type=_LIMIT, metavar="N", help="Tokens that it may use.")
 @click.option("--concurrent-streams", type=_LIMIT, metavar="N", help="Streams that it may have open at once.")
+@click.option("--most-output-tokens", type=_LIMIT, metavar="N", help="Tokens that one of its answers may have.")
+@click.option("--most-seconds", type=_LIMIT, metavar="S", help="How long one of its answers may take.")
 @settings_options(mesh=_PLACE)
 def issue(
     mesh: MeshSettings,
@@ -97,6 +101,8 @@ def issue(
     models: tuple[str, ...],
     tools: tuple[str, ...],
     expires: str | None,
+    most_output_tokens: int | None,
+    most_seconds: int | None,
     **limits: int | None,
 ) -> None:
     """Make an API key, and print it once.
@@ -104,6 +110,7 @@ def issue(
     Only its digest is kept: who loses it gets another one. Limits of a key hold besides those of its account.
     """
     limited = Limits(**limits)
+    bounds = Bounds(most_output_tokens=most_output_tokens, most_seconds=most_seconds)
     until = None if expires is None else now_ms() + _duration_ms(expires)
     issued: list[IssuedKey] = []
 
@@ -116,6 +123,7 @@ def issue(
             models=models,
             tools=tools,
             limits=limited if limited.has_any else None,
+            bounds=bounds if bounds.has_any else None,
             expires_at_ms=until,
         )
         issued.append(shown)
@@ -202,6 +210,7 @@ def _line(access: Access, key: ApiKey) -> KeyLine:
         models=key.models,
         tools=key.tools,
         limits=key.limits,
+        bounds=key.bounds,
         issued_at=_time(key.issued_at_ms),
         issued_by=key.by,
         expires_at=None if key.expires_at_ms is None else _time(key.expires_at_ms),

@@ -61,7 +61,7 @@ Examples:
 def up(
     up: UpSettings, gateway: Struct, node: Struct, mesh: MeshSettings, site: SiteSettings, given: Mapping[str, str]
 ) -> None:
-    """Run a whole mesh here: broker, identity, dispatcher, ledger, gateway and nodes.
+    """Run a whole mesh here: broker, identity, dispatcher, ledger, retrieval, gateway and nodes.
 
     Each is a process of its own and is started again when it dies. Ctrl-C stops them in order; a second Ctrl-C kills
     them. Settings that have no flag here reach them by IG3_* variables or the settings file.
@@ -170,7 +170,10 @@ def _stages(up: UpSettings, mesh: MeshSettings, brokers: Brokers) -> tuple[tuple
     return (
         tuple(spec(name, "broker", pinned=brokers.pinned, environment=own) for name, own in brokers.each.items()),
         # Whom the broker asks about the nodes.
-        (spec("identity", "identity"), spec("dispatcher", "dispatcher"), spec("ledger", "ledger run")),
+        (
+            *(spec("identity", "identity"), spec("dispatcher", "dispatcher")),
+            *(spec("ledger", "ledger run"), spec("retrieval", "retrieval")),
+        ),
         nodes,
         (spec("gateway", "gateway", pinned="IG3_HTTP"),),
     )

@@ -93,7 +93,7 @@ def _rights(caller: Caller) -> BusRights:
         raise NotAdmitted(f"{_name(caller)} is for certain models only, which the broker cannot see: HTTP can")
     if caller.tools:
         raise NotAdmitted(f"{_name(caller)} is for certain functions only, which the broker cannot see: HTTP can")
-    if caller.limits.has_any:
+    if caller.limits.has_any or caller.bounds.has_any:
         raise NotAdmitted(f"{_name(caller)} has limits of its own, which the broker cannot count: HTTP can")
     if "chat" in caller.rights:
         return user_rights(caller.account)

@@ -50,6 +50,9 @@ LEDGER_HOLDS: Final = Instrument("ig3.ledger.holds", "{task}", "Tasks that asked
 LEDGER_LAG: Final = Instrument(
     "ig3.ledger.lag", "s", "From the end of a task to its entry in the books, by the clocks of both.", _SECONDS
 )
+FILES_TAKEN_IN: Final = Instrument(
+    "ig3.retrieval.files", "{file}", "Files that this process took into vector stores, by outcome or error code."
+)
 
 SPAN_REQUEST: Final = "chat"
 SPAN_DISPATCH: Final = "dispatch"

@@ -1,7 +1,7 @@
 """A server program that an engine runs for itself: started, watched, started again, stopped with all that it began.
 
-It gets a process group of its own: what it starts belongs to that, and is gone when it is. Should this process die,
-Linux asks the program to end (see ``mesh.processes.die_with_parent``).
+It has a guard (see ``mesh.processes.die_with_parent``), which is its parent and the heir of all that it starts: when it
+ends, is to end, or this process dies, however that dies and whatever the program is busy with, nothing of it is left.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from mesh.processes.backoff import Backoff
-from mesh.processes.die_with_parent import guarded
+from mesh.processes.die_with_parent import tree_guarded
 from nodes.errors import EngineError, EngineUnavailable
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _LOOK_S: Final = 0.2
 _GRACE_S: Final = 8.0
 """How long it may take to end by itself; a node gives its engine ten seconds."""
+_KILLING_S: Final = 1.5
+"""How long its guard may take to kill what has not ended by then."""
 _LAST_WORDS_S: Final = 1.0
 _GONE_LOOK_S: Final = 0.02
 _LAST_LINES: Final = 20
@@ -64,7 +66,7 @@ class ChildServer:
 
     @property
     def pid(self) -> int | None:
-        """The process, and its group; None while it does not run."""
+        """Its guard, and the group of both; None while it does not run."""
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
 
@@ -97,7 +99,7 @@ class ChildServer:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _GRACE_S)
+            await asyncio.wait_for(process.wait(), _GRACE_S + _KILLING_S)
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         _kill_group(process.pid)
@@ -130,7 +132,7 @@ class ChildServer:
         read_end, write_end = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *guarded(list(self._command), group="own"),
+                *tree_guarded(list(self._command), grace_s=_GRACE_S),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=write_end,
                 stderr=write_end,

@@ -101,10 +101,14 @@ class LlamaContext:
             why = "; ".join(self._model.complaints) or "it does not say why"
             raise EngineError(f"llama.cpp failed at a step of {self._batch.n_tokens} tokens (code {code}): {why}")
 
+    def logits(self, place: int) -> NDArray[np.float32]:
+        """What the model says of each token behind the one at ``place``; good until the next batch is computed."""
+        row = self._api.llama_get_logits_ith(self.handle, place)
+        return np.ctypeslib.as_array(row, (self._model.vocabulary,))
+
     def logprobs(self, place: int) -> NDArray[np.float32]:
         """What each token's logprob is behind the token at ``place`` of the batch that was computed last."""
-        row = self._api.llama_get_logits_ith(self.handle, place)
-        logits = np.ctypeslib.as_array(row, (self._model.vocabulary,))
+        logits = self.logits(place)
         shifted = logits - logits.max()
         return shifted - np.log(np.exp(shifted).sum())
 

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
-from streams.billing_events import AnyBillingEvent, LedgerPosted, LedgerSuspended, PlanSet, PricesSet
+from streams.billing_events import LedgerPosted, LedgerSuspended, PlanSet, PricesSet
 from streams.billing_subjects import parse_chain
 from streams.codec import decode_billing_event
 from streams.errors import StreamsError
 from streams.ledger.chain import ChainState, OpenHold
+from streams.ledger.moves import moves_of
 from streams.ledger.prices import Prices
 from streams.ledger.usage import UsageBook
 from streams.money import FEES, OUTSIDE, REWARDS, ROUNDING, SUSPENSE
 
 if TYPE_CHECKING:
     from streams.billing_events import Transaction
+    from streams.billing_log import AnyBillingEvent
     from streams.billing_subjects import Chain
 
 MOST_FAULTS: Final = 1000
@@ -113,7 +115,7 @@ class LedgerState:
             case PlanSet() | PricesSet():
                 self._fault(sequence, chain.subject, "out_of_place", f"{type(event).__name__} does not belong here")
             case _:
-                return
+                self._move_plainly(state, event)
 
     def _post(self, sequence: int, chain: Chain, state: ChainState, transaction: Transaction) -> None:
         if state.has(transaction.id):
@@ -150,6 +152,16 @@ class LedgerState:
             elif posting.account == aside:
                 held_nano += posting.amount_nano
         return cost_nano - held_nano, held_nano
+
+    def _move_plainly(self, state: ChainState, event: AnyBillingEvent) -> None:
+        """Move what rewards and payouts move; of what is said twice, the first counts, as in their own folds."""
+        for move in moves_of(event):
+            if state.has(move.id):
+                continue
+            state.note(move.id)
+            for account, amount in ((move.source, -move.amount_nano), (move.target, move.amount_nano)):
+                place = (str(account), move.currency)
+                self.balances[place] = self.balances.get(place, 0) + amount
 
     def _fault(self, sequence: int, subject: str, kind: FaultKind, message: str) -> None:
         self.fault_count += 1

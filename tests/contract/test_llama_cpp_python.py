@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ import pytest_asyncio
 from nodes.engine import EngineSpec, Generate
 from nodes.engines.llama_context import LlamaContext
 from nodes.engines.llama_cpp_python import LlamaCppPythonEngine
+from nodes.engines.llama_sampler import LlamaSampler
 from nodes.errors import EngineError
 from streams.chat import Message, Sampling
+from streams.tools import OutputFormat
 from tests.contract.prompts import PROMPTS
 from tests.contract.waiting import eventually
 
@@ -88,6 +91,32 @@ async def test_penalties_count_what_was_written_before_the_seam(engine: LlamaCpp
     ]
     assert "sea" in texts[0]
     assert "sea" not in texts[1]
+
+
+async def test_a_grammar_looks_at_the_other_tokens_only_where_it_refuses_the_chosen_one(
+    engine: LlamaCppPythonEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = OutputFormat(kind="json_schema", schema_json='{"enum": ["The quick brown fox jumps over the lazy dog."]}')
+    request = Generate(
+        messages=(
+            Message(role="user", content='Write in quotation marks: "The quick brown fox jumps over the lazy dog."'),
+        ),
+        sampling=Sampling(temperature=0, max_tokens=40),
+        format=shape,
+    )
+    verdicts: list[bool] = []
+    may_stand = LlamaSampler._may_stand
+
+    def counted(sampler: LlamaSampler, token: int) -> bool:
+        verdicts.append(may_stand(sampler, token))
+        return verdicts[-1]
+
+    monkeypatch.setattr(LlamaSampler, "_may_stand", counted)
+    assert json.loads(await text_of(engine, request)) == "The quick brown fox jumps over the lazy dog."
+    assert verdicts.count(False) < verdicts.count(True)
+
+    monkeypatch.setattr(LlamaSampler, "_may_stand", lambda sampler, token: False)
+    assert json.loads(await text_of(engine, request)) == "The quick brown fox jumps over the lazy dog."
 
 
 async def test_a_step_that_fails_fails_its_answers_and_the_next_ones_run(

@@ -13,7 +13,10 @@ import pytest
 from openai.types import Batch
 
 from gateway.batches.log import BatchLog
+from gateway.batches.outputs import PARTS_OF_LINE, Outputs
+from gateway.batches.progress import FRESH_S, Progress
 from mesh.bus.answer import follow
+from mesh.files.store import FileStore
 from streams.batch_events import BatchCreated
 from streams.clock import now_ms
 from streams.codec import decode
@@ -25,6 +28,7 @@ from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http, until
 from tests.mesh_in_process import InProcessMesh
 
 CHAT = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
 LOCAL = Token("local")
 OVER = {"completed", "failed", "expired", "cancelled"}
 
@@ -162,9 +166,11 @@ async def asking(mesh: InProcessMesh) -> AsyncIterator[openai.AsyncOpenAI]:
         yield client
 
 
-async def answered(client: openai.AsyncOpenAI, batch: Batch) -> int:
-    counts = (await client.batches.retrieve(batch.id)).request_counts
-    return 0 if counts is None else counts.completed
+async def answered(mesh: InProcessMesh, batch: Batch) -> int:
+    """How many lines are there now; what the API says may be a moment old."""
+    outputs = Outputs(FileStore(mesh.bus.core), LOCAL, Token(batch.id))
+    await outputs.look()
+    return outputs.counts.completed
 
 
 async def test_a_gateway_that_stops_hands_its_batch_to_another_and_nothing_is_asked_twice(
@@ -175,10 +181,10 @@ async def test_a_gateway_that_stops_hands_its_batch_to_another_and_nothing_is_as
         batch = await begin(client, *(line(f"q{number}") for number in range(30)))
 
         async def some_are_answered() -> bool:
-            return await answered(client, batch) > 0
+            return await answered(mesh, batch) > 0
 
         await until(some_are_answered)
-        assert await answered(client, batch) < 30
+        assert await answered(mesh, batch) < 30
     async with asking(mesh) as client:
         batch = await ended(client, batch)
         answers = await lines_of(client, batch.output_file_id)
@@ -195,7 +201,7 @@ async def test_a_batch_that_is_cancelled_keeps_what_was_answered(
     batch = await begin(client, quick, endless)
 
     async def quick_is_answered() -> bool:
-        return await answered(client, batch) == 1
+        return await answered(mesh, batch) == 1
 
     await until(quick_is_answered)
     assert (await client.batches.cancel(batch.id)).status in {"cancelling", "cancelled"}
@@ -233,6 +239,42 @@ async def test_a_batch_whose_time_is_over_says_so_of_each_request(
     batch = await ended(client, await client.batches.retrieve(name))
     assert batch.status == "expired"
     assert [each["custom_id"] for each in await lines_of(client, batch.error_file_id)] == ["a", "b"]
+
+
+async def test_a_batch_of_responses_can_be_read_and_gone_on_with(
+    mesh: InProcessMesh, client: openai.AsyncOpenAI
+) -> None:
+    await mesh.add_node()
+    body = {"model": MODEL, "input": "hello", "max_output_tokens": 3}
+    lines = [{**line(name, url=RESPONSES), "body": body} for name in ("a", "b")]
+    batch = await ended(client, await begin(client, *lines, endpoint=RESPONSES))
+    answers = [each["response"]["body"] for each in await lines_of(client, batch.output_file_id)]
+    assert [answer["object"] for answer in answers] == ["response"] * 2
+    kept = await client.responses.retrieve(answers[0]["id"])
+    assert kept.output_text == answers[0]["output"][0]["content"][0]["text"]
+    after = {**body, "previous_response_id": kept.id}
+    batch = await ended(client, await begin(client, {**lines[0], "body": after}, endpoint=RESPONSES))
+    (answer,) = await lines_of(client, batch.output_file_id)
+    assert answer["response"]["body"]["previous_response_id"] == kept.id
+
+
+async def test_a_batch_takes_no_response_in_the_background(client: openai.AsyncOpenAI) -> None:
+    body = {"model": MODEL, "input": "hello", "background": True}
+    batch = await ended(client, await begin(client, {**line("a", url=RESPONSES), "body": body}, endpoint=RESPONSES))
+    assert batch.errors is not None
+    assert [(fault.code, fault.param) for fault in batch.errors.data or ()] == [("unsupported_value", "background")]
+
+
+async def test_how_far_a_batch_is_is_counted_once_in_a_while(mesh: InProcessMesh) -> None:
+    store, name, now_s = FileStore(mesh.bus.core), Token("batch_x"), [0.0]
+    progress = Progress(store, clock=lambda: now_s[0])
+    output = Outputs(store, LOCAL, name).file("output")
+    await store.put_part(LOCAL, output, PARTS_OF_LINE, b"1")
+    assert await progress.of(LOCAL, name) == (1, 0)
+    await store.put_part(LOCAL, output, 2 * PARTS_OF_LINE, b"2")
+    assert await progress.of(LOCAL, name) == (1, 0)
+    now_s[0] += FRESH_S
+    assert await progress.of(LOCAL, name) == (2, 0)
 
 
 async def test_requests_of_a_batch_are_of_the_class_batch(mesh: InProcessMesh, client: openai.AsyncOpenAI) -> None:

@@ -125,10 +125,40 @@ async def test_the_older_completions_whole_streamed_and_with_logprobs(client: op
     assert usual.usage.completion_tokens == 16
 
 
+async def test_each_of_several_prompts_has_its_choices_side_by_side(client: openai.AsyncOpenAI) -> None:
+    asked: dict[str, Any] = {"model": MODEL, "prompt": ["one", "two"], "n": 2, "max_tokens": 3, "echo": True, "seed": 4}
+    plain = await client.completions.create(**asked)
+    assert [choice.index for choice in plain.choices] == [0, 1, 2, 3]
+    assert [choice.text[:3] for choice in plain.choices] == ["one", "one", "two", "two"]
+    assert plain.usage is not None
+    assert (plain.usage.prompt_tokens, plain.usage.completion_tokens) == (4, 12)
+    stream = await client.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+    texts, usages = [""] * 4, []
+    async for chunk in stream:
+        usages.append(chunk.usage)
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+    assert texts == [choice.text for choice in plain.choices]
+    assert usages == [None] * (len(usages) - 1) + [plain.usage]
+
+
+async def test_a_completion_comes_from_the_cache_as_a_chat_does(client: openai.AsyncOpenAI) -> None:
+    heads: list[str | None] = []
+    texts: set[str] = set()
+    for prompt in ("again", ["again"], ["again", "again"]):
+        raw = await client.completions.with_raw_response.create(model=MODEL, prompt=prompt, max_tokens=3, temperature=0)
+        heads.append(raw.headers.get("x-ig3-cache"))
+        texts |= {choice.text for choice in raw.parse().choices}
+    assert (heads, len(texts)) == (["miss", "hit", "bypass"], 1)
+
+
 async def test_what_the_older_api_cannot_do_here_is_refused_by_name(client: openai.AsyncOpenAI) -> None:
     cases: list[tuple[Any, str]] = [
         ({"prompt": [1, 2, 3]}, "prompt"),
-        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": [[1, 2], [3]]}, "prompt"),
+        ({"prompt": ["a", 1]}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": ["a"] * 33, "n": 2}, "prompt"),
         ({"prompt": "a", "suffix": "b"}, "suffix"),
         ({"prompt": "a", "best_of": 2}, "best_of"),
         ({"prompt": "a", "echo": True, "logprobs": 1}, "logprobs"),

@@ -19,13 +19,16 @@ _LONGEST_ARRAY = 3
 @cache
 def structs(kind: type[Any]) -> st.SearchStrategy[Any]:
     """Values of a struct: required fields always, the others sometimes."""
-    return _of(mi.type_info(kind))
+    info = mi.type_info(kind)
+    assert isinstance(info, mi.StructType)
+    return _struct(info)
 
 
 def _of(kind: mi.Type) -> st.SearchStrategy[Any]:
     match kind:
         case mi.StructType():
-            return _struct(kind)
+            # Not at once: a struct may hold others of its own kind.
+            return st.deferred(lambda: structs(kind.cls))
         case mi.UnionType():
             return st.one_of(*map(_of, kind.types))
         case mi.VarTupleType():

@@ -40,6 +40,8 @@ from tests.unit.golden_billing import BILLING
 from tests.unit.golden_files import BATCHES, FILES
 from tests.unit.golden_metered import HITS, METERED
 from tests.unit.golden_registers import ACCESS, GROUPS, NONCES, REGISTERS
+from tests.unit.golden_rewards import REWARDS
+from tests.unit.golden_stores import STORES
 from tests.unit.golden_submitted import SUBMITTED
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -358,7 +360,9 @@ GOLDEN: dict[str, Event] = {
     **GROUPS,
     **FILES,
     **BATCHES,
+    **STORES,
     **BILLING,
+    **REWARDS,
 }
 
 

@@ -27,7 +27,7 @@ from streams.events import (
 )
 from streams.group_events import GroupDissolved, GroupJoined, GroupProposed, GroupReady
 from streams.group_part import GroupPart
-from streams.limits import Limits
+from streams.limits import Bounds, Limits
 from streams.model_events import InRegion
 from streams.model_store import StoredModel
 from streams.replica import Price, Replica
@@ -249,6 +249,15 @@ ACCESS = {
         name="a key with limits",
         rights=("chat",),
         limits=Limits(requests_per_minute=60, tokens_per_minute=100_000, concurrent_streams=4),
+        by="operator",
+    ),
+    "key.issued.v1.bounded": KeyIssued(
+        at_ms=_AT_MS,
+        key_id="k7q2mzx4c5td",
+        digest="ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        name="a key for short answers",
+        rights=("chat",),
+        bounds=Bounds(most_output_tokens=256, most_seconds=30),
         by="operator",
     ),
     "key.revoked.v1": KeyRevoked(at_ms=_AT_MS, key_id="k7q2mzx4c5ta", by="operator", reason="it leaked"),

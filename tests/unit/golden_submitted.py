@@ -2,10 +2,15 @@
 
 from streams.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
 from streams.events import CheckOf, TaskSubmitted
-from streams.placing import Rules
+from streams.grounding import FileSearch, Grounding, Source
+from streams.passages import Place
+from streams.placing import Redaction, Rules
 from streams.response_terms import MetadataPair, ResponseTerms
+from streams.retrieval_messages import FoundPassage
+from streams.store_events import Attribute
 from streams.tools import Function, OutputFormat, Tools
 
+REDACTIONS: tuple[Redaction, ...] = ("off", "standard", "strict")
 _MODEL = "smollm2-135m-instruct"
 
 SUBMITTED = {
@@ -51,6 +56,12 @@ SUBMITTED = {
         messages=(Message(role="user", content="hi"),),
         rules=Rules(policy="private", region="eu", highest_price_micro=2_000_000, lowest_reputation=0.5),
     ),
+    **{
+        f"task.submitted.v1.redaction_{level}": TaskSubmitted(
+            model=_MODEL, messages=(Message(role="user", content="hi"),), rules=Rules(redaction=level)
+        )
+        for level in REDACTIONS
+    },
     "task.submitted.v1.response": TaskSubmitted(
         model=_MODEL,
         messages=(
@@ -116,4 +127,60 @@ SUBMITTED = {
     ),
     "task.submitted.v1.texts": TaskSubmitted(model=_MODEL, texts=("Grüße, 世界 🙂", "two"), dimensions=256),
     "task.submitted.v1.empty": TaskSubmitted(model=_MODEL),
+    "task.submitted.v1.grounded": TaskSubmitted(
+        model=_MODEL,
+        messages=(Message(role="user", content="FOUND Why is the sea salty?"),),
+        grounding=Grounding(
+            search=FileSearch(
+                stores=("vs_1", "vs_2"),
+                limit=3,
+                filter_json='{"type":"eq","key":"topic","value":"sea"}',
+                ranking="hybrid",
+                threshold=0.25,
+                shows_results=True,
+            ),
+            query="Why is the sea salty?",
+            sources=(
+                Source(
+                    found=FoundPassage(
+                        store="vs_1",
+                        file="file-019b7a3e00007abc8def012345678900",
+                        filename="Grüße.md",
+                        attributes=(
+                            Attribute(name="topic", value="sea"),
+                            Attribute(name="year", value=1999.0),
+                            Attribute(name="done", value=True),
+                        ),
+                        score=0.75,
+                        text="Rivers carry salt into the sea.",
+                        place=Place(first=10, last=41, page=2, heading=("Water", "Salt")),
+                    ),
+                    number=1,
+                ),
+                Source(
+                    found=FoundPassage(
+                        store="vs_2",
+                        file="file-1",
+                        filename="b.txt",
+                        attributes=(),
+                        score=0.0,
+                        text="No.",
+                        place=Place(first=0, last=3),
+                    )
+                ),
+            ),
+            message=0,
+            chars=6,
+        ),
+    ),
+    "task.submitted.v1.grounded-lexical": TaskSubmitted(
+        model=_MODEL,
+        messages=(Message(role="user", content="Why?"),),
+        grounding=Grounding(search=FileSearch(stores=("vs_1",), ranking="lexical"), query="Why?", message=0, chars=0),
+    ),
+    "task.submitted.v1.grounded-dense": TaskSubmitted(
+        model=_MODEL,
+        messages=(Message(role="user", content="Why?"),),
+        grounding=Grounding(search=FileSearch(stores=("vs_1",), ranking="dense"), query="Why?", message=0, chars=0),
+    ),
 }

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from mesh.cli import root
 from mesh.commands.docs import ASYNCAPI_FILE
-from streams import batch_subjects, file_subjects, group_subjects, subjects
+from streams import batch_subjects, file_subjects, group_subjects, store_subjects, subjects
 from streams.asyncapi import asyncapi_document, asyncapi_json, message_name
 from streams.channel import Channel
 from streams.channels import CHANNELS, PARAMETERS
 from streams.codec import encode, encode_json
 from streams.events import CATALOGUE
 from streams.messages import ALL_MESSAGES
+from streams.store_subjects import StoreKey
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token
@@ -140,6 +141,8 @@ def test_addresses_are_those_of_the_builders() -> None:
     key, node = TaskKey(Token("acme"), new_task_id()), Token("node-a")
     said = {"class": "batch", "bucket": key.task[-1], "task": key.task, "node": node, "writer": node, "kind": "lost"}
     said |= {"account": key.account, "model": "m", "group": "g1", "file": "f1", "batch": "b1", "number": "00000007"}
+    store = StoreKey(key.account, Token("vs1"))
+    said |= {"store": "vs1", "generation": f"{70_000:016d}", "part": "000003"}
     built = {
         "submitted": subjects.submitted("batch", key),
         "results": subjects.result(key, node),
@@ -152,6 +155,8 @@ def test_addresses_are_those_of_the_builders() -> None:
         "files": file_subjects.file(key.account, Token("f1")),
         "file_parts": file_subjects.file_part(key.account, Token("f1"), 7),
         "batches": batch_subjects.batch(key.account, Token("b1")),
+        "vector_stores": store_subjects.store(store),
+        "passages": store_subjects.passages(store, Token("f1"), 70_000, 3),
         "assign": subjects.node_inbox(node, "assign"),
         "group_orders": subjects.node_inbox(node, "group"),
         "group": subjects.node_api(node, "group"),

@@ -21,6 +21,7 @@ from streams.codec import (
     decode_end_event,
     decode_file_event,
     decode_model_event,
+    decode_store_event,
     decode_task_event,
     encode,
     encode_json,
@@ -39,6 +40,7 @@ from streams.events import (
 )
 from streams.file_events import FileEvent
 from streams.messages import ALL_MESSAGES, EventsPage, StoredEvent
+from streams.store_events import StoreEvent
 from tests.unit.event_strategies import structs
 
 UNIONS = [
@@ -49,6 +51,7 @@ UNIONS = [
     (decode_access_event, AccessEvent),
     (decode_file_event, FileEvent),
     (decode_batch_event, BatchEvent),
+    (decode_store_event, StoreEvent),
 ]
 SUBMITTED = TaskSubmitted(model="m", messages=(Message(role="user", content="hi"),))
 

@@ -1,6 +1,6 @@
 """Bytes that were once written still decode to what they meant then."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from streams.codec import (
     decode_file_event,
     decode_group_event,
     decode_model_event,
+    decode_store_event,
     decode_task_event,
     encode,
 )
@@ -38,6 +39,8 @@ from tests.unit.golden_events import (
     KEYS,
     NONCES,
     RESULTS,
+    REWARDS,
+    STORES,
     SUBMITTED,
     UNREADABLE,
     golden_file,
@@ -48,27 +51,31 @@ JSON_FILE = "task.submitted.v1.json"
 """TASKS keeps what users sent, and they may send JSON: so that is for ever too."""
 
 
-def stored(name: str) -> bytes:
-    return golden_file(name).read_bytes()
-
-
-_DECODERS = (
+READ_BY_UNION: list[tuple[Mapping[str, Event], Callable[[bytes], Event]]] = [
     (RESULTS, decode_task_event),
     (ENDED, decode_end_event),
     (DEAD, decode_dead_event),
     (GROUPS, decode_group_event),
     (FILES, decode_file_event),
     (BATCHES, decode_batch_event),
+    (STORES, decode_store_event),
     (ACCESS, decode_access_event),
     (BILLING, decode_billing_event),
-)
+    (REWARDS, decode_billing_event),
+]
+
+
+def stored(name: str) -> bytes:
+    return golden_file(name).read_bytes()
 
 
 def decode_as_its_stream_does(name: str) -> Event:
-    for events, decode_one in _DECODERS:
-        if name in events:
-            return decode_one(stored(name))
-    if name in (others := SUBMITTED | KEYS | UNREADABLE | NONCES | HITS):
+    if name in SUBMITTED:
+        return decode(stored(name), type(SUBMITTED[name]))
+    for entries, read in READ_BY_UNION:
+        if name in entries:
+            return read(stored(name))
+    if name in (others := KEYS | UNREADABLE | NONCES | HITS):
         return decode(stored(name), type(others[name]))
     return decode_model_event(stored(name)) if name.startswith("model.") else decode_device_event(stored(name))
 

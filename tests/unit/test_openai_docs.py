@@ -4,15 +4,25 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 from gateway.http import wishes
 from gateway.http.chat_request import UNSUPPORTED, UNSUPPORTED_VALUES, ChatRequest
 from gateway.http.completions import request as completions
 from gateway.http.messages import request as messages
+from gateway.http.openapi.operation import Operation
+from gateway.http.openapi.store_operations import STORE_OPERATIONS
 from gateway.http.responses import request as responses
+from gateway.http.vector_stores.request import (
+    FileBatchRequest,
+    SearchRequest,
+    StoreFileRequest,
+    VectorStoreRequest,
+)
 
 ROOT = Path(__file__).parents[2]
-PAGE = "".join((ROOT / "docs" / name).read_text() for name in ("http.md", "files.md"))
+PAGE = "".join((ROOT / "docs" / name).read_text() for name in ("http.md", "files.md", "retrieval.md"))
+RETRIEVAL = (ROOT / "docs" / "retrieval.md").read_text()
 RESPONSES = (ROOT / "docs" / "responses.md").read_text()
 MESSAGES = (ROOT / "docs" / "messages.md").read_text()
 COMPLETIONS = (ROOT / "docs" / "completions.md").read_text()
@@ -67,6 +77,16 @@ def test_every_path_is_named() -> None:
     paths = {path for source in SOURCES for path in re.findall(r'add_(?:get|post|delete)\("([^"]+)"', source)}
     assert len(paths) >= 9
     assert {path for path in paths if path.replace("{model:.+}", "{model}") not in PAGE} == set()
+
+
+@pytest.mark.parametrize("operation", STORE_OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
+def test_every_path_of_vector_stores_is_named(operation: Operation) -> None:
+    assert f"{operation.path}`" in PAGE
+
+
+@pytest.mark.parametrize("kind", [VectorStoreRequest, FileBatchRequest, StoreFileRequest, SearchRequest])
+def test_every_parameter_of_vector_stores_is_named(kind: type[Struct]) -> None:
+    assert [name for name in kind.__struct_fields__ if f"`{name}" not in RETRIEVAL] == []
 
 
 def test_every_setting_that_it_names_exists() -> None:

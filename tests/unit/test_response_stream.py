@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.http.errors import ApiError
 from gateway.http.responses.frames import ResponseFrames
@@ -23,7 +24,10 @@ from streams.events import (
     TaskRequeued,
     TaskSubmitted,
 )
+from streams.grounding import FileSearch, Grounding, Source
+from streams.passages import Place
 from streams.response_terms import MetadataPair, ResponseTerms
+from streams.retrieval_messages import FoundPassage
 from streams.subjects import MESH
 from streams.task import Rejection, TaskState, advance
 from streams.task_id import new_task_id
@@ -165,6 +169,37 @@ def had_before(after: int) -> int:
         if writer.next_number <= after + 1:
             had = number
     return had
+
+
+def test_a_search_is_told_of_before_the_answer_and_again_where_that_begins_anew() -> None:
+    place = Place(first=0, last=5)
+    fact = FoundPassage(
+        store="vs_1", file="file-1", filename="a.md", attributes=(), score=0.5, text="Salt.", place=place
+    )
+    search = FileSearch(stores=("vs_1",), shows_results=True)
+    grounding = Grounding(search=search, query="why?", sources=(Source(found=fact, number=1),), message=0, chars=0)
+    asked = replace(ASKED, grounding=grounding)
+
+    def read(portions: list[list[Step]], after: int = -1) -> list[dict[str, Any]]:
+        return events(play(ResponseFrames(TASK, asked, TERMS, after=after), portions))
+
+    early, late = read(one_by_one(STEPS)), read([STEPS])
+    begin = [
+        *("response.created", "response.output_item.added", "response.file_search_call.in_progress"),
+        *("response.file_search_call.searching", "response.file_search_call.completed", "response.output_item.done"),
+    ]
+    assert [one["type"] for one in early[:6]] == [one["type"] for one in late[:6]] == begin
+    assert early[0]["response"]["output"] == []
+    assert (early[1]["item"]["status"], early[1]["item"]["results"]) == ("in_progress", None)
+    assert early[5]["item"]["results"][0]["text"] == "Salt."
+    assert early[-1]["code"] == "answer_restarted"
+    told = {one["sequence_number"]: one for one in (*early, *late)}
+    assert sorted(told) == list(range(len(told)))
+    assert late[0]["sequence_number"] == early[-1]["sequence_number"] + 1
+    assert [item["type"] for item in late[-1]["response"]["output"]] == ["file_search_call", "message"]
+    (cited,) = late[-1]["response"]["output"][1]["content"][0]["annotations"]
+    assert (cited["support"], cited["index"]) == ("prompt", len("Gr\u00fc\u00dfe \U0001f642"))
+    assert read([STEPS], after=late[4]["sequence_number"]) == late[5:]
 
 
 def test_an_error_that_is_no_event_of_the_task_has_no_number_of_its_own() -> None:

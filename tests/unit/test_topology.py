@@ -5,9 +5,18 @@ from itertools import combinations
 
 import pytest
 
-from streams import batch_subjects, billing_subjects, cache_subjects, file_subjects, group_subjects, subjects
+from streams import (
+    batch_subjects,
+    billing_subjects,
+    cache_subjects,
+    file_subjects,
+    group_subjects,
+    store_subjects,
+    subjects,
+)
 from streams.account_subjects import account_subjects, holds_content, is_copy
 from streams.sites import hub_streams
+from streams.store_subjects import StoreKey
 from streams.subjects import SERVICE_CLASSES, TaskKey
 from streams.task_id import BUCKETS, new_task_id
 from streams.tokens import Token
@@ -27,6 +36,7 @@ from streams.topology import (
 
 COUNTS = range(1, 17)
 ACCOUNT = Token("acme")
+STORE = StoreKey(ACCOUNT, Token("vs1"))
 EVERYTHING = (*stream_specs(), *hub_streams(Token("berlin"), results_streams=4))
 
 
@@ -92,8 +102,10 @@ def test_each_family_of_subjects_is_stored_where_the_design_says() -> None:
         file_subjects.file(ACCOUNT, Token("f1")): "FILES",
         file_subjects.file_part(ACCOUNT, Token("f1"), 0): "FILE_PARTS",
         batch_subjects.batch(ACCOUNT, Token("b1")): "BATCHES",
+        store_subjects.store(STORE): "STORES",
+        store_subjects.passages(STORE, Token("f1"), 7, 0): "PASSAGES",
         billing_subjects.account_chain(ACCOUNT).subject: "BILLING",
-        billing_subjects.node_chain(ACCOUNT).subject: "BILLING",
+        billing_subjects.book_chain("payouts").subject: "BILLING",
         billing_subjects.book_chain("prices").subject: "BILLING",
         subjects.limit_state("account", ACCOUNT): "LIMITS",
         subjects.access(ACCOUNT): "ACCESS",
@@ -117,6 +129,7 @@ def test_what_travels_on_core_nats_is_stored_nowhere() -> None:
         subjects.user_api(ACCOUNT, "cancel"),
         subjects.settled(key),
         subjects.backlog(node),
+        store_subjects.SEARCH,
         billing_subjects.ledger_api("hold"),
         subjects.result(key, node).replace("results.", "live.", 1),
     ]
@@ -139,6 +152,8 @@ def test_facts_are_kept_apart_from_claims() -> None:
         "FILES": "CORE",
         "FILE_PARTS": "CORE",
         "BATCHES": "CORE",
+        "STORES": "CORE",
+        "PASSAGES": "CORE",
         "BILLING": "CORE",
         "LIMITS": "CORE",
         "ACCESS": "CORE",
@@ -150,9 +165,9 @@ def test_facts_are_kept_apart_from_claims() -> None:
     }
 
 
-def test_only_submissions_ends_keys_nonces_sessions_and_parts_of_files_are_one_per_subject() -> None:
+def test_only_submissions_ends_keys_nonces_sessions_parts_and_passages_of_files_are_one_per_subject() -> None:
     found = {spec.name for spec in stream_specs() if spec.one_per_subject}
-    assert found == {"TASKS", "ENDED", "KEYS", "NONCES", "SESSIONS", "FILE_PARTS"}
+    assert found == {"TASKS", "ENDED", "KEYS", "NONCES", "SESSIONS", "FILE_PARTS", "PASSAGES"}
 
 
 def test_only_the_state_of_limits_of_the_chain_and_of_the_cache_is_no_history() -> None:
@@ -176,6 +191,8 @@ def test_retention_and_replicas_reach_every_stream() -> None:
         "FILES": None,
         "FILE_PARTS": None,
         "BATCHES": None,
+        "STORES": None,
+        "PASSAGES": None,
         "BILLING": None,
         "LIMITS": LIMITS_KEPT,
         "ACCESS": None,
@@ -210,6 +227,7 @@ def test_consumers_wait_on_work_and_on_what_is_to_be_charged_and_hand_over_withi
     assert {(spec.stream, spec.account) for spec in consumer_specs()} == {
         ("TASKS", "EDGE"),
         ("BATCHES", "CORE"),
+        ("STORES", "CORE"),
         ("ENDED", "CORE"),
         ("HITS", "CORE"),
     }
@@ -223,6 +241,7 @@ def test_what_is_one_accounts_is_found_in_every_stream_that_holds_anything_of_it
     assert found["RESULTS_0"][0] == "results.0.acme.*.*"
     assert found["ENDED"] == ("ended.*.acme.*",)
     assert (found["KEYS"], found["DEAD"]) == (("keys.acme.*",), ("dead.acme.*",))
+    assert (found["STORES"], found["PASSAGES"]) == (("stores.acme.*",), ("passages.acme.*.*.*.*",))
     assert (found["CACHE"], found["HITS"]) == (("cache.acme.*",), ("hits.acme",))
     assert (found["ACCESS"], found["BILLING"]) == (("access.acme",), ("billing.acme",))
     assert "site.berlin.ended.*.acme.*" in found["SITE_berlin_ENDED"]
@@ -231,7 +250,7 @@ def test_what_is_one_accounts_is_found_in_every_stream_that_holds_anything_of_it
 
 def test_only_content_may_be_deleted() -> None:
     erasable = {spec.name for spec in EVERYTHING if spec.is_erasable}
-    files = {"FILES", "FILE_PARTS", "BATCHES"}
+    files = {"FILES", "FILE_PARTS", "BATCHES", "STORES", "PASSAGES"}
     assert erasable == {"TASKS", "KEYS", "UNREADABLE", "CACHE", *files, *(f"RESULTS_{number}" for number in range(4))}
     assert {spec.name for spec in EVERYTHING if holds_content(spec)} == erasable - {"UNREADABLE"}
     assert {spec.name for spec in EVERYTHING if is_copy(spec)} == {"SITE_berlin_TASKS", "SITE_berlin_RESULTS"}

@@ -32,7 +32,7 @@ class CompletionLogprobs(Struct, frozen=True, kw_only=True):
 
 
 class CompletionChoice(Struct, frozen=True, kw_only=True):
-    """The one choice."""
+    """One answer."""
 
     text: str
     index: int = 0
@@ -55,12 +55,15 @@ class Completion(Struct, frozen=True, kw_only=True):
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def completion_of(task: Token, model: str, answer: AnswerText, state: TaskState, *, echoed: str = "") -> Completion:
+def choice_of(answer: AnswerText, state: TaskState, echoed: str, *, index: int = 0) -> CompletionChoice:
     """A completed task's answer, behind what is ``echoed``."""
-    choice = CompletionChoice(
-        text=echoed + str(answer), logprobs=_logprobs(answer.logprobs, 0), finish_reason=_finish(state)
-    )
-    return _completion(task, state.model or model, (choice,), usage_object(state))
+    logprobs = _logprobs(answer.logprobs, 0)
+    return CompletionChoice(text=echoed + str(answer), index=index, logprobs=logprobs, finish_reason=_finish(state))
+
+
+def whole_completion(task: Token, model: str, choices: tuple[CompletionChoice, ...], state: TaskState) -> bytes:
+    """Write all answers; ``state`` has the usage of all of them."""
+    return _encode(_completion(task, model, choices, usage_object(state)))
 
 
 class CompletionFrames:
@@ -69,8 +72,20 @@ class CompletionFrames:
     last = DONE
     tells_failures = False
 
-    def __init__(self, task: Token, model: str, *, include_usage: bool, echoed: str = "") -> None:
-        """Prepare; ``model`` is what was asked for."""
+    def __init__(
+        self, task: Token, model: str, *, include_usage: bool, echoed: str = "", part: int | None = None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            task: whose id the chunks have.
+            model: what was asked for.
+            include_usage: whether the usage ends the stream.
+            echoed: what stands before the answer.
+            part: which of several answers this is, whose streams are one: it has no counters to go on behind, and
+                neither usage nor end of its own.
+        """
+        self._part = part
         self._task = task
         self._model = model
         self._include_usage = include_usage
@@ -86,11 +101,16 @@ class CompletionFrames:
             return b""
         if state.outcome != "completed":
             return self.failure(from_end(state), n=event.n)
-        chunks = [self._frame(state, CompletionChoice(text=self._begin(), finish_reason=_finish(state)))]
-        if self._include_usage:
-            usage = _completion(self._task, self._name(state), (), usage_object(state))
-            chunks.append(b"data: %b\n\n" % _encode(usage))
-        return b"%bid: %d\n%b" % (b"".join(chunks), event.n, DONE)
+        last = self._frame(state, text=self._begin(), finish_reason=_finish(state))
+        if self._part is not None:
+            return last
+        return b"%b%bid: %d\n%b" % (last, self.usage(state), event.n, DONE)
+
+    def usage(self, state: TaskState) -> bytes:
+        """Write the chunk that has the usage; empty, where nobody wants it."""
+        if not self._include_usage:
+            return b""
+        return b"data: %b\n\n" % _encode(_completion(self._task, self._name(state), (), usage_object(state)))
 
     def resume(self, steps: Sequence[Step]) -> None:
         """Begin behind what an earlier stream has told."""
@@ -116,9 +136,8 @@ class CompletionFrames:
         if not chunk.text and not chunk.logprobs:
             return b""
         text = self._begin() + chunk.text
-        logprobs = _logprobs(chunk.logprobs, chunk.offset)
-        frame = self._frame(state, CompletionChoice(text=text, logprobs=logprobs, finish_reason=None))
-        return b"id: %d\n%b" % (chunk.n, frame)
+        frame = self._frame(state, text=text, logprobs=_logprobs(chunk.logprobs, chunk.offset))
+        return frame if self._part is not None else b"id: %d\n%b" % (chunk.n, frame)
 
     def _begin(self) -> str:
         """What stands before the first text."""
@@ -126,7 +145,15 @@ class CompletionFrames:
         self.has_text = True
         return before
 
-    def _frame(self, state: TaskState, choice: CompletionChoice) -> bytes:
+    def _frame(
+        self,
+        state: TaskState,
+        *,
+        text: str,
+        logprobs: CompletionLogprobs | None = None,
+        finish_reason: Literal["stop", "length"] | None = None,
+    ) -> bytes:
+        choice = CompletionChoice(text=text, index=self._part or 0, logprobs=logprobs, finish_reason=finish_reason)
         return b"data: %b\n\n" % _encode(_completion(self._task, self._name(state), (choice,), None))
 
     def _name(self, state: TaskState) -> str:

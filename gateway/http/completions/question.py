@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec.structs import replace
 
 from gateway.http.cache_use import cache_use_of
-from gateway.http.completions.answer import CompletionFrames, completion_of
-from gateway.http.completions.request import read_completion_request
+from gateway.http.completions.answer import CompletionFrames, choice_of, whole_completion
+from gateway.http.completions.choices import CompletionChoices
+from gateway.http.completions.request import asks, read_completion_request
+from gateway.http.several import unlike
 from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from streams.task import TaskState
     from streams.tokens import Token
 
-_encode: Final = msgspec.json.Encoder().encode
-
 
 class CompletionQuestion:
     """A completion that is asked for."""
@@ -40,28 +39,55 @@ class CompletionQuestion:
             ApiError: 400, naming the parameter that is wrong.
         """
         self.draft = request.draft()
+        self._prompts = request.prompts
+        self._each = request.n or 1
         self._include_usage = request.include_usage
-        self._echoed = request.text if request.echo else ""
+        self._echoes = bool(request.echo)
+        self.is_length_usual = request.max_tokens is None
         self.model = request.model
         self.is_streamed = bool(request.stream)
-        self.cache_use: CacheUse = cache_use_of(self.draft)
+        self.choices = len(self._prompts) * self._each
+        # Several answers are several tasks.
+        self.cache_use: CacheUse = "never" if self.choices > 1 else cache_use_of(self.draft)
         self.service_tier: ServiceTier | None = request.service_tier
 
     def price(self, answer_tokens: int) -> Price:
-        """What it may use."""
-        return price_of_task(self.draft, answer_tokens=answer_tokens)
+        """What its first answer may use."""
+        return self.price_of(0, answer_tokens)
 
     async def submission(self, deadline_at_ms: int, rules: Rules | None) -> TaskSubmitted:
-        """The task that it asks for."""
+        """The task of its first answer."""
         return replace(self.draft, deadline_at_ms=deadline_at_ms, rules=rules)
+
+    def draft_of(self, index: int) -> TaskSubmitted:
+        """The draft of one answer: those to one prompt stand together, in the order of the prompts."""
+        draft = replace(self.draft, messages=asks(self._prompts[index // self._each]))
+        return unlike(draft, index % self._each)
+
+    def price_of(self, index: int, answer_tokens: int) -> Price:
+        """What one answer may use."""
+        return price_of_task(self.draft_of(index), answer_tokens=answer_tokens)
+
+    async def submissions(self, deadline_at_ms: int, rules: Rules | None) -> list[TaskSubmitted]:
+        """A task for each answer."""
+        drafts = map(self.draft_of, range(self.choices))
+        return [replace(draft, deadline_at_ms=deadline_at_ms, rules=rules) for draft in drafts]
+
+    def gathering(self, first: Token) -> CompletionChoices:
+        """What puts the answers together."""
+        echoed = [self._echoed(index) for index in range(self.choices)]
+        return CompletionChoices(first, self.model, echoed, include_usage=self._include_usage)
 
     def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
         """Write a ``text_completion``."""
-        return _encode(completion_of(task, self.model, text, state, echoed=self._echoed))
+        return whole_completion(task, state.model or self.model, (choice_of(text, state, self._echoed(0)),), state)
 
     def frames(self, task: Token) -> CompletionFrames:
         """A writer of chunks."""
-        return CompletionFrames(task, self.model, include_usage=self._include_usage, echoed=self._echoed)
+        return CompletionFrames(task, self.model, include_usage=self._include_usage, echoed=self._echoed(0))
+
+    def _echoed(self, index: int) -> str:
+        return self._prompts[index // self._each] if self._echoes else ""
 
 
 async def read_completion(_site: Site, _caller: Caller, body: bytes) -> CompletionQuestion:

@@ -17,6 +17,12 @@ from streams.events import TaskSubmitted
 USUAL_TOKENS: Final = 16
 """How long an answer is where nothing is said; OpenAI's."""
 
+MOST_CHOICES: Final = 8
+"""Answers to one prompt."""
+
+MOST_ANSWERS: Final = 64
+"""Answers to one request: each is a task."""
+
 
 class CompletionRequest(Struct, frozen=True, kw_only=True):
     """The request's body. Bounds are OpenAI's; where ours are narrower, ``docs/completions.md`` says so."""
@@ -36,8 +42,8 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     service_tier: ServiceTier | None = None
+    n: Annotated[int, Meta(ge=1, le=MOST_CHOICES)] | None = None
     # What follows cannot be honoured.
-    n: Literal[1] | None = None
     best_of: Literal[1] | None = None
     suffix: None = None
 
@@ -47,24 +53,29 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     @property
-    def text(self) -> str:
-        """The one prompt.
+    def prompts(self) -> tuple[str, ...]:
+        """The prompts, each of which has choices of its own.
 
         Raises:
-            ApiError: 400, if it is several, or tokens.
+            ApiError: 400, if they are tokens, or too many.
         """
-        prompt = self.prompt
-        if isinstance(prompt, str):
-            return prompt
-        only = prompt[0] if len(prompt) == 1 else None
-        if isinstance(only, str):
-            return only
-        what = "tokens" if any(not isinstance(one, str) for one in prompt) else f"{len(prompt)} prompts at once"
-        message = f"Unsupported value: 'prompt' is one text here, not {what}: send a request for each."
-        raise ApiError(400, message, code="unsupported_value", param="prompt")
+        given = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        prompts = tuple([prompt for prompt in given if isinstance(prompt, str)])
+        if len(prompts) < len(given):
+            message = (
+                "Unsupported value: 'prompt' is a text here, or a list of texts, not tokens: "
+                "their numbers mean something else to each model."
+            )
+            raise ApiError(400, message, code="unsupported_value", param="prompt")
+        if not 1 <= len(prompts) * (self.n or 1) <= MOST_ANSWERS:
+            message = (
+                f"Invalid value: 'prompt' is one text or several, and there are 1 to {MOST_ANSWERS} answers in all."
+            )
+            raise ApiError(400, message, code="invalid_value", param="prompt")
+        return prompts
 
     def draft(self) -> TaskSubmitted:
-        """The task that this asks for, without its deadline and rules.
+        """The task that its first prompt asks for, without its deadline and rules.
 
         Raises:
             ApiError: 400, naming the parameter that is wrong.
@@ -81,10 +92,15 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
             logit_bias=biases_of(self.logit_bias) if self.logit_bias else (),
             top_logprobs=self.logprobs,
         )
-        return TaskSubmitted(model=self.model, messages=(Message(role="user", content=self.text),), sampling=sampling)
+        return TaskSubmitted(model=self.model, messages=asks(self.prompts[0]), sampling=sampling)
 
 
-UNSUPPORTED_VALUES: Final = frozenset({"n", "best_of"})
+def asks(prompt: str) -> tuple[Message, ...]:
+    """The conversation that a prompt is."""
+    return (Message(role="user", content=prompt),)
+
+
+UNSUPPORTED_VALUES: Final = frozenset({"best_of"})
 """Parameters of which one value works."""
 
 UNSUPPORTED: Final = frozenset({"suffix"})

@@ -36,7 +36,7 @@ _encode: Final = msgspec.json.Encoder().encode
 class MessagesQuestion:
     """A message that is asked for."""
 
-    is_background = False
+    is_background = is_length_usual = False
     service_tier: ServiceTier | None = None
     """Anthropic's tiers say nothing of urgency."""
 

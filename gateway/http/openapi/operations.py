@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from msgspec import Meta
 
@@ -16,13 +16,14 @@ from gateway.http.completions.answer import Completion
 from gateway.http.completions.request import CompletionRequest
 from gateway.http.embedding_answer import EmbeddingList
 from gateway.http.embedding_request import EmbeddingRequest
-from gateway.http.errors import ErrorBody
 from gateway.http.health import Readiness
 from gateway.http.messages.errors import MessagesError
 from gateway.http.messages.frames import MessageEvent
 from gateway.http.messages.objects import Message
 from gateway.http.messages.request import MessagesRequest
 from gateway.http.models import ModelList, ModelObject
+from gateway.http.openapi.operation import Operation, Parameter
+from gateway.http.openapi.store_operations import STORE_OPERATIONS
 from gateway.http.responses.events import StreamEvent
 from gateway.http.responses.items import MOST, InputList
 from gateway.http.responses.objects import Deleted, Response
@@ -35,38 +36,6 @@ from gateway.usage.query import MOST_DAYS
 from streams.events import TaskEvent
 from streams.file_events import FilePurpose
 
-
-class Parameter(NamedTuple):
-    """Something in the path, the query or a header."""
-
-    name: str
-    kind: Any
-    """Its type, as msgspec reads annotations."""
-    place: Literal["path", "query", "header"] = "query"
-    description: str = ""
-
-
-class Operation(NamedTuple):
-    """One method of one path."""
-
-    method: Literal["get", "post", "delete"]
-    path: str
-    summary: str
-    request: Any = None
-    """The type of its body."""
-    answer: Any = None
-    """The type of what comes back as JSON."""
-    events: tuple[Any, ...] = ()
-    """The types of the data of its server-sent events, where it may stream; ``str``: described in docs/http.md."""
-    status: int = 200
-    parameters: tuple[Parameter, ...] = ()
-    media_type: str = ""
-    """What comes back, where that is no JSON."""
-    is_open: bool = False
-    """Whether it is served to whoever asks."""
-    error: Any = ErrorBody
-
-
 _ABOUT_TASK: Final = (
     Parameter("x-ig3-task", str, "header", "The id of the task, chosen by the client: a UUIDv7."),
     Parameter("Idempotency-Key", str, "header", "The same key and body are one task."),
@@ -77,6 +46,7 @@ _ABOUT_TASK: Final = (
     Parameter("x-ig3-region", str, "header", "Only nodes that say this region."),
     Parameter("x-ig3-max-price", str, "header", "The highest price for a million tokens."),
     Parameter("x-ig3-min-reputation", str, "header", "The lowest reputation of a node, 0 to 1."),
+    Parameter("x-ig3-redaction", str, "header", "What providers outside are not to see: off, standard or strict."),
     Parameter("Last-Event-ID", Annotated[int, Meta(ge=0)], "header", "On a stream: go on behind this event."),
 )
 _TASK: Final = Parameter("task", str, "path", "The id of a task.")
@@ -215,6 +185,7 @@ OPERATIONS: Final = (
     ),
     Operation("get", USAGE_PATH, "Tokens and requests of the account, by day.", answer=UsageList, parameters=_USAGE),
     Operation("get", COSTS_PATH, "What the account was charged, by day.", answer=CostList, parameters=_USAGE),
+    *STORE_OPERATIONS,
     Operation("get", "/v1/models", "The models that the mesh can serve now.", answer=ModelList),
     Operation(
         "get",

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from gateway.http import chat_tools
 from gateway.http.chat_tools import (
+    AnyTool,
     ChosenFunction,
     FunctionObject,
     SchemaObject,
@@ -16,12 +17,15 @@ from gateway.http.chat_tools import (
     tools_of,
 )
 from gateway.http.errors import ApiError
-from gateway.http.responses.request import InputImage, NamedChoice, SchemaFormat
+from gateway.http.file_search import request as file_search
+from gateway.http.file_search.request import FileSearchTool
+from gateway.http.responses.request import FunctionTool, InputImage, NamedChoice, SchemaFormat, SearchChoice
 from streams.chat import ImagePart, Message, TextPart, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from gateway.http.file_search.request import Wanted
     from gateway.http.responses.request import InputItem, Part, ResponseRequest
     from gateway.pictures import Picture
     from streams.tools import OutputFormat, Tools
@@ -53,6 +57,8 @@ def messages_of(given: str | Sequence[InputItem], pictures: Mapping[str, Picture
                 _add_call(messages, item, place)
             case "function_call_output":
                 messages.append(_result(item, place))
+            case "file_search_call":
+                pass
     return tuple(messages)
 
 
@@ -62,25 +68,41 @@ def demands_of(request: ResponseRequest) -> tuple[Tools | None, OutputFormat | N
     Raises:
         ApiError: 400, if something is said of functions that are not there.
     """
-    tools = [
+    given = request.tools or ()
+    functions = [
         Tool(
-            type="function",
             function=FunctionObject(
                 name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict
-            ),
+            )
         )
-        for tool in request.tools or ()
+        for tool in given
+        if isinstance(tool, FunctionTool)
     ]
-    choice = request.tool_choice
+    choice = None if isinstance(request.tool_choice, SearchChoice) else request.tool_choice
     if isinstance(choice, NamedChoice):
         choice = chat_tools.NamedChoice(type="function", function=ChosenFunction(name=choice.name))
     # OpenAI's own client may say this beside no tools.
-    parallel = request.parallel_tool_calls if tools else None
+    parallel = request.parallel_tool_calls if functions else None
+    tools: list[AnyTool] = [*functions, *(tool for tool in given if isinstance(tool, FileSearchTool))]
     wanted = None if request.text is None else request.text.format
     if isinstance(wanted, SchemaFormat):
         schema = SchemaObject(name=wanted.name, schema=wanted.schema, strict=wanted.strict)
         wanted = chat_tools.SchemaFormat(json_schema=schema)
     return tools_of(tools, choice, parallel=parallel), format_of(wanted)
+
+
+def search_of(request: ResponseRequest) -> Wanted | None:
+    """What to search before the question is put; None: nothing.
+
+    Raises:
+        ApiError: 400, if that makes no sense.
+    """
+    tools = [tool for tool in request.tools or () if isinstance(tool, FileSearchTool)]
+    if isinstance(request.tool_choice, SearchChoice) and not tools:
+        message = "'tool_choice' asks for file_search, and there is no such tool in 'tools'."
+        raise ApiError(400, message, code="invalid_value", param="tool_choice")
+    found = file_search.search_of(tools, shows_results=bool(request.include))
+    return None if request.tool_choice == "none" else found
 
 
 def _said(item: InputItem, place: str, pictures: Mapping[str, Picture]) -> Message:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
+from gateway.http.file_search.objects import FileCitation
 from gateway.http.responses.objects import OutputItem, OutputText, Response
 
 Whole = Literal[
@@ -17,7 +18,16 @@ Whole = Literal[
     "response.failed",
 ]
 ItemKind = Literal["response.output_item.added", "response.output_item.done"]
+SearchKind = Literal[
+    "response.file_search_call.in_progress",
+    "response.file_search_call.searching",
+    "response.file_search_call.completed",
+]
 PartKind = Literal["response.content_part.added", "response.content_part.done"]
+
+
+SEARCH_KINDS: Final[tuple[SearchKind, ...]] = get_args(SearchKind)
+"""In their order."""
 
 
 class ResponseEvent(Struct, frozen=True, kw_only=True):
@@ -93,6 +103,27 @@ class ArgumentsDone(Struct, frozen=True, kw_only=True):
     sequence_number: int
 
 
+class SearchEvent(Struct, frozen=True, kw_only=True):
+    """How far the search of files is."""
+
+    type: SearchKind
+    item_id: str
+    output_index: int
+    sequence_number: int
+
+
+class AnnotationAdded(Struct, frozen=True, kw_only=True):
+    """What the text rests on, up to some place."""
+
+    type: Literal["response.output_text.annotation.added"] = "response.output_text.annotation.added"
+    item_id: str
+    output_index: int
+    content_index: int = 0
+    annotation_index: int
+    annotation: FileCitation
+    sequence_number: int
+
+
 class ErrorEvent(Struct, frozen=True, kw_only=True):
     """The stream ends here, for a reason that is no end of the response."""
 
@@ -103,4 +134,15 @@ class ErrorEvent(Struct, frozen=True, kw_only=True):
     sequence_number: int
 
 
-StreamEvent = ResponseEvent | ItemEvent | PartEvent | TextDelta | TextDone | ArgumentsDelta | ArgumentsDone | ErrorEvent
+StreamEvent = (
+    ResponseEvent
+    | ItemEvent
+    | PartEvent
+    | TextDelta
+    | TextDone
+    | ArgumentsDelta
+    | ArgumentsDone
+    | SearchEvent
+    | AnnotationAdded
+    | ErrorEvent
+)

@@ -10,14 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
+from gateway.http.file_search.objects import annotations_of, search_call
 from gateway.http.responses.events import (
+    SEARCH_KINDS,
+    AnnotationAdded,
     ArgumentsDelta,
     ArgumentsDone,
     ErrorEvent,
     ItemEvent,
     PartEvent,
     ResponseEvent,
+    SearchEvent,
     TextDone,
 )
 from gateway.http.responses.objects import OutputText, call_item, item_id, message_item, response_of
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.http.errors import ApiError
+    from gateway.http.file_search.objects import FileCitation
     from gateway.http.responses.events import ItemKind, PartKind, StreamEvent, Whole
     from gateway.http.responses.objects import ItemStatus, OutputItem, Response
     from mesh.bus.answer import Step
@@ -109,6 +115,8 @@ class ResponseFrames:
 
     def _begin(self) -> None:
         self._is_created = self._is_queued = self._is_running = False
+        self._searches = 0
+        """How many of the items are searches of files, which were over before the task was asked."""
         self._answer = AnswerText()
         self._items = 0
         """How many items of the output have begun."""
@@ -125,7 +133,10 @@ class ResponseFrames:
         event, state = step.event, step.state
         if not self._is_created:
             self._is_created = True
-            self._whole("response.created", state)
+            now = response_of(self._task, self._asked, self._terms, self._answer, state)
+            # Clients add the items to it as they come.
+            self._whole("response.created", state, replace(now, output=()))
+            self._search()
         if isinstance(event, TaskChunk):
             self._add(step, event)
         elif isinstance(event, TaskQueued | TaskAccepted) and not self._is_queued:
@@ -149,7 +160,19 @@ class ResponseFrames:
                 self._written.append(frame % (self._delta, _encode(chunk.text), at, number))
         for piece in chunk.tool_calls:
             self._add_call(piece)
-        self.has_text = self.has_text or self._items > 0
+        self.has_text = self.has_text or self._items > self._searches
+
+    def _search(self) -> None:
+        """Tell of the search, which was over before the task was asked."""
+        grounding = self._asked.grounding
+        if grounding is None:
+            return
+        self._searches, at = 1, self._next_item()
+        item = search_call(self._task, grounding, is_over=False)
+        self._item("response.output_item.added", at, item)
+        for kind in SEARCH_KINDS:
+            self._event(SearchEvent(type=kind, item_id=item.id, output_index=at, sequence_number=self._number()))
+        self._item("response.output_item.done", at, search_call(self._task, grounding))
 
     def _add_call(self, piece: ToolCallPiece) -> None:
         at = self._calls_at.get(piece.index)
@@ -189,10 +212,15 @@ class ResponseFrames:
     def _close_message(self, status: ItemStatus) -> None:
         if self._message_at is None:
             return
-        text, number = str(self._answer), self._number()
+        text = str(self._answer)
+        annotations = annotations_of(text, self._asked.grounding)
+        for index, annotation in enumerate(annotations):
+            self._annotation(index, annotation)
+        number = self._number()
         self._event(TextDone(item_id=self._item_id, output_index=self._message_at, text=text, sequence_number=number))
-        self._part("response.content_part.done", text)
-        self._item("response.output_item.done", self._message_at, message_item(self._task, text, status))
+        self._part("response.content_part.done", text, annotations)
+        item = message_item(self._task, text, status, annotations)
+        self._item("response.output_item.done", self._message_at, item)
 
     def _next_item(self) -> int:
         self._items += 1
@@ -203,7 +231,7 @@ class ResponseFrames:
         if state.outcome == "completed":
             status: ItemStatus = "completed" if response.status == "completed" else "incomplete"
             self._close_call(status)
-            if not self._items:
+            if self._items == self._searches:
                 self._open_message()
             self._close_message(status)
         self._whole(_ENDS.get(response.status, "response.failed"), state, response)
@@ -217,8 +245,20 @@ class ResponseFrames:
     def _item(self, kind: ItemKind, at: int, item: OutputItem) -> None:
         self._event(ItemEvent(type=kind, output_index=at, item=item, sequence_number=self._number()))
 
-    def _part(self, kind: PartKind, text: str) -> None:
-        part, at = OutputText(text=text), self._message_at or 0
+    def _annotation(self, index: int, annotation: FileCitation) -> None:
+        at, number = self._message_at or 0, self._number()
+        self._event(
+            AnnotationAdded(
+                item_id=self._item_id,
+                output_index=at,
+                annotation_index=index,
+                annotation=annotation,
+                sequence_number=number,
+            )
+        )
+
+    def _part(self, kind: PartKind, text: str, annotations: tuple[FileCitation, ...] = ()) -> None:
+        part, at = OutputText(text=text, annotations=annotations), self._message_at or 0
         self._event(
             PartEvent(type=kind, item_id=self._item_id, output_index=at, part=part, sequence_number=self._number())
         )

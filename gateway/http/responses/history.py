@@ -11,6 +11,7 @@ from gateway.http.responses.objects import PREFIX
 from mesh.bus.answer import AnswerText, Reader
 from streams.chat import Message
 from streams.errors import InvalidTaskId
+from streams.grounding import own_messages
 from streams.subjects import TaskKey
 from streams.task_id import parse_task_id
 
@@ -57,7 +58,7 @@ class History:
         return Kept(key, found.asked, terms)
 
     async def turns(self, account: Token, name: str) -> tuple[Message, ...]:
-        """Return a conversation up to the answer of a response, without its instructions.
+        """Return a conversation up to the answer of a response, without its instructions and what was found for it.
 
         Raises:
             ApiError: 400 if there is no such response, or no whole answer (yet).
@@ -71,7 +72,8 @@ class History:
         if answer is None:
             message = f"The response '{name}' has no whole answer (yet), so that nothing can be asked behind it."
             raise ApiError(400, message, code="previous_response_not_complete", param="previous_response_id")
-        said = kept.asked.messages[1:] if kept.terms.instructed else kept.asked.messages
+        own = own_messages(kept.asked.messages, kept.asked.grounding)
+        said = own[1:] if kept.terms.instructed else own
         return (*said, Message(role="assistant", content=str(answer), tool_calls=answer.tool_calls))
 
     async def _answer(self, key: TaskKey) -> AnswerText | None:

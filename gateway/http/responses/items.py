@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from gateway.http.errors import ApiError
 from streams.chat import ImagePart, Role, TextPart
+from streams.grounding import own_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +97,7 @@ def page_of(kept: Kept, page: Page) -> InputList:
         ApiError: 400 if ``page.after`` is none of its items.
     """
     first = int(kept.terms.instructed) + kept.terms.earlier
-    said = enumerate(kept.asked.messages[first:])
+    said = enumerate(own_messages(kept.asked.messages, kept.asked.grounding)[first:])
     items = [item for number, message in said for item in _items(f"{kept.key.task}_{number}", message)]
     if page.order == "desc":
         items.reverse()

@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Raw, Struct
 
 from gateway.http.errors import from_end
+from gateway.http.file_search.objects import (
+    FileCitation,
+    FileSearchCall,
+    FileSearchShown,
+    annotations_of,
+    search_call,
+    tool_shown,
+)
 from streams.task import Phase
 from streams.task_id import created_ms
 
@@ -14,6 +22,7 @@ if TYPE_CHECKING:
     from mesh.bus.answer import AnswerText
     from streams.chat import ToolCall, Usage
     from streams.events import TaskSubmitted
+    from streams.grounding import Grounding
     from streams.response_terms import ResponseTerms
     from streams.task import TaskState
     from streams.tokens import Token
@@ -29,7 +38,7 @@ PREFIX = "resp_"
 class OutputText(Struct, frozen=True, kw_only=True, tag_field="type", tag="output_text"):
     """A piece of a message that the model wrote."""
 
-    annotations: tuple[None, ...] = ()
+    annotations: tuple[FileCitation, ...] = ()
     logprobs: tuple[None, ...] = ()
     text: str
 
@@ -53,7 +62,7 @@ class FunctionCall(Struct, frozen=True, kw_only=True, tag_field="type", tag="fun
     status: ItemStatus
 
 
-OutputItem = OutputMessage | FunctionCall
+OutputItem = OutputMessage | FunctionCall | FileSearchCall
 
 
 class InputTokensDetails(Struct, frozen=True, kw_only=True):
@@ -150,7 +159,7 @@ class Response(Struct, frozen=True, kw_only=True):
     temperature: float | None
     text: TextConfig = TextConfig()
     tool_choice: Literal["auto", "none", "required"] | NamedChoice
-    tools: tuple[FunctionTool, ...]
+    tools: tuple[FunctionTool | FileSearchShown, ...]
     top_p: float | None
     truncation: Literal["disabled"] = "disabled"
     usage: ResponseUsage | None = None
@@ -169,9 +178,11 @@ def response_id(task: Token | str) -> str:
     return f"{PREFIX}{task}"
 
 
-def message_item(task: Token, text: str, status: ItemStatus) -> OutputMessage:
+def message_item(
+    task: Token, text: str, status: ItemStatus, annotations: tuple[FileCitation, ...] = ()
+) -> OutputMessage:
     """What the model said, or has said so far."""
-    content = () if status == "in_progress" and not text else (OutputText(text=text),)
+    content = () if status == "in_progress" and not text else (OutputText(text=text, annotations=annotations),)
     return OutputMessage(id=item_id(task), status=status, content=content)
 
 
@@ -227,25 +238,32 @@ def response_of(
         max_output_tokens=asked.sampling.max_tokens,
         metadata={pair.name: pair.text for pair in terms.metadata},
         model=state.model or asked.model,
-        output=_output(task, answer, status),
+        output=_output(task, asked.grounding, answer, status),
         parallel_tool_calls=tools is None or tools.parallel,
         previous_response_id=None if terms.previous is None else response_id(terms.previous),
         store=terms.stored,
         temperature=asked.sampling.temperature,
         text=TextConfig() if asked.format is None else TextConfig(format=_format(asked.format)),
         tool_choice=_choice(tools),
-        tools=() if tools is None else tuple([_tool(function) for function in tools.functions]),
+        tools=_tools(tools, asked.grounding),
         top_p=asked.sampling.top_p,
         usage=None if state.usage is None or not state.is_over else usage_of(state.usage),
     )
 
 
-def _output(task: Token, answer: AnswerText, status: Status) -> tuple[OutputItem, ...]:
-    """Its items: a message, unless it only calls functions, and its calls."""
+def _output(task: Token, grounding: Grounding | None, answer: AnswerText, status: Status) -> tuple[OutputItem, ...]:
+    """Its items: what was searched, a message, unless it only calls functions, and its calls."""
+    searched = () if grounding is None else (search_call(task, grounding),)
     text, calls, item_status = str(answer), answer.tool_calls, item_status_of(status)
     is_whole = status in ("completed", "incomplete")
-    message = (message_item(task, text, item_status),) if text or (is_whole and not calls) else ()
-    return (*message, *(call_item(task, index, call, item_status) for index, call in enumerate(calls)))
+    annotations = annotations_of(text, grounding) if is_whole else ()
+    message = (message_item(task, text, item_status, annotations),) if text or (is_whole and not calls) else ()
+    return (*searched, *message, *(call_item(task, index, call, item_status) for index, call in enumerate(calls)))
+
+
+def _tools(tools: Tools | None, grounding: Grounding | None) -> tuple[FunctionTool | FileSearchShown, ...]:
+    functions = [] if tools is None else [_tool(function) for function in tools.functions]
+    return tuple(functions) if grounding is None else (tool_shown(grounding.search), *functions)
 
 
 def _tool(function: Function) -> FunctionTool:

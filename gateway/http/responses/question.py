@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from gateway.demands import demand_error
 from gateway.http.errors import from_task_error
+from gateway.http.file_search.finder import Finder
 from gateway.http.request_pictures import Pictures
-from gateway.http.responses.conversation import demands_of, messages_of, picture_urls
+from gateway.http.responses.conversation import demands_of, messages_of, picture_urls, search_of
 from gateway.http.responses.frames import ResponseFrames
 from gateway.http.responses.objects import PREFIX, response_of
 from gateway.http.responses.request import read_response_request
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mesh.access.caller import Caller
     from mesh.bus.answer import AnswerText
     from streams.placing import Rules
+    from streams.subjects import TaskKey
     from streams.task import TaskState
     from streams.tokens import Token
 
@@ -38,10 +40,18 @@ _encode: Final = msgspec.json.Encoder().encode
 class ResponseQuestion:
     """A response that is asked for."""
 
+    is_length_usual = False
+
     def __init__(
-        self, request: ResponseRequest, draft: TaskSubmitted, terms: ResponseTerms, pictures: Pictures
+        self,
+        request: ResponseRequest,
+        draft: TaskSubmitted,
+        terms: ResponseTerms,
+        pictures: Pictures,
+        finder: Finder | None,
     ) -> None:
-        """Ask what ``request`` says: ``draft`` is the task, but for those of its ``pictures`` that must be fetched."""
+        """Ask what ``request`` says: ``draft`` is the task, but for what is fetched or found before that."""
+        self._finder = finder
         self._request = request
         self._pictures = pictures
         self.draft = draft
@@ -55,19 +65,29 @@ class ResponseQuestion:
 
     def price(self, answer_tokens: int) -> Price:
         """What it may use: what was said before counts too, since the model reads it again."""
-        return price_of_task(self.draft, answer_tokens=answer_tokens)
+        price = price_of_task(self.draft, answer_tokens=answer_tokens)
+        return price if self._finder is None else self._finder.price(price)
 
     async def submission(self, deadline_at_ms: int, rules: Rules | None) -> TaskSubmitted:
         """The task that it asks for.
 
         Raises:
-            ApiError: 400, if a picture cannot be fetched, or is none.
+            ApiError: if a picture cannot be fetched, or is none, or files cannot be searched.
         """
         messages = self.draft.messages
         if self._pictures.to_fetch:
             own = messages_of(self._request.input, await self._pictures.all_there())
             messages = (*messages[: len(messages) - len(own)], *own)
-        return replace(self.draft, messages=messages, deadline_at_ms=deadline_at_ms, rules=rules)
+        asked = replace(self.draft, messages=messages, deadline_at_ms=deadline_at_ms, rules=rules)
+        if self._finder is not None:
+            asked = await self._finder.ground(asked)
+            self.draft = replace(self.draft, grounding=asked.grounding)
+        return asked
+
+    async def recall(self, key: TaskKey) -> None:
+        """Take from the log what was found for a task that was stored before."""
+        if self._finder is not None:
+            self.draft = replace(self.draft, grounding=await self._finder.recall(key))
 
     def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
         """Write a ``response``."""
@@ -134,4 +154,6 @@ class ResponseReader:
         )
         if (error := demand_error(draft)) is not None:
             raise from_task_error(error)
-        return ResponseQuestion(request, draft, terms, pictures)
+        search = search_of(request)
+        finder = None if search is None else Finder(site, caller, search, draft)
+        return ResponseQuestion(request, draft, terms, pictures, finder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Raw, Struct, field
@@ -11,13 +11,13 @@ from gateway.http.chat_messages import CallId
 from gateway.http.chat_request import MaxTokens, ServiceTier
 from gateway.http.chat_tools import ObjectFormat, TextFormat
 from gateway.http.errors import ApiError
+from gateway.http.file_search import request as file_search
+from gateway.http.file_search.request import FileSearchTool
 from gateway.http.invalid_body import explain
 from streams.response_terms import MOST_METADATA, MetadataName, MetadataText
 from streams.tools import MOST_FUNCTIONS, FunctionName
 
 Role = Literal["system", "developer", "user", "assistant"]
-Nothing = Annotated[list[Any], Meta(max_length=0)]
-"""A list that may be there as long as nothing is in it."""
 
 
 class InputText(Struct, frozen=True, tag_field="type", tag="input_text"):
@@ -43,9 +43,12 @@ Part = InputText | OutputText | InputImage
 
 
 class InputItem(Struct, frozen=True):
-    """One turn of the input, a call that the model has made, or what came of one; others are refused by their type."""
+    """One turn of the input, a call that the model has made, or what came of one; others are refused by their type.
 
-    type: Literal["message", "function_call", "function_call_output"] = "message"
+    A ``file_search_call``, as a client may send it back with the rest of an answer, says nothing to the model.
+    """
+
+    type: Literal["message", "function_call", "function_call_output", "file_search_call"] = "message"
     role: Role | None = None
     content: str | list[Part] | None = None
     call_id: CallId | None = None
@@ -70,21 +73,23 @@ class TextConfig(Struct, frozen=True):
     verbosity: Literal["medium"] | None = None
 
 
-class FunctionTool(Struct, frozen=True):
-    """``tools[]``; OpenAI's hosted tools are refused by their type."""
+class FunctionTool(Struct, frozen=True, tag_field="type", tag="function"):
+    """``tools[]``; of OpenAI's hosted tools there is ``file_search``, others are refused by their type."""
 
-    type: Literal["function"]
     name: FunctionName
     description: Annotated[str, Meta(max_length=16_384)] | None = None
     parameters: Raw = field(default_factory=Raw)
     strict: bool | None = None
 
 
-class NamedChoice(Struct, frozen=True):
+class NamedChoice(Struct, frozen=True, tag_field="type", tag="function"):
     """``tool_choice`` that names the one function to call."""
 
-    type: Literal["function"]
     name: FunctionName
+
+
+class SearchChoice(Struct, frozen=True, tag_field="type", tag="file_search"):
+    """``tool_choice`` that wants files searched, which is done anyhow."""
 
 
 class Reasoning(Struct, frozen=True):
@@ -110,20 +115,20 @@ class ResponseRequest(Struct, frozen=True, kw_only=True):
     metadata: Annotated[dict[MetadataName, MetadataText], Meta(max_length=MOST_METADATA)] | None = None
     service_tier: ServiceTier | None = None
     text: TextConfig | None = None
-    tools: Annotated[list[FunctionTool], Meta(max_length=MOST_FUNCTIONS)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
+    tools: Annotated[list[FunctionTool | FileSearchTool], Meta(max_length=MOST_FUNCTIONS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedChoice | SearchChoice | None = None
+    include: list[Literal["file_search_call.results"]] | None = None
     parallel_tool_calls: bool | None = None
     # What follows cannot be honoured.
     truncation: Literal["disabled"] | None = None
     reasoning: Reasoning | None = None
-    include: Nothing | None = None
     top_logprobs: Literal[0] | None = None
     conversation: None = None
     prompt: None = None
     context_management: None = None
 
 
-ALLOWED: Final = {"role": get_args(Role), "service_tier": get_args(ServiceTier)}
+ALLOWED: Final = {"role": get_args(Role), "service_tier": get_args(ServiceTier), **file_search.ALLOWED}
 """Choices to name when another was made."""
 
 UNSUPPORTED_VALUES: Final = frozenset({"verbosity", "truncation", "reasoning", "include"})
@@ -144,7 +149,8 @@ def read_response_request(body: bytes) -> ResponseRequest:
     try:
         request = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain(error, allowed=ALLOWED, unsupported=UNSUPPORTED, unsupported_values=UNSUPPORTED_VALUES) from error
+        unsupported = UNSUPPORTED | file_search.UNSUPPORTED
+        raise explain(error, allowed=ALLOWED, unsupported=unsupported, unsupported_values=UNSUPPORTED_VALUES) from error
     if request.background and request.store is False:
         message = "A response in the background has to be stored: who else could read it? Leave 'store' out."
         raise ApiError(400, message, code="invalid_value", param="store")

@@ -22,12 +22,14 @@ from nodes.engines.remote.experiments import SHORT_TOKENS, cut_of, goes_on, list
 from nodes.engines.remote.seats import Seats
 from nodes.engines.remote.steps import Steps
 from nodes.errors import EngineError, EngineUnavailable, RequestRefused
+from nodes.personal_data.hidden_request import hidden
 from streams.replica import Replica
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
+    from nodes.personal_data.hidden_request import HiddenRequest
     from streams.replica import Ability
 
 _IMPORTED: Final = 0.5
@@ -123,7 +125,8 @@ class CloudEngine:
         """Stream one answer; see `nodes.engine.Engine`. Closing it closes the connection to the provider."""
         check_demands(request, self._abilities)
         conversation_of(request)  # what asks nothing is refused before it waits for a seat
-        async with self._seats.taken(), aclosing(self._answer(request)) as pieces:
+        hides = await hidden(request, self._spec.redaction)
+        async with self._seats.taken(), aclosing(self._answered(request, hides)) as pieces:
             async for piece in pieces:
                 yield piece
                 self._seats.check()
@@ -143,6 +146,10 @@ class CloudEngine:
         if self._started:
             self._started = False
             await self._library.close()
+
+    def _answered(self, request: Generate, hides: HiddenRequest | None) -> AsyncGenerator[Piece, None]:
+        """Have it answered as it is, or with placeholders that nobody but a provider sees."""
+        return self._answer(request) if hides is None else hides.restored(self._answer(hides.request))
 
     async def _answer(self, request: Generate) -> AsyncGenerator[Piece, None]:
         """Go on with the next provider as long as nothing of the answer was seen."""

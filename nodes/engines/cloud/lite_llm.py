@@ -22,6 +22,7 @@ from nodes.engines.remote.chat_wire import Chunk, chunk
 from nodes.engines.remote.failures import Failure, error_of
 from nodes.engines.remote.wire_calls import WireCall
 from nodes.errors import EngineAway, EngineError, EngineUnavailable
+from nodes.personal_data.spec import RECOGNISERS
 from streams.replica import Price
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ class LiteLlm:
         Raises:
             EngineUnavailable: it is not installed.
         """
-        if find_spec("litellm") is None:
-            raise EngineUnavailable("engine litellm is not installed: run `make extras EXTRAS=cloud`")
+        for package in ("litellm", *RECOGNISERS):
+            if find_spec(package) is None:
+                raise EngineUnavailable(f"engine litellm needs {package}: run `make extras EXTRAS=cloud`")
         self._library: Any = None
 
     def load(self) -> None:

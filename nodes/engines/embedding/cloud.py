@@ -23,6 +23,7 @@ from nodes.engines.remote.api_key import ApiKey
 from nodes.engines.remote.seats import Seats
 from nodes.engines.remote.steps import Steps
 from nodes.errors import EngineError, EngineUnavailable, RequestRefused
+from nodes.personal_data.hidden_request import hidden_texts
 from streams.replica import Replica
 
 if TYPE_CHECKING:
@@ -122,8 +123,9 @@ class CloudEmbeddingEngine:
     async def embed(self, request: Embed) -> Embedded:
         """Turn texts into vectors; see `nodes.embedding.EmbeddingEngine`."""
         check(request)
+        texts = await hidden_texts(request.texts, self._spec.redaction, request.redaction)
         async with self._seats.taken():
-            return await in_batches(request.texts, self._ask)
+            return await in_batches(texts, self._ask)
 
     def load(self) -> EngineLoad:
         """Count the requests on their way; away while no provider could be asked of late."""

@@ -36,7 +36,7 @@ class VllmEngine(OpenAiEngine):
 
     @property
     def child_pid(self) -> int | None:
-        """The process of ``vllm serve``, and its group; None while it does not run."""
+        """The guard of ``vllm serve``, and the group of both; None while it does not run."""
         return self._program.pid
 
     async def start(self) -> Replica:

@@ -95,7 +95,7 @@ class VllmProgram:
 
     @property
     def pid(self) -> int | None:
-        """Its process, and the group of that; None while it does not run."""
+        """Its guard, and the group of both; None while it does not run."""
         return self._child.pid if self._child is not None else None
 
     @property

@@ -1,6 +1,7 @@
 """A mesh with a node, two accounts, and a gateway that asks everybody for a key or a session."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from mesh.access.writer import AccessWriter
 from streams.access_events import Right
+from streams.limits import Bounds
 from streams.tokens import Token
 from tests.http_gateway import HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh
@@ -30,11 +32,18 @@ class Guarded:
         *,
         models: tuple[str, ...] = (),
         tools: tuple[str, ...] = (),
+        bounds: Bounds | None = None,
         expires_at_ms: int | None = None,
     ) -> str:
         """A new key, as the header that shows it."""
         shown, sequence = await self.writer.issue(
-            Token(account), name="test", rights=rights, models=models, tools=tools, expires_at_ms=expires_at_ms
+            Token(account),
+            name="test",
+            rights=rights,
+            models=models,
+            tools=tools,
+            bounds=bounds,
+            expires_at_ms=expires_at_ms,
         )
         await self.gateway.access.reach(sequence)
         return f"Bearer {shown.text}"
@@ -48,6 +57,13 @@ async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:
 
 @pytest.fixture
 async def guarded(mesh: InProcessMesh) -> AsyncIterator[Guarded]:
+    async with guarding(mesh) as running:
+        yield running
+
+
+@asynccontextmanager
+async def guarding(mesh: InProcessMesh) -> AsyncIterator[Guarded]:
+    """Open the accounts, and the gateway."""
     await mesh.add_dispatcher()
     await mesh.add_node(interval_s=5)
     writer = AccessWriter(mesh.bus.core)

@@ -21,6 +21,7 @@ from streams.codec import encode
 from streams.events import TaskCompleted, TaskError, TaskSubmitted
 from streams.metering import Metered
 from streams.subjects import TaskKey
+from streams.task import TaskState
 from streams.task_id import new_task_id
 from streams.tokens import Token
 from tests.http_gateway import serve_http
@@ -36,6 +37,8 @@ LIMITS: dict[str, Any] = {
     "requests_per_minute_of": ("often=2", "both=3", "forger=1"),
     "tokens_per_minute_of": ("long=1000", "moved=1000"),
     "concurrent_streams_of": ("wide=1",),
+    "most_output_tokens_of": ("brief=2",),
+    "most_seconds_of": ("brief=20",),
 }
 
 
@@ -200,6 +203,24 @@ async def test_a_task_on_the_bus_is_a_stream_for_as_long_as_it_runs(
     assert "on concurrent streams: limit 1" in refused.message
     assert verdict(await mesh.steps(first)) is None
     assert await end_of(mesh, "wide") is None
+
+
+@pytest.mark.usefixtures("dispatcher")
+async def test_answers_to_a_task_on_the_bus_are_within_the_bounds_of_its_account(mesh: InProcessMesh) -> None:
+    async def asked(**fields: Any) -> TaskState:
+        key = mesh.key("brief")
+        task = TaskSubmitted(model="synthetic", messages=(Message(role="user", content="hello"),), **fields)
+        await mesh.bus.edge.append(subjects.submitted("standard", key), encode(task))
+        return (await mesh.steps(key))[-1].state
+
+    late, long = now_ms() + 60_000, Sampling(max_tokens=3)
+    for fields, param in (({"sampling": long}, "max_tokens"), ({"deadline_at_ms": late}, "deadline_at_ms")):
+        error = (await asked(**fields)).error
+        assert error is not None
+        assert (error.code, error.status, error.param) == ("invalid_value", 400, param)
+    short = await asked()
+    assert short.usage is not None
+    assert (short.outcome, short.usage.completion_tokens) == ("completed", 2)
 
 
 async def test_what_a_dispatcher_has_begun_its_heir_ends_and_settles_whatever_is_left(

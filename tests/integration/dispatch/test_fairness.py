@@ -85,8 +85,9 @@ async def test_what_waits_beyond_the_limit_is_told_to_the_gateways_and_can_be_ca
     await mesh.bus.core.listen(
         subjects.BACKLOG_ALL, lambda delivery: reports.put_nowait(decode(delivery.data, Backlog))
     )
-    await mesh.add_dispatcher(account_limit=1)
+    # Both before anybody takes them, so that they are handed out together.
     first, second = [await mesh.submit(mesh.key("a"), service_class="batch") for _ in range(2)]
+    await mesh.add_dispatcher(account_limit=1)
     held = await heard(reports, ModelBacklog(model="synthetic", service_class="batch", waiting=2))
     assert held.accounts == (AccountBacklog(account="a", waiting=2),)
     await mesh.reached(first, 1)

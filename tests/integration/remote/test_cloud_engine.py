@@ -9,6 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from nodes.engine import EngineSpec, Generate, RemoteSpec
 from nodes.engines import every_model, open_engine
@@ -268,3 +269,20 @@ async def test_a_model_can_do_what_all_its_providers_have_shown(tmp_path: Path) 
             assert [len(place.top) for piece in pieces for place in piece.logprobs] == [1, 1]
             with pytest.raises(RequestRefused, match="response_format"):
                 await anext(engine.generate(Generate(messages=asked, format=OutputFormat(kind="json_object"))))
+
+
+async def test_a_provider_sees_placeholders_and_the_user_what_they_stand_for(tmp_path: Path) -> None:
+    said = "Mail alice@example.org or call +49 30 901820, and alice@example.org again."
+    async with PlayedProviders(echoes=True).running() as server:
+        file = written(tmp_path, {"id": "big", "providers": [entry(server, tmp_path, "openai")], "probe": False})
+        async with started(file) as (engine, _):
+            asked = Generate(messages=(Message(role="user", content=said),), sampling=Sampling(max_tokens=100))
+            pieces = [piece async for piece in engine.generate(asked)]
+            assert "".join(piece.text for piece in pieces) == said
+            assert pieces[-1].usage is not None
+            assert sum(piece.tokens for piece in pieces) == pieces[-1].usage.completion_tokens
+            (_, _, body) = server.asked[-1]
+            assert body["messages"][-1]["content"] == "Mail <EMAIL_1> or call <PHONE_1>, and <EMAIL_1> again."
+            for piece in [piece async for piece in engine.generate(replace(asked, redaction="off"))][:1]:
+                assert piece.text == "Mai"
+            assert server.asked[-1][2]["messages"][-1]["content"] == said

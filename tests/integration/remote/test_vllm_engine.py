@@ -87,9 +87,9 @@ async def test_the_program_is_started_asked_and_stopped_with_all_that_it_began(p
         assert "--no-enable-prefix-caching" in arguments
         # The key that others would need is in no list of processes.
         assert engine._server.key.reveal() not in "".join(arguments)
-        both = pids(model)
-        assert all(map(runs, both))
-    assert not any(map(runs, both))
+        running = pids(model)
+        assert all(map(runs, running))
+    assert not any(map(runs, running))
 
 
 async def test_its_metrics_are_read_and_a_marker_in_a_message_is_broken(program: Path, model: Path) -> None:

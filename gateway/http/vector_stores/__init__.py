@@ -1,0 +1,1 @@
+"""OpenAI's vector stores: collections of files that can be searched."""

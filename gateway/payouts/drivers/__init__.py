@@ -1,0 +1,1 @@
+"""Ways by which money leaves, behind one interface (``driver``)."""

@@ -1,0 +1,87 @@
+"""Payouts as lines of a file, for whoever pays by hand or by a bank's batch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from gateway.errors import PayoutError
+from gateway.payouts.drivers.driver import Fate, Outcome, Prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from streams.payouts import DriverName, Payout
+
+_MOST_ADDRESS: Final = 512
+_PRIVATE: Final = 0o600
+
+
+class FileDriver:
+    """Appends each payout once: one JSON object a line. A payout is confirmed as soon as its line is on disk."""
+
+    name: ClassVar[DriverName] = "file"
+
+    def __init__(self, path: Path) -> None:
+        """Write to ``path``; it is made, for its owner alone, if it is not there."""
+        self._path = path
+
+    def check_address(self, address: str) -> str:
+        """Take any printable text: what it means is between the operator and the payee."""
+        text = address.strip()
+        if not text or len(text) > _MOST_ADDRESS or not text.isprintable():
+            raise PayoutError(f"an address is 1 to {_MOST_ADDRESS} printable characters in one line")
+        return text
+
+    async def prepare(self, payout: Payout, *, underway: tuple[int, ...]) -> Prepared:
+        """Nothing is needed beforehand."""
+        return Prepared(reference=payout.id)
+
+    async def hand_over(self, payout: Payout, prepared: Prepared) -> Outcome:
+        """Append the payout's line, unless it stands there."""
+        try:
+            await asyncio.to_thread(self._append_once, payout, prepared.reference)
+        except OSError as error:
+            raise PayoutError(f"{self._path} cannot be written: {error.strerror or error}") from error
+        return Outcome(fate=Fate.CONFIRMED, detail=f"written to {self._path.name}")
+
+    def _append_once(self, payout: Payout, reference: str) -> None:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _PRIVATE)
+        with os.fdopen(descriptor, "r+b") as file:
+            if reference in _ids(file.read()):
+                return
+            # Behind half a line, which a power cut may have left, a new one begins.
+            file.write(_gap(file.seek(0, os.SEEK_END), self._path) + _line(payout))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _gap(size: int, path: Path) -> bytes:
+    if size == 0:
+        return b""
+    with path.open("rb") as file:
+        file.seek(size - 1)
+        return b"" if file.read(1) == b"\n" else b"\n"
+
+
+def _line(payout: Payout) -> bytes:
+    fields = {
+        "id": payout.id,
+        "payee": payout.payee,
+        "amount": payout.amount_text,
+        "amount_nano": str(payout.amount_nano),
+        "currency": payout.currency,
+        "address": payout.address,
+    }
+    return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+
+
+def _ids(content: bytes) -> Iterator[str]:
+    for line in content.splitlines():
+        try:
+            yield json.loads(line)["id"]
+        except (ValueError, KeyError, TypeError):
+            continue  # Half a line, or something that a person wrote there.

@@ -1,0 +1,1 @@
+"""Vector stores: files taken in, and passages found in them."""

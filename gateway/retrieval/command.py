@@ -1,0 +1,102 @@
+"""``ig3 retrieval``: takes files into vector stores, and searches them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from gateway.retrieval.following import IndexFollower
+from gateway.retrieval.index.open_index import open_index
+from gateway.retrieval.ingesting.ingester import Ingester
+from gateway.retrieval.ingesting.means import Means
+from gateway.retrieval.passage_log import PassageLog
+from gateway.retrieval.searching import SearchDesk
+from gateway.retrieval.settings import RetrievalSettings
+from gateway.retrieval.store_log import StoreLog
+from gateway.retrieval.vectors import VectorMaker
+from mesh.broker.credentials import Credentials
+from mesh.bus.service_bus import Bus, BusOptions
+from mesh.config.options import only, settings_options
+from mesh.config.settings import MeshSettings
+from mesh.files.store import FileStore
+from mesh.processes.process import run_process
+from mesh.processes.readiness import announce_progress, announce_ready
+from mesh.telemetry.telemetry import open_telemetry
+
+if TYPE_CHECKING:
+    import asyncio
+
+_EXAMPLES: Final = """\b
+Examples:
+  ig3 retrieval                          # one more, to share the work of those that run
+  ig3 retrieval --nats 10.0.0.5:4222     # on another machine than the broker
+  ig3 retrieval --passage-tokens 400     # longer passages, for a model that reads them
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@settings_options(
+    mesh=only(
+        MeshSettings, "nats", "data_dir", "results_streams", "retention", "otlp_endpoint", "log_level", "log_format"
+    ),
+    retrieval=RetrievalSettings,
+)
+@click.option("--rebuild", is_flag=True, help="Empty the index first, and build it anew from the log.")
+def retrieval(mesh: MeshSettings, retrieval: RetrievalSettings, rebuild: bool) -> None:
+    """Take files into vector stores, and search them: read, split into passages, embedded by nodes, found.
+
+    Any number of these share the work; when one dies, its files move to another within seconds, and nothing is done
+    twice.
+    """
+
+    async def main(stop: asyncio.Event) -> None:
+        await serve(mesh, retrieval, stop, is_anew=rebuild)
+
+    run_process("retrieval", mesh, main)
+
+
+async def serve(mesh: MeshSettings, settings: RetrievalSettings, stop: asyncio.Event, *, is_anew: bool = False) -> None:
+    """Run a retrieval process until ``stop`` is set; ``is_anew``: build its index anew.
+
+    Raises:
+        MeshError: if the bus cannot be reached or is not provisioned, or the index cannot be used.
+    """
+    announce_progress("connecting to the bus")
+    options = _bus_options(mesh)
+    telemetry = open_telemetry("ig3-retrieval", otlp_endpoint=mesh.otlp_endpoint)
+    async with await Bus.connect(options) as bus, aclosing(open_index(settings, mesh.data_dir)) as index:
+        await bus.follow()
+        means = Means(
+            StoreLog(bus.core),
+            PassageLog(bus.core),
+            FileStore(bus.core),
+            VectorMaker(bus),
+            settings,
+            mesh.retention,
+        )
+        follower = IndexFollower(bus.core, index, is_anew=is_anew)
+        # What is added while the index is built, which takes a while where it is new, is taken in meanwhile.
+        parts = (Ingester(bus.core, means, telemetry=telemetry), follower, SearchDesk(bus, follower, index))
+        announce_progress("bringing the index up to date")
+        for part in parts:
+            await part.start()
+        announce_ready(f"{options.name} takes files into vector stores, and searches them")
+        await stop.wait()
+        for part in reversed(parts):
+            await part.stop()
+    telemetry.close()
+
+
+def _bus_options(mesh: MeshSettings) -> BusOptions:
+    edge, core = Credentials.load_some(mesh.data_dir, "edge-service", "core-service")
+    return BusOptions(
+        servers=mesh.nats_urls,
+        tls=mesh.nats_tls,
+        name=f"retrieval-{os.getpid()}-{os.urandom(2).hex()}",
+        edge_seed=edge.seed_path,
+        core_seed=core.seed_path,
+        results_streams=mesh.results_streams,
+    )

@@ -1,0 +1,17 @@
+"""What can go wrong with retrieval."""
+
+from __future__ import annotations
+
+from gateway.errors import GatewayError
+
+
+class IndexUnavailable(GatewayError):
+    """The index of passages cannot be read or written now."""
+
+
+class WrongVectors(GatewayError):
+    """Vectors of another length than those of the same model; what makes them has been changed under its name."""
+
+
+class FolderTaken(IndexUnavailable):
+    """Another process on this machine uses the folder of the index."""

@@ -1,0 +1,1 @@
+"""Where passages are found: an index in a folder of this process, or on a Qdrant server."""

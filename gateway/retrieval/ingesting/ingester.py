@@ -1,0 +1,157 @@
+"""Taking files from STORES: retrieval processes share them by one consumer; those of one that dies go to another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from gateway.retrieval.ingesting.intake import Intake
+from gateway.retrieval.ingesting.means import NotNow
+from mesh.bus.work import WorkQueue
+from mesh.errors import BusError
+from mesh.telemetry.names import ATTRIBUTE_OUTCOME, FILES_TAKEN_IN
+from mesh.telemetry.telemetry import Telemetry
+from streams import store_subjects
+from streams.codec import decode_store_event
+from streams.errors import StreamsError
+from streams.store_events import (
+    StoreBatchCancelled,
+    StoreClosed,
+    StoreFileAdded,
+    StoreFileFailed,
+    StoreFileIndexed,
+    StoreFileRemoved,
+    StoreReembedding,
+)
+from streams.store_subjects import PassagesKey, StoreKey, parse_store
+from streams.tokens import Token
+from streams.topology import INGESTERS, STORES
+
+if TYPE_CHECKING:
+    from gateway.retrieval.ingesting.means import Means
+    from mesh.bus.link import Link
+    from mesh.bus.work import Work
+    from streams.store_events import StoreEvent
+    from streams.stores import StoreFile, StoreState
+
+log = logging.getLogger(__name__)
+
+_AGAIN: Final = timedelta(seconds=5)
+_LATER: Final = timedelta(seconds=15)
+_LOOK_S: Final = 2.0
+"""How often it is looked at whether a file that waits is still wanted."""
+_LEFT_AFTER: Final = timedelta(minutes=5)
+"""A file that is not taken in by then goes back to the queue: one that waits for a node must not keep others out."""
+
+
+class Ingester:
+    """Takes in files until it is stopped; what it has not ended goes on elsewhere."""
+
+    def __init__(
+        self, core: Link, means: Means, *, telemetry: Telemetry | None = None, later: timedelta = _LATER
+    ) -> None:
+        """Take work over ``core``; what cannot be done yet is tried again ``later``."""
+        self._later = later
+        self._telemetry = telemetry or Telemetry.off()
+        self._means = means
+        self._queue = WorkQueue(core, STORES, INGESTERS, self._take, window=2 * means.settings.files_at_once)
+        self._room = asyncio.Semaphore(means.settings.files_at_once)
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to take files."""
+        await self._queue.start()
+
+    async def stop(self) -> None:
+        """Take none any more, and give back those that are not in."""
+        for running in self._running:
+            running.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._queue.stop()
+
+    def _take(self, work: Work) -> None:
+        try:
+            key, event = parse_store(work.subject), decode_store_event(work.data)
+        except StreamsError as error:
+            log.error("what stands on %s is nothing of a store: %s", work.subject, error)
+            work.done()
+            return
+        task = asyncio.create_task(self._handle(work, key, event), name=f"{key.store}-{work.sequence}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _handle(self, work: Work, key: StoreKey, event: StoreEvent) -> None:
+        async with self._room:
+            try:
+                await self._do(work, key, event)
+            except NotNow as error:
+                log.info("store %s of %s waits: %s", key.store, key.account, error)
+                work.hand_back(self._later)
+            except Exception:
+                # A broker that is away, most likely: nothing of it is lost, and somebody tries again.
+                log.exception("store %s of %s stopped halfway; it goes on in a moment", key.store, key.account)
+                work.hand_back(_AGAIN)
+            else:
+                work.done()
+
+    async def _do(self, work: Work, key: StoreKey, event: StoreEvent) -> None:
+        match event:
+            case StoreFileAdded() | StoreReembedding():
+                await self._take_in(work, key)
+            case StoreFileIndexed() | StoreFileFailed() | StoreFileRemoved():
+                await self._sweep(key, store_subjects.passages_of_file(key, Token(event.file)))
+            case StoreClosed() | StoreBatchCancelled():
+                await self._sweep(key, store_subjects.passages_of_store(key))
+            case _:
+                # What else happens to a store is for its readers.
+                return
+
+    async def _take_in(self, work: Work, key: StoreKey) -> None:
+        """Take in all files of which this event has asked for a generation: one, or those of a store."""
+        standing = await self._means.stores.find(key)
+        for file in () if standing is None else standing.state.awaited(work.sequence):
+            intake = Intake(self._means, key, file, work.sequence, asked_at_ms=work.stored_at_ms)
+            await self._while_wanted(intake, key, file, work.sequence)
+            await self._sweep(key, store_subjects.passages_of_file(key, Token(file.id)))
+            await self._count(key, file, work.sequence)
+
+    async def _count(self, key: StoreKey, file: StoreFile, generation: int) -> None:
+        """Tell the metrics how a file has ended."""
+        standing = await self._means.stores.find(key)
+        known = None if standing is None else standing.state.files.get(file.id)
+        status = "removed" if known is None or known.wanted != generation else known.status
+        code = "" if known is None or known.fault is None else known.fault.code
+        self._telemetry.add(FILES_TAKEN_IN, 1, {ATTRIBUTE_OUTCOME: code or status})
+
+    async def _while_wanted(self, intake: Intake, key: StoreKey, file: StoreFile, generation: int) -> None:
+        taking = asyncio.create_task(intake.run())
+        give_up_at_s = asyncio.get_running_loop().time() + _LEFT_AFTER.total_seconds()
+        try:
+            while not taking.done():
+                await asyncio.wait((taking,), timeout=_LOOK_S)
+                if taking.done():
+                    break
+                standing = await self._means.stores.find(key)
+                if standing is None or not standing.state.awaits(file.id, generation):
+                    return
+                if asyncio.get_running_loop().time() > give_up_at_s:
+                    raise NotNow(f"{file.id} takes long: its tasks go on")
+            await taking
+        finally:
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
+
+    async def _sweep(self, key: StoreKey, subject_filter: str) -> None:
+        """Delete passages of which nothing can come any more."""
+        standing = await self._means.stores.find(key)
+        state = None if standing is None else standing.state
+        try:
+            await self._means.passages.sweep(subject_filter, lambda held: state is not None and _has_use(state, held))
+        except BusError as error:
+            raise NotNow(f"passages that nobody wants are still there: {error}") from error
+
+
+def _has_use(state: StoreState, key: PassagesKey) -> bool:
+    return state.counts(key.file, key.generation) or state.awaits(key.file, key.generation)

@@ -1,0 +1,107 @@
+"""PASSAGES as services hold it: batches of passages by file and generation, written once, and deleted for good."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct
+
+from mesh.errors import BusError, SubjectTaken
+from mesh.history.stream_facts import last_message
+from streams import store_subjects
+from streams.codec import decode, encode
+from streams.passages import PassageBatch
+from streams.store_subjects import PassagesKey, parse_passages
+from streams.topology import PASSAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesh.bus.link import Link
+
+_NO_MESSAGE: Final = 10037
+
+
+class _State(Struct, frozen=True):
+    subjects: dict[str, int] | None = None
+
+
+class _Error(Struct, frozen=True):
+    err_code: int = 0
+    description: str = ""
+
+
+class _Info(Struct, frozen=True):
+    state: _State = _State()
+    total: int = 0
+    error: _Error | None = None
+
+
+_decode_info: Final = msgspec.json.Decoder(_Info).decode
+
+
+class PassageLog:
+    """All passages, over a connection in CORE."""
+
+    def __init__(self, core: Link) -> None:
+        """Use ``core``."""
+        self._core = core
+
+    async def put(self, key: PassagesKey, batch: PassageBatch) -> None:
+        """Store some passages; what is there already stays as it is.
+
+        Raises:
+            BusError: if they cannot be stored, or that is not known.
+        """
+        try:
+            await self._core.append(store_subjects.passages(*key), encode(batch))
+        except SubjectTaken:
+            return
+
+    async def get(self, key: PassagesKey) -> PassageBatch | None:
+        """Return some passages; None if they are not there.
+
+        Raises:
+            BusError: if they cannot be read.
+        """
+        message = await last_message(self._core, PASSAGES, store_subjects.passages(*key))
+        return None if message is None else decode(message.data, PassageBatch)
+
+    async def held(self, subject_filter: str) -> list[PassagesKey]:
+        """Return what there is, of ``store_subjects.passages_of_…``.
+
+        Raises:
+            BusError: if that cannot be read.
+        """
+        found: list[PassagesKey] = []
+        while True:
+            query = json.dumps({"subjects_filter": subject_filter, "offset": len(found)})
+            info = _decode_info((await self._core.request(f"$JS.API.STREAM.INFO.{PASSAGES}", query.encode())).data)
+            if info.error is not None:
+                raise BusError(f"{PASSAGES} cannot be read: {info.error.description}")
+            page = info.state.subjects or {}
+            found += map(parse_passages, page)
+            if not page or len(found) >= info.total:
+                return sorted(found)
+
+    async def sweep(self, subject_filter: str, is_wanted: Callable[[PassagesKey], bool]) -> int:
+        """Delete what nobody wants any more, and write over it on the disk; returns how many messages.
+
+        Raises:
+            BusError: if it cannot be deleted: do it again.
+        """
+        unwanted = [key for key in await self.held(subject_filter) if not is_wanted(key)]
+        for key in unwanted:
+            await self._delete(store_subjects.passages(*key))
+        return len(unwanted)
+
+    async def _delete(self, subject: str) -> None:
+        message = await last_message(self._core, PASSAGES, subject)
+        if message is None:
+            return
+        question = json.dumps({"seq": message.sequence, "no_erase": False}).encode()
+        answer = _decode_info((await self._core.request(f"$JS.API.STREAM.MSG.DELETE.{PASSAGES}", question)).data)
+        if answer.error is not None and answer.error.err_code != _NO_MESSAGE:
+            raise BusError(f"{subject} cannot be deleted: {answer.error.description}")

@@ -1,0 +1,87 @@
+"""One chain of BILLING, read from its first event, and written behind a fence.
+
+Each event names the hash of the one before it (ADR 22), so whoever writes must have read. Whoever was overtaken looks
+again and decides anew; so does whoever does not know whether an event was stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec.structs import replace
+
+from mesh.bus.appends import Fence
+from mesh.errors import FenceMismatch, PublishUnknown, StoreFull
+from mesh.history.ordered import OrderedReader
+from streams.codec import decode_billing_event, encode
+from streams.topology import BILLING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesh.bus.link import Link
+    from streams.billing_log import AnyBillingEvent
+    from streams.billing_subjects import Chain
+
+    Decide = Callable[["Book"], AnyBillingEvent | None]
+    """Gets the chain as it stands; returns what is to be added, or None if nothing is."""
+
+_WAIT_S: Final = 5.0
+_TRIES: Final = 8
+_PAUSE_S: Final = 0.2
+
+
+class Book(NamedTuple):
+    """A chain as it stands."""
+
+    events: tuple[AnyBillingEvent, ...] = ()
+    last_sequence: int = 0
+    digest: str = ""
+    """SHA-256 of the body of the last event, in hex; empty: there is none."""
+
+
+async def read_book(core: Link, chain: Chain) -> Book:
+    """Read a chain, from its first event to the one that stands last now.
+
+    Raises:
+        BusError: if it cannot be read.
+        UndecodableEvent: if something stands there that is no event, or that a newer version wrote.
+    """
+    book = Book()
+    events: list[AnyBillingEvent] = []
+    async with OrderedReader(core, BILLING, filters=[chain.subject]) as reader:
+        while not reader.is_caught_up:
+            for recorded in await reader.take(wait_s=_WAIT_S):
+                events.append(decode_billing_event(recorded.data))
+                digest = hashlib.sha256(recorded.data).hexdigest()
+                book = Book(last_sequence=recorded.sequence, digest=digest)
+    return book._replace(events=tuple(events))
+
+
+async def write_book(core: Link, chain: Chain, decide: Decide) -> Book:
+    """Add to a chain what ``decide`` makes of it; returns how it stood when that was decided, with what was added.
+
+    Raises:
+        BusError: if it cannot be read, or stored now.
+        UndecodableEvent: if something stands there that this version cannot read.
+    """
+    for _ in range(_TRIES):
+        book = await read_book(core, chain)
+        event = decide(book)
+        if event is None:
+            return book
+        event = replace(event, previous=book.digest)
+        body = encode(event)
+        try:
+            sequence = await core.append(chain.subject, body, fence=Fence(chain.subject, book.last_sequence))
+        except FenceMismatch:
+            continue
+        except StoreFull:
+            raise
+        except PublishUnknown:
+            await asyncio.sleep(_PAUSE_S)
+        else:
+            return Book((*book.events, event), sequence, hashlib.sha256(body).hexdigest())
+    raise PublishUnknown(f"it is not known whether {chain.subject} has the change: look, and repeat it if not")

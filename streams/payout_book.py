@@ -1,0 +1,111 @@
+"""What ``books.payouts`` adds up to: where nodes are paid, and what became of each payout."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from streams.payout_events import DestinationSet, PayoutConfirmed, PayoutFailed, PayoutRequested, PayoutSent
+from streams.payouts import Payout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from streams.billing_log import AnyBillingEvent
+    from streams.payouts import DriverName
+    from streams.tokens import Token
+
+
+class PayoutState(StrEnum):
+    """Where a payout stands. Only forwards."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    """What is handed over is settled; it may have left, and it may have arrived."""
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can follow."""
+        return self in (PayoutState.CONFIRMED, PayoutState.FAILED)
+
+
+class PayoutRecord(Struct, frozen=True, kw_only=True):
+    """A payout and what became of it."""
+
+    payout: Payout
+    state: PayoutState
+    requested_at_ms: int
+    changed_at_ms: int
+    sent: PayoutSent | None = None
+    detail: str = ""
+
+
+class PayoutBook:
+    """The fold. What does not follow from what stands before counts for nothing."""
+
+    def __init__(self, events: Iterable[AnyBillingEvent] = ()) -> None:
+        """Fold ``events``, in their order."""
+        self.destinations: dict[Token, DestinationSet] = {}
+        self.records: dict[str, PayoutRecord] = {}
+        for event in events:
+            self.apply(event)
+
+    def apply(self, event: AnyBillingEvent) -> None:
+        """Fold one event; those of other kinds are passed over."""
+        match event:
+            case DestinationSet():
+                self.destinations[event.node] = event
+            case PayoutRequested():
+                self.records.setdefault(event.payout, _requested(event))
+            case PayoutSent():
+                self._move(event.payout, PayoutState.PENDING, PayoutState.SENT, event.at_ms, sent=event)
+            case PayoutConfirmed():
+                self._move(event.payout, PayoutState.SENT, PayoutState.CONFIRMED, event.at_ms, detail=event.detail)
+            case PayoutFailed():
+                self._move(event.payout, PayoutState.SENT, PayoutState.FAILED, event.at_ms, detail=event.detail)
+            case _:
+                return
+
+    def open(self, driver: DriverName) -> tuple[PayoutRecord, ...]:
+        """The payouts of a driver that are not over, in the order in which they were requested."""
+        return tuple(each for each in self.records.values() if each.payout.driver == driver and not each.state.is_over)
+
+    def underway(self, driver: DriverName) -> tuple[int, ...]:
+        """The places, in the order of the paying account's transactions, of what is sent and not over."""
+        places = (each.sent.place for each in self.open(driver) if each.sent is not None)
+        return tuple(place for place in places if place is not None)
+
+    def _move(
+        self,
+        name: str,
+        before: PayoutState,
+        after: PayoutState,
+        at_ms: int,
+        *,
+        sent: PayoutSent | None = None,
+        detail: str = "",
+    ) -> None:
+        record = self.records.get(name)
+        if record is not None and record.state is before:
+            self.records[name] = replace(
+                record, state=after, changed_at_ms=at_ms, sent=sent or record.sent, detail=detail
+            )
+
+
+def _requested(event: PayoutRequested) -> PayoutRecord:
+    payout = Payout(
+        id=event.payout,
+        node=event.node,
+        amount_nano=event.amount_nano,
+        currency=event.currency,
+        driver=event.driver,
+        address=event.address,
+    )
+    return PayoutRecord(
+        payout=payout, state=PayoutState.PENDING, requested_at_ms=event.at_ms, changed_at_ms=event.at_ms
+    )

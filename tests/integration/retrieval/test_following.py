@@ -1,0 +1,134 @@
+"""An index is what STORES and PASSAGES say: live, after a crash or a day away, and built anew from nothing."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.retrieval.following import IndexFollower
+from gateway.retrieval.index.index import Index, Origin, shelf_name
+from gateway.retrieval.index.qdrant_folder import QdrantFolder
+from gateway.retrieval.index.words import Words
+from streams.store_events import StoreClosed
+from streams.tokens import Token
+from tests.mesh_in_process import InProcessMesh
+from tests.number_engine import MODEL, vector_of
+from tests.stored_passages import WrittenStore
+
+APPLES = ("Apples keep in a cool cellar.", "Pruning is done in February.", "The orchard has 40 trees.")
+PEARS = ("Pears ripen on the shelf.", "Their trees need a warm wall.")
+OTHER_MODEL = "other"
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:
+    async with InProcessMesh(folder=tmp_path / "mesh") as running:
+        yield running
+
+
+@asynccontextmanager
+async def following(mesh: InProcessMesh, folder: Path, *, is_anew: bool = False) -> AsyncIterator[Index]:
+    index = QdrantFolder(folder, Words())
+    follower = IndexFollower(mesh.bus.core, index, is_anew=is_anew)
+    await follower.start()
+    try:
+        yield index
+    finally:
+        await follower.stop()
+        await index.aclose()
+
+
+async def content(index: Index) -> object:
+    """All that can be asked of an index."""
+    shelves = sorted(await index.shelves())
+    return [(shelf, await index.held(shelf), await index.near(shelf, vector_of("trees"), 99)) for shelf in shelves]
+
+
+async def some_life(mesh: InProcessMesh) -> tuple[WrittenStore, ...]:
+    """Stores with files that come, go, change and are embedded anew."""
+    store, other, closed = [await WrittenStore.open(mesh.bus) for _ in range(3)]
+    for one in (store, other, closed):
+        await one.add("file-apples", *APPLES)
+        await one.add("file-pears", *PEARS)
+    await store.remove("file-pears")
+    await store.add("file-apples", *APPLES[:2])
+    await other.add("file-pears", *PEARS, model=OTHER_MODEL)
+    await closed.note(StoreClosed(at_ms=9))
+    return store, other, closed
+
+
+async def test_an_index_built_anew_equals_one_that_has_followed_all_along(mesh: InProcessMesh, tmp_path: Path) -> None:
+    live = QdrantFolder(tmp_path / "live", Words())
+    follower = IndexFollower(mesh.bus.core, live)
+    await follower.start()
+    for store in await some_life(mesh):
+        await follower.find(store.key)
+    await follower.stop()
+
+    followed = await content(live)
+    await live.aclose()
+    async with following(mesh, tmp_path / "anew") as anew:
+        assert await content(anew) == followed
+    # The live one, thrown away by its own process.
+    async with following(mesh, tmp_path / "live", is_anew=True) as again:
+        assert await content(again) == followed
+
+
+async def test_what_happened_while_nobody_followed_is_mended(mesh: InProcessMesh, tmp_path: Path) -> None:
+    store = await WrittenStore.open(mesh.bus)
+    await store.add("file-pears", *PEARS)
+    async with following(mesh, tmp_path / "index") as index:
+        assert list(await index.held(shelf_name(store.key, MODEL))) != []
+    await some_life(mesh)
+    await store.remove("file-pears")
+
+    async with following(mesh, tmp_path / "index") as index, following(mesh, tmp_path / "anew") as anew:
+        assert await content(index) == await content(anew)
+
+
+async def test_half_a_file_and_a_store_that_never_was_are_found_by_comparing(
+    mesh: InProcessMesh, tmp_path: Path
+) -> None:
+    store = await WrittenStore.open(mesh.bus)
+    generation = await store.add("file-apples", *APPLES)
+    origin, shelf = Origin(Token("file-apples"), generation), shelf_name(store.key, MODEL)
+    async with following(mesh, tmp_path / "whole") as index:
+        expected = await content(index)
+        passages = await store.passages.held(f"passages.{store.key.account}.{store.key.store}.*.*.*")
+        first = await store.passages.get(passages[0])
+    assert first is not None
+    half = QdrantFolder(tmp_path / "half", Words())
+    await half.add(shelf, origin, first.passages)
+    await half.add("acme.vs_never.0011223344556677", origin, first.passages)
+    await half.aclose()
+
+    async with following(mesh, tmp_path / "half") as index:
+        assert await content(index) == expected
+
+
+async def test_a_shelf_that_is_damaged_is_built_anew(mesh: InProcessMesh, tmp_path: Path) -> None:
+    store = await WrittenStore.open(mesh.bus)
+    await store.add("file-apples", *APPLES)
+    shelf = tmp_path / "index" / shelf_name(store.key, MODEL)
+    async with following(mesh, tmp_path / "index") as index:
+        expected = await content(index)
+    for segment in (shelf / "segments").iterdir():
+        shutil.rmtree(segment / "vector_storage-meaning")
+        (segment / "segment.json").write_text("{")
+
+    async with following(mesh, tmp_path / "index") as index:
+        assert await content(index) == expected
+
+
+async def test_a_file_whose_vectors_do_not_fit_is_left_out_and_the_others_are_found(
+    mesh: InProcessMesh, tmp_path: Path
+) -> None:
+    store = await WrittenStore.open(mesh.bus)
+    await store.add("file-apples", *APPLES)
+    await store.add("file-short", "Short", dimensions=4)
+    await store.add("file-pears", *PEARS)
+    async with following(mesh, tmp_path / "index") as index:
+        held = await index.held(shelf_name(store.key, MODEL))
+        assert sorted(origin.file for origin in held) == ["file-apples", "file-pears"]

@@ -1,0 +1,64 @@
+"""A store's chain over a real broker: two who write at once both count, and what was erased is gone for all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.retrieval.store_log import StoreLog
+from mesh.inspection.account_erasure import AccountErasure
+from streams.store_events import StoreClosed, StoreFileAdded, StoreOpened
+from streams.store_subjects import StoreKey
+from streams.stores import StoreState
+from streams.tokens import Token
+from streams.topology import stream_specs
+from tests.mesh_in_process import InProcessMesh
+
+ACME = Token("acme")
+OPENED = StoreOpened(at_ms=1, model="m")
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:
+    async with InProcessMesh(folder=tmp_path / "mesh") as running:
+        yield running
+
+
+async def add(log: StoreLog, key: StoreKey, number: int) -> None:
+    def decide(state: StoreState) -> StoreFileAdded | None:
+        file = f"file-{number}"
+        return None if file in state.files else StoreFileAdded(at_ms=2, file=file, filename="a")
+
+    await log.note(key, decide)
+
+
+async def test_two_who_write_at_once_both_count_and_a_third_reads_what_they_wrote(mesh: InProcessMesh) -> None:
+    one, other, third = (StoreLog(mesh.bus.core) for _ in range(3))
+    opened = await one.open(ACME, OPENED)
+    for number in range(0, 300, 2):
+        await asyncio.gather(add(one, opened.key, number), add(other, opened.key, number + 1))
+    standings = [await log.find(opened.key) for log in (one, other, third)]
+    assert {None if found is None else (found.sequence, len(found.state.files)) for found in standings} == {
+        (opened.sequence + 300, 300)
+    }
+    assert await third.list_all(ACME) == (opened.key.store,)
+    assert await third.find(StoreKey(Token("other"), opened.key.store)) is None
+
+
+async def test_nothing_is_noted_on_a_store_that_is_closed(mesh: InProcessMesh) -> None:
+    log = StoreLog(mesh.bus.core)
+    key = (await log.open(ACME, OPENED)).key
+    await log.note(key, lambda _: StoreClosed(at_ms=2))
+    await add(StoreLog(mesh.bus.core), key, 1)
+    found = await log.find(key)
+    assert found is not None
+    assert (found.state.is_closed, found.state.files) == (True, {})
+
+
+async def test_a_store_of_an_account_that_was_erased_is_gone_for_whoever_remembers_it(mesh: InProcessMesh) -> None:
+    log = StoreLog(mesh.bus.core)
+    key = (await log.open(ACME, OPENED)).key
+    await (await AccountErasure.begin(mesh.bus, ACME, stream_specs())).run()
+    assert await log.find(key) is None
+    assert await log.list_all(ACME) == ()
