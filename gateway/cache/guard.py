@@ -41,7 +41,27 @@ _ALIKE: Final = {
 }
 _ASKS: Final = frozenset({"who", "when", "where", "why", "how"})
 """What is asked for, wherever in the question it stands."""
-_WHETHER: Final = frozenset("is are was were do does did can could will would has have had should must may".split())
+_WHETHER: Final = frozenset(
+    [
+        "is",
+        "are",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "can",
+        "could",
+        "will",
+        "would",
+        "has",
+        "have",
+        "had",
+        "should",
+        "must",
+        "may",
+    ]
+)
 """A question that begins with one of these asks for yes or no."""
 _PHRASES: Final = (
     (re.compile(r"^(?:please )?(?:can|could|would|will) you (?:please )?"), ""),

@@ -16,7 +16,7 @@ from streams.billing_subjects import parse_chain
 from streams.codec import decode_billing_event
 from streams.errors import StreamsError
 from streams.ledger.chain import ChainState, OpenHold
-from streams.ledger.moves import moves_of
+from streams.ledger.moves import transactions_of
 from streams.ledger.prices import Prices
 from streams.ledger.usage import UsageBook
 from streams.money import FEES, OUTSIDE, REWARDS, ROUNDING, SUSPENSE
@@ -115,7 +115,10 @@ class LedgerState:
             case PlanSet() | PricesSet():
                 self._fault(sequence, chain.subject, "out_of_place", f"{type(event).__name__} does not belong here")
             case _:
-                self._move_plainly(state, event)
+                # Of what rewards and payouts say twice, the first counts, as in their own folds.
+                for transaction in transactions_of(event):
+                    if not state.has(transaction.id):
+                        self._post(sequence, chain, state, transaction)
 
     def _post(self, sequence: int, chain: Chain, state: ChainState, transaction: Transaction) -> None:
         if state.has(transaction.id):
@@ -152,16 +155,6 @@ class LedgerState:
             elif posting.account == aside:
                 held_nano += posting.amount_nano
         return cost_nano - held_nano, held_nano
-
-    def _move_plainly(self, state: ChainState, event: AnyBillingEvent) -> None:
-        """Move what rewards and payouts move; of what is said twice, the first counts, as in their own folds."""
-        for move in moves_of(event):
-            if state.has(move.id):
-                continue
-            state.note(move.id)
-            for account, amount in ((move.source, -move.amount_nano), (move.target, move.amount_nano)):
-                place = (str(account), move.currency)
-                self.balances[place] = self.balances.get(place, 0) + amount
 
     def _fault(self, sequence: int, subject: str, kind: FaultKind, message: str) -> None:
         self.fault_count += 1

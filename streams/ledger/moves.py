@@ -1,43 +1,68 @@
-"""What rewards and payouts move between accounts of the books: their events say amounts, and no transactions."""
+"""The transactions that events of rewards and payouts stand for: they follow from the event, which repeats nothing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from streams.billing_events import Posting, Transaction
 from streams.money import OUTSIDE, REWARDS, LedgerAccount, node
 from streams.payout_events import PayoutConfirmed, PayoutFailed, PayoutRequested
-from streams.reward_events import RewardsGranted
+from streams.reward_events import RewardGranted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from streams.billing_events import TransactionKind
     from streams.billing_log import AnyBillingEvent
 
-
-class Move(NamedTuple):
-    """An amount that goes from one account to another; the first of an id counts."""
-
-    id: str
-    source: LedgerAccount
-    target: LedgerAccount
-    currency: str
-    amount_nano: int
+    Sides = tuple[LedgerAccount, LedgerAccount]
+    """Who gives, and who gets."""
 
 
-def moves_of(event: AnyBillingEvent) -> Iterator[Move]:
-    """Yield what an event about rewards or payouts moves; nothing for any other."""
+def transactions_of(event: AnyBillingEvent) -> tuple[Transaction, ...]:
+    """Return what an event of ``books.rewards`` or ``books.payouts`` moves; nothing for one that moves nothing.
+
+    An id names the epoch and the node, or the payout and what became of it: so nothing is ever given twice.
+    """
     match event:
-        case RewardsGranted():
-            for each in event.rewards:
-                amount = each.base_nano + each.bonus_nano
-                yield Move(f"reward:{event.epoch}:{each.node}", REWARDS, node(each.node), event.currency, amount)
+        case RewardGranted():
+            return _granted(event)
         case PayoutRequested():
-            paying = LedgerAccount("paying", event.node)
-            yield Move(f"payout:{event.payout}", node(event.node), paying, event.currency, event.amount_nano)
-        case PayoutConfirmed() | PayoutFailed():
-            # It ends one way only.
-            target = OUTSIDE if isinstance(event, PayoutConfirmed) else node(event.node)
-            paying = LedgerAccount("paying", event.node)
-            yield Move(f"payout-over:{event.payout}", paying, target, event.currency, event.amount_nano)
+            return (_payout(event, f"payout:{event.payout}", (node(event.node), _paying(event))),)
+        case PayoutConfirmed():
+            return (_payout(event, f"payout-over:{event.payout}", (_paying(event), OUTSIDE)),)
+        case PayoutFailed():
+            return (_payout(event, f"payout-over:{event.payout}", (_paying(event), node(event.node))),)
         case _:
-            return
+            return ()
+
+
+def _granted(event: RewardGranted) -> tuple[Transaction, ...]:
+    transactions: list[Transaction] = []
+    for each in event.rewards:
+        if not each.amount_nano:
+            continue
+        postings = _postings((REWARDS, node(each.node)), each.amount_nano)
+        name = f"reward:{event.epoch}:{each.node}"
+        transactions.append(_transaction(name, "reward", event.at_ms, event.currency, postings))
+    return tuple(transactions)
+
+
+def _payout(event: PayoutRequested | PayoutConfirmed | PayoutFailed, name: str, sides: Sides) -> Transaction:
+    return _transaction(name, "payout", event.at_ms, event.currency, _postings(sides, event.amount_nano))
+
+
+def _transaction(
+    name: str, kind: TransactionKind, at_ms: int, currency: str, postings: tuple[Posting, ...]
+) -> Transaction:
+    return Transaction(id=name, kind=kind, at_ms=at_ms, currency=currency, postings=postings)
+
+
+def _postings(sides: Sides, amount_nano: int) -> tuple[Posting, ...]:
+    source, target = sides
+    return (
+        Posting(account=str(source), amount_nano=-amount_nano),
+        Posting(account=str(target), amount_nano=amount_nano),
+    )
+
+
+def _paying(event: PayoutRequested | PayoutConfirmed | PayoutFailed) -> LedgerAccount:
+    return LedgerAccount("paying", event.node)
