@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import msgspec
 
+from gateway.invoice_command import invoice
 from gateway.ledger import running
 from gateway.ledger.entries import deposit
 from gateway.ledger.settings import LedgerSettings
@@ -35,6 +36,7 @@ Examples:
   ig3 ledger deposit acme 25 EUR --reference invoice-7      # once, however often it is repeated
   ig3 ledger balance                                        # everybody's
   ig3 ledger balance acme --json
+  ig3 ledger invoice acme --month 2026-11 --csv             # what it was charged
 """
 
 
@@ -43,7 +45,7 @@ def ledger() -> None:
     """Keep the books: what is held, charged and earned; and show what they say."""
 
 
-for _command in (statement, export, verify):
+for _command in (statement, export, verify, invoice):
     ledger.add_command(_command)
 
 

@@ -24,10 +24,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("identity", "Decide who may connect to the bus, and cut off who may not any more."),
             ("dispatcher", "Place tasks on nodes and see each of them to its one end."),
             ("ledger", "Keep the books: what is held, charged and earned; and show what they say."),
-            (
-                "retrieval",
-                "Take files into vector stores, and search them: read, split into passages, embedded by nodes, found.",
-            ),
+            ("retrieval", "Take files into vector stores, and search them."),
             ("gateway", "Serve the OpenAI API, the websocket and the live page."),
             ("node", "Run a model on this machine and answer tasks."),
         ),

@@ -170,10 +170,7 @@ def _stages(up: UpSettings, mesh: MeshSettings, brokers: Brokers) -> tuple[tuple
     return (
         tuple(spec(name, "broker", pinned=brokers.pinned, environment=own) for name, own in brokers.each.items()),
         # Whom the broker asks about the nodes.
-        (
-            *(spec("identity", "identity"), spec("dispatcher", "dispatcher")),
-            *(spec("ledger", "ledger run"), spec("retrieval", "retrieval")),
-        ),
+        (*(spec(name, name) for name in ("identity", "dispatcher", "retrieval")), spec("ledger", "ledger run")),
         nodes,
         (spec("gateway", "gateway", pinned="IG3_HTTP"),),
     )

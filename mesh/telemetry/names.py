@@ -40,6 +40,9 @@ CACHE_STORED: Final = Instrument(
 )
 TASKS_HELD: Final = Instrument("ig3.dispatcher.tasks_held", "{task}", "Tasks that this dispatcher holds, by class.")
 TASKS_ENDED: Final = Instrument("ig3.dispatcher.tasks_ended", "{task}", "Tasks that this dispatcher ended, by outcome.")
+FILES_TAKEN_IN: Final = Instrument(
+    "ig3.retrieval.files", "{file}", "Files that this process took into vector stores, by outcome or error code."
+)
 LEDGER_SETTLED: Final = Instrument(
     "ig3.ledger.settled", "{task}", "Ends of tasks that this ledger has put in the books."
 )
@@ -49,9 +52,6 @@ LEDGER_SUSPENDED: Final = Instrument(
 LEDGER_HOLDS: Final = Instrument("ig3.ledger.holds", "{task}", "Tasks that asked this ledger for a hold, by answer.")
 LEDGER_LAG: Final = Instrument(
     "ig3.ledger.lag", "s", "From the end of a task to its entry in the books, by the clocks of both.", _SECONDS
-)
-FILES_TAKEN_IN: Final = Instrument(
-    "ig3.retrieval.files", "{file}", "Files that this process took into vector stores, by outcome or error code."
 )
 
 SPAN_REQUEST: Final = "chat"
