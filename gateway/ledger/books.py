@@ -100,6 +100,10 @@ class Books:
         """Stop following."""
         await self._tail.stop()
 
+    async def save(self) -> None:
+        """Write a snapshot now; a full disk is only a warning."""
+        await self._tail.save()
+
     async def catch_up(self) -> None:
         """Read all that is stored by now.
 
