@@ -11,9 +11,9 @@ from gateway.retrieval.index.index import Index, Origin
 from gateway.retrieval.index.qdrant_folder import QdrantFolder
 from gateway.retrieval.index.words import Words
 from gateway.retrieval.ingesting.documents import Blocks
-from gateway.retrieval.ingesting.groups import embedded_text
-from gateway.retrieval.ingesting.splitting import Draft, split
+from gateway.retrieval.ingesting.splitting import Draft, embedded_text, split
 from gateway.retrieval.ingesting.texts import read_markdown
+from gateway.retrieval.settings import RetrievalSettings
 from nodes.embedding import Embed, EmbeddingEngine, EmbeddingSpec
 from nodes.engines.embedding import open_embedding_engine
 from nodes.errors import RequestRefused
@@ -23,8 +23,8 @@ from streams.store_events import Chunking
 from streams.tokens import Token
 
 MODEL = "all-minilm-l6-v2"
-CHUNKING = Chunking(most_tokens=256, overlap_tokens=32)
-"""As `ig3 retrieval` is set."""
+CHUNKING = Chunking(most_tokens=RetrievalSettings().passage_tokens, overlap_tokens=RetrievalSettings().passage_overlap)
+"""As `ig3 retrieval` is set, if nothing else is said."""
 WAYS: dict[str, Ranking] = {"meaning": "dense", "words": "lexical", "both": "hybrid"}
 
 _SHELF = "bench.vs_corpus.0000000000000000"
@@ -76,7 +76,7 @@ async def _take_in(index: Index, engine: EmbeddingEngine) -> Corpus:
 
 
 async def _passage(engine: EmbeddingEngine, draft: Draft) -> Passage:
-    vector = await _vector(engine, embedded_text(draft))
+    vector = await _vector(engine, embedded_text(draft, CHUNKING.most_tokens))
     return Passage(number=draft.number, text=draft.text, place=draft.place, tokens=draft.tokens, vector=vector)
 
 

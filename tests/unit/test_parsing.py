@@ -249,6 +249,21 @@ async def test_a_document_that_takes_too_much_memory_is_given_up_and_the_next_on
     assert (await parse_document("b.txt", b"Hello", CHUNKING, limits)).text == "Hello"
 
 
+async def test_a_file_may_be_called_anything_and_its_name_is_not_shown_to_who_lists_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+    start = asyncio.create_subprocess_exec
+
+    async def spy(*command: str, **rest: Any) -> asyncio.subprocess.Process:
+        seen.extend(command)
+        return await start(*command, **rest)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", spy)
+    read = await parse_document("../secret\0plan\udc80.M\0D", b"# Hello", CHUNKING, LIMITS)
+    assert (read.text, [part for part in seen if "secret" in part]) == ("Hello", [])
+
+
 async def test_a_parser_that_writes_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parsing, "_BYTES_OF_PLACES", 1000 - 4 * LIMITS.chars)
     assert await refused("a.txt", b"word " * 1000, LIMITS) == "document_too_large"

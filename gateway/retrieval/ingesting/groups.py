@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.retrieval.ingesting.splitting import embedded_text
 from streams.passages import Passage, PassageBatch
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ MOST_TEXTS: Final = 32
 PARTS_OF_GROUP: Final = MOST_TEXTS
 """Numbers of parts that each group has for itself: as many as it can need."""
 
-_MOST_HEADINGS: Final = 3
 _MOST_GROUP_BYTES: Final = 256 * 1024
 """Of texts in one task; half of what a submission may have."""
 _MOST_PART_BYTES: Final = 512 * 1024
@@ -28,10 +28,9 @@ class Group(NamedTuple):
     number: int
     drafts: tuple[Draft, ...]
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """What is to become vectors."""
-        return tuple(map(embedded_text, self.drafts))
+    def texts(self, most_tokens: int) -> tuple[str, ...]:
+        """What is to become vectors, each of ``most_tokens`` at most."""
+        return tuple(embedded_text(draft, most_tokens) for draft in self.drafts)
 
     def begins_like(self, batch: PassageBatch) -> bool:
         """Whether passages that were written down are those of this group."""
@@ -39,11 +38,6 @@ class Group(NamedTuple):
             (draft.number, draft.place, draft.text) == (passage.number, passage.place, passage.text)
             for draft, passage in zip(self.drafts, batch.passages, strict=False)
         )
-
-
-def embedded_text(draft: Draft) -> str:
-    """What a passage's vector is made of: the headings above it, which it may take its meaning from, and its words."""
-    return "\n".join((*draft.place.heading[-_MOST_HEADINGS:], draft.text))
 
 
 def groups_of(drafts: Sequence[Draft]) -> tuple[Group, ...]:

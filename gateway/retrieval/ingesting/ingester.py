@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ from mesh.errors import BusError
 from mesh.telemetry.names import ATTRIBUTE_OUTCOME, FILES_TAKEN_IN
 from mesh.telemetry.telemetry import Telemetry
 from streams import store_subjects
+from streams.clock import now_ms
 from streams.codec import decode_store_event
 from streams.consumers import INGESTERS
 from streams.errors import NewerEvent, StreamsError
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _AGAIN: Final = timedelta(seconds=5)
+_MOST_FAULTS: Final = 3
 _LATER: Final = timedelta(seconds=15)
 _NEWER: Final = timedelta(seconds=30)
 _LOOK_S: Final = 2.0
@@ -58,6 +61,8 @@ class Ingester:
     ) -> None:
         """Take work over ``core``; what cannot be done yet is tried again ``later``."""
         self._later = later
+        self._faults = Counter[int]()
+        """How often the work of a sequence came to grief here, by no fault of the bus."""
         self._telemetry = telemetry or Telemetry.off()
         self._means = means
         self._queue = WorkQueue(core, STORES, INGESTERS, self._take, window=2 * means.settings.files_at_once)
@@ -98,12 +103,40 @@ class Ingester:
             except NotNow as error:
                 log.info("store %s of %s waits: %s", key.store, key.account, error)
                 work.hand_back(self._later)
-            except Exception:
-                # A broker that is away, most likely: nothing of it is lost, and somebody tries again.
-                log.exception("store %s of %s stopped halfway; it goes on in a moment", key.store, key.account)
+            except BusError as error:
+                # Nothing of it is lost, and somebody tries again.
+                log.warning("store %s of %s goes on in a moment: %s", key.store, key.account, error)
                 work.hand_back(_AGAIN)
+            except Exception:
+                log.exception("store %s of %s stopped halfway", key.store, key.account)
+                await self._after_fault(work, key)
             else:
+                self._faults.pop(work.sequence, None)
                 work.done()
+
+    async def _after_fault(self, work: Work, key: StoreKey) -> None:
+        """Have it tried again, but not without end: what a fault of ours is in the way of fails."""
+        self._faults[work.sequence] += 1
+        if self._faults[work.sequence] < _MOST_FAULTS:
+            work.hand_back(self._later)
+            return
+        try:
+            await self._give_up(key, work.sequence)
+        except BusError as error:
+            log.warning("store %s of %s cannot be written now: %s", key.store, key.account, error)
+            work.hand_back(_AGAIN)
+        else:
+            del self._faults[work.sequence]
+            work.done()
+
+    async def _give_up(self, key: StoreKey, generation: int) -> None:
+        standing = await self._means.stores.find(key)
+        message = "The file cannot be taken in: the log of the retrieval process says why."
+        for file in () if standing is None else standing.state.awaited(generation):
+            fault = StoreFileFailed(
+                at_ms=now_ms(), file=file.id, generation=generation, code="ingestion_failed", message=message
+            )
+            await self._means.stores.note(key, lambda state, fault=fault: _still(state, fault))
 
     async def _do(self, work: Work, key: StoreKey, event: StoreEvent) -> None:
         match event:
@@ -169,6 +202,10 @@ class Ingester:
             await self._means.passages.sweep(subject_filter, lambda held: state is not None and _has_use(state, held))
         except BusError as error:
             raise NotNow(f"passages that nobody wants are still there: {error}") from error
+
+
+def _still(state: StoreState, fault: StoreFileFailed) -> StoreFileFailed | None:
+    return fault if state.awaits(fault.file, fault.generation) else None
 
 
 def _has_use(state: StoreState, key: PassagesKey) -> bool:

@@ -51,9 +51,8 @@ class Intake:
         self._generation = generation
         self.moved_at_s = asyncio.get_running_loop().time()
         """When something of it was done last, by the loop's clock."""
-        self._patient = PatientVectors(
-            means.vectors, store.account, means.settings.model_patience, asked_at_ms=asked_at_ms
-        )
+        patience = means.settings.model_patience
+        self._patient = PatientVectors(means.vectors, store.account, file.key_id, patience, asked_at_ms=asked_at_ms)
 
     async def run(self) -> None:
         """Bring it to its end; once more is fine. What nobody wants any more is left.
@@ -126,7 +125,7 @@ class Intake:
 
         async def embed(group: Group) -> None:
             async with room:
-                await self._embed_group(group, model, sibling_task_id(base, group.number))
+                await self._embed_group(group, model, chunking, sibling_task_id(base, group.number))
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -153,8 +152,8 @@ class Intake:
             return set()
         return whole
 
-    async def _embed_group(self, group: Group, model: str, base: Token) -> None:
-        vectors = await self._patient.vectors(group.texts, model, base)
+    async def _embed_group(self, group: Group, model: str, chunking: Chunking, base: Token) -> None:
+        vectors = await self._patient.vectors(group.texts(chunking.most_tokens), model, base)
         await self._wanted()
         parts = packed(group, model, vectors)
         # The first comes last: where it is, the group is whole.
