@@ -20,6 +20,9 @@ The paper has 60, for orders that find much of the same. Here the two find diffe
 them is worth most. Chosen on the questions for tuning (docs/retrieval.md)."""
 
 
+_DIGITS: Final = 6
+
+
 class Order(NamedTuple, Generic[T]):
     """Things, the best first and each once, and how much this order of them counts."""
 
@@ -38,4 +41,4 @@ def fuse(orders: Sequence[Order[T]], *, smoothing: int = SMOOTHING) -> list[tupl
         for rank, thing in enumerate(things, 1):
             scores[thing] = scores.get(thing, 0.0) + weight / (smoothing + rank)
     ranked = sorted(scores.items(), key=lambda scored: -scored[1])
-    return [(thing, min(1.0, score / most)) for thing, score in ranked] if most else []
+    return [(thing, round(score / most, _DIGITS)) for thing, score in ranked] if most else []

@@ -32,8 +32,10 @@ class QueryVectors:
         self._maker = maker
         self._kept: dict[bytes, tuple[float, bytes]] = {}
 
-    async def get(self, account: Token, model: str, text: str) -> bytes:
+    async def get(self, account: Token, model: str, text: str, *, key_id: str | None = None) -> bytes:
         """Return the vector of a text by a model; of one that is too long for it, of how it begins.
+
+        A task that is needed for it is counted for the API key ``key_id``.
 
         Raises:
             NoVectors: if the mesh has none to give.
@@ -44,18 +46,20 @@ class QueryVectors:
         if known is not None and now_s < known[0]:
             self._kept[key] = known
             return known[1]
-        vector = await self._make(account, model, text)
+        vector = await self._make(account, model, text, key_id)
         self._kept[key] = now_s + _KEPT_FOR_S, vector
         while len(self._kept) > _KEPT:
             del self._kept[next(iter(self._kept))]
         return vector
 
-    async def _make(self, account: Token, model: str, text: str) -> bytes:
+    async def _make(self, account: Token, model: str, text: str, key_id: str | None) -> bytes:
         for cut in range(_CUTS + 1):
             deadline_at_ms = now_ms() + int(_PATIENCE.total_seconds() * 1000)
             key, part = TaskKey(account, new_task_id()), text[: max(1, len(text) >> cut)]
             try:
-                vectors = await self._maker.make(key, model, (part,), "interactive", deadline_at_ms=deadline_at_ms)
+                vectors = await self._maker.make(
+                    key, model, (part,), "interactive", deadline_at_ms=deadline_at_ms, key_id=key_id
+                )
             except NoVectors as error:
                 if error.code != _TOO_LONG or cut == _CUTS:
                     raise

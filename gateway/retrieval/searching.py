@@ -96,7 +96,8 @@ class SearchDesk:
         stores = [await self._store(account, name) for name in dict.fromkeys(asked.stores)]
         searches = [one for store in stores for one in _searches(store, asked.filter)]
         models = list(dict.fromkeys(one.model for one in searches)) if asked.ranking != "lexical" else []
-        vectors = await asyncio.gather(*[self._vectors.get(account, model, asked.query) for model in models])
+        making = [self._vectors.get(account, model, asked.query, key_id=asked.key_id) for model in models]
+        vectors = await asyncio.gather(*making)
         of_model = dict(zip(models, vectors, strict=True))
         scored = await search(self._index, searches, of_model, asked.query, ranking=asked.ranking)
         hits = (hit for one in scored if (hit := _hit(stores, one)) is not None and hit.score >= asked.threshold)
