@@ -23,7 +23,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("broker", "Run the NATS server with the streams of the mesh."),
             ("identity", "Decide who may connect to the bus, and cut off who may not any more."),
             ("dispatcher", "Place tasks on nodes and see each of them to its one end."),
-            ("retrieval", "Take files into vector stores: read, split into passages, embedded by nodes."),
+            ("retrieval", "Take files into vector stores, and search them: read, split into passages, embedded by nodes, found."),
             ("gateway", "Serve the OpenAI API, the websocket and the live page."),
             ("node", "Run a model on this machine and answer tasks."),
         ),

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from streams.subjects import SERVICE_CLASSES, ServiceClass
+from streams.subjects import SERVICE_CLASSES
 from streams.task_id import BUCKETS
 
 Account = Literal["EDGE", "CORE"]
@@ -67,18 +67,6 @@ class StreamSpec(Struct, frozen=True, kw_only=True):
         return self.subjects + tuple(pattern for source in self.sources for pattern in source.patterns)
 
 
-class ConsumerSpec(Struct, frozen=True, kw_only=True):
-    """One durable pull consumer, shared by all processes that do the same work."""
-
-    stream: str
-    account: Account
-    name: str
-    filter_subject: str
-    description: str
-    ack_wait: timedelta
-    max_ack_pending: int
-
-
 class Retention(Struct, frozen=True, kw_only=True):
     """How long content and ends are kept; ends longer, since charges are recomputed from them."""
 
@@ -107,12 +95,6 @@ FILE_PARTS: Final = "FILE_PARTS"
 BATCHES: Final = "BATCHES"
 STORES: Final = "STORES"
 PASSAGES: Final = "PASSAGES"
-BATCH_RUNNERS: Final = "batch-runners"
-"""The durable consumer through which gateways share batches."""
-INGESTERS: Final = "ingesters"
-"""The durable consumer through which retrieval processes share the files of vector stores."""
-LEDGER: Final = "ledger"
-"""The durable consumers on ENDED and on HITS through which ledgers share what is to be charged."""
 
 NONCES_KEPT: Final = timedelta(minutes=10)
 """Longer than a nonce is good for (``gateway.auth.challenge``) by more than clocks may differ."""
@@ -159,52 +141,6 @@ def stream_specs(
     short_lived = (_nonces(replicas), _sessions(replicas), _limits(replicas), _chain(replicas))
     cached = (_cache(kept, replicas, cache_bytes), _hits(kept, replicas))
     return (*edge, *core, *_kept(replicas), *short_lived, *cached)
-
-
-def consumer_name(service_class: ServiceClass) -> str:
-    """Name of the durable consumer through which dispatchers share a class."""
-    return f"dispatch-{service_class}"
-
-
-def consumer_specs() -> tuple[ConsumerSpec, ...]:
-    """Return every durable consumer of the mesh.
-
-    Dispatchers have one per class, so that batch work never fills a person's window.
-    """
-    dispatchers = (
-        ConsumerSpec(
-            stream=TASKS,
-            account="EDGE",
-            name=consumer_name(service_class),
-            filter_subject=f"tasks.{service_class}.>",
-            description=f"Dispatchers take {service_class} tasks here and keep them un-acked until they end.",
-            ack_wait=ACK_WAIT,
-            max_ack_pending=MAX_ACK_PENDING,
-        )
-        for service_class in SERVICE_CLASSES
-    )
-    batches = "Gateways take batches here and keep them un-acked until they end."
-    files = "Retrieval processes take files here and keep them un-acked until they end."
-    charged = "Ledgers take what was used here and keep it un-acked until it is in the books."
-    of_facts = (
-        _of_facts(BATCHES, BATCH_RUNNERS, "batches.>", batches),
-        _of_facts(STORES, INGESTERS, "stores.>", files),
-        _of_facts(ENDED, LEDGER, "ended.>", charged),
-        _of_facts(HITS, LEDGER, "hits.>", charged),
-    )
-    return (*dispatchers, *of_facts)
-
-
-def _of_facts(stream: str, name: str, subjects: str, description: str) -> ConsumerSpec:
-    return ConsumerSpec(
-        stream=stream,
-        account="CORE",
-        name=name,
-        filter_subject=subjects,
-        description=description,
-        ack_wait=ACK_WAIT,
-        max_ack_pending=MAX_ACK_PENDING,
-    )
 
 
 def _tasks(kept: Retention, replicas: int) -> StreamSpec:

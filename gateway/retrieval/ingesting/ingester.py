@@ -17,6 +17,7 @@ from mesh.telemetry.telemetry import Telemetry
 from streams import store_subjects
 from streams.clock import now_ms
 from streams.codec import decode_store_event
+from streams.consumers import INGESTERS
 from streams.errors import NewerEvent, StreamsError
 from streams.store_events import (
     StoreBatchCancelled,
@@ -29,7 +30,7 @@ from streams.store_events import (
 )
 from streams.store_subjects import PassagesKey, StoreKey, parse_store
 from streams.tokens import Token
-from streams.topology import INGESTERS, STORES
+from streams.topology import STORES
 
 if TYPE_CHECKING:
     from gateway.retrieval.ingesting.means import Means
