@@ -42,10 +42,10 @@ Examples:
 )
 @click.option("--rebuild", is_flag=True, help="Empty the index first, and build it anew from the log.")
 def retrieval(mesh: MeshSettings, retrieval: RetrievalSettings, rebuild: bool) -> None:
-    """Take files into vector stores, and search them: read, split into passages, embedded by nodes, found.
+    """Take files into vector stores, and search them.
 
-    Any number of these share the work; when one dies, its files move to another within seconds, and nothing is done
-    twice.
+    Files are read, split into passages, and embedded by nodes. Any number of processes share the work; when one dies,
+    its files move to another within seconds, and nothing is done twice.
     """
 
     async def main(stop: asyncio.Event) -> None:
