@@ -140,7 +140,7 @@ def stream_specs(
     core = (_ended(kept, replicas), _dead(kept, replicas), _keys(kept, replicas), _unreadable(kept, replicas))
     short_lived = (_nonces(replicas), _sessions(replicas), _limits(replicas), _chain(replicas))
     cached = (_cache(kept, replicas, cache_bytes), _hits(kept, replicas))
-    return (*edge, *core, *_files(replicas), *_registers(replicas), *short_lived, *cached)
+    return (*edge, *core, *_kept(replicas), *short_lived, *cached)
 
 
 def _tasks(kept: Retention, replicas: int) -> StreamSpec:
@@ -215,25 +215,33 @@ def _keys(kept: Retention, replicas: int) -> StreamSpec:
     )
 
 
-def _files(replicas: int) -> tuple[StreamSpec, ...]:
-    kept_until_deleted = (
+def _kept(replicas: int) -> tuple[StreamSpec, ...]:
+    """What is kept for ever, or until somebody deletes it."""
+    until_deleted = (
         (FILES, "files.*.*", "What users' files are, and when they were deleted."),
         (FILE_PARTS, "parts.*.*.*", "The bytes of users' files."),
         (BATCHES, "batches.*.*", "Many requests at once: when they were asked, begun and over."),
         (STORES, "stores.*.*", "One fenced chain per vector store: its files, and what became of each."),
         (PASSAGES, "passages.*.*.*.*.*", "Passages of the files of vector stores, with their vectors."),
     )
+    for_ever = (
+        (MODELS, "models.*.*", "Which node serves which model: announced and withdrawn."),
+        (DEVICES, "devices.*.*", "Which devices there are and whether they are here."),
+        (BILLING, "billing.* books.*", "The books: a fenced chain per account, and those that hold for all."),
+        (GROUPS, "groups.*", "Shard groups: how each came together, what its members hold, and its end."),
+        (ACCESS, "access.*", "Accounts, their members and their API keys: one fenced chain per account."),
+    )
     return tuple(
         StreamSpec(
             name=name,
             account="CORE",
-            subjects=(subject,),
+            subjects=tuple(subjects.split()),
             description=description,
-            is_erasable=True,
+            is_erasable=(name, subjects, description) in until_deleted,
             one_per_subject=name in {FILE_PARTS, PASSAGES},
             replicas=replicas,
         )
-        for name, subject, description in kept_until_deleted
+        for name, subjects, description in (*until_deleted, *for_ever)
     )
 
 
@@ -320,24 +328,4 @@ def _hits(kept: Retention, replicas: int) -> StreamSpec:
         description="Which answers were given from the cache, to whom.",
         max_age=kept.ends,
         replicas=replicas,
-    )
-
-
-def _registers(replicas: int) -> tuple[StreamSpec, ...]:
-    kept_for_ever = (
-        (MODELS, "models.*.*", "Which node serves which model: announced and withdrawn."),
-        (DEVICES, "devices.*.*", "Which devices there are and whether they are here."),
-        (
-            BILLING,
-            "billing.* books.*",
-            "The books: a fenced chain per account, and those that hold for all.",
-        ),
-        (GROUPS, "groups.*", "Shard groups: how each came together, what its members hold, and its end."),
-        (ACCESS, "access.*", "Accounts, their members and their API keys: one fenced chain per account."),
-    )
-    return tuple(
-        StreamSpec(
-            name=name, account="CORE", subjects=tuple(subjects.split()), description=description, replicas=replicas
-        )
-        for name, subjects, description in kept_for_ever
     )

@@ -120,7 +120,7 @@ def build_app(
         telemetry=recorded,
         gate=gate,
         limiter=open_limiter(bus.core, settings),
-        caching=Caching(bus.core, settings, access, sessions, shared.alias_table, recorded),
+        caching=Caching(bus, roster_feed, settings, access, sessions, shared.alias_table, recorded),
     )
     # The limit of request.read() itself; a body that says its size is refused before it is read.
     app = web.Application(middlewares=[boundary(site)], client_max_size=settings.http_body_limit)
