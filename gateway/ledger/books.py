@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 NAME: Final = "ledger"
 """What snapshots of the books are called."""
 
-_SUBJECTS: Final = ("billing.*", "payouts.*", "books.*")
+_SUBJECTS: Final = ("billing.*", "books.*")
 _TRIES: Final = 40
 _PAUSE_S: Final = 0.05
 
