@@ -96,13 +96,13 @@ bench: dev ## measure the gateway against its floors (BENCH=benchmarks.other for
 # full.lock is one resolution of everything that can live together; edge.lock and dev.lock are parts of it. LOCKFLAGS=-U upgrades.
 COMPILE = $(UV) pip compile --quiet --generate-hashes --custom-compile-command "make lock" $(LOCKFLAGS)
 EVERYWHERE = --universal --python-version 3.11
-TOGETHER = --extra edge --extra llamacpp --extra cloud --extra rag --extra cache --extra chain --extra grpc --extra telegram --extra dev
+TOGETHER = --extra edge --extra llamacpp --extra cloud --extra rag --extra cache --extra chain --extra payouts --extra grpc --extra telegram --extra dev
 PART = -c requirements/full.lock pyproject.toml requirements/bootstrap.in
 lock: $(UV) ## resolve again and rewrite the hash-pinned locks
 	cd requirements && rm -f edge.lock dev.lock bootstrap.lock
 	$(COMPILE) $(EVERYWHERE) pyproject.toml requirements/bootstrap.in $(TOGETHER) -o requirements/full.lock
 	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge -o requirements/edge.lock
-	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge --extra llamacpp --extra cache --extra chain --extra cloud --extra grpc --extra dev \
+	$(COMPILE) $(EVERYWHERE) $(PART) --extra edge --extra llamacpp --extra rag --extra cache --extra chain --extra payouts --extra cloud --extra grpc --extra dev \
 	    --no-emit-package llama-cpp-python -o requirements/dev.lock
 	$(COMPILE) $(EVERYWHERE) -c requirements/full.lock requirements/bootstrap.in -o requirements/bootstrap.lock
 	$(COMPILE) $(EVERYWHERE) --no-deps requirements/model.in -o requirements/model.lock

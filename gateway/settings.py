@@ -263,6 +263,19 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     cache_events: Annotated[
         bool, Meta(description="Whether it is noted as events which answers were given from the cache, and to whom.")
     ] = True
+    cache_similar_model: Annotated[
+        str | None,
+        Meta(
+            description="The embedding model that finds similar questions where a request asks for that "
+            "(x-ig3-cache: similar); none: nobody may ask for it."
+        ),
+    ] = "all-minilm-l6-v2"
+    cache_similar_distance: Annotated[
+        float,
+        Meta(
+            ge=0, le=1, description="How far apart similar questions are at most: 1 less the cosine of their vectors."
+        ),
+    ] = 0.1
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(description="Addresses or networks of proxies whose X-Forwarded-For says who a client is."),
@@ -359,6 +372,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
             tokens=self.cache_tokens,
             patience=self.cache_patience,
             are_hits_kept=self.cache_events,
+            similar_model=self.cache_similar_model,
+            similar_distance=self.cache_similar_distance,
         )
 
     @property

@@ -51,12 +51,30 @@ class CacheVoid(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="void
     """Nothing: what stood here came to nothing."""
 
 
+class NearQuestion(Struct, frozen=True, kw_only=True):
+    """A question that was asked, by its vector alone."""
+
+    digest: _Name
+    """Where its answer stands, of the same account."""
+    vector: Annotated[bytes, Meta(max_length=16_384)]
+    """16-bit floats, the least byte first."""
+    until_ms: Count
+    """When the answer is gone, in Unix milliseconds."""
+
+
+class CacheNear(Struct, frozen=True, kw_only=True, tag="near", tag_field="type"):
+    """Questions that agree in everything but their words, the oldest first."""
+
+    until_ms: Count
+    questions: Annotated[tuple[NearQuestion, ...], Meta(max_length=256)]
+
+
 class CacheRecord(Wire, frozen=True, kw_only=True, tag="cache.record.v1"):
     """What stands under a key, sealed: a record that another has made, or that stood elsewhere, is none."""
 
     seal: Annotated[str, Meta(max_length=64)]
     """A MAC over the place and the body, in hex."""
-    body: CacheClaim | CacheAnswer | CacheVoid
+    body: CacheClaim | CacheAnswer | CacheVoid | CacheNear
 
 
 CACHE_MESSAGES: Final[tuple[type[Wire], ...]] = (CacheRecord,)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from gateway.cache.flight import Flight
 from gateway.cache.store import NOTHING_STORED, CacheAway
-from streams.cache_messages import CacheAnswer, CacheClaim, CacheVoid
+from streams.cache_messages import CacheAnswer, CacheClaim, CacheNear, CacheVoid
 from streams.clock import now_ms
 from streams.subjects import SERVICE_CLASSES
 from streams.task_id import new_task_id
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.cache.answers import Recorder
     from gateway.cache.key import Slot
     from gateway.cache.sealing import Body, Sealer
+    from gateway.cache.similar import Shelf
     from gateway.cache.store import PatientStore, Stored
     from streams.subjects import ServiceClass, TaskKey
 
@@ -56,6 +57,8 @@ class Ask(NamedTuple):
     """Whether what is stored will not do: the answer is generated anew, and stored."""
     with_calls: bool = False
     """Whether an answer that calls functions is stored too."""
+    shelf: Shelf | None = None
+    """Where to look for a question that is only similar, if that will do."""
 
 
 class AnswerCache:
@@ -116,6 +119,15 @@ class AnswerCache:
             if found.task != failed:
                 return self._boarded(found) if _fits(found.claim, ask) else None
         return None
+
+    async def answer_at(self, slot: Slot) -> CacheAnswer | None:
+        """Return the answer that stands in a slot; nothing is claimed, and nobody is followed."""
+        try:
+            body = self._valid(slot, await self._store.read(slot))
+        except CacheAway:
+            # The log has it.
+            return None
+        return body if isinstance(body, CacheAnswer) else None
 
     def _boarded(self, found: Flight) -> Flight:
         flight = self._flights.setdefault(found.claim.task, found)
@@ -249,7 +261,7 @@ class AnswerCache:
     def _valid(self, slot: Slot, standing: Stored) -> Body | None:
         """What stands in a slot, if it still holds."""
         body = self._sealer.open(slot, standing.data)
-        if body is None or isinstance(body, CacheVoid) or body.until_ms <= now_ms():
+        if body is None or isinstance(body, CacheVoid | CacheNear) or body.until_ms <= now_ms():
             return None
         if isinstance(body, CacheAnswer):
             erased_at_ms = self._erased_at_ms(Token(body.account))

@@ -11,8 +11,9 @@ from mesh.telemetry.names import ATTRIBUTE_CACHE, CACHE_REQUESTS, CACHE_STORED
 if TYPE_CHECKING:
     from mesh.telemetry.telemetry import Telemetry
 
-Outcome = Literal["hit", "miss", "followed", "bypass", "away"]
-"""``followed``: a task that somebody else had begun wrote the answer. ``away``: a bypass since the store is away."""
+Outcome = Literal["hit", "similar", "miss", "followed", "bypass", "away"]
+"""``similar``: the answer to another question that means the same. ``followed``: a task that somebody else had begun
+wrote the answer. ``away``: a bypass since the store is away."""
 
 _TELL_S: Final = 1.0
 

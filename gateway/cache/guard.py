@@ -1,8 +1,8 @@
-"""What two questions must have in common besides their vectors, which do not tell "5 kg" from "6 kg", or cats from dogs.
+"""What two questions must have in common besides their vectors, which tell neither 5 kg from 6 kg nor cats from dogs.
 
-Pure, and made of words alone. Words that ask, or that stand in questions of every kind, are light; all others weigh:
-numbers, negations, names, units, opposites. Two questions may be alike only where what weighs is the same, in the same
-order. That is strict on purpose, since a wrong answer is worse than one that is generated again.
+Pure, and made of words alone. Words that stand in questions of every kind are light; all others weigh: numbers,
+negations, names, units, opposites. Two questions may be alike only where what weighs is the same, in the same order.
+That is strict on purpose, since a wrong answer is worse than one that is generated again.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import re
 import unicodedata
 from typing import Final
 
-_WORD: Final = re.compile(r"\w+(?:[.,:/'’-]\w+)*|[^\w\s.,;:!?\"'’()¿¡…-]")
+_WORD: Final = re.compile(r"\w+(?:[.,:/'-]\w+)*|[^\w\s.,;:!?\"'()¿¡…-]")
+_APOSTROPHE: Final = "\N{RIGHT SINGLE QUOTATION MARK}"
 _LIGHT: Final = frozenset(
-    # Articles, pronouns, auxiliaries, prepositions that change nothing by themselves.
-    "a an the this that these those it its there i me my we us our you your one "
-    "is are was were be been am do does did can could would should will shall may might must have has had "
-    "of to for in on at by and as so if with about "
+    {"a", "an", "the", "this", "that", "these", "those", "it", "its", "there", "i", "me", "my", "we", "us", "our"}
+    | {"you", "your", "one", "is", "are", "be", "am", "do", "does", "can", "could", "would", "will", "has", "have"}
+    | {"of", "to", "for", "in", "on", "at", "by", "and", "as", "so", "if", "with", "about", "between"}
     # Asking, and being polite.
-    "what which please kindly hi hello hey thanks thank tell give explain describe want like know "
-    "mean means meaning definition define term possible okay ok located".split()
+    | {"what", "which", "please", "kindly", "hi", "hello", "hey", "thanks", "thank", "tell", "give", "explain"}
+    | {"describe", "want", "like", "know", "mean", "means", "meaning", "definition", "define", "term", "possible"}
+    | {"okay", "ok", "located", "go", "goes", "count", "calculate", "compute"}
 )
-"""English: in other languages every word weighs, so fewer questions are alike there."""
+"""English: in other languages every word weighs, so fewer questions are alike there. Nor is anything light that tells
+of another time or duty: was, did, should, must, may."""
 _ALIKE: Final = {
     "whom": "who",
     "whose": "who",
@@ -32,16 +34,13 @@ _ALIKE: Final = {
     "written": "write",
     "differ": "difference",
     "shipping": "ship",
-    "go": "",
-    "goes": "",
-    "count": "",
-    "between": "",
-    "calculate": "",
-    "compute": "",
 }
 _ASKS: Final = frozenset({"who", "when", "where", "why", "how"})
 """What is asked for, wherever in the question it stands."""
-_WHETHER: Final = frozenset("is are was were do does did can could will would has have had should must may".split())
+_WHETHER: Final = frozenset(
+    {"is", "are", "was", "were", "do", "does", "did", "can", "could", "will", "would", "has", "have", "had", "should"}
+    | {"must", "may"}
+)
 """A question that begins with one of these asks for yes or no."""
 _PHRASES: Final = (
     (re.compile(r"^(?:please )?(?:can|could|would|will) you (?:please )?"), ""),
@@ -54,18 +53,18 @@ _PHRASES: Final = (
     (re.compile(r"\b(what|who|where|how|when)'s\b"), r"\1 is"),
 )
 _ENDINGS: Final = (("ies", "y"), ("ing", ""), ("ed", ""), ("es", "e"), ("s", ""))
-_SHORTEST_STEM: Final = 4
+_SHORTEST_STEM: Final = 3
 
 
 def guard_of(text: str) -> tuple[str, ...]:
     """Return what is asked for and then what weighs, in its order; equal for two questions that may be alike."""
-    said = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    said = unicodedata.normalize("NFKC", text).casefold().replace(_APOSTROPHE, "'")
     for phrase, instead in _PHRASES:
         said = phrase.sub(instead, said)
-    words = _WORD.findall(said)
-    asks = tuple(sorted({_ALIKE.get(word, word) for word in words} & _ASKS))
+    words: list[str] = _WORD.findall(said)
+    asks = sorted({_ALIKE.get(word, word) for word in words} & _ASKS)
     if not asks and words and words[0] in _WHETHER:
-        asks = ("whether",)
+        asks = ["whether"]
     return (*asks, "?", *filter(None, map(_weighty, words)))
 
 

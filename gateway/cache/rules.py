@@ -25,3 +25,7 @@ class CacheRules(Struct, frozen=True, kw_only=True):
     tokens: CacheTokens = "free"
     patience: timedelta = timedelta(milliseconds=250)
     are_hits_kept: bool = True
+    similar_model: str | None = None
+    """What makes vectors of questions; None: only equal ones are found."""
+    similar_distance: float = 0.1
+    """How far apart two questions may be that count as the same: one less the cosine of their vectors."""

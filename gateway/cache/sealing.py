@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from streams.cache_messages import CacheAnswer, CacheClaim, CacheRecord, CacheVoid
+from streams.cache_messages import CacheAnswer, CacheClaim, CacheNear, CacheRecord, CacheVoid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.cache.key import Slot
 
-Body = CacheClaim | CacheAnswer | CacheVoid
+Body = CacheClaim | CacheAnswer | CacheVoid | CacheNear
 
 _PURPOSE: Final = b"ig3-cache-entry"
 _BYTES: Final = 32

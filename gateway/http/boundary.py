@@ -13,8 +13,8 @@ from gateway.bridge.routes import WEBSOCKET_PATH
 from gateway.http.errors import ApiError, from_exception, stopping, unexpected
 from gateway.http.messages.errors import error_response
 from gateway.http.rate_headers import RATE_HEADERS, add_rate_headers
-from gateway.http.site import CACHE_KEY, REQUEST_ID_KEY, SITE, STARTED_KEY, TASK_KEY
-from gateway.http.wishes import CACHE, REQUEST_ID, TASK, chosen_task, request_id
+from gateway.http.site import CACHE_KEY, DISTANCE_KEY, REQUEST_ID_KEY, SITE, STARTED_KEY, TASK_KEY
+from gateway.http.wishes import CACHE, DISTANCE, REQUEST_ID, TASK, chosen_task, request_id
 from gateway.page.routes import FILES_ROUTE, PAGE_PATH
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ _CORS_REQUEST_HEADERS: Final = (
     "x-ig3-task, x-ig3-urgency, x-ig3-deadline-ms, x-ig3-on-disconnect, "
     "x-ig3-policy, x-ig3-region, x-ig3-max-price, x-ig3-min-reputation, x-ig3-redaction, x-ig3-cache, cache-control"
 )
-_CORS_ANSWER_HEADERS: Final = ", ".join((REQUEST_ID, TASK, CACHE, PROCESSING_MS, "retry-after", *RATE_HEADERS))
+_CORS_ANSWER_HEADERS: Final = ", ".join(
+    (REQUEST_ID, TASK, CACHE, DISTANCE, PROCESSING_MS, "retry-after", *RATE_HEADERS)
+)
 
 
 def boundary(site: Site) -> Middleware:
@@ -128,6 +130,8 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
         headers[TASK] = task
     if (cache := request.get(CACHE_KEY)) is not None:
         headers[CACHE] = cache
+    if (distance := request.get(DISTANCE_KEY)) is not None:
+        headers[DISTANCE] = distance
     caller = request.get(CALLER_KEY)
     if caller is not None and (meters := request.app[SITE].limiter.meters_of(caller)):
         add_rate_headers(headers, meters)

@@ -13,7 +13,7 @@ from gateway.http.errors import ApiError
 from gateway.http.exchange import Exchange
 from gateway.http.measuring import Measure
 from gateway.http.replay import Replay
-from gateway.http.site import CACHE_KEY, TASK_KEY
+from gateway.http.site import CACHE_KEY, DISTANCE_KEY, TASK_KEY
 from gateway.limits.ticket import Price
 from mesh.bus.headers import TRACEPARENT
 from streams.subjects import TaskKey
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.cache.cache import Ask
     from gateway.http.admission import Asked
     from gateway.http.api import Question
+    from gateway.http.similar_answers import Similar
     from gateway.http.site import Site
     from gateway.limits.ticket import Ticket
     from streams.cache_messages import CacheAnswer
@@ -80,6 +81,9 @@ class CachedAnswer:
         if self._ask.is_fresh:
             note_bypass(self._site, self._request)
             return await self._generated(generate, Part(caching, self._ask, None))
+        similar = await self._similar()
+        if similar is not None and similar.answer is not None:
+            return await self._given(similar.answer, similar.distance)
         for tried in range(1, _TASKS + 1):
             found = await caching.cache.enter(self._ask, failed=failed)
             if found is None:
@@ -89,7 +93,9 @@ class CachedAnswer:
             part = Part(caching, self._ask, found)
             try:
                 self._note("followed" if part.follows else "miss")
-                return await self._generated(generate, part)
+                answer = await self._generated(generate, part)
+                self._remember(similar)
+                return answer
             except ApiError:
                 if tried == _TASKS or not part.may_be_tried_again:
                     raise
@@ -97,6 +103,17 @@ class CachedAnswer:
             finally:
                 part.leave()
         return await self._by_itself(generate)
+
+    async def _similar(self) -> Similar | None:
+        """Look for an answer to a question that means the same; None: that is not asked for, or cannot be now."""
+        shelf = self._ask.shelf
+        if shelf is None or await self._site.caching.cache.answer_at(self._ask.slot) is not None:
+            return None
+        return await self._site.caching.similar.find(self._ask, shelf)
+
+    def _remember(self, similar: Similar | None) -> None:
+        if similar is not None and self._ask.shelf is not None:
+            self._site.caching.similar.add(self._ask.shelf, similar.vector, self._ask.slot)
 
     async def _generated(self, generate: Generate, part: Part) -> web.StreamResponse:
         question = self._question
@@ -109,10 +126,14 @@ class CachedAnswer:
         self._site.caching.counts.count("away" if self._site.caching.cache.is_away else "bypass")
         return await generate(self._request, self._asked, self._question, self._ticket, None)
 
-    async def _given(self, answer: CacheAnswer) -> web.StreamResponse:
+    async def _given(self, answer: CacheAnswer, distance: float | None = None) -> web.StreamResponse:
         site, request, account = self._site, self._request, self._question.account
         await self._pay(answer)
-        self._note("hit")
+        if distance is None:
+            self._note("hit")
+        else:
+            self._note("similar")
+            request[DISTANCE_KEY] = f"{max(0.0, distance):.4f}"
         is_own = answer.account == account
         # Nobody learns which tasks others have; and such an id would open nothing here.
         key = TaskKey(account, Token(answer.task) if is_own else new_task_id())
@@ -138,6 +159,6 @@ class CachedAnswer:
         if is_counted:
             self._ticket.keep()
 
-    def _note(self, outcome: Literal["hit", "miss", "followed"]) -> None:
+    def _note(self, outcome: Literal["hit", "similar", "miss", "followed"]) -> None:
         self._request[CACHE_KEY] = "miss" if outcome == "followed" else outcome
         self._site.caching.counts.count(outcome)

@@ -14,8 +14,10 @@ from gateway.cache.key import canonical, slot_of
 from gateway.cache.nats_store import NatsStore
 from gateway.cache.redis_store import RedisStore
 from gateway.cache.sealing import Sealer
+from gateway.cache.similar import SimilarQuestions, shelf_of
 from gateway.cache.store import PatientStore
 from gateway.http.errors import ApiError
+from gateway.http.similar_answers import SimilarAnswers
 from gateway.http.wishes import CACHE, IDEMPOTENCY_KEY
 from streams.cache_subjects import SHARED
 from streams.clock import now_ms
@@ -27,16 +29,17 @@ if TYPE_CHECKING:
 
     from gateway.http.api import Question
     from gateway.http.wishes import Wishes
+    from gateway.roster_feed import RosterFeed
     from gateway.scheduling.aliases import Alias
     from gateway.settings import GatewaySettings
     from mesh.access.feed import AccessFeed
     from mesh.access.session_keys import SessionKeys
-    from mesh.bus.link import Link
+    from mesh.bus.service_bus import Bus
     from mesh.telemetry.telemetry import Telemetry
     from streams.events import TaskSubmitted
     from streams.tokens import Token
 
-_WISHES: Final = ("use", "off")
+_WISHES: Final = ("use", "similar", "off")
 
 
 class _Said(NamedTuple):
@@ -45,6 +48,7 @@ class _Said(NamedTuple):
     uses: bool = False
     avoids: bool = False
     is_fresh: bool = False
+    takes_similar: bool = False
 
 
 _NOTHING_SAID: Final = _Said()
@@ -55,7 +59,8 @@ class Caching:
 
     def __init__(
         self,
-        core: Link,
+        bus: Bus,
+        roster: RosterFeed,
         settings: GatewaySettings,
         access: AccessFeed,
         sessions: SessionKeys,
@@ -69,6 +74,7 @@ class Caching:
         """
         self.rules = settings.cache_rules
         self.counts = CacheCounts(telemetry)
+        core = bus.core
         self.hits = HitLog(core) if self.rules.are_hits_kept else None
         self._access = access
         self._sessions = sessions
@@ -76,14 +82,17 @@ class Caching:
         self._deletes = settings.redis_url is not None
         self._erased: dict[Token, int] = {}
         self._deleting: set[asyncio.Task[None]] = set()
-        store = NatsStore(core) if settings.redis_url is None else RedisStore(settings.redis_url)
+        inner = NatsStore(core) if settings.redis_url is None else RedisStore(settings.redis_url)
+        store, sealer = PatientStore(inner, self.rules.patience), Sealer(lambda: sessions.nonce_secret)
         self.cache = AnswerCache(
-            PatientStore(store, self.rules.patience),
-            Sealer(lambda: sessions.nonce_secret),
+            store,
+            sealer,
             kept=self.rules.ttl,
             erased_at_ms=self._erased_at_ms,
             on_stored=self.counts.stored,
         )
+        questions = SimilarQuestions(store, sealer, kept=self.rules.ttl)
+        self.similar = SimilarAnswers(bus, roster, questions, self.cache, self.rules)
 
     def start(self) -> None:
         """Begin to delete what is erased elsewhere."""
@@ -97,6 +106,7 @@ class Caching:
         if self.hits is not None:
             await self.hits.stop()
         await asyncio.gather(*self._deleting, return_exceptions=True)
+        await self.similar.settle()
         await self.cache.stop()
 
     def may_use(self, request: web.Request, asked: Question, wishes: Wishes) -> _Said | None:
@@ -106,6 +116,9 @@ class Caching:
             ApiError: 400, if a header says what nobody can do.
         """
         said = _said(request)
+        if said.takes_similar and self.rules.similar_model is None:
+            message = "Similar questions are not looked for here: the operator has set no cache_similar_model."
+            raise ApiError(400, message, code="unsupported_value", param=CACHE)
         if self.rules.mode == "off" or said.avoids:
             return None
         by_itself = self.rules.mode == "on" and asked.cache_use == "usual"
@@ -119,9 +132,15 @@ class Caching:
     def ask(self, account: Token, draft: TaskSubmitted, wishes: Wishes, said: _Said) -> Ask:
         """Name what is asked for."""
         alias = self._aliases.get(draft.model)
-        request = canonical(replace(draft, rules=wishes.rules), () if alias is None else alias.models)
+        models = () if alias is None else alias.models
+        task = replace(draft, rules=wishes.rules)
+        request = canonical(task, models)
         secret = self._sessions.nonce_secret
-        is_shared = draft.model in self.rules.shared_models
+        embedder, shelf = self.rules.similar_model, None
+        if said.takes_similar and embedder is not None:
+            shelf = shelf_of(secret, account, task, models=models, embedder=embedder)
+        # What is similar is looked for among the account's own.
+        is_shared = draft.model in self.rules.shared_models and not said.takes_similar
         return Ask(
             slot=slot_of(secret, account, request),
             shared=slot_of(secret, SHARED, request) if is_shared else None,
@@ -129,7 +148,8 @@ class Caching:
             deadline_at_ms=wishes.deadline_at_ms,
             may_cancel=wishes.on_disconnect == "cancel",
             is_fresh=said.is_fresh,
-            with_calls=said.uses,
+            with_calls=said.uses and not said.takes_similar,
+            shelf=shelf,
         )
 
     def _erased_at_ms(self, account: Token) -> int | None:
@@ -158,7 +178,8 @@ def _said(request: web.Request) -> _Said:
         raise ApiError(400, message, code="invalid_value", param=CACHE)
     directives = {part.strip().lower() for part in (control or "").split(",")}
     return _Said(
-        uses=wish == "use",
+        uses=wish in {"use", "similar"},
+        takes_similar=wish == "similar",
         avoids=wish == "off" or "no-store" in directives,
         is_fresh="no-cache" in directives,
     )

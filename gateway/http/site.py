@@ -47,7 +47,9 @@ log = logging.getLogger(__name__)
 REQUEST_ID_KEY: Final = web.RequestKey("request_id", str)
 TASK_KEY: Final = web.RequestKey("task", str)
 CACHE_KEY: Final = web.RequestKey("cache", str)
-"""What the response cache had: hit, miss or bypass."""
+"""What the response cache had: hit, similar, miss or bypass."""
+DISTANCE_KEY: Final = web.RequestKey("distance", str)
+"""How far away the question was whose answer is given to a similar one."""
 STARTED_KEY: Final = web.RequestKey("started_s", float)
 
 

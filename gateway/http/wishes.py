@@ -36,6 +36,7 @@ ON_DISCONNECT: Final = "x-ig3-on-disconnect"
 LAST_EVENT_ID: Final = "Last-Event-ID"
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 CACHE: Final = "x-ig3-cache"
+DISTANCE: Final = "x-ig3-cache-distance"
 
 LONGEST_DEADLINE: Final = timedelta(hours=24)
 
