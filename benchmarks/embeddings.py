@@ -2,7 +2,8 @@
 
 A mesh of real processes with minilm, and the same engine in this process, by turns. Both get the same passages: the
 engine as the node asks it, a few at a time, the mesh as one task. By the clock, which other work on the machine shares,
-and by processor time of everything that takes part.
+by processor time of everything that takes part, and by that without what the mesh's processes cost while time passes,
+which is measured before: on a busy machine a task lasts longer, and costs more of it.
 """
 
 import argparse
@@ -29,6 +30,7 @@ WORDS = """
 water stone river light morning market engine window garden letter summer winter teacher harbour signal music bridge
 forest silver paper machine travel doctor kitchen history number island mountain village question answer
 """
+IDLE_S = 20.0
 
 
 class Took(NamedTuple):
@@ -61,6 +63,8 @@ async def _measure(running: RunningMesh, passages: tuple[str, ...], rounds: int)
     ) as client:
         await _served(running)
         await client.embed(passages[:TEXTS_AT_ONCE], model=MODEL)
+        idle = await _idle(running)
+        print(f"while nothing is asked: {1000 * idle:.1f} ms of CPU a second", flush=True)
         for number in range(rounds):
             # By turns, and each first in every other round: what else the machine does changes meanwhile.
             for is_bare in (number % 2 == 0, number % 2 == 1):
@@ -75,6 +79,8 @@ async def _measure(running: RunningMesh, passages: tuple[str, ...], rounds: int)
     for what, of in (("by the clock", 0), ("by processor time", 1)):
         ratios = [one[of] / other[of] for one, other in zip(bare, through, strict=True)]
         print(f"rate of the bare engine that the mesh reaches {what}: {100 * median(ratios):.0f} % (median)")
+    net = [one.cpu_s / (other.cpu_s - idle * other.clock_s) for one, other in zip(bare, through, strict=True)]
+    print(f"rate of the bare engine that the mesh reaches without what passing time costs: {100 * median(net):.0f} %")
 
 
 async def _served(running: RunningMesh) -> None:
@@ -87,6 +93,14 @@ async def _served(running: RunningMesh) -> None:
                     return
             await asyncio.sleep(0.1)
     raise RuntimeError("no node serves the model")
+
+
+async def _idle(running: RunningMesh) -> float:
+    """What the mesh costs a second while nothing is asked."""
+    pids = [*running.pids.values(), os.getpid()]
+    cost = cost_of(pids)
+    await asyncio.sleep(IDLE_S)
+    return (cost_of(pids).cpu_s - cost.cpu_s) / IDLE_S
 
 
 async def _bare(engine: EmbeddingEngine, passages: tuple[str, ...]) -> Took:

@@ -9,6 +9,10 @@ class GatewayError(MeshError):
     """Root of every error raised by ``gateway``."""
 
 
+class LedgerError(GatewayError):
+    """The books do not take what an operator wants to write, or cannot show what is asked."""
+
+
 class PayoutError(GatewayError):
     """A payout cannot be prepared, or it is not known what became of it; it is tried again."""
 

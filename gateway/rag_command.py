@@ -37,6 +37,7 @@ Examples:
   ig3 rag search "How is a mesh started?"
   ig3 rag list                              # the vector stores; with --store NAME the files of one
   ig3 rag remove README.md
+  ig3 rag reembed --model other-model       # all files of the store anew, by another model
 """
 
 
@@ -155,6 +156,32 @@ def remove(mesh: MeshSettings, files: tuple[str, ...], store: str) -> None:
             click.echo(f"removed  {name}")
 
     run_on_bus(mesh, "rag", work)
+
+
+@rag.command(epilog=_EXAMPLES)
+@_STORE
+@click.option("--model", "-m", metavar="ID", help="What makes the vectors from now on.  [default: the same model]")
+@settings_options(mesh=_PLACE)
+def reembed(mesh: MeshSettings, store: str, model: str | None) -> None:
+    """Take all files of a vector store in anew, by another model or the same, and wait until they are.
+
+    Until the new passages of a file are whole its old ones are found; where they come to nothing, after that too.
+    """
+    failed: list[str] = []
+
+    async def work(bus: Bus) -> None:
+        from gateway.rag.library import Library
+
+        library = Library(bus.core, token(mesh.account))
+        state = await library.embed_anew((await library.get(store)).key, model)
+        failed.extend(f"{file.filename}: {file.fault.message}" for file in state.files.values() if file.fault)
+        click.echo(f"{state.count('completed')} files are embedded by {state.model}.")
+
+    run_on_bus(mesh, "rag", work)
+    for each in failed:
+        click.echo(f"Error: {each}", err=True)
+    if failed:
+        raise SystemExit(1)
 
 
 _STORE_COLUMNS: Final = (Column("STORE"), Column("NAME"), Column("FILES", right=True), Column("TAKEN IN", right=True))

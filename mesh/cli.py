@@ -15,7 +15,7 @@ from mesh.redaction import hide_secrets
 SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
     (
         "Run a mesh",
-        (("up", "Run a whole mesh on this machine: broker, identity, dispatcher, retrieval, gateway and nodes."),),
+        (("up", "Run a whole mesh here: broker, identity, dispatcher, ledger, retrieval, gateway and nodes."),),
     ),
     (
         "Run one part of a mesh",
@@ -23,7 +23,8 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("broker", "Run the NATS server with the streams of the mesh."),
             ("identity", "Decide who may connect to the bus, and cut off who may not any more."),
             ("dispatcher", "Place tasks on nodes and see each of them to its one end."),
-            ("retrieval", "Take files into vector stores: read, split into passages, embedded by nodes."),
+            ("ledger", "Keep the books: what is held, charged and earned; and show what they say."),
+            ("retrieval", "Take files into vector stores, and search them."),
             ("gateway", "Serve the OpenAI API, the websocket and the live page."),
             ("node", "Run a model on this machine and answer tasks."),
         ),
@@ -52,6 +53,13 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         (
             ("account", "Open and close accounts, and say who belongs to them."),
             ("keys", "Issue, list and revoke API keys."),
+        ),
+    ),
+    (
+        "What it costs",
+        (
+            ("prices", "Say what tokens cost. As long as there is no list, all is free, and only metered."),
+            ("plan", "Say how accounts pay. An account without a plan is prepaid."),
         ),
     ),
     (

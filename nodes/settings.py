@@ -59,7 +59,7 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     url: Annotated[
         str,
         Meta(
-            description="The server that the engines openai and triton ask, with or without /v1.",
+            description="The server that the engines openai and triton ask, with or without /v1; triton also grpc://.",
             examples=["http://HOST:PORT"],
         ),
     ] = ""

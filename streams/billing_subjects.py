@@ -19,6 +19,9 @@ _KINDS: Final[dict[str, ChainKind]] = {kind: kind for kind in get_args(ChainKind
 Book = Literal["prices", "sealed", "rewards", "payouts"]
 BOOKS: Final[tuple[Book, ...]] = get_args(Book)
 
+UNKNOWN: Final = Token("mesh-unknown")
+"""The account under which it is noted what names nobody; no account of users may be called so."""
+
 LedgerVerb = Literal["hold", "usage", "balance", "prices"]
 """What a ledger is asked."""
 

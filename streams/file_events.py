@@ -27,6 +27,8 @@ class FileStored(Event, frozen=True, kw_only=True, tag="file.stored.v1"):
     size_bytes: Count
     sha256: Sha256
     """Of all its bytes, in hex."""
+    expires_at_ms: int | None = None
+    """From then on it is as if it were deleted; None: it stays."""
 
 
 class FileDeleted(Event, frozen=True, kw_only=True, tag="file.deleted.v1"):
@@ -50,3 +52,7 @@ class StoredFile(Struct, frozen=True, kw_only=True):
 
     id: str
     event: FileStored
+
+    def has_expired(self, now_ms: int) -> bool:
+        """Whether its time is over."""
+        return self.event.expires_at_ms is not None and self.event.expires_at_ms <= now_ms

@@ -33,6 +33,11 @@ def parts_of(account: Token, name: Token) -> str:
     return f"parts.{account}.{name}.*"
 
 
+def part_of_each(account: Token, number: int) -> str:
+    """The part of one number of all that an account has, as a filter."""
+    return f"parts.{account}.*.{number:0{_DIGITS}d}"
+
+
 def parse_file(subject: str) -> tuple[Token, Token]:
     """Return the account and the file that a ``files.…`` subject names.
 
@@ -55,8 +60,24 @@ def part_number(subject: str) -> int:
     Raises:
         InvalidSubject: if it is of another shape.
     """
+    return _parse_part(subject)[1]
+
+
+def part_owner(subject: str) -> Token:
+    """Return what the part that a ``parts.…`` subject names is of.
+
+    Raises:
+        InvalidSubject: if it is of another shape.
+    """
+    return _parse_part(subject)[0]
+
+
+def _parse_part(subject: str) -> tuple[Token, int]:
     match subject.split("."):
-        case ["parts", _, _, number] if number.isdecimal() and len(number) == _DIGITS:
-            return int(number)
+        case ["parts", _, name, number] if number.isdecimal() and len(number) == _DIGITS:
+            try:
+                return token(name), int(number)
+            except InvalidToken as error:
+                raise InvalidSubject(f"{subject!r} has a part that is no token: {error}") from error
         case _:
             raise InvalidSubject(f"{subject!r} is not parts.<account>.<file>.<number>")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from streams.payout_events import DestinationSet, PayoutConfirmed, PayoutFailed, PayoutRequested, PayoutSent
+from streams.payout_events import PayoutConfirmed, PayoutDestinationSet, PayoutFailed, PayoutRequested, PayoutSent
 from streams.payouts import Payout
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class PayoutBook:
 
     def __init__(self, events: Iterable[AnyBillingEvent] = ()) -> None:
         """Fold ``events``, in their order."""
-        self.destinations: dict[Token, DestinationSet] = {}
+        self.destinations: dict[Token, PayoutDestinationSet] = {}
         self.records: dict[str, PayoutRecord] = {}
         for event in events:
             self.apply(event)
@@ -58,7 +58,7 @@ class PayoutBook:
     def apply(self, event: AnyBillingEvent) -> None:
         """Fold one event; those of other kinds are passed over."""
         match event:
-            case DestinationSet():
+            case PayoutDestinationSet():
                 self.destinations[event.node] = event
             case PayoutRequested():
                 self.records.setdefault(event.payout, _requested(event))

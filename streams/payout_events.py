@@ -20,7 +20,7 @@ _Id = Annotated[str, Meta(min_length=1, max_length=64)]
 _Words = Annotated[str, Meta(max_length=512)]
 
 
-class DestinationSet(Event, frozen=True, kw_only=True, tag="payout.destination_set.v1"):
+class PayoutDestinationSet(Event, frozen=True, kw_only=True, tag="payout.destination_set.v1"):
     """Where a node's money goes from now on."""
 
     at_ms: int
@@ -83,5 +83,5 @@ class PayoutFailed(Event, frozen=True, kw_only=True, tag="payout.failed.v1"):
     currency: Currency
 
 
-PayoutEvent = DestinationSet | PayoutRequested | PayoutSent | PayoutConfirmed | PayoutFailed
+PayoutEvent = PayoutDestinationSet | PayoutRequested | PayoutSent | PayoutConfirmed | PayoutFailed
 """All that ``books.payouts`` may hold."""

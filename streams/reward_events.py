@@ -25,7 +25,7 @@ _Epoch = Annotated[int, Meta(ge=0, le=1_000_000)]
 _Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
 
-class RewardRulesSet(Event, frozen=True, kw_only=True, tag="rewards.rules_set.v1"):
+class RewardRulesSet(Event, frozen=True, kw_only=True, tag="reward.rules_set.v1"):
     """Rules hold from an epoch on. An epoch goes by the last that were set for it, or for one before."""
 
     at_ms: int
@@ -35,7 +35,7 @@ class RewardRulesSet(Event, frozen=True, kw_only=True, tag="rewards.rules_set.v1
     by: _Words = ""
 
 
-class MachineSet(Event, frozen=True, kw_only=True, tag="rewards.machine_set.v1"):
+class RewardMachineSet(Event, frozen=True, kw_only=True, tag="reward.machine_set.v1"):
     """What kind of device a node is and where it stands, as the operator attests: its own word counts for nothing."""
 
     at_ms: int
@@ -46,7 +46,7 @@ class MachineSet(Event, frozen=True, kw_only=True, tag="rewards.machine_set.v1")
     by: _Words = ""
 
 
-class RewardInputs(Event, frozen=True, kw_only=True, tag="rewards.inputs.v1"):
+class RewardInputs(Event, frozen=True, kw_only=True, tag="reward.inputs.v1"):
     """What the logs say of devices in an epoch, a part of several. The first whole set of parts counts."""
 
     at_ms: int
@@ -59,7 +59,7 @@ class RewardInputs(Event, frozen=True, kw_only=True, tag="rewards.inputs.v1"):
     devices: Annotated[tuple[DeviceInputs, ...], Meta(max_length=MOST_DEVICES)]
 
 
-class RewardsGranted(Event, frozen=True, kw_only=True, tag="rewards.granted.v1"):
+class RewardGranted(Event, frozen=True, kw_only=True, tag="reward.granted.v1"):
     """What devices are given for an epoch, out of the account ``rewards``: a part of several."""
 
     at_ms: int
@@ -71,7 +71,7 @@ class RewardsGranted(Event, frozen=True, kw_only=True, tag="rewards.granted.v1")
     rewards: Annotated[tuple[Reward, ...], Meta(max_length=MOST_DEVICES)]
 
 
-class EpochClosed(Event, frozen=True, kw_only=True, tag="rewards.epoch_closed.v1"):
+class RewardEpochClosed(Event, frozen=True, kw_only=True, tag="reward.epoch_closed.v1"):
     """Everybody has what an epoch gives them."""
 
     at_ms: int
@@ -83,5 +83,5 @@ class EpochClosed(Event, frozen=True, kw_only=True, tag="rewards.epoch_closed.v1
     bonus_nano: NotNegative
 
 
-RewardEvent = RewardRulesSet | MachineSet | RewardInputs | RewardsGranted | EpochClosed
+RewardEvent = RewardRulesSet | RewardMachineSet | RewardInputs | RewardGranted | RewardEpochClosed
 """All that ``books.rewards`` may hold."""

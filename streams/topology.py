@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from streams.subjects import SERVICE_CLASSES, ServiceClass
+from streams.subjects import SERVICE_CLASSES
 from streams.task_id import BUCKETS
 
 Account = Literal["EDGE", "CORE"]
@@ -67,18 +67,6 @@ class StreamSpec(Struct, frozen=True, kw_only=True):
         return self.subjects + tuple(pattern for source in self.sources for pattern in source.patterns)
 
 
-class ConsumerSpec(Struct, frozen=True, kw_only=True):
-    """One durable pull consumer, shared by all processes that do the same work."""
-
-    stream: str
-    account: Account
-    name: str
-    filter_subject: str
-    description: str
-    ack_wait: timedelta
-    max_ack_pending: int
-
-
 class Retention(Struct, frozen=True, kw_only=True):
     """How long content and ends are kept; ends longer, since charges are recomputed from them."""
 
@@ -107,12 +95,6 @@ FILE_PARTS: Final = "FILE_PARTS"
 BATCHES: Final = "BATCHES"
 STORES: Final = "STORES"
 PASSAGES: Final = "PASSAGES"
-BATCH_RUNNERS: Final = "batch-runners"
-"""The durable consumer through which gateways share batches."""
-INGESTERS: Final = "ingesters"
-"""The durable consumer through which retrieval processes share the files of vector stores."""
-LEDGER: Final = "ledger"
-"""The durable consumers on ENDED and on HITS through which ledgers share what is to be charged."""
 
 NONCES_KEPT: Final = timedelta(minutes=10)
 """Longer than a nonce is good for (``gateway.auth.challenge``) by more than clocks may differ."""
@@ -158,53 +140,7 @@ def stream_specs(
     core = (_ended(kept, replicas), _dead(kept, replicas), _keys(kept, replicas), _unreadable(kept, replicas))
     short_lived = (_nonces(replicas), _sessions(replicas), _limits(replicas), _chain(replicas))
     cached = (_cache(kept, replicas, cache_bytes), _hits(kept, replicas))
-    return (*edge, *core, *_files(replicas), *_registers(replicas), *short_lived, *cached)
-
-
-def consumer_name(service_class: ServiceClass) -> str:
-    """Name of the durable consumer through which dispatchers share a class."""
-    return f"dispatch-{service_class}"
-
-
-def consumer_specs() -> tuple[ConsumerSpec, ...]:
-    """Return every durable consumer of the mesh.
-
-    Dispatchers have one per class, so that batch work never fills a person's window.
-    """
-    dispatchers = (
-        ConsumerSpec(
-            stream=TASKS,
-            account="EDGE",
-            name=consumer_name(service_class),
-            filter_subject=f"tasks.{service_class}.>",
-            description=f"Dispatchers take {service_class} tasks here and keep them un-acked until they end.",
-            ack_wait=ACK_WAIT,
-            max_ack_pending=MAX_ACK_PENDING,
-        )
-        for service_class in SERVICE_CLASSES
-    )
-    batches = "Gateways take batches here and keep them un-acked until they end."
-    files = "Retrieval processes take files here and keep them un-acked until they end."
-    charged = "Ledgers take what was used here and keep it un-acked until it is in the books."
-    of_facts = (
-        _of_facts(BATCHES, BATCH_RUNNERS, "batches.>", batches),
-        _of_facts(STORES, INGESTERS, "stores.>", files),
-        _of_facts(ENDED, LEDGER, "ended.>", charged),
-        _of_facts(HITS, LEDGER, "hits.>", charged),
-    )
-    return (*dispatchers, *of_facts)
-
-
-def _of_facts(stream: str, name: str, subjects: str, description: str) -> ConsumerSpec:
-    return ConsumerSpec(
-        stream=stream,
-        account="CORE",
-        name=name,
-        filter_subject=subjects,
-        description=description,
-        ack_wait=ACK_WAIT,
-        max_ack_pending=MAX_ACK_PENDING,
-    )
+    return (*edge, *core, *_kept(replicas), *short_lived, *cached)
 
 
 def _tasks(kept: Retention, replicas: int) -> StreamSpec:
@@ -279,25 +215,33 @@ def _keys(kept: Retention, replicas: int) -> StreamSpec:
     )
 
 
-def _files(replicas: int) -> tuple[StreamSpec, ...]:
-    kept_until_deleted = (
+def _kept(replicas: int) -> tuple[StreamSpec, ...]:
+    """What is kept for ever, or until somebody deletes it."""
+    until_deleted = (
         (FILES, "files.*.*", "What users' files are, and when they were deleted."),
         (FILE_PARTS, "parts.*.*.*", "The bytes of users' files."),
         (BATCHES, "batches.*.*", "Many requests at once: when they were asked, begun and over."),
         (STORES, "stores.*.*", "One fenced chain per vector store: its files, and what became of each."),
         (PASSAGES, "passages.*.*.*.*.*", "Passages of the files of vector stores, with their vectors."),
     )
+    for_ever = (
+        (MODELS, "models.*.*", "Which node serves which model: announced and withdrawn."),
+        (DEVICES, "devices.*.*", "Which devices there are and whether they are here."),
+        (BILLING, "billing.* books.*", "The books: a fenced chain per account, and those that hold for all."),
+        (GROUPS, "groups.*", "Shard groups: how each came together, what its members hold, and its end."),
+        (ACCESS, "access.*", "Accounts, their members and their API keys: one fenced chain per account."),
+    )
     return tuple(
         StreamSpec(
             name=name,
             account="CORE",
-            subjects=(subject,),
+            subjects=tuple(subjects.split()),
             description=description,
-            is_erasable=True,
+            is_erasable=(name, subjects, description) in until_deleted,
             one_per_subject=name in {FILE_PARTS, PASSAGES},
             replicas=replicas,
         )
-        for name, subject, description in kept_until_deleted
+        for name, subjects, description in (*until_deleted, *for_ever)
     )
 
 
@@ -384,24 +328,4 @@ def _hits(kept: Retention, replicas: int) -> StreamSpec:
         description="Which answers were given from the cache, to whom.",
         max_age=kept.ends,
         replicas=replicas,
-    )
-
-
-def _registers(replicas: int) -> tuple[StreamSpec, ...]:
-    kept_for_ever = (
-        (MODELS, "models.*.*", "Which node serves which model: announced and withdrawn."),
-        (DEVICES, "devices.*.*", "Which devices there are and whether they are here."),
-        (
-            BILLING,
-            "billing.* books.*",
-            "The books: a fenced chain per account, and those that hold for all.",
-        ),
-        (GROUPS, "groups.*", "Shard groups: how each came together, what its members hold, and its end."),
-        (ACCESS, "access.*", "Accounts, their members and their API keys: one fenced chain per account."),
-    )
-    return tuple(
-        StreamSpec(
-            name=name, account="CORE", subjects=tuple(subjects.split()), description=description, replicas=replicas
-        )
-        for name, subjects, description in kept_for_ever
     )

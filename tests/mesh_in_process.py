@@ -45,6 +45,7 @@ from streams import subjects
 from streams.answer_parts import ToolCallPiece
 from streams.chat import Message, Sampling
 from streams.codec import encode
+from streams.consumers import consumer_name, consumer_specs
 from streams.events import CheckOf, TaskChunk, TaskSubmitted
 from streams.node_probe import Probed
 from streams.placing import Rules
@@ -52,7 +53,7 @@ from streams.subjects import ServiceClass, TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token, token
 from streams.tools import Tools
-from streams.topology import TASKS, consumer_name, consumer_specs, stream_specs
+from streams.topology import TASKS, stream_specs
 from tests.identity_in_process import connect_device, device_did, device_key, identity_service
 
 LIMIT_S = 30.0

@@ -57,28 +57,47 @@ class PlayedTriton:
         return web.json_response({"name": request.match_info["model"], "inputs": inputs, "outputs": outputs})
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
-        body: Json = await request.json()
-        self.asked.append(body)
+        pieces = self.texts(await request.json())
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        try:
+            async for word in pieces:
+                if not response.prepared:
+                    await response.prepare(request)
+                await say(response, {"model_name": "words", "model_version": "1", "text_output": word})
+        except Refused as refused:
+            return web.json_response({"error": str(refused)}, status=400)
+        except RuntimeError as failed:
+            await say(response, {"error": str(failed)})
+        if not response.prepared:
+            await response.prepare(request)
+        return response
+
+    async def texts(self, asked: Json) -> AsyncIterator[str]:
+        """Write one answer."""
+        self.asked.append(asked)
         if self.mode == "refuses":
-            return web.json_response({"error": "expected 1 input"}, status=400)
-        limit = body.get("max_tokens") or body["parameters"]["max_tokens"]
-        prompt: str = body["text_input"]
+            raise Refused("expected 1 input")
+        limit = asked.get("max_tokens") or asked["parameters"]["max_tokens"]
+        prompt: str = asked["text_input"]
         if len(prompt.split()) > self.context_tokens:
-            refused = f"the prompt is longer than the maximum context length of {self.context_tokens} tokens"
-            return web.json_response({"error": refused}, status=400)
+            raise Refused(f"the prompt is longer than the maximum context length of {self.context_tokens} tokens")
         begun = prompt.rpartition("assistant\n")[2] if "<|im_start|>" in prompt else prompt.rpartition("Assistant: ")[2]
         # Asked for a name only, the model ends its turn by itself.
         length = min(limit, SHORT_TURN if "name only" in prompt else 10_000)
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
-        await response.prepare(request)
         self.writing += 1
         try:
             for number, word in enumerate(words(begun, length) if self.mode != "nothing" else ()):
-                said: Json = {"model_name": "words", "model_version": "1", "text_output": word}
                 if self.mode == "says error" and number == 2:
-                    said = {"error": "out of luck"}
-                await response.write(f"data: {json.dumps(said)}\n\n".encode())
+                    raise RuntimeError("out of luck")
+                yield word
                 await asyncio.sleep(self.token_delay_s)
         finally:
             self.writing -= 1
-        return response
+
+
+class Refused(Exception):
+    """The request is to blame."""
+
+
+async def say(response: web.StreamResponse, said: Json) -> None:
+    await response.write(f"data: {json.dumps(said)}\n\n".encode())

@@ -29,6 +29,7 @@ from mesh.errors import BusError, FenceMismatch, SubjectTaken
 from streams import subjects
 from streams.chat import Usage
 from streams.codec import JSON_CONTENT_TYPE, decode, decode_task_event, encode, encode_json
+from streams.consumers import consumer_name, consumer_specs
 from streams.events import (
     EndEvent,
     Outcome,
@@ -48,7 +49,7 @@ from streams.subjects import MESH, SERVICE_CLASSES, TaskKey
 from streams.task import fold
 from streams.task_id import parse_task_id
 from streams.tokens import Token
-from streams.topology import TASKS, consumer_name, consumer_specs, stream_specs
+from streams.topology import TASKS, stream_specs
 
 NODE = Token("n1")
 OTHER_NODE = Token("n2")

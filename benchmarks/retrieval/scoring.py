@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from benchmarks.retrieval.questions import ANSWERS, Passage, Question, Span
+from benchmarks.retrieval.questions import Passage, Question, Span
 
 RECALL_AT = 5
 NDCG_AT = 10
@@ -107,6 +107,3 @@ def _has(piece: Piece, passage: Passage, span: Span) -> bool:
         return False
     shared = min(piece.span.end, span.end) - max(piece.span.start, span.start)
     return shared > _MOST_OF_IT * (span.end - span.start)
-
-
-__all__ = ["ANSWERS", "NDCG_AT", "RECALL_AT", "Piece", "Quality", "Texts", "mean", "quality"]

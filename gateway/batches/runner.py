@@ -12,8 +12,9 @@ from mesh.bus.work import WorkQueue
 from streams import batch_subjects
 from streams.batch_events import BatchCreated
 from streams.codec import decode_batch_event
+from streams.consumers import BATCH_RUNNERS
 from streams.errors import StreamsError
-from streams.topology import BATCH_RUNNERS, BATCHES
+from streams.topology import BATCHES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -104,7 +104,7 @@ class Holds:
                 if isinstance(answer, Held):
                     return None
                 if isinstance(answer, HoldRefused) and answer.status != _NOT_NOW:
-                    return TaskError(code=answer.code, message=answer.message, status=answer.status)
+                    return TaskError(code=answer.code, message=_sentence(answer.message), status=answer.status)
                 said = answer.message
             await asyncio.sleep(_PAUSE_S)
         raise LedgerAway(f"nothing could be put aside for the task: {said}")
@@ -151,3 +151,8 @@ class Holds:
         if found is not None and not self.has_prices:
             self.has_prices = True
             log.info("there is a price list: from now on a task is accepted with a hold")
+
+
+def _sentence(words: str) -> str:
+    """What the ledger says, as it stands alone in an answer."""
+    return f"{words[:1].upper()}{words[1:]}".rstrip(".") + "."

@@ -35,11 +35,12 @@ from mesh.telemetry.telemetry import Telemetry
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
+from streams.consumers import consumer_name
 from streams.errors import StreamsError
 from streams.events import SubmissionUnreadable, TaskError, TaskSubmitted
 from streams.messages import is_about
 from streams.tokens import Token
-from streams.topology import TASKS, consumer_name
+from streams.topology import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping

@@ -31,6 +31,7 @@ class FileObject(Struct, frozen=True, kw_only=True):
     object: Literal["file"] = "file"
     bytes: int
     created_at: int
+    expires_at: int | None
     filename: str
     purpose: FilePurpose
     status: Literal["processed"] = "processed"
@@ -66,12 +67,13 @@ class Files:
         if (shortage := self._site.bus.stores.shortage) is not None:
             raise store_full(shortage)
         if len(await self._store.list_all(account)) >= MOST_FILES:
-            message = f"The account has {MOST_FILES} files, which is the most: delete some first."
-            raise ApiError(409, message, code="too_many_files")
+            raise too_many_files()
         upload = await read_upload(request)
         limit = self._site.settings.file_limit
         try:
-            stored = await self._store.put(account, upload.name, upload.purpose, upload.data, limit_bytes=limit)
+            stored = await self._store.put(
+                account, upload.name, upload.purpose, upload.data, limit_bytes=limit, lasts_s=upload.lasts_s
+            )
         except FileNotKept as error:
             raise too_large(limit) from error
         return _answer(file_object(stored))
@@ -124,9 +126,16 @@ def file_object(stored: StoredFile) -> FileObject:
         id=stored.id,
         bytes=event.size_bytes,
         created_at=event.at_ms // _MS,
+        expires_at=None if event.expires_at_ms is None else event.expires_at_ms // _MS,
         filename=event.name,
         purpose=event.purpose,
     )
+
+
+def too_many_files() -> ApiError:
+    """There is no room for another one."""
+    message = f"The account has {MOST_FILES} files, which is the most: delete some first."
+    return ApiError(409, message, code="too_many_files")
 
 
 def unknown_file(text: str) -> ApiError:

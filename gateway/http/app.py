@@ -16,7 +16,9 @@ from gateway.batches.runner import BatchRunner
 from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.dispatcher.settings import DispatcherSettings
+from gateway.files.expiry import Expiry
 from gateway.files.handlers import Files
+from gateway.files.pieces import Uploads
 from gateway.http.asking import Asking
 from gateway.http.boundary import (
     CHAT_PATH,
@@ -53,6 +55,7 @@ from gateway.usage.handlers import COSTS_PATH, USAGE_PATH, UsageViews
 from gateway.usage.ledger_reads import LedgerReads
 from mesh.access.credentials_check import CredentialsCheck
 from mesh.files.store import FileStore
+from mesh.files.uploads import UploadStore
 from mesh.telemetry.telemetry import Telemetry
 from streams.access import LOCAL
 
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
     from streams.tokens import Token
 
 _BATCH_RUNNER: Final = web.AppKey("batch_runner", BatchRunner)
+_FILE_EXPIRY: Final = web.AppKey("file_expiry", Expiry)
 
 
 def build_app(
@@ -177,11 +181,17 @@ def _add_files(app: web.Application, site: Site, retention: timedelta, *, respon
     app.router.add_get("/v1/files/{file}/content", files.content)
     app.router.add_delete("/v1/files/{file}", files.delete)
     vector_store_routes.add_routes(app, site, store)
+    uploads = Uploads(site, UploadStore(site.bus.core, store), store)
+    app.router.add_post("/v1/uploads", uploads.create)
+    app.router.add_post("/v1/uploads/{upload}/parts", uploads.add)
+    app.router.add_post("/v1/uploads/{upload}/complete", uploads.complete)
+    app.router.add_post("/v1/uploads/{upload}/cancel", uploads.cancel)
     app.router.add_post("/v1/batches", batches.create)
     app.router.add_get("/v1/batches", batches.list_all)
     app.router.add_get("/v1/batches/{batch}", batches.show)
     app.router.add_post("/v1/batches/{batch}/cancel", batches.cancel)
     app[_BATCH_RUNNER] = BatchRunner(site, store, log, readers)
+    app[_FILE_EXPIRY] = Expiry(site, store)
 
 
 def _add_responses(app: web.Application, site: Site) -> Read:
@@ -223,11 +233,13 @@ async def _on_startup(app: web.Application) -> None:
     site.caching.start()
     await site.gate.start()
     await app[_BATCH_RUNNER].start()
+    app[_FILE_EXPIRY].start()
 
 
 async def _on_shutdown(app: web.Application) -> None:
     app[SITE].leaving.begin()
     await app[_BATCH_RUNNER].stop()
+    await app[_FILE_EXPIRY].stop()
     await app[SITE].finish()
     await app[SITE].gate.stop()
     await app[SITE].limiter.stop()

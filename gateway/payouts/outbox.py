@@ -15,7 +15,7 @@ from mesh.history.book import read_book, write_book
 from streams.billing_subjects import book_chain
 from streams.clock import now_ms
 from streams.payout_book import PayoutBook, PayoutState
-from streams.payout_events import DestinationSet, PayoutConfirmed, PayoutFailed, PayoutRequested, PayoutSent
+from streams.payout_events import PayoutConfirmed, PayoutDestinationSet, PayoutFailed, PayoutRequested, PayoutSent
 from streams.task_id import new_task_id
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def set_destination(core: Link, node: Token, driver: PayoutDriver, address
         known = PayoutBook(book.events).destinations.get(node)
         if known is not None and (known.driver, known.address) == (driver.name, found):
             return None
-        return DestinationSet(at_ms=now_ms(), node=node, driver=driver.name, address=found, by=by)
+        return PayoutDestinationSet(at_ms=now_ms(), node=node, driver=driver.name, address=found, by=by)
 
     await write_book(core, CHAIN, decide)
     return found

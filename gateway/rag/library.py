@@ -10,7 +10,7 @@ from gateway.errors import GatewayError
 from gateway.retrieval.store_log import StoreLog
 from mesh.files.store import MOST_FILES, FileStore
 from streams.clock import now_ms
-from streams.store_events import StoreFileAdded, StoreFileRemoved, StoreOpened
+from streams.store_events import StoreFileAdded, StoreFileRemoved, StoreOpened, StoreReembedding
 from streams.store_subjects import StoreKey
 from streams.tokens import Token, token
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.retrieval.store_log import Standing
     from mesh.bus.link import Link
-    from streams.stores import StoreFile
+    from streams.stores import StoreFile, StoreState
 
 MOST_BYTES: Final = 64 * 1024 * 1024
 """Of one file."""
@@ -144,6 +144,22 @@ class Library:
             raise UnknownStore(f"the store {standing.state.name or key.store!r} has no file {name!r}")
         for file in found:
             await self._remove(key, token(file.id))
+
+    async def embed_anew(self, key: StoreKey, model: str | None) -> StoreState:
+        """Have all files of a store taken in anew, by another model or the same, and wait; returns how it stands then.
+
+        What is there is found until the new is whole; a file that comes to nothing keeps what it has.
+
+        Raises:
+            UnknownStore: if it is not there, or no more.
+            BusError: if it cannot be stored.
+        """
+        await self._log.note(key, lambda state: StoreReembedding(at_ms=now_ms(), model=model or state.model))
+        while True:
+            state = (await self._standing(key)).state
+            if not state.count("in_progress"):
+                return state
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _ended(self, key: StoreKey, name: Token) -> StoreFile | None:
         """Wait until it is known what becomes of a file; None: it was removed."""

@@ -11,17 +11,13 @@ import click
 from gateway.retrieval.following import IndexFollower
 from gateway.retrieval.index.open_index import open_index
 from gateway.retrieval.ingesting.ingester import Ingester
-from gateway.retrieval.ingesting.means import Means
-from gateway.retrieval.passage_log import PassageLog
+from gateway.retrieval.ingesting.means import open_means
 from gateway.retrieval.searching import SearchDesk
 from gateway.retrieval.settings import RetrievalSettings
-from gateway.retrieval.store_log import StoreLog
-from gateway.retrieval.vectors import VectorMaker
 from mesh.broker.credentials import Credentials
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
-from mesh.files.store import FileStore
 from mesh.processes.process import run_process
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.telemetry import open_telemetry
@@ -46,10 +42,10 @@ Examples:
 )
 @click.option("--rebuild", is_flag=True, help="Empty the index first, and build it anew from the log.")
 def retrieval(mesh: MeshSettings, retrieval: RetrievalSettings, rebuild: bool) -> None:
-    """Take files into vector stores, and search them: read, split into passages, embedded by nodes, found.
+    """Take files into vector stores, and search them.
 
-    Any number of these share the work; when one dies, its files move to another within seconds, and nothing is done
-    twice.
+    Files are read, split into passages, and embedded by nodes. Any number of processes share the work; when one dies,
+    its files move to another within seconds, and nothing is done twice.
     """
 
     async def main(stop: asyncio.Event) -> None:
@@ -69,14 +65,7 @@ async def serve(mesh: MeshSettings, settings: RetrievalSettings, stop: asyncio.E
     telemetry = open_telemetry("ig3-retrieval", otlp_endpoint=mesh.otlp_endpoint)
     async with await Bus.connect(options) as bus, aclosing(open_index(settings, mesh.data_dir)) as index:
         await bus.follow()
-        means = Means(
-            StoreLog(bus.core),
-            PassageLog(bus.core),
-            FileStore(bus.core),
-            VectorMaker(bus),
-            settings,
-            mesh.retention,
-        )
+        means = open_means(bus, settings, mesh.retention)
         follower = IndexFollower(bus.core, index, is_anew=is_anew)
         # What is added while the index is built, which takes a while where it is new, is taken in meanwhile.
         parts = (Ingester(bus.core, means, telemetry=telemetry), follower, SearchDesk(bus, follower, index))

@@ -21,15 +21,12 @@ if TYPE_CHECKING:
 
     from mesh.bus.link import Link
 
-_NO_MESSAGE: Final = 10037
-
 
 class _State(Struct, frozen=True):
     subjects: dict[str, int] | None = None
 
 
 class _Error(Struct, frozen=True):
-    err_code: int = 0
     description: str = ""
 
 
@@ -103,5 +100,6 @@ class PassageLog:
             return
         question = json.dumps({"seq": message.sequence, "no_erase": False}).encode()
         answer = _decode_info((await self._core.request(f"$JS.API.STREAM.MSG.DELETE.{PASSAGES}", question)).data)
-        if answer.error is not None and answer.error.err_code != _NO_MESSAGE:
+        # Others sweep too: what is gone is gone, whoever it was.
+        if answer.error is not None and await last_message(self._core, PASSAGES, subject) is not None:
             raise BusError(f"{subject} cannot be deleted: {answer.error.description}")

@@ -42,6 +42,9 @@ class RetrievalSettings(Struct, frozen=True, kw_only=True):
     parse_memory: Annotated[
         int, Meta(ge=64 * _MIB, description="Memory that reading one document may take.", extra={"unit": "bytes"})
     ] = 1024 * _MIB
+    parsers_at_once: Annotated[
+        int, Meta(ge=1, le=256, description="Processes that read documents at once, each with this time and memory.")
+    ] = 2
     files_at_once: Annotated[
         int, Meta(ge=1, le=1000, description="Files that this process takes in at once; others wait in their stream.")
     ] = 16

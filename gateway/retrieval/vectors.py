@@ -39,15 +39,24 @@ class VectorMaker:
         self._bus = bus
 
     async def make(
-        self, key: TaskKey, model: str, texts: tuple[str, ...], service_class: ServiceClass, *, deadline_at_ms: int
+        self,
+        key: TaskKey,
+        model: str,
+        texts: tuple[str, ...],
+        service_class: ServiceClass,
+        *,
+        deadline_at_ms: int,
+        key_id: str | None = None,
     ) -> tuple[bytes, ...]:
         """Return a vector for each text: 32-bit floats, the least byte first. A task that exists is followed.
+
+        ``key_id`` is the API key that it is counted for, of the account's own.
 
         Raises:
             NoVectors: if the task failed, was cancelled, or is another one.
             BusError: if the streams cannot be read or written.
         """
-        asked = TaskSubmitted(model=model, texts=texts, deadline_at_ms=deadline_at_ms)
+        asked = TaskSubmitted(model=model, texts=texts, deadline_at_ms=deadline_at_ms, key=key_id)
         watch = self._bus.feed.watch(key)
         try:
             is_new = await self._submit(subjects.submitted(service_class, key), encode(asked))

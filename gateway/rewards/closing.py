@@ -15,7 +15,7 @@ from gateway.rewards.inputs import read_inputs
 from mesh.history.book import read_book, write_book
 from streams.billing_subjects import book_chain
 from streams.clock import now_ms
-from streams.reward_events import MOST_DEVICES, EpochClosed, RewardInputs, RewardsGranted
+from streams.reward_events import MOST_DEVICES, RewardEpochClosed, RewardGranted, RewardInputs
 from streams.rewards.book import RewardBook
 from streams.rewards.computing import rewards
 
@@ -53,7 +53,7 @@ async def read_rewards(core: Link) -> RewardBook:
     return RewardBook((await read_book(core, CHAIN)).events)
 
 
-async def close_epoch(core: Link, epoch: Epoch, *, clock_ms: Callable[[], int] = now_ms) -> EpochClosed:
+async def close_epoch(core: Link, epoch: Epoch, *, clock_ms: Callable[[], int] = now_ms) -> RewardEpochClosed:
     """Give everybody what an epoch gives them; what was given already stays as it is.
 
     Raises:
@@ -129,15 +129,15 @@ async def _grant(core: Link, epoch: Epoch, rules: RewardRules, part: tuple[Rewar
         missing = tuple(each for each in part if each.node not in has)
         if not missing:
             return None
-        return RewardsGranted(
+        return RewardGranted(
             at_ms=at_ms, epoch=epoch.number, version=rules.version, currency=rules.currency, rewards=missing
         )
 
     await write_book(core, CHAIN, decide)
 
 
-async def _close(core: Link, epoch: Epoch, given: Given, at_ms: int) -> EpochClosed:
-    event = EpochClosed(
+async def _close(core: Link, epoch: Epoch, given: Given, at_ms: int) -> RewardEpochClosed:
+    event = RewardEpochClosed(
         at_ms=at_ms,
         epoch=epoch.number,
         version=given.rules.version,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mesh.history.stream_facts import Recorded
     from streams.billing_events import Transaction
     from streams.devices import Device
-    from streams.reward_events import MachineSet
+    from streams.reward_events import RewardMachineSet
     from streams.rewards.epochs import Epoch
 
 UNKNOWN_MACHINE: Final = "unknown"
@@ -63,7 +63,7 @@ class WorkBook:
         return tuple(WorkDone(kind=kind, success_ppm=success_ppm) for kind, success_ppm in sorted(done.items()))
 
 
-async def read_inputs(core: Link, epoch: Epoch, machines: Mapping[Token, MachineSet]) -> tuple[DeviceInputs, ...]:
+async def read_inputs(core: Link, epoch: Epoch, machines: Mapping[Token, RewardMachineSet]) -> tuple[DeviceInputs, ...]:
     """Read the logs; returns every device that was admitted when the epoch ended, by name.
 
     Raises:
@@ -79,7 +79,7 @@ async def read_inputs(core: Link, epoch: Epoch, machines: Mapping[Token, Machine
     )
 
 
-def _inputs(device: Device, here_ms: int, work: tuple[WorkDone, ...], machine: MachineSet | None) -> DeviceInputs:
+def _inputs(device: Device, here_ms: int, work: tuple[WorkDone, ...], machine: RewardMachineSet | None) -> DeviceInputs:
     return DeviceInputs(
         node=device.node,
         owner=device.owner,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.usage.objects import Amount, CostBucket, CostList, CostResult, UsageBucket, UsageList, UsageResult
 from gateway.usage.query import DAY
+from streams.ledger.charging import NO_CURRENCY
 from streams.money import decimal_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.usage.objects import UsageObject
     from gateway.usage.query import UsageQuery
     from streams.ledger_messages import UsageRow
+    from streams.money import Currency
     from streams.replica import ModelKind
 
 _OBJECTS: Final[Mapping[ModelKind, UsageObject]] = {
@@ -49,7 +51,7 @@ def usage_list(query: UsageQuery, rows: Iterable[UsageRow]) -> UsageList:
 
 def cost_list(query: UsageQuery, rows: Iterable[UsageRow]) -> CostList:
     """Return the days of a page, with what was charged on each; what is in two currencies is two results."""
-    groups = _grouped(query, (row for row in rows if row.currency is not None), lambda row: row.currency or "")
+    groups = _grouped(query, (row for row in rows if currency_of(row) is not None), lambda row: row.currency or "")
     data = tuple(
         CostBucket(
             start_time=start,
@@ -59,6 +61,11 @@ def cost_list(query: UsageQuery, rows: Iterable[UsageRow]) -> CostList:
         for day, start, end in _days(query)
     )
     return CostList(data=data, has_more=query.next_page is not None, next_page=query.next_page)
+
+
+def currency_of(row: UsageRow) -> Currency | None:
+    """In which currency something was charged; None: it had no price."""
+    return None if row.currency == NO_CURRENCY else row.currency
 
 
 def _grouped(

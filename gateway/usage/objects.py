@@ -19,7 +19,7 @@ class UsageResult(Struct, frozen=True, kw_only=True):
     output_tokens: int
     input_cached_tokens: int
     num_model_requests: int
-    """Tasks that were charged."""
+    """Tasks that have ended."""
     num_cached_answers: int
     """Answers out of the response cache, which took no model."""
     model: str | None

@@ -25,6 +25,7 @@ from streams.access_events import (
     MemberJoined,
     MemberLeft,
 )
+from streams.billing_subjects import UNKNOWN
 from streams.cache_subjects import SHARED
 from streams.clock import now_ms
 from streams.codec import encode
@@ -71,7 +72,7 @@ class AccessWriter:
                 mesh's own.
             BusError: if it cannot be stored now.
         """
-        if account in (CHECKS, SHARED):
+        if account in (CHECKS, SHARED, UNKNOWN):
             raise AccountError(f"{account} is a name that the mesh uses itself: choose another")
         event = AccountOpened(at_ms=now_ms(), by=self._by, owner=owner)
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from mesh.bus.link import Link
-    from streams.topology import Account, ConsumerSpec, Source, StreamSpec
+    from streams.consumers import ConsumerSpec
+    from streams.topology import Account, Source, StreamSpec
 
 log = logging.getLogger(__name__)
 

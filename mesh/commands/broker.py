@@ -31,8 +31,8 @@ from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.sites.plan import broker_options
 from mesh.sites.settings import SiteSettings
 from mesh.sites.watch import follow_sites
+from streams.consumers import consumer_specs
 from streams.tokens import token
-from streams.topology import consumer_specs
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -16,7 +16,7 @@ from mesh.inspection.surplus_streams import surplus_streams
 from mesh.inspection.tables import Column, print_table, show_size, show_time
 from mesh.processes.terminal import terminal
 from mesh.sites.plan import streams_here
-from streams.topology import consumer_specs
+from streams.consumers import consumer_specs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

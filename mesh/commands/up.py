@@ -61,7 +61,7 @@ Examples:
 def up(
     up: UpSettings, gateway: Struct, node: Struct, mesh: MeshSettings, site: SiteSettings, given: Mapping[str, str]
 ) -> None:
-    """Run a whole mesh on this machine: broker, identity, dispatcher, retrieval, gateway and nodes.
+    """Run a whole mesh here: broker, identity, dispatcher, ledger, retrieval, gateway and nodes.
 
     Each is a process of its own and is started again when it dies. Ctrl-C stops them in order; a second Ctrl-C kills
     them. Settings that have no flag here reach them by IG3_* variables or the settings file.
@@ -161,7 +161,8 @@ def _stages(up: UpSettings, mesh: MeshSettings, brokers: Brokers) -> tuple[tuple
 
     def spec(name: str, command: str, **rest: Any) -> ChildSpec:
         log_path = logs / f"{name}.log"
-        return ChildSpec(name=name, command=own_command(command), log_path=log_path, grace=up.stop_timeout, **rest)
+        own = own_command(*command.split())
+        return ChildSpec(name=name, command=own, log_path=log_path, grace=up.stop_timeout, **rest)
 
     nodes = tuple(
         spec(f"node-{number}", "node", environment={"IG3_INSTANCE": str(number)}) for number in range(1, up.nodes + 1)
@@ -169,7 +170,7 @@ def _stages(up: UpSettings, mesh: MeshSettings, brokers: Brokers) -> tuple[tuple
     return (
         tuple(spec(name, "broker", pinned=brokers.pinned, environment=own) for name, own in brokers.each.items()),
         # Whom the broker asks about the nodes.
-        (spec("identity", "identity"), spec("dispatcher", "dispatcher"), spec("retrieval", "retrieval")),
+        (*(spec(name, name) for name in ("identity", "dispatcher", "retrieval")), spec("ledger", "ledger run")),
         nodes,
         (spec("gateway", "gateway", pinned="IG3_HTTP"),),
     )

@@ -17,7 +17,8 @@ from mesh.errors import BusRefused, BusUnavailable, BusUndecided, MeshError
 from mesh.history.stream_facts import parse_time
 from mesh.inspection.operator_bus import open_bus
 from mesh.sites.plan import streams_here
-from streams.topology import MODELS, consumer_specs
+from streams.consumers import consumer_specs
+from streams.topology import MODELS
 
 if TYPE_CHECKING:
     from mesh.config.settings import MeshSettings

@@ -59,9 +59,16 @@ class FileStore:
         self._core = core
 
     async def put(
-        self, account: Token, name: str, purpose: FilePurpose, data: AsyncIterator[bytes], *, limit_bytes: int
+        self,
+        account: Token,
+        name: str,
+        purpose: FilePurpose,
+        data: AsyncIterator[bytes],
+        *,
+        limit_bytes: int,
+        lasts_s: int | None = None,
     ) -> StoredFile:
-        """Store a file as its bytes come.
+        """Store a file as its bytes come; where it ``lasts_s``, it is gone so many seconds later.
 
         Raises:
             FileNotKept: if it has more than ``limit_bytes``; nothing of it stays.
@@ -70,7 +77,7 @@ class FileStore:
         file = new_file_id()
         digest, size, number = hashlib.sha256(), 0, 0
         try:
-            async for part in _in_parts(data):
+            async for part in in_parts(data):
                 size += len(part)
                 if size > limit_bytes:
                     raise FileNotKept(f"the file has more than {limit_bytes:,} bytes")
@@ -78,9 +85,11 @@ class FileStore:
                 await self.put_part(account, file, number, part)
                 number += 1
         except BaseException:
-            await self._remove(account, file)
+            await self.remove(account, file)
             raise
-        return await self.finish(account, file, name, purpose, size_bytes=size, sha256=digest.hexdigest())
+        return await self.finish(
+            account, file, name, purpose, size_bytes=size, sha256=digest.hexdigest(), lasts_s=lasts_s
+        )
 
     async def put_part(self, account: Token, file: Token, number: int, data: bytes) -> None:
         """Store one part, at most ``PART_BYTES``; one that is there already stays as it is.
@@ -94,14 +103,30 @@ class FileStore:
             return
 
     async def finish(
-        self, account: Token, file: Token, name: str, purpose: FilePurpose, *, size_bytes: int, sha256: str
+        self,
+        account: Token,
+        file: Token,
+        name: str,
+        purpose: FilePurpose,
+        *,
+        size_bytes: int,
+        sha256: str,
+        lasts_s: int | None = None,
     ) -> StoredFile:
         """Say what a file is whose parts are stored; twice is fine.
 
         Raises:
             BusError: if it cannot be stored.
         """
-        event = FileStored(at_ms=now_ms(), name=name, purpose=purpose, size_bytes=size_bytes, sha256=sha256)
+        at_ms = now_ms()
+        event = FileStored(
+            at_ms=at_ms,
+            name=name,
+            purpose=purpose,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            expires_at_ms=None if lasts_s is None else at_ms + lasts_s * 1000,
+        )
         await self._core.append(file_subjects.file(account, file), encode(event))
         return StoredFile(id=file, event=event)
 
@@ -111,8 +136,8 @@ class FileStore:
         Raises:
             BusError: if it cannot be read.
         """
-        message = await last_message(self._core, FILES, file_subjects.file(account, file))
-        return None if message is None else _stored(message.subject, message.data)
+        stored = await self._standing(account, file)
+        return None if stored is None or stored.has_expired(now_ms()) else stored
 
     async def list_all(self, account: Token) -> tuple[StoredFile, ...]:
         """Return an account's files, the newest first.
@@ -121,8 +146,9 @@ class FileStore:
             BusError: if they cannot be read.
         """
         messages = await last_messages(self._core, FILES, (file_subjects.files_of(account),), most=2 * MOST_FILES)
-        found = (_stored(message.subject, message.data) for message in messages)
-        return tuple(sorted((file for file in found if file is not None), key=lambda file: file.id, reverse=True))
+        found, at_ms = (stored_file(message.subject, message.data) for message in messages), now_ms()
+        files = [file for file in found if file is not None and not file.has_expired(at_ms)]
+        return tuple(sorted(files, key=lambda file: file.id, reverse=True))
 
     async def read(self, account: Token, file: Token) -> AsyncIterator[bytes]:
         """Yield a file's parts, in their order.
@@ -139,10 +165,19 @@ class FileStore:
         Raises:
             BusError: if it cannot be read, or is not there any more.
         """
-        message = await last_message(self._core, FILE_PARTS, file_subjects.file_part(account, file, number))
-        if message is None:
+        data = await self.find_part(account, file, number)
+        if data is None:
             raise BusError(f"part {number} of {file} is not there any more")
-        return decode(message.data, FilePart).data
+        return data
+
+    async def find_part(self, account: Token, file: Token, number: int) -> bytes | None:
+        """Return one part; None: it is not there.
+
+        Raises:
+            BusError: if it cannot be read.
+        """
+        message = await last_message(self._core, FILE_PARTS, file_subjects.file_part(account, file, number))
+        return None if message is None else decode(message.data, FilePart).data
 
     async def parts(self, account: Token, file: Token) -> list[int]:
         """Return which parts there are, in their order.
@@ -150,34 +185,54 @@ class FileStore:
         Raises:
             BusError: if that cannot be read.
         """
-        query = json.dumps({"subjects_filter": file_subjects.parts_of(account, file), "offset": 0})
-        numbers: list[int] = []
+        subjects = await self._subjects(file_subjects.parts_of(account, file))
+        return sorted(file_subjects.part_number(subject) for subject in subjects)
+
+    async def names_with(self, account: Token, number: int) -> list[Token]:
+        """Return what has a part of this number, in the order of names.
+
+        Raises:
+            BusError: if that cannot be read.
+        """
+        subjects = await self._subjects(file_subjects.part_of_each(account, number))
+        return sorted(file_subjects.part_owner(subject) for subject in subjects)
+
+    async def _standing(self, account: Token, file: Token) -> StoredFile | None:
+        message = await last_message(self._core, FILES, file_subjects.file(account, file))
+        return None if message is None else stored_file(message.subject, message.data)
+
+    async def _subjects(self, filtered: str) -> list[str]:
+        found: list[str] = []
         while True:
+            query = json.dumps({"subjects_filter": filtered, "offset": len(found)})
             answer = await self._core.request(f"$JS.API.STREAM.INFO.{FILE_PARTS}", query.encode())
             info = _decode_info(answer.data)
             if info.error is not None:
                 raise BusError(f"{FILE_PARTS} cannot be read: {info.error.description}")
-            found = info.state.subjects or {}
-            numbers += [file_subjects.part_number(subject) for subject in found]
-            if len(numbers) >= info.total or not found:
-                return sorted(numbers)
-            query = json.dumps({"subjects_filter": file_subjects.parts_of(account, file), "offset": len(numbers)})
+            more = info.state.subjects or {}
+            found += more
+            if len(found) >= info.total or not more:
+                return found
 
     async def delete(self, account: Token, file: Token) -> bool:
-        """Delete a file; whether there was one.
+        """Delete a file, one whose time is over too; whether there was one.
 
         Raises:
             BusError: if it cannot be deleted.
         """
-        if await self.find(account, file) is None:
+        if await self._standing(account, file) is None:
             return False
         await self._core.append(file_subjects.file(account, file), encode(FileDeleted(at_ms=now_ms())))
-        await self._remove(account, file)
+        await self.remove(account, file)
         return True
 
-    async def _remove(self, account: Token, file: Token) -> None:
-        """Delete a file's bytes, and write over them on the disk."""
-        for number in await self.parts(account, file):
+    async def remove(self, account: Token, file: Token, *, beyond: int = -1) -> None:
+        """Delete a file's bytes, and write over them on the disk; those ``beyond`` a part only, if one is given.
+
+        Raises:
+            BusError: if they cannot be deleted.
+        """
+        for number in [number for number in await self.parts(account, file) if number > beyond]:
             message = await last_message(self._core, FILE_PARTS, file_subjects.file_part(account, file, number))
             if message is None:
                 continue
@@ -202,12 +257,13 @@ def parse_file_id(text: str) -> Token | None:
         return None
 
 
-def _stored(subject: str, data: bytes) -> StoredFile | None:
+def stored_file(subject: str, data: bytes) -> StoredFile | None:
+    """Read what FILES says of a file; None: it was deleted."""
     event = decode_file_event(data)
     return StoredFile(id=file_subjects.parse_file(subject)[1], event=event) if isinstance(event, FileStored) else None
 
 
-async def _in_parts(data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def in_parts(data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Cut or join what comes so that every part but the last is full."""
     waiting = bytearray()
     async for piece in data:

@@ -45,7 +45,14 @@ class StreamTail:
     """Hands every event of one stream to a function, once and in order."""
 
     def __init__(
-        self, link: Link, stream: str, subject: str, on_event: OnEvent, *, checkpoint: Checkpoint | None = None
+        self,
+        link: Link,
+        stream: str,
+        subject: str,
+        on_event: OnEvent,
+        *,
+        checkpoint: Checkpoint | None = None,
+        nudges: tuple[str, ...] = (),
     ) -> None:
         """Prepare.
 
@@ -55,11 +62,13 @@ class StreamTail:
             subject: the wildcard of the whole stream: a message there means that it is time to look.
             on_event: gets every event.
             checkpoint: where the state that ``on_event`` feeds is saved and begins.
+            nudges: where a message means that, if one wildcard covers more than the stream.
         """
         self._link = link
         self._stream = stream
         self._get = f"$JS.API.DIRECT.GET.{stream}"
         self._subject = subject
+        self._nudges = nudges or (subject,)
         self._on_event = on_event
         self._checkpoint = checkpoint
         self._position = 0
@@ -67,7 +76,7 @@ class StreamTail:
         self._since_save = 0
         self._nudge = asyncio.Event()
         self._reaching = asyncio.Lock()
-        self._listener: Listener | None = None
+        self._listeners: list[Listener] = []
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -78,7 +87,7 @@ class StreamTail:
         """
         if self._checkpoint is not None:
             self._position = await self._checkpoint.load()
-        self._listener = await self._link.listen(self._subject, self._on_nudge)
+        self._listeners = [await self._link.listen(each, self._on_nudge) for each in self._nudges]
         if self._link.has_choice:
             # The copy that answers may be behind, or empty still: nobody begins with less than the leader has.
             await self.catch_up()
@@ -92,8 +101,8 @@ class StreamTail:
 
     async def stop(self) -> None:
         """Stop following; what was read since the last snapshot is saved if it is worth it."""
-        if self._listener is not None:
-            await self._listener.close()
+        for listener in self._listeners:
+            await listener.close()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -140,7 +149,9 @@ class StreamTail:
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._nudge.wait(), _LOOK_S)
+                # Not wait_for: in Python 3.11 that loses a cancellation which comes together with the nudge.
+                async with asyncio.timeout(_LOOK_S):
+                    await self._nudge.wait()
             is_nudged = self._nudge.is_set()
             self._nudge.clear()
             try:

@@ -43,6 +43,16 @@ TASKS_ENDED: Final = Instrument("ig3.dispatcher.tasks_ended", "{task}", "Tasks t
 FILES_TAKEN_IN: Final = Instrument(
     "ig3.retrieval.files", "{file}", "Files that this process took into vector stores, by outcome or error code."
 )
+LEDGER_SETTLED: Final = Instrument(
+    "ig3.ledger.settled", "{task}", "Ends of tasks that this ledger has put in the books."
+)
+LEDGER_SUSPENDED: Final = Instrument(
+    "ig3.ledger.suspended", "{entry}", "What this ledger could not charge by the rule, by reason: somebody must look."
+)
+LEDGER_HOLDS: Final = Instrument("ig3.ledger.holds", "{task}", "Tasks that asked this ledger for a hold, by answer.")
+LEDGER_LAG: Final = Instrument(
+    "ig3.ledger.lag", "s", "From the end of a task to its entry in the books, by the clocks of both.", _SECONDS
+)
 
 SPAN_REQUEST: Final = "chat"
 SPAN_DISPATCH: Final = "dispatch"

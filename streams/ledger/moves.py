@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from streams.billing_events import Posting, Transaction
 from streams.money import OUTSIDE, REWARDS, LedgerAccount, node
 from streams.payout_events import PayoutConfirmed, PayoutFailed, PayoutRequested
-from streams.reward_events import RewardsGranted
+from streams.reward_events import RewardGranted
 
 if TYPE_CHECKING:
     from streams.billing_events import TransactionKind
@@ -23,7 +23,7 @@ def transactions_of(event: AnyBillingEvent) -> tuple[Transaction, ...]:
     An id names the epoch and the node, or the payout and what became of it: so nothing is ever given twice.
     """
     match event:
-        case RewardsGranted():
+        case RewardGranted():
             return _granted(event)
         case PayoutRequested():
             return (_payout(event, f"payout:{event.payout}", (node(event.node), _paying(event))),)
@@ -35,7 +35,7 @@ def transactions_of(event: AnyBillingEvent) -> tuple[Transaction, ...]:
             return ()
 
 
-def _granted(event: RewardsGranted) -> tuple[Transaction, ...]:
+def _granted(event: RewardGranted) -> tuple[Transaction, ...]:
     transactions: list[Transaction] = []
     for each in event.rewards:
         if not each.amount_nano:

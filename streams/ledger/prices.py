@@ -87,9 +87,10 @@ def cost_nano(rule: PriceRule, work: Work) -> int:
     return fresh_tokens * rule.prompt + work.cached_prompt_tokens * cached + work.completion_tokens * rule.completion
 
 
-def most_nano(prices: PricesSet, model: str, tier: Tier | None, work: Work) -> int | None:
-    """Return what work costs at most, wherever it runs; None where nothing says a price."""
-    rules = [rule_for(prices, model, each) for each in (_TIERS if tier is None else (tier,))]
+def most_nano(prices: PricesSet, models: tuple[str, ...], tier: Tier | None, work: Work) -> int | None:
+    """Return what work costs at most, whichever of the models does it and wherever; None where none has a price."""
+    tiers = _TIERS if tier is None else (tier,)
+    rules = [rule_for(prices, model, each) for model in models for each in tiers]
     costs = [_dearest(rule, work) for rule in rules if rule is not None]
     return max(costs, default=None)
 

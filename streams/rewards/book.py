@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streams.reward_events import EpochClosed, MachineSet, RewardInputs, RewardRulesSet, RewardsGranted
+from streams.reward_events import RewardEpochClosed, RewardGranted, RewardInputs, RewardMachineSet, RewardRulesSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,8 +21,8 @@ class RewardBook:
     def __init__(self, events: Iterable[AnyBillingEvent] = ()) -> None:
         """Fold ``events``, in their order."""
         self.rules: list[RewardRulesSet] = []
-        self.machines: dict[Token, MachineSet] = {}
-        self.closed: dict[int, EpochClosed] = {}
+        self.machines: dict[Token, RewardMachineSet] = {}
+        self.closed: dict[int, RewardEpochClosed] = {}
         self._takes: dict[tuple[int, str], dict[int, RewardInputs]] = {}
         self._inputs: dict[int, tuple[DeviceInputs, ...]] = {}
         self._granted: dict[int, dict[Token, Reward]] = {}
@@ -35,16 +35,16 @@ class RewardBook:
         match event:
             case RewardRulesSet():
                 self.rules.append(event)
-            case MachineSet():
+            case RewardMachineSet():
                 self.machines[event.node] = event
             case RewardInputs():
                 self._take(event)
-            case RewardsGranted():
+            case RewardGranted():
                 self._version.setdefault(event.epoch, event.version)
                 granted = self._granted.setdefault(event.epoch, {})
                 for each in event.rewards:
                     granted.setdefault(each.node, each)
-            case EpochClosed():
+            case RewardEpochClosed():
                 self.closed.setdefault(event.epoch, event)
             case _:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -12,6 +13,7 @@ from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Loading, RemoteSpec,
 from nodes.engines import open_engine
 from tests.llama_http import LlamaHttpServer
 from tests.played_triton import PlayedTriton
+from tests.played_triton_grpc import PlayedGrpcTriton
 from tests.stand_in_vllm import installed_in
 
 if TYPE_CHECKING:
@@ -34,6 +36,12 @@ class Case:
     """How long an answer is where words stand for a model."""
     waits: bool = True
     """Whether a request above the slots has to wait for one."""
+    over: str = ""
+    """By what protocol, where there are several."""
+
+    def __str__(self) -> str:
+        """What a test of it is called."""
+        return f"{self.spec.engine}{self.over and f'-{self.over}'}"
 
 
 TURN = 12
@@ -63,9 +71,10 @@ CASES = [
         turn_tokens=TURN,
     ),
 ]
+CASES.append(replaced(CASES[-1], over="grpc"))
 WITH_MODEL = [case for case in CASES if case.has_model]
 WITH_FILE = [case for case in WITH_MODEL if case.is_here]
-ASKING: dict[str, EngineSpec] = {}
+ASKING: dict[Case, EngineSpec] = {}
 """What the engines that ask a server need for that."""
 
 
@@ -85,22 +94,24 @@ async def servers_running(folder: Path) -> AsyncIterator[None]:
     (folder / "config.json").write_text('{"max_position_embeddings": 512, "dtype": "bfloat16"}')
     vllm = VllmSpec(program=installed_in(folder))
     triton = PlayedTriton(token_delay_s=0.005, context_tokens=512)
+    triton_grpc = PlayedGrpcTriton(token_delay_s=0.005, context_tokens=512)
     with LlamaHttpServer() as llama:
-        async with triton.running():
+        async with triton.running(), triton_grpc.running():
             for case in CASES:
                 match case.spec.engine:
                     case "vllm":
                         spec = replace(case.spec, model=str(folder), vllm=vllm)
                     case "triton":
-                        spec = replace(case.spec, remote=RemoteSpec(url=triton.url))
+                        url = triton_grpc.url if case.over else triton.url
+                        spec = replace(case.spec, remote=RemoteSpec(url=url))
                     case _:
                         spec = case.spec if case.is_here else llama.asked_by(case.spec)
-                ASKING[case.spec.engine] = spec
+                ASKING[case] = spec
             yield
     ASKING.clear()
 
 
 async def start(case: Case) -> Started:
     loading: list[Loading] = []
-    engine = open_engine(ASKING[case.spec.engine], loading.append)
+    engine = open_engine(ASKING[case], loading.append)
     return Started(case, engine, await engine.start(), loading)

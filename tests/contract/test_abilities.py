@@ -60,7 +60,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Non
         yield
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES, ids=lambda case: case.spec.engine)
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES, ids=str)
 async def started(request: pytest.FixtureRequest):
     running = await start(request.param)
     yield running

@@ -41,7 +41,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Non
         yield
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES, ids=lambda case: case.spec.engine)
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES, ids=str)
 async def started(request: pytest.FixtureRequest):
     running = await start(request.param)
     yield running
@@ -322,7 +322,7 @@ async def test_the_event_loop_runs_on_while_the_engine_generates(engine: Engine)
     assert turns > len(tokens)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.spec.engine)
+@pytest.mark.parametrize("case", CASES, ids=str)
 async def test_stopping_ends_every_answer_and_leaves_nothing_running(case: Case) -> None:
     running = await start(case)
     engine = running.engine
@@ -337,7 +337,7 @@ async def test_stopping_ends_every_answer_and_leaves_nothing_running(case: Case)
     await engine.stop()
 
 
-@pytest.mark.parametrize("case", WITH_FILE, ids=lambda case: case.spec.engine)
+@pytest.mark.parametrize("case", WITH_FILE, ids=str)
 async def test_loading_and_measuring_is_silent(case: Case, capfd: pytest.CaptureFixture[str]) -> None:
     running = await start(case)
     await running.engine.stop()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.mark.parametrize("case", WITH_FILE, ids=lambda case: case.spec.engine)
+@pytest.mark.parametrize("case", WITH_FILE, ids=str)
 async def test_a_file_that_is_no_model_is_refused_before_it_is_loaded(case: Case, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(100))
@@ -28,7 +28,7 @@ async def test_a_file_that_is_no_model_is_refused_before_it_is_loaded(case: Case
         await engine.start()
 
 
-@pytest.mark.parametrize("case", WITH_FILE, ids=lambda case: case.spec.engine)
+@pytest.mark.parametrize("case", WITH_FILE, ids=str)
 async def test_a_sound_file_that_llama_cpp_cannot_load_makes_no_engine(case: Case, tmp_path: Path) -> None:
     strange = tmp_path / "strange.gguf"
     strange.write_bytes(tiny())

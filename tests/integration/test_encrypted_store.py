@@ -21,11 +21,12 @@ from mesh.errors import CredentialsError, StoreMismatch
 from streams import subjects
 from streams.chat import Message
 from streams.codec import decode, encode
+from streams.consumers import consumer_specs
 from streams.events import TaskSubmitted
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import token
-from streams.topology import consumer_specs, stream_specs
+from streams.topology import stream_specs
 
 MARKER = "a-prompt-that-nobody-should-find-on-a-disk"
 ACCOUNT = token("an-account-that-nobody-should-find-either")

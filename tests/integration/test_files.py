@@ -9,10 +9,13 @@ import openai
 import pytest
 from aiohttp import FormData
 
+from gateway.files.expiry import Expiry
+from gateway.http.site import SITE
 from mesh.access.writer import AccessWriter
 from mesh.errors import BusError
 from mesh.files.store import FileStore
 from mesh.inspection.account_erasure import AccountErasure
+from streams.clock import now_ms
 from streams.file_events import PART_BYTES
 from streams.tokens import Token
 from streams.topology import stream_specs
@@ -21,6 +24,7 @@ from tests.mesh_in_process import InProcessMesh
 
 ACME = Token("acme")
 LIMIT_BYTES = 3 * PART_BYTES
+ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
 
 
 @pytest.fixture
@@ -79,6 +83,40 @@ async def test_a_file_over_the_limit_is_refused_and_leaves_nothing(
     await client.files.delete(whole.id)
 
 
+async def test_a_file_that_expires_is_nobodys_from_then_on_and_its_bytes_go(
+    mesh: InProcessMesh, gateway: HttpGateway, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = await client.files.create(file=("kept", b"x"), purpose="user_data")
+    made = await client.files.create(
+        file=("brief", b"abc"), purpose="user_data", expires_after={"anchor": "created_at", "seconds": 3600}
+    )
+    assert (made.expires_at, kept.expires_at) == (made.created_at + 3600, None)
+    upload = await client.uploads.create(
+        filename="later",
+        purpose="batch",
+        bytes=1,
+        mime_type="text/plain",
+        expires_after={"anchor": "created_at", "seconds": 7200},
+    )
+    part = await client.uploads.parts.create(upload.id, data=b"x")
+    later = (await client.uploads.complete(upload.id, part_ids=[part.id])).file
+    assert later is not None
+    assert later.expires_at == later.created_at + 7200
+
+    store, site = FileStore(mesh.bus.core), gateway.server._app[SITE]
+    assert await Expiry(site, store).sweep() == 0
+    monkeypatch.setattr("mesh.files.store.now_ms", lambda: now_ms() + 3_600_001)
+    monkeypatch.setattr("gateway.files.expiry.now_ms", lambda: now_ms() + 3_600_001)
+    with pytest.raises(openai.NotFoundError):
+        await client.files.content(made.id)
+    assert [file.id async for file in client.files.list()] == [later.id, kept.id]
+    assert await store.parts(Token("local"), Token(made.id)) == [0]
+    assert await Expiry(site, store).sweep() == 1
+    assert await store.parts(Token("local"), Token(made.id)) == []
+    assert await Expiry(site, store).sweep() == 0
+    assert (await client.files.content(kept.id)).content == b"x"
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -88,8 +126,17 @@ async def test_a_file_over_the_limit_is_refused_and_leaves_nothing(
         ([("purpose", b"batch_output", None), ("file", b"x", "name")], "purpose"),
         ([("purpose", b"batch", None), ("file", b"x", "a" * 600)], "file"),
         ([("purpose", b"x" * 5000, None), ("file", b"x", "name")], "purpose"),
+        ([("purpose", b"batch", None), (SECONDS, b"3600", None), ("file", b"x", "name")], ANCHOR),
+        ([("purpose", b"batch", None), (ANCHOR, b"created_at", None), ("file", b"x", "name")], SECONDS),
+        (
+            [("purpose", b"batch", None), (ANCHOR, b"created_at", None), (SECONDS, b"60", None), ("file", b"x", "a")],
+            SECONDS,
+        ),
     ],
-    ids=["no-purpose", "no-file", "unknown-purpose", "ours-alone", "long-name", "long-purpose"],
+    ids=[
+        *("no-purpose", "no-file", "unknown-purpose", "ours-alone", "long-name", "long-purpose"),
+        *("no-anchor", "no-seconds", "too-soon"),
+    ],
 )
 async def test_what_is_no_upload_is_refused_by_name(
     gateway: HttpGateway, fields: list[tuple[str, bytes, str | None]], param: str

@@ -7,16 +7,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from msgspec.structs import replace
 
+from gateway.retrieval.ingesting import intake
 from gateway.retrieval.ingesting.ingester import Ingester
-from gateway.retrieval.ingesting.means import Means
+from gateway.retrieval.ingesting.means import open_means
+from gateway.retrieval.ingesting.splitting import Split
 from gateway.retrieval.passage_log import PassageLog
 from gateway.retrieval.settings import RetrievalSettings
 from gateway.retrieval.store_log import StoreLog
-from gateway.retrieval.vectors import VectorMaker
 from mesh.access.writer import AccessWriter
 from mesh.bus.service_bus import Bus
+from mesh.cli import root
 from mesh.files.store import FileStore
 from mesh.history.stream_facts import last_message
 from mesh.inspection.account_erasure import AccountErasure
@@ -28,7 +31,6 @@ from streams.store_events import (
     StoreFileAdded,
     StoreFileRemoved,
     StoreOpened,
-    StoreReembedding,
 )
 from streams.store_subjects import StoreKey, passages_of_store
 from streams.stores import StoreFile, StoreState
@@ -60,6 +62,11 @@ class Shelf:
 
     async def open(self, account: Token = ACME, model: str = MODEL) -> StoreKey:
         return (await self.stores.open(account, StoreOpened(at_ms=1, model=model))).key
+
+    def command(self, *arguments: str) -> list[str]:
+        """``ig3 rag`` for this mesh and account."""
+        where = ["--nats", self.mesh.server.url.removeprefix("nats://"), "--data-dir", str(self.mesh.folder)]
+        return ["rag", *arguments, "--account", ACME, *where]
 
     async def note(self, key: StoreKey, event: StoreEvent) -> StoreState:
         standing = await self.stores.note(key, lambda _: event)
@@ -111,23 +118,12 @@ class Shelf:
         return sorted(text for engine in engines for request in engine.embedded for text in request)
 
 
-def means(bus: Bus, settings: RetrievalSettings = SETTINGS) -> Means:
-    return Means(
-        StoreLog(bus.core),
-        PassageLog(bus.core),
-        FileStore(bus.core),
-        VectorMaker(bus),
-        settings,
-        timedelta(days=1),
-    )
-
-
 @asynccontextmanager
 async def ingesting(shelf: Shelf, name: str = "r1", settings: RetrievalSettings = SETTINGS) -> AsyncIterator[Bus]:
     """One retrieval process's part, on a bus of its own."""
     bus = await shelf.mesh.new_bus(name)
     await bus.follow()
-    ingester = Ingester(bus.core, means(bus, settings), later=timedelta(milliseconds=50))
+    ingester = Ingester(bus.core, open_means(bus, settings, timedelta(days=1)), later=timedelta(milliseconds=50))
     await ingester.start()
     try:
         yield bus
@@ -223,6 +219,23 @@ async def test_files_that_cannot_be_taken_in_fail_by_name_and_leave_nothing(shel
     assert await shelf.passages.held(passages_of_store(key)) == []
 
 
+async def test_a_fault_of_our_own_is_tried_again_and_then_fails_the_file(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    async def broken(name: str, *_: object) -> Split:
+        tried.append(name)
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(intake, "parse_document", broken)
+    key, file = await shelf.open(), await shelf.put("Hello")
+    async with ingesting(shelf):
+        await shelf.add(key, file)
+        fault = (await shelf.ended(key, file)).fault
+    assert (fault is not None and fault.code, len(tried)) == ("ingestion_failed", 3)
+
+
 async def test_passages_that_the_model_cannot_read_are_made_shorter(shelf: Shelf) -> None:
     await shelf.mesh.add_node(engine=NumberEngine(), interval_s=5)
     key, file = await shelf.open(), await shelf.put("word " * LONGEST)
@@ -275,10 +288,11 @@ async def test_a_store_is_embedded_anew_and_the_old_passages_go_when_the_new_are
         for file in files:
             await shelf.ended(key, file)
         before = await shelf.passages.held(passages_of_store(key))
-        state = await shelf.note(key, StoreReembedding(at_ms=2, model=MODEL))
-        anew = next(iter(state.files.values())).wanted
-        assert all(state.counts(held.file, held.generation) for held in before)
-        await shelf.until(key, lambda state: all(state.counts(file, anew) for file in files))
+        done = await asyncio.to_thread(CliRunner().invoke, root, shelf.command("reembed", "--store", key.store))
+        assert (done.exit_code, done.stdout) == (0, f"3 files are embedded by {MODEL}.\n")
+        anew = (await shelf.ended(key, files[0])).wanted
+        state = await shelf.until(key, lambda state: all(state.counts(file, anew) for file in files))
+        assert not any(state.counts(held.file, held.generation) for held in before)
         await shelf.until_held(key, lambda held: held == len(files))
     assert {held.generation for held in await shelf.passages.held(passages_of_store(key))} == {anew}
     assert len(shelf.texts_of_tasks(engine)) == 2 * len(files)

@@ -20,6 +20,7 @@ from mesh.history.stream_facts import stream_names
 from mesh.inspection.task_records import look_up, standing
 from streams import subjects
 from streams.codec import decode, decode_model_event, decode_task_event, encode
+from streams.consumers import consumer_specs
 from streams.errors import NewerEvent
 from streams.events import ModelAnnounced, TaskAssigned, TaskChunk, TaskEnded, TaskQueued, TaskRequeued
 from streams.messages import Cancel, EventsRequest, Refusal
@@ -27,7 +28,7 @@ from streams.replica import Replica
 from streams.roster import Roster
 from streams.subjects import MESH, TaskKey
 from streams.tokens import token
-from streams.topology import Account, consumer_specs, stream_specs
+from streams.topology import Account, stream_specs
 from tests.bridge_server import serve_bridge
 from tests.http_gateway import serve_http
 from tests.mesh_in_process import LIMIT_S, InProcessMesh

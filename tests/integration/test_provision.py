@@ -16,7 +16,8 @@ from mesh.bus.provision import SHORTENING, Action, Finding, check, provision
 from mesh.errors import BusError
 from mesh.history.stream_facts import stream_facts
 from mesh.inspection.surplus_streams import surplus_streams
-from streams.topology import Account, ConsumerSpec, StreamSpec
+from streams.consumers import ConsumerSpec
+from streams.topology import Account, StreamSpec
 from tests.nats_server import NatsServer
 
 DAY = timedelta(days=1)

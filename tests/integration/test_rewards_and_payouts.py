@@ -25,7 +25,7 @@ from streams.device_events import DeviceAdmitted, DeviceEvent, DeviceLost, Devic
 from streams.ledger.moves import transactions_of
 from streams.money import PPM
 from streams.payout_book import PayoutState
-from streams.reward_events import MachineSet, RewardRulesSet
+from streams.reward_events import RewardMachineSet, RewardRulesSet
 from streams.rewards.epochs import parse_epoch
 from streams.rewards.rules import IG3_RULES
 from streams.subjects import DeviceKind, device
@@ -90,7 +90,7 @@ async def two_devices(core: Link) -> None:
     """n1 was there for the whole epoch and did five tasks, n2 for half of it and did none."""
     await set_rules(core)
     for node, machine in ((N1, "M1E"), (N2, "M1")):
-        await write_book(core, CHAIN, lambda _, n=node, m=machine: MachineSet(at_ms=BEGAN, node=n, machine=m))
+        await write_book(core, CHAIN, lambda _, n=node, m=machine: RewardMachineSet(at_ms=BEGAN, node=n, machine=m))
     await joined(core, N1, owner="lab", stake=32, at_ms=BEGAN - 5)
     await joined(core, N2, owner="home", stake=1, at_ms=BEGAN - 5)
     half = (BEGAN + ENDED) // 2

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.retrieval.passage_log import PassageLog
 from gateway.retrieval.store_log import StoreLog
 from mesh.inspection.account_erasure import AccountErasure
+from streams.passages import Passage, PassageBatch, Place
 from streams.store_events import StoreClosed, StoreFileAdded, StoreOpened
-from streams.store_subjects import StoreKey
+from streams.store_subjects import PassagesKey, StoreKey, passages_of_store
 from streams.stores import StoreState
 from streams.tokens import Token
 from streams.topology import stream_specs
@@ -62,3 +64,14 @@ async def test_a_store_of_an_account_that_was_erased_is_gone_for_whoever_remembe
     await (await AccountErasure.begin(mesh.bus, ACME, stream_specs())).run()
     assert await log.find(key) is None
     assert await log.list_all(ACME) == ()
+
+
+async def test_two_who_sweep_the_same_passages_both_succeed(mesh: InProcessMesh) -> None:
+    key, log = StoreKey(ACME, Token("vs_1")), PassageLog(mesh.bus.core)
+    passage = Passage(number=0, text="a", place=Place(first=0, last=1), tokens=1, vector=bytes(4))
+    for part in range(40):
+        await log.put(PassagesKey(key, Token("file-1"), 7, part), PassageBatch(model="m", passages=(passage,)))
+    wanted = PassagesKey(key, Token("file-1"), 7, 3)
+    sweeps = [log.sweep(passages_of_store(key), lambda held: held == wanted) for _ in range(4)]
+    assert sum(await asyncio.gather(*sweeps)) >= 39
+    assert await log.held(passages_of_store(key)) == [wanted]

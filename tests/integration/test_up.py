@@ -93,7 +93,8 @@ def test_it_answers_when_it_says_it_is_ready(mesh: Up) -> None:
 
 
 def test_every_part_is_a_process_of_its_own(mesh: Up) -> None:
-    parts = ["broker", "dispatcher", "gateway", "identity", "nats-server", "node", "node", "retrieval"]
+    # The ledger is `ig3 ledger run`.
+    parts = ["broker", "dispatcher", "gateway", "identity", "nats-server", "node", "node", "retrieval", "run"]
     assert sorted(mesh.family().values()) == parts
 
 

@@ -22,6 +22,7 @@ from mesh.identity.device_log import DevicesProjection
 from streams import subjects
 from streams.access import Access
 from streams.codec import encode
+from streams.consumers import consumer_specs
 from streams.devices import Devices
 from streams.events import (
     AccountOpened,
@@ -33,7 +34,7 @@ from streams.messages import Projections
 from streams.reputation import WorkDone
 from streams.roster import Roster
 from streams.tokens import token
-from streams.topology import ACCESS, DEVICES, ENDED, GROUPS, MODELS, Retention, consumer_specs, stream_specs
+from streams.topology import ACCESS, DEVICES, ENDED, GROUPS, MODELS, Retention, stream_specs
 from tests.integration.written_tasks import NODE, announce, completed, named, report_on
 from tests.mesh_in_process import InProcessMesh
 

@@ -3,6 +3,7 @@
     python -m venv .venvs/triton && .venvs/triton/bin/pip install nvidia-pytriton==0.7.0 'numpy<2'
     LD_LIBRARY_PATH=<folder of libpython3.11.so> .venvs/triton/bin/python tests/proofs/triton_words.py 18400
     python -m tests.proofs.triton http://127.0.0.1:18400
+    python -m tests.proofs.triton grpc://127.0.0.1:18401
 
 No suite runs it; its log lies in docs/proofs/.
 """
@@ -23,9 +24,10 @@ ASKED = (Message(role="user", content="hello"),)
 
 
 async def main(url: str) -> None:
-    async with aiohttp.ClientSession() as session, session.get(f"{url}/v2") as response:
-        about = await response.json()
-    say(f"Triton {about['version']}, extensions: {', '.join(about['extensions'])}")
+    if url.startswith("http"):
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/v2") as response:
+            about = await response.json()
+        say(f"Triton {about['version']}, extensions: {', '.join(about['extensions'])}")
     engine = open_engine(
         EngineSpec(engine="triton", model="words", remote=RemoteSpec(url=url)), lambda loading: say(str(loading))
     )

@@ -13,6 +13,9 @@ FILES = {
         f"file.stored.v1.{purpose}": FileStored(at_ms=_AT_MS, name="a", purpose=purpose, size_bytes=0, sha256="0f" * 32)
         for purpose in ("assistants", "batch_output", "user_data")
     },
+    "file.stored.v1.expiring": FileStored(
+        at_ms=_AT_MS, name="a", purpose="batch", size_bytes=1, sha256="0f" * 32, expires_at_ms=_AT_MS + 3_600_000
+    ),
     "file.deleted.v1": FileDeleted(at_ms=_AT_MS),
 }
 

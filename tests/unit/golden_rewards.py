@@ -2,9 +2,9 @@
 
 from typing import get_args
 
-from streams.payout_events import DestinationSet, PayoutConfirmed, PayoutFailed, PayoutRequested, PayoutSent
+from streams.payout_events import PayoutConfirmed, PayoutDestinationSet, PayoutFailed, PayoutRequested, PayoutSent
 from streams.payouts import DriverName
-from streams.reward_events import EpochClosed, MachineSet, RewardInputs, RewardRulesSet, RewardsGranted
+from streams.reward_events import RewardEpochClosed, RewardGranted, RewardInputs, RewardMachineSet, RewardRulesSet
 from streams.rewards.computing import DeviceInputs, Reward, WorkDone
 from streams.rewards.rules import Density, Machine, RewardRules, TaskWeight
 from streams.tokens import Token
@@ -16,7 +16,7 @@ _ADDRESS = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 
 
 REWARDS = {
-    "rewards.rules_set.v1": RewardRulesSet(
+    "reward.rules_set.v1": RewardRulesSet(
         at_ms=_AT_MS,
         previous=_PREVIOUS,
         from_epoch=2970,
@@ -34,11 +34,11 @@ REWARDS = {
             density=(Density(devices_most=5, boost_ppm=1_250_000), Density(boost_ppm=1_000_000)),
         ),
     ),
-    "rewards.machine_set.v1": MachineSet(
+    "reward.machine_set.v1": RewardMachineSet(
         at_ms=_AT_MS, previous=_PREVIOUS, node=_NODE, machine="M1E", cell="8828308281fffff", by="operator"
     ),
-    "rewards.machine_set.v1.minimal": MachineSet(at_ms=_AT_MS, node=_NODE, machine="M1"),
-    "rewards.inputs.v1": RewardInputs(
+    "reward.machine_set.v1.minimal": RewardMachineSet(at_ms=_AT_MS, node=_NODE, machine="M1"),
+    "reward.inputs.v1": RewardInputs(
         at_ms=_AT_MS,
         previous=_PREVIOUS,
         epoch=2970,
@@ -58,7 +58,7 @@ REWARDS = {
             DeviceInputs(node=Token("node-b"), owner=None, machine="M1", cell=None, stake=0, here_ms=0),
         ),
     ),
-    "rewards.granted.v1": RewardsGranted(
+    "reward.granted.v1": RewardGranted(
         at_ms=_AT_MS,
         previous=_PREVIOUS,
         epoch=2970,
@@ -77,11 +77,11 @@ REWARDS = {
             ),
         ),
     ),
-    "rewards.epoch_closed.v1": EpochClosed(
+    "reward.epoch_closed.v1": RewardEpochClosed(
         at_ms=_AT_MS, previous=_PREVIOUS, epoch=2970, version="ig3-1", devices=1, base_nano=600, bonus_nano=300
     ),
     **{
-        f"payout.destination_set.v1.{driver}": DestinationSet(
+        f"payout.destination_set.v1.{driver}": PayoutDestinationSet(
             at_ms=_AT_MS, previous=_PREVIOUS, node=_NODE, driver=driver, address=_ADDRESS, by="operator"
         )
         for driver in get_args(DriverName)
@@ -109,7 +109,7 @@ REWARDS = {
     "payout.failed.v1": PayoutFailed(
         at_ms=_AT_MS, previous=_PREVIOUS, payout="p1", detail="reverted", node=_NODE, amount_nano=900, currency="IG3"
     ),
-    "rewards.rules_set.v1.minimal": RewardRulesSet(
+    "reward.rules_set.v1.minimal": RewardRulesSet(
         at_ms=_AT_MS,
         from_epoch=0,
         rules=RewardRules(
@@ -125,12 +125,12 @@ REWARDS = {
             density=(Density(boost_ppm=0),),
         ),
     ),
-    "rewards.inputs.v1.minimal": RewardInputs(at_ms=_AT_MS, epoch=0, take="", part=0, parts=1, devices=()),
-    "rewards.granted.v1.minimal": RewardsGranted(at_ms=_AT_MS, epoch=0, version="0", currency="IG3", rewards=()),
-    "rewards.epoch_closed.v1.minimal": EpochClosed(
+    "reward.inputs.v1.minimal": RewardInputs(at_ms=_AT_MS, epoch=0, take="", part=0, parts=1, devices=()),
+    "reward.granted.v1.minimal": RewardGranted(at_ms=_AT_MS, epoch=0, version="0", currency="IG3", rewards=()),
+    "reward.epoch_closed.v1.minimal": RewardEpochClosed(
         at_ms=_AT_MS, epoch=0, version="0", devices=0, base_nano=0, bonus_nano=0
     ),
-    "payout.destination_set.v1.minimal": DestinationSet(at_ms=_AT_MS, node=_NODE, driver="file", address="x"),
+    "payout.destination_set.v1.minimal": PayoutDestinationSet(at_ms=_AT_MS, node=_NODE, driver="file", address="x"),
     "payout.requested.v1.minimal": PayoutRequested(
         at_ms=_AT_MS, payout="p", node=_NODE, driver="file", address="x", amount_nano=900, currency="IG3"
     ),

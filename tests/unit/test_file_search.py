@@ -135,6 +135,17 @@ def test_a_sentence_cites_the_passage_that_it_shares_its_words_with() -> None:
     ]
 
 
+def test_a_sentence_that_says_the_question_again_cites_nothing() -> None:
+    about = Grounding(
+        search=FileSearch(stores=("vs_1",)),
+        query="Why does the sky look blue by day?",
+        sources=(Source(found=found("The sky does look blue by day."), number=1),),
+        message=0,
+        chars=0,
+    )
+    assert [one.support for one in citations_of("Why does the sky look blue by day? I see.", about)] == ["prompt"]
+
+
 def test_a_number_that_the_model_writes_is_a_citation_where_it_stands() -> None:
     assert cited("It is salt [2]. See [1] and [7].", SKY, SEA) == [(14, 2, "marked"), (23, 1, "marked")]
 

@@ -14,6 +14,7 @@ from docx.document import Document as WordDocument
 from msgspec.structs import replace
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
+from gateway.retrieval.ingesting import parsing
 from gateway.retrieval.ingesting.documents import Block, Blocks, DocumentRefused, Parsed, Unparsable
 from gateway.retrieval.ingesting.parse_worker import parse
 from gateway.retrieval.ingesting.parsing import ParseLimits, parse_document
@@ -246,6 +247,26 @@ async def test_a_document_that_takes_too_much_memory_is_given_up_and_the_next_on
     limits = replace(LIMITS, memory_bytes=256 * 1024**2, chars=10**9)
     assert await refused("a.txt", b"word\n\n" * (50 * MANY), limits) == "document_too_large"
     assert (await parse_document("b.txt", b"Hello", CHUNKING, limits)).text == "Hello"
+
+
+async def test_a_file_may_be_called_anything_and_its_name_is_not_shown_to_who_lists_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+    start = asyncio.create_subprocess_exec
+
+    async def spy(*command: str, **rest: Any) -> asyncio.subprocess.Process:
+        seen.extend(command)
+        return await start(*command, **rest)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", spy)
+    read = await parse_document("../secret\0plan\udc80.M\0D", b"# Hello", CHUNKING, LIMITS)
+    assert (read.text, [part for part in seen if "secret" in part]) == ("Hello", [])
+
+
+async def test_a_parser_that_writes_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "_BYTES_OF_PLACES", 1000 - 4 * LIMITS.chars)
+    assert await refused("a.txt", b"word " * 1000, LIMITS) == "document_too_large"
 
 
 async def test_a_parser_gets_nothing_of_what_this_process_knows(monkeypatch: pytest.MonkeyPatch) -> None:

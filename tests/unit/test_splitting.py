@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.retrieval.ingesting.documents import MOST_SPACES, Block, cleaned
-from gateway.retrieval.ingesting.splitting import Draft, split
+from gateway.retrieval.ingesting.splitting import Draft, embedded_text, split
 from gateway.retrieval.ingesting.token_count import token_count
 from streams.store_events import Chunking
 
@@ -31,7 +31,8 @@ def test_passages_hold_the_whole_text_in_order_and_none_is_too_long(blocks: list
         assert draft.number == number
         assert draft.text == text[draft.place.first : draft.place.last]
         assert draft.text
-        assert 0 < draft.tokens == token_count(draft.text) <= chunking.most_tokens
+        assert 0 < draft.tokens == token_count(draft.text)
+        assert token_count(embedded_text(draft, chunking.most_tokens)) <= chunking.most_tokens
         # Only what is no word may lie between two passages.
         assert not text[covered : draft.place.first].strip()
         assert draft.place.last > covered
@@ -59,6 +60,15 @@ def test_a_passage_says_where_it_stands() -> None:
         (("Rules", "Of food"), 3),
     ]
     assert drafts[1].text == "Of food\n\none two three four."
+
+
+def test_what_is_embedded_is_the_passage_under_its_headings_as_far_as_they_fit() -> None:
+    head = [Block(text=text, kind="heading", level=level) for level, text in enumerate(("one two three", "four"), 1)]
+    first, *_, last = drafts_of(*head, Block(text="a b c d e f. g h i j k l m n o p q r s."))
+    assert embedded_text(first, 16).startswith("one two three\none two three\n\nfour")
+    assert last.place.heading == ("one two three", "four")
+    assert embedded_text(last, 16) == f"four\n{last.text}"
+    assert embedded_text(last, 100) == f"one two three > four\n{last.text}"
 
 
 def test_a_new_section_begins_a_passage_unless_the_one_before_is_tiny() -> None:

@@ -20,6 +20,7 @@ LONGEST_S = {
     "node": (NodeSettings().drain + 2 * HAND_OVER + LEAVE + ENGINE_STOP).total_seconds() + LEAVE_S + COLLECTOR_S,
     "dispatcher": 2 * LEAVE_S + COLLECTOR_S,
     "retrieval": LEAVE_S + COLLECTOR_S,
+    "ledger": LEAVE_S + COLLECTOR_S,
     "broker": LEAVE_S + STOP_TIMEOUT.total_seconds(),
 }
 

@@ -15,6 +15,7 @@ from streams import (
     subjects,
 )
 from streams.account_subjects import account_subjects, holds_content, is_copy
+from streams.consumers import consumer_name, consumer_specs
 from streams.sites import hub_streams
 from streams.store_subjects import StoreKey
 from streams.subjects import SERVICE_CLASSES, TaskKey
@@ -28,8 +29,6 @@ from streams.topology import (
     SESSIONS_KEPT,
     Retention,
     StreamSpec,
-    consumer_name,
-    consumer_specs,
     results_stream,
     stream_specs,
 )

@@ -23,7 +23,7 @@ ROWS = st.lists(
         model=st.sampled_from(["a", "b"]),
         kind=st.sampled_from(["chat", "embedding"]),
         key=st.sampled_from([None, "k1", "k2"]),
-        currency=st.sampled_from([None, "EUR", "PEAQ"]),
+        currency=st.sampled_from([None, "XXX", "EUR", "PEAQ"]),
         tasks=st.integers(0, 9),
         prompt_tokens=st.integers(0, 2**40),
         amount_nano=st.integers(-(10**9), 10**18),
@@ -108,6 +108,7 @@ def test_however_it_is_grouped_nothing_is_lost_and_nothing_added(
         for currency in ("EUR", "PEAQ"):
             own = [row.amount_nano for row in rows if (row.day, row.currency) == (day, currency)]
             shown = [result.amount.value for result in bucket.results if result.amount.currency == currency]
+            assert "XXX" not in {result.amount.currency for result in bucket.results}
             if not (by_model or by_key):
                 assert shown == ([decimal_of(sum(own))] if own else [])
 

@@ -3,7 +3,8 @@
 Small models rarely cite by themselves. So a citation is one of three things, and says which (``support``):
 
 ``marked``: the model has written the passage's number in brackets there.
-``overlap``: the sentence that ends there shares most of its words with the passage.
+``overlap``: the sentence that ends there shares most of its words with the passage, words of the question left out:
+who says the question again has said nothing yet.
 ``prompt``: the model has read the passage, and neither of the others holds for any part of the answer.
 """
 
@@ -22,7 +23,7 @@ Support = Literal["marked", "overlap", "prompt"]
 MOST_CITATIONS: Final = 128
 """In one answer."""
 LEAST_SHARE: Final = 0.6
-"""Of a sentence's words, each counted once, that a passage must have."""
+"""Of a sentence's words, each counted once, but for those of the question, that a passage must have."""
 LEAST_WORDS: Final = 3
 _WORD: Final = re.compile(r"\w{3,}")
 _END: Final = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])[\"'»”)\]]*(?=\s)|\n+|\Z")
@@ -42,7 +43,8 @@ def citations_of(text: str, grounding: Grounding | None) -> tuple[Citation, ...]
     read = () if grounding is None else grounding.read
     if not read or not text.strip():
         return ()
-    found = [*_marked(text, read), *_overlapping(text, read)]
+    asked: frozenset[str] = frozenset() if grounding is None else _words(grounding.query)
+    found = [*_marked(text, read), *_overlapping(text, read, asked)]
     if not found:
         end = len(text.rstrip())
         return tuple([Citation(end, source, "prompt") for source in read])
@@ -56,13 +58,13 @@ def _marked(text: str, read: Sequence[Source]) -> Iterator[Citation]:
             yield Citation(mark.end(), read[at], "marked")
 
 
-def _overlapping(text: str, read: Sequence[Source]) -> Iterator[Citation]:
+def _overlapping(text: str, read: Sequence[Source], asked: frozenset[str]) -> Iterator[Citation]:
     """The best passage of each sentence that shares enough with one, and that the model has not marked itself."""
     known = [_words(source.found.text) for source in read]
     begin = 0
     for end in sorted({match.start() if match[0].isspace() else match.end() for match in _END.finditer(text)}):
         sentence, begin = text[begin:end], end
-        words = _words(_NUMBER.sub("", sentence))
+        words = _words(_NUMBER.sub("", sentence)) - asked
         if len(words) < LEAST_WORDS or _NUMBER.search(sentence):
             continue
         shares = [len(words & has) for has in known]

@@ -9,6 +9,7 @@ from msgspec import Meta
 from gateway.auth.proofs import Challenge, ChallengeRequest, SignedIn, SignInProof
 from gateway.batches.handlers import MOST_OF_PAGE, BatchList, BatchObject, BatchRequest
 from gateway.files.handlers import FileGone, FileList, FileObject
+from gateway.files.pieces import CompleteRequest, UploadObject, UploadPart, UploadRequest
 from gateway.http import boundary
 from gateway.http.chat_answer import ChatCompletion
 from gateway.http.chat_request import ChatRequest
@@ -52,6 +53,7 @@ _ABOUT_TASK: Final = (
 _TASK: Final = Parameter("task", str, "path", "The id of a task.")
 _RESPONSE: Final = Parameter("response", str, "path", "The id of a response.")
 _FILE: Final = Parameter("file", str, "path", "The id of a file.")
+_UPLOAD: Final = Parameter("upload", str, "path", "The id of an upload.")
 _BATCH: Final = Parameter("batch", str, "path", "The id of a batch.")
 _BATCH_PAGE: Final = (
     Parameter("limit", Annotated[int, Meta(ge=1, le=MOST_OF_PAGE)], "query", "How many batches."),
@@ -169,6 +171,32 @@ OPERATIONS: Final = (
         parameters=(_FILE,),
     ),
     Operation("delete", "/v1/files/{file}", "Delete a file.", answer=FileGone, parameters=(_FILE,)),
+    Operation(
+        "post",
+        "/v1/uploads",
+        "Begin a file that comes in several parts.",
+        request=UploadRequest,
+        answer=UploadObject,
+    ),
+    Operation(
+        "post",
+        "/v1/uploads/{upload}/parts",
+        "Add a part: a form with the field data.",
+        answer=UploadPart,
+        media_type="application/json",
+        parameters=(_UPLOAD,),
+    ),
+    Operation(
+        "post",
+        "/v1/uploads/{upload}/complete",
+        "Make parts a file.",
+        request=CompleteRequest,
+        answer=UploadObject,
+        parameters=(_UPLOAD,),
+    ),
+    Operation(
+        "post", "/v1/uploads/{upload}/cancel", "Want no more of an upload.", answer=UploadObject, parameters=(_UPLOAD,)
+    ),
     Operation(
         "post",
         "/v1/batches",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import GatewayError
 from gateway.retrieval.errors import FolderTaken
 from gateway.retrieval.index.qdrant_folder import QdrantFolder
+from gateway.retrieval.index.qdrant_server import QdrantServer
 from gateway.retrieval.index.words import Words
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ def open_index(settings: RetrievalSettings, data_dir: Path) -> Index:
 
 def _server(url: str, key: str | None, words: Words) -> Index:
     try:
-        from gateway.retrieval.index.qdrant_server import QdrantServer
+        return QdrantServer.connect(url, key, words)
     except ImportError as error:
         remedy = "install it with pip install 'ig3-edge-network[rag]', or leave qdrant_url out"
         raise GatewayError(f"qdrant_url is set, and the package qdrant-client is not installed: {remedy}") from error
-    return QdrantServer.connect(url, key, words)

@@ -1,14 +1,13 @@
 """Qdrant as a server, which several retrieval processes share: a collection for each shelf.
 
-Needs the package ``qdrant-client`` (extra ``rag``). Collections of other names on the same server are left alone.
+Needs the package ``qdrant-client`` (extra ``rag``), which is imported only where a server is used. Collections of other
+names on the same server are left alone.
 """
 
 from __future__ import annotations
 
 import warnings
 from typing import TYPE_CHECKING, Final
-
-from qdrant_client import AsyncQdrantClient, models
 
 from gateway.retrieval.errors import IndexUnavailable, WrongVectors
 from gateway.retrieval.index.index import Match, in_order
@@ -28,6 +27,8 @@ from streams.vectors import FLOAT_BYTES, numbers_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Mapping, Sequence
     from typing import TypeVar
+
+    from qdrant_client import AsyncQdrantClient, models
 
     from gateway.retrieval.index.index import Origin
     from gateway.retrieval.index.words import Words
@@ -53,7 +54,13 @@ class QdrantServer:
 
     @classmethod
     def connect(cls, url: str, api_key: str | None, words: Words) -> QdrantServer:
-        """Prepare to ask the server at ``url``."""
+        """Prepare to ask the server at ``url``.
+
+        Raises:
+            ImportError: if the package is not installed.
+        """
+        from qdrant_client import AsyncQdrantClient
+
         with warnings.catch_warnings():
             # That a key goes over http:// is the operator's choice: the server may be on this machine.
             warnings.simplefilter("ignore", UserWarning)
@@ -80,6 +87,8 @@ class QdrantServer:
 
     async def remove(self, shelf: str, origins: Collection[Origin]) -> None:
         """Take all passages of these from a shelf; see `Index`."""
+        from qdrant_client import models
+
         if origins and await self._dimensions(shelf) is not None:
             selector = models.FilterSelector(filter=_of(origins))
             await _translated(self._client.delete(_PREFIX + shelf, selector, wait=True))
@@ -109,6 +118,8 @@ class QdrantServer:
         self, shelf: str, text: str, limit: int, among: Collection[Origin] | None = None
     ) -> tuple[Match, ...]:
         """Return the passages that share the rarest words with a text; see `Index`."""
+        from qdrant_client import models
+
         words = self._words.of_query(text)
         if not words.indices or await self._dimensions(shelf) is None:
             return ()
@@ -138,6 +149,8 @@ class QdrantServer:
         return in_order([match_of(point.payload or {}, point.score) for point in answer.points])
 
     def _point(self, origin: Origin, passage: Passage) -> models.PointStruct:
+        from qdrant_client import models
+
         vectors: dict[str, models.Vector] = {MEANING: list(numbers_of(passage.vector))}
         words = self._words.of_passage(passage.text)
         if words.indices:
@@ -147,6 +160,8 @@ class QdrantServer:
         )
 
     async def _create(self, shelf: str, dimensions: int) -> None:
+        from qdrant_client import models
+
         name = _PREFIX + shelf
         vectors = models.VectorParams(
             size=dimensions, distance=models.Distance.COSINE, datatype=models.Datatype.FLOAT16
@@ -187,6 +202,8 @@ class QdrantServer:
 
 
 def _of(origins: Collection[Origin]) -> models.Filter:
+    from qdrant_client import models
+
     names = [origin_text(origin) for origin in origins]
     return models.Filter(must=[models.FieldCondition(key=ORIGIN, match=models.MatchAny(any=names))])
 

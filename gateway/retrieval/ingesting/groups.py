@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.retrieval.ingesting.splitting import embedded_text
 from streams.passages import Passage, PassageBatch
 
 if TYPE_CHECKING:
@@ -27,10 +28,9 @@ class Group(NamedTuple):
     number: int
     drafts: tuple[Draft, ...]
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """What is to become vectors."""
-        return tuple(draft.text for draft in self.drafts)
+    def texts(self, most_tokens: int) -> tuple[str, ...]:
+        """What is to become vectors, each of ``most_tokens`` at most."""
+        return tuple(embedded_text(draft, most_tokens) for draft in self.drafts)
 
     def begins_like(self, batch: PassageBatch) -> bool:
         """Whether passages that were written down are those of this group."""

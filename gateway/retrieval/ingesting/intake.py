@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from gateway.retrieval.ingesting.means import Means
     from gateway.retrieval.ingesting.splitting import Split
     from gateway.retrieval.settings import RetrievalSettings
-    from streams.passages import PassageBatch
     from streams.store_events import StoreEvent
     from streams.store_subjects import StoreKey
     from streams.stores import StoreFile, StoreState
@@ -50,9 +49,10 @@ class Intake:
         self._store = store
         self._file = file
         self._generation = generation
-        self._patient = PatientVectors(
-            means.vectors, store.account, means.settings.model_patience, asked_at_ms=asked_at_ms
-        )
+        self.moved_at_s = asyncio.get_running_loop().time()
+        """When something of it was done last, by the loop's clock."""
+        patience = means.settings.model_patience
+        self._patient = PatientVectors(means.vectors, store.account, file.key_id, patience, asked_at_ms=asked_at_ms)
 
     async def run(self) -> None:
         """Bring it to its end; once more is fine. What nobody wants any more is left.
@@ -79,10 +79,9 @@ class Intake:
 
     async def _take_in(self) -> None:
         state = await self._wanted()
-        data = await self._read()
         chunking = self._file.chunking or state.opened.chunking or _default(self._means.settings)
         while True:
-            found = await parse_document(self._file.filename, data, chunking, _limits(self._means.settings))
+            found = await self._split(chunking)
             try:
                 await self._embed(found, state.model, chunking)
                 return
@@ -90,6 +89,16 @@ class Intake:
                 # Tokens are counted by an estimate here: the model has the last word.
                 chunking = _shorter(chunking, error)
             await self._sweep()
+
+    async def _split(self, chunking: Chunking) -> Split:
+        async with self._means.parsing:
+            data = await self._read()
+            found = await parse_document(self._file.filename, data, chunking, _limits(self._means.settings))
+        self._has_moved()
+        return found
+
+    def _has_moved(self) -> None:
+        self.moved_at_s = asyncio.get_running_loop().time()
 
     async def _read(self) -> bytes:
         account, file, limit = self._store.account, Token(self._file.id), self._means.settings.document_limit
@@ -116,7 +125,7 @@ class Intake:
 
         async def embed(group: Group) -> None:
             async with room:
-                await self._embed_group(group, model, sibling_task_id(base, group.number))
+                await self._embed_group(group, model, chunking, sibling_task_id(base, group.number))
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -143,16 +152,14 @@ class Intake:
             return set()
         return whole
 
-    async def _embed_group(self, group: Group, model: str, base: Token) -> None:
-        vectors = await self._patient.vectors(group.texts, model, base)
+    async def _embed_group(self, group: Group, model: str, chunking: Chunking, base: Token) -> None:
+        vectors = await self._patient.vectors(group.texts(chunking.most_tokens), model, base)
         await self._wanted()
         parts = packed(group, model, vectors)
         # The first comes last: where it is, the group is whole.
         for number in reversed(range(len(parts))):
-            await self._put(group.number * PARTS_OF_GROUP + number, parts[number])
-
-    async def _put(self, part: int, batch: PassageBatch) -> None:
-        await self._means.passages.put(self._key(part), batch)
+            await self._means.passages.put(self._key(group.number * PARTS_OF_GROUP + number), parts[number])
+        self._has_moved()
 
     async def _end(self, found: Split, model: str) -> None:
         held = await self._means.passages.held(self._filter())

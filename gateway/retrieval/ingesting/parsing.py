@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 import sys
 from datetime import timedelta
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -27,6 +29,8 @@ _BYTES_PER_CHAR: Final = 4
 """Of a character in UTF-8, at most."""
 _BYTES_OF_PLACES: Final = 64 * 1024 * 1024
 """What places and headings of passages may add."""
+_ODD: Final = re.compile(r"[^a-z0-9.]")
+_LONGEST_ENDING: Final = 16
 _PIECE_BYTES: Final = 256 * 1024
 _SHOWN_BYTES: Final = 2000
 _decode: Final = msgspec.msgpack.Decoder(Cut | Unparsable).decode
@@ -50,7 +54,7 @@ async def parse_document(name: str, data: bytes, chunking: Chunking, limits: Par
         DocumentRefused: if nothing can be made of it, in the time and memory that it has.
     """
     process = await asyncio.create_subprocess_exec(
-        *guarded([sys.executable, "-P", "-m", _WORKER, name[-256:], *_given(limits, chunking)]),
+        *guarded([sys.executable, "-P", "-m", _WORKER, _ending(name), *_given(limits, chunking)]),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -70,6 +74,11 @@ async def parse_document(name: str, data: bytes, chunking: Chunking, limits: Par
             process.kill()
             await process.wait()
     return _split(written, code, said)
+
+
+def _ending(name: str) -> str:
+    """What of a file's name says its kind; the rest is nobody's business who lists processes."""
+    return "file" + _ODD.sub("", PurePath(name).suffix.lower())[:_LONGEST_ENDING]
 
 
 def _given(limits: ParseLimits, chunking: Chunking) -> tuple[str, ...]:

@@ -29,15 +29,22 @@ _BUSY: Final = frozenset({408, 429, 503, 504})
 _TOO_LONG: Final = "context_length_exceeded"
 _NO_MODEL: Final = "model_not_found"
 _CLOSED: Final = "invalid_api_key"
+_NO_MONEY: Final = frozenset({"insufficient_quota", "budget_exceeded"})
 
 
 class PatientVectors:
     """Vectors for the passages of one generation of a file."""
 
-    def __init__(self, vectors: VectorMaker, account: Token, patience: timedelta, *, asked_at_ms: int) -> None:
-        """Ask in the name of ``account``; wait ``patience`` from ``asked_at_ms`` on for a model nobody has."""
+    def __init__(
+        self, vectors: VectorMaker, account: Token, key_id: str | None, patience: timedelta, *, asked_at_ms: int
+    ) -> None:
+        """Ask in the name of an account, and of a key of its; wait ``patience`` for a model nobody has.
+
+        ``asked_at_ms`` is when the waiting began.
+        """
         self._vectors = vectors
         self._account = account
+        self._key_id = key_id
         self._patience = patience
         self._asked_at_ms = asked_at_ms
 
@@ -55,7 +62,9 @@ class PatientVectors:
             key = TaskKey(self._account, sibling_task_id(base, attempt))
             deadline_at_ms = now_ms() + round(_TASK_LASTS.total_seconds() * 1000)
             try:
-                return await self._vectors.make(key, model, texts, "batch", deadline_at_ms=deadline_at_ms)
+                return await self._vectors.make(
+                    key, model, texts, "batch", deadline_at_ms=deadline_at_ms, key_id=self._key_id
+                )
             except NoVectors as error:
                 fatal += error.status not in _BUSY
                 self._judge(error, model, fatal)
@@ -72,6 +81,8 @@ class PatientVectors:
             raise TooLong(str(error))
         if error.code == _CLOSED:
             raise DocumentRefused("account_closed", "The account was closed: nobody speaks for it any more.")
+        if error.code in _NO_MONEY and not error.was_asked:
+            raise DocumentRefused(error.code, str(error))
         if error.code == _NO_MODEL:
             if error.was_asked:
                 # It may have come since.
@@ -79,6 +90,6 @@ class PatientVectors:
             if now_ms() - self._asked_at_ms < self._patience.total_seconds() * 1000:
                 raise NotNow(f"no node has {model!r} yet")
             raise DocumentRefused(_NO_MODEL, f"No node of the mesh has the embedding model {model!r}.")
-        is_final = error.status not in _BUSY and error.status < 500
+        is_final = error.status not in _BUSY and error.status < 500 and error.code not in _NO_MONEY
         if is_final or fatal >= _FATAL_ATTEMPTS:
             raise DocumentRefused("embedding_failed", f"The passages cannot be made into vectors: {error}")

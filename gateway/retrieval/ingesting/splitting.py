@@ -1,7 +1,8 @@
 """Splitting a document into passages: by its structure where that goes, by tokens where it must.
 
 Passages end where headings, blocks, sentences or lines end, in this order. Each says again some of the one before it,
-but never across a heading. Together they hold all of the text.
+but never across a heading. Together they hold all of the text. What stands above them is counted in, since it is
+embedded with them (``embedded_text``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ _WORD: Final = re.compile(r"\s+")
 _SMALL: Final = 4
 """A passage with less than this part of what it may have does not end for a heading."""
 _HALF: Final = 2
+_BELOW: Final = " > "
+"""Between two headings."""
 
 
 class Draft(NamedTuple):
@@ -43,6 +46,8 @@ class _Piece(NamedTuple):
     last: int
     tokens: int
     block: int
+    room: int
+    """Tokens of a passage that begins with it: what headings leave."""
 
 
 class Split(NamedTuple):
@@ -50,6 +55,21 @@ class Split(NamedTuple):
 
     text: str
     drafts: tuple[Draft, ...]
+
+
+def embedded_text(draft: Draft, most_tokens: int) -> str:
+    """What is made into a vector: the passage under its headings, as far as these fit; no more than ``most_tokens``."""
+    line = _line(draft.place.heading, most_tokens)
+    return f"{line}\n{draft.text}" if line else draft.text
+
+
+def _line(heading: Sequence[str], most_tokens: int) -> str:
+    """The innermost headings, in a part of what a passage has."""
+    for first in range(len(heading)):
+        line = _BELOW.join(heading[first:])
+        if token_count(line) * _SMALL <= most_tokens:
+            return line
+    return ""
 
 
 def split(blocks: Sequence[Block], chunking: Chunking) -> Split:
@@ -61,7 +81,8 @@ def split(blocks: Sequence[Block], chunking: Chunking) -> Split:
         if block.kind == "heading":
             above = {level: words for level, words in above.items() if level < block.level} | {block.level: block.text}
         heads.append(tuple(above[level][:MOST_HEADING_CHARS] for level in sorted(above))[-MOST_HEADINGS:])
-        pieces += _pieces(block, first, number, chunking.most_tokens)
+        room = chunking.most_tokens - token_count(_line(heads[-1], chunking.most_tokens))
+        pieces += _pieces(block, first, number, room)
         first += len(block.text) + len(PARAGRAPH)
     spans = _spans(pieces, blocks, chunking)
     drafts = (
@@ -80,18 +101,18 @@ def _draft(
 
 def _spans(pieces: Sequence[_Piece], blocks: Sequence[Block], chunking: Chunking) -> Iterator[tuple[int, int]]:
     """Which pieces each passage has: from, and up to."""
-    begin, most = 0, chunking.most_tokens
+    begin = 0
     while begin < len(pieces):
-        end, is_section_over = _end_of(begin, pieces, blocks, most)
+        end, is_section_over = _end_of(begin, pieces, blocks)
         yield begin, end
         if end == len(pieces):
             return
         begin = end if is_section_over else _said_again(begin, end, pieces, chunking)
 
 
-def _end_of(begin: int, pieces: Sequence[_Piece], blocks: Sequence[Block], most: int) -> tuple[int, bool]:
+def _end_of(begin: int, pieces: Sequence[_Piece], blocks: Sequence[Block]) -> tuple[int, bool]:
     """Where a passage ends that begins there, and whether a heading follows."""
-    tokens, at, last_end = pieces[begin].tokens, begin + 1, begin
+    tokens, at, last_end, most = pieces[begin].tokens, begin + 1, begin, pieces[begin].room
     while at < len(pieces):
         piece = pieces[at]
         if piece.block != pieces[at - 1].block:
@@ -117,11 +138,13 @@ def _has_words(begin: int, end: int, pieces: Sequence[_Piece], blocks: Sequence[
 
 def _said_again(begin: int, end: int, pieces: Sequence[_Piece], chunking: Chunking) -> int:
     """Where the next passage begins, so that it says some of this one again, and still has room for what follows."""
-    room = min(chunking.overlap_tokens, chunking.most_tokens - pieces[end].tokens)
-    at = end
-    while at - 1 > begin and pieces[at - 1].tokens <= room:
+    at, tokens = end, 0
+    while at - 1 > begin:
+        piece = pieces[at - 1]
+        tokens += piece.tokens
+        if tokens > chunking.overlap_tokens or tokens + pieces[end].tokens > piece.room:
+            break
         at -= 1
-        room -= pieces[at].tokens
     return at
 
 
@@ -135,16 +158,16 @@ def _fitting(text: str, begin: int, end: int, first: int, number: int, most: int
     """Part what is too long for a passage by words, and a word that is too long anywhere."""
     tokens = token_count(text[begin:end])
     if tokens <= most:
-        yield _Piece(first + begin, first + end, tokens, number)
+        yield _Piece(first + begin, first + end, tokens, number, most)
         return
     start, last, held = begin, begin, 0
     for word_begin, word_end in _words(text, begin, end, most):
         tokens = token_count(text[word_begin:word_end])
         if held + tokens > most:
-            yield _Piece(first + start, first + last, held, number)
+            yield _Piece(first + start, first + last, held, number, most)
             start, held = word_begin, 0
         last, held = word_end, held + tokens
-    yield _Piece(first + start, first + last, held, number)
+    yield _Piece(first + start, first + last, held, number, most)
 
 
 def _words(text: str, begin: int, end: int, most: int) -> Iterator[tuple[int, int]]:

@@ -26,6 +26,7 @@ MOST_XML_BYTES: Final = 32 * 1024 * 1024
 _MAIN: Final = "word/document.xml"
 _TYPES: Final = "[Content_Types].xml"
 _HEADING: Final = re.compile(r"heading ([1-9])", re.IGNORECASE)
+_SHOWN: Final = 200
 _DAMAGED: Final = "The Word document cannot be read"
 
 
@@ -66,7 +67,7 @@ def _look_inside(data: bytes) -> None:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
-        raise DocumentRefused("damaged_file", f"{_DAMAGED}: {error}.") from error
+        raise DocumentRefused("damaged_file", f"{_DAMAGED}: {str(error)[:_SHOWN]}.") from error
     sizes = {entry.filename: entry.file_size for entry in entries}
     if _MAIN not in sizes or _TYPES not in sizes:
         raise DocumentRefused("unsupported_file", "The file is an archive, and no Word document (.docx).")

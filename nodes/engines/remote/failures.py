@@ -84,6 +84,13 @@ def error_of(status: int, failure: Failure, key: ApiKey) -> EngineError:
     return EngineError(f"the server failed ({status}){said}")
 
 
+def error_in_stream(said: str, key: ApiKey) -> EngineError:
+    """Translate what a server says in the place of the next piece, where no status says whose fault it is."""
+    if _CONTEXT_WORDS.search(said):
+        return _refused(Failure(message=said), f": {key.hide(said)}")
+    return EngineError(f"the server failed: {key.hide(said)}")
+
+
 def _refused(failure: Failure, said: str) -> RequestRefused:
     if failure.n_prompt_tokens and failure.n_ctx:
         return context_exceeded(failure.n_prompt_tokens, failure.n_ctx)

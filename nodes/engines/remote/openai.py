@@ -5,15 +5,13 @@ text-generation-webui, llama-server, Ollama, LM Studio, vLLM, or the gateway of 
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from nodes.engine import Loading
-from nodes.engines.conversation import conversation_of
-from nodes.engines.demands import check_demands, demanded_bytes, is_constrained
-from nodes.engines.plain_text import NO_MARKERS, PlainText
+from nodes.engines.demands import demanded_bytes, is_constrained
+from nodes.engines.plain_text import PlainText
 from nodes.engines.probe import measure
 from nodes.engines.remote.ability_probe import abilities_of
 from nodes.engines.remote.api_key import ApiKey
@@ -22,24 +20,22 @@ from nodes.engines.remote.chat_probe import ChatProbe
 from nodes.engines.remote.chat_wire import Dialect, chat_body
 from nodes.engines.remote.http_server import HttpServer
 from nodes.engines.remote.model_list import ServerFacts, choose, facts_of, look
-from nodes.engines.remote.presence import Presence
+from nodes.engines.remote.remote_engine import RemoteEngine
 from nodes.engines.remote.seats import Seats
-from nodes.errors import EngineError, RequestRefused
 from streams.replica import Replica
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
+    from nodes.engine import EngineSpec, Generate, OnLoading, Piece
     from nodes.engines.conversation import Conversation
     from nodes.engines.remote.model_list import Choice, ListedModel
-    from streams.replica import Ability
 
 _ASKED: Final = 0.2
 _PROBED: Final = 0.7
 
 
-class OpenAiEngine:
+class OpenAiEngine(RemoteEngine):
     """Asks one model of one server."""
 
     def __init__(self, spec: EngineSpec, on_loading: OnLoading, *, key: ApiKey | None = None) -> None:
@@ -48,64 +44,16 @@ class OpenAiEngine:
         Raises:
             EngineUnavailable: there is no usable URL, or its key cannot be read.
         """
-        self._spec = spec
-        self._on_loading = on_loading
         remote = spec.remote
         key = key or ApiKey(file=remote.key_file, variable=remote.key_variable)
         self._server = HttpServer(remote.url, key, patience_s=remote.patience_s)
-        self._presence = Presence(f"the server at {self._server.root}", self._look)
-        self._model = ""
+        super().__init__(spec, on_loading, self._server)
         self._dialect = Dialect()
-        self._plain = NO_MARKERS
-        self._abilities: tuple[Ability, ...] = ()
-        self._seats = Seats(spec.slots or 1)
         self._choice: Choice | None = None
-
-    async def start(self) -> Replica:
-        """Ask the server what it has, find out what that can do, and measure it."""
-        self._server.open()
-        try:
-            replica = await self._find_out()
-        except BaseException:
-            await self.stop()
-            raise
-        self._presence.start()
-        self._on_loading(Loading(stage="ready", fraction=1.0))
-        return replica
-
-    async def generate(self, request: Generate) -> AsyncGenerator[Piece, None]:
-        """Stream one answer; see `nodes.engine.Engine`. Closing it closes the connection to the server."""
-        check_demands(request, self._abilities)
-        conversation = conversation_of(request, self._plain)
-        async with self._seats.taken(), aclosing(self._answer(conversation, request)) as pieces:
-            async for piece in pieces:
-                yield piece
-                self._seats.check()
 
     def can_continue(self, request: Generate) -> bool:
         """Say what the server has shown at the start; nobody knows of it under tools or a format."""
         return self._dialect.continuing != "no" and not is_constrained(request)
-
-    def load(self) -> EngineLoad:
-        """Count the requests that are with the server, and say whether that is there."""
-        return replace(self._seats.load(), away=self._presence.away)
-
-    async def stop(self) -> None:
-        """Cut every connection."""
-        self._seats.stopped = True
-        await self._presence.stop()
-        await self._server.close()
-
-    async def _answer(self, conversation: Conversation, request: Generate) -> AsyncGenerator[Piece, None]:
-        try:
-            async with aclosing(self._asked(conversation, request)) as pieces:
-                async for piece in pieces:
-                    yield piece
-        except RequestRefused:
-            raise
-        except EngineError:
-            self._presence.doubt()
-            raise
 
     async def _asked(self, conversation: Conversation, request: Generate) -> AsyncGenerator[Piece, None]:
         """Ask the server, in its own way."""

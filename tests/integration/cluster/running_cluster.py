@@ -23,7 +23,8 @@ from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
 from mesh.errors import BusError
-from streams.topology import Account, StreamSpec, consumer_specs, stream_specs
+from streams.consumers import consumer_specs
+from streams.topology import Account, StreamSpec, stream_specs
 from tests.integration.cluster.cluster_server import ClusterServer
 from tests.integration.cluster.route_relays import RouteRelays
 from tests.processes import PATIENCE_S

@@ -12,11 +12,12 @@ from mesh.errors import FenceMismatch, SubjectTaken
 from mesh.history.tail import StreamTail
 from streams import subjects
 from streams.codec import encode
+from streams.consumers import consumer_specs
 from streams.events import TaskAssigned, TaskChunk, TaskEnded
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token, token
-from streams.topology import consumer_specs, stream_specs
+from streams.topology import stream_specs
 from tests.integration.cluster.running_cluster import SIZE, RunningCluster
 from tests.processes import PATIENCE_S, until
 

@@ -17,10 +17,11 @@ from mesh.client.options import ClientOptions
 from mesh.config.address import Address
 from mesh.errors import PublishUnknown, StoreFull, TaskRefused
 from streams import subjects
+from streams.consumers import consumer_specs
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import token
-from streams.topology import Retention, consumer_specs, stream_specs
+from streams.topology import Retention, stream_specs
 from tests.http_gateway import serve_http
 from tests.http_gateway import until as until_async
 from tests.loop_disk import LoopDisk

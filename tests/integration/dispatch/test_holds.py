@@ -82,7 +82,7 @@ async def test_who_cannot_pay_is_told_so_on_the_bus_and_over_http_also_where_a_s
     mesh: InProcessMesh, gateway: HttpGateway, ledger: PlayedLedger, code: str, status: int
 ) -> None:
     ledger.refuse("poor", code, status)
-    assert await end_of(mesh, "poor") == TaskError(code=code, status=status, message="poor has no money left.")
+    assert await end_of(mesh, "poor") == TaskError(code=code, status=status, message="Poor has no money left.")
     ledger.refuse("local", code, status)
     for stream in (False, True):
         answer = await gateway.ask({"stream": stream})

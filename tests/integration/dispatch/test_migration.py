@@ -15,11 +15,12 @@ from streams import subjects
 from streams.answer_parts import joined_calls
 from streams.clock import now_ms
 from streams.codec import decode, decode_dead_event, encode
+from streams.consumers import consumer_name
 from streams.events import DeadKept, TaskAssigned, TaskDead, TaskError, TaskFailed, TaskHalted, TaskRequeued
 from streams.messages import Cancel, CancelOutcome, NodeStatus
 from streams.subjects import MESH, TaskKey
 from streams.tools import Function, Tools
-from streams.topology import DEAD, TASKS, consumer_name
+from streams.topology import DEAD, TASKS
 from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningNode, call_pieces_of, text_of
 
 MODEL = "synthetic"

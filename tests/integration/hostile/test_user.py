@@ -14,12 +14,13 @@ from mesh.inspection.task_records import look_up, standing
 from streams import subjects
 from streams.chat import Message
 from streams.codec import decode, encode
+from streams.consumers import consumer_name
 from streams.events import SubmissionUnreadable, TaskSubmitted
 from streams.messages import Cancel, EventsRequest
 from streams.subjects import MESH, TaskKey
 from streams.task_id import bucket_of, new_task_id
 from streams.tokens import token
-from streams.topology import DEVICES, MODELS, TASKS, UNREADABLE, consumer_name, results_stream
+from streams.topology import DEVICES, MODELS, TASKS, UNREADABLE, results_stream
 from tests.integration.hostile.rogue import HONEST, Assignment, Onlooker, Rogue, landed
 from tests.mesh_in_process import LIMIT_S, InProcessMesh
 

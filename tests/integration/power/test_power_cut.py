@@ -19,7 +19,7 @@ from mesh.bus.provision import Action, check
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
 from mesh.config.settings import MeshSettings
-from streams.topology import consumer_specs
+from streams.consumers import consumer_specs
 from tests.integration.power.writers import Writers, missing
 from tests.loop_disk import LoopDisk
 from tests.mesh_in_process import InProcessMesh, text_of

@@ -30,11 +30,12 @@ from mesh.sites.records import add_site, join_hub, site_records
 from mesh.sites.settings import SiteSettings
 from mesh.sites.standing import CopyStanding, standing
 from streams import subjects
+from streams.consumers import consumer_specs
 from streams.sites import subject_at_home
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token
-from streams.topology import Account, consumer_specs
+from streams.topology import Account
 from tests.nats_server import NatsServer
 from tests.processes import PATIENCE_S
 

@@ -10,8 +10,9 @@ from mesh.bus.provision import Action, check
 from mesh.bus.service_bus import Bus
 from mesh.sites.plan import streams_here
 from streams import subjects
+from streams.consumers import consumer_specs
 from streams.tokens import Token
-from streams.topology import consumer_specs, results_stream
+from streams.topology import results_stream
 from tests.integration.sites.linked import (
     Pair,
     assert_same,

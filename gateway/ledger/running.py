@@ -1,0 +1,46 @@
+"""A ledger as a process of its own: from its connection to its end."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from gateway.ledger.service import Ledger
+from mesh.broker.credentials import Credentials
+from mesh.bus.service_bus import Bus, BusOptions
+from mesh.history.snapshots import SNAPSHOTS, SnapshotStore
+from mesh.processes.readiness import announce_progress, announce_ready
+from mesh.telemetry.telemetry import open_telemetry
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gateway.ledger.settings import LedgerSettings
+    from mesh.config.settings import MeshSettings
+
+
+async def serve(mesh: MeshSettings, settings: LedgerSettings, stop: asyncio.Event) -> None:
+    """Run a ledger until ``stop`` is set.
+
+    Raises:
+        MeshError: if the bus cannot be reached or is not provisioned.
+    """
+    announce_progress("connecting to the bus")
+    edge, core = Credentials.load_some(mesh.data_dir, "edge-service", "core-service")
+    options = BusOptions(
+        servers=mesh.nats_urls,
+        tls=mesh.nats_tls,
+        name=f"ledger-{os.getpid()}-{os.urandom(2).hex()}",
+        edge_seed=edge.seed_path,
+        core_seed=core.seed_path,
+        results_streams=mesh.results_streams,
+    )
+    telemetry = open_telemetry("ig3-ledger", otlp_endpoint=mesh.otlp_endpoint)
+    async with await Bus.connect(options) as bus:
+        announce_progress("reading the books")
+        ledger = Ledger(bus.core, settings, snapshots=SnapshotStore(mesh.data_dir / SNAPSHOTS), telemetry=telemetry)
+        await ledger.start()
+        announce_ready(f"{options.name} keeps the books")
+        await stop.wait()
+        await ledger.stop()
+    telemetry.close()
