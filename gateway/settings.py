@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar, get_args
+from typing import Annotated, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 
+from gateway.by_account import by_account, choice, count, limits_by_account
 from gateway.cache.rules import CacheMode, CacheRules, CacheTokens
 from gateway.client_address import Network, parse_network
 from gateway.fetching.fetcher import FetchUrls
@@ -17,10 +18,6 @@ from mesh.tls.contexts import TlsFiles
 from streams.limits import MOST, Bounds, Limit, Limits
 from streams.placing import Redaction
 from streams.subjects import ServiceClass
-from streams.tokens import is_token
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 OnDisconnect = Literal["continue", "cancel"]
 """What becomes of a task whose client hangs up: it ends as if nothing had happened, or it is cancelled."""
@@ -36,7 +33,6 @@ SignUp = Literal["open", "closed"]
 
 _CHOICES: Final[tuple[OnDisconnect, ...]] = get_args(OnDisconnect)
 _REDACTIONS: Final[tuple[Redaction, ...]] = get_args(Redaction)
-Choice = TypeVar("Choice", bound=str)
 
 MOST_OPEN: Final = 4096
 """What ``open_limit`` may be at most, and what each dispatcher lets wait of an account beyond what it holds: no task
@@ -321,17 +317,17 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     @property
     def disconnects(self) -> dict[str, OnDisconnect]:
         """What a hang-up means for accounts that have a rule of their own."""
-        return {account: _choice(text, _CHOICES) for account, text in _by_account(self.on_disconnect_of)}
+        return {account: choice(text, _CHOICES) for account, text in by_account(self.on_disconnect_of)}
 
     @property
     def redactions(self) -> dict[str, Redaction]:
         """What is hidden from providers for accounts that have a rule of their own."""
-        return {account: _choice(text, _REDACTIONS) for account, text in _by_account(self.redaction_of)}
+        return {account: choice(text, _REDACTIONS) for account, text in by_account(self.redaction_of)}
 
     @property
     def open_limits(self) -> dict[str, int]:
         """How many tasks accounts with a limit of their own may have open."""
-        return {account: _count(text) for account, text in _by_account(self.open_limit_of)}
+        return {account: count(text, MOST_OPEN) for account, text in by_account(self.open_limit_of)}
 
     @property
     def limit_rules(self) -> LimitRules:
@@ -342,9 +338,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
                 tokens_per_minute=self.tokens_per_minute,
                 concurrent_streams=self.concurrent_streams,
             ),
-            requests_of=_limits_by_account(self.requests_per_minute_of),
-            tokens_of=_limits_by_account(self.tokens_per_minute_of),
-            streams_of=_limits_by_account(self.concurrent_streams_of),
+            requests_of=limits_by_account(self.requests_per_minute_of),
+            tokens_of=limits_by_account(self.tokens_per_minute_of),
+            streams_of=limits_by_account(self.concurrent_streams_of),
         )
 
     @property
@@ -352,14 +348,14 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         """How large answers may be, and how long they may take."""
         return BoundRules(
             usual=Bounds(most_output_tokens=self.most_output_tokens, most_seconds=self.most_seconds),
-            tokens_of=_limits_by_account(self.most_output_tokens_of),
-            seconds_of=_limits_by_account(self.most_seconds_of),
+            tokens_of=limits_by_account(self.most_output_tokens_of),
+            seconds_of=limits_by_account(self.most_seconds_of),
         )
 
     @property
     def read_limits(self) -> dict[str, int | None]:
         """How often accounts with a limit of their own may ask for what no model answers, per minute."""
-        return _limits_by_account(self.reads_per_minute_of)
+        return limits_by_account(self.reads_per_minute_of)
 
     @property
     def cache_rules(self) -> CacheRules:
@@ -380,28 +376,3 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     def proxies(self) -> tuple[Network, ...]:
         """The networks of proxies that are believed."""
         return tuple(parse_network(text) for text in self.trusted_proxies)
-
-
-def _limits_by_account(entries: tuple[str, ...]) -> dict[str, int | None]:
-    return {account: None if text == "none" else _count(text, MOST) for account, text in _by_account(entries)}
-
-
-def _by_account(entries: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for entry in entries:
-        account, sign, text = entry.partition("=")
-        if not sign or not is_token(account):
-            raise ValueError(f"{entry!r} is not ACCOUNT=VALUE")
-        yield account, text
-
-
-def _choice(text: str, choices: tuple[Choice, ...]) -> Choice:
-    for known in choices:
-        if text == known:
-            return known
-    raise ValueError(f"{text!r} is none of {', '.join(choices)}")
-
-
-def _count(text: str, most: int = MOST_OPEN) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise ValueError(f"{text!r} is not a whole number from 1 to {most}")
-    return int(text)

@@ -14,11 +14,11 @@ from mesh.telemetry.names import LEDGER_HOLDS
 from streams.billing_events import LedgerPosted, Transaction
 from streams.billing_subjects import account_chain, ledger_api
 from streams.codec import decode, encode
+from streams.consumers import LEDGER
 from streams.errors import StreamsError
 from streams.ledger.holding import Taken, decide, held_by
 from streams.ledger_messages import HoldRefused, HoldWanted, LedgerRefusal
 from streams.tokens import Token, token
-from streams.topology import LEDGER
 
 if TYPE_CHECKING:
     from gateway.ledger.books import Books

@@ -20,12 +20,13 @@ from streams.billing_subjects import UNKNOWN, account_chain
 from streams.cache_events import CacheHit
 from streams.clock import now_ms
 from streams.codec import decode, decode_end_event
+from streams.consumers import LEDGER
 from streams.errors import InvalidSubject, NewerEvent, StreamsError
 from streams.ledger.charging import Settled, forgotten, settle, suspense, unreadable
 from streams.ledger.hits import charge_hit, hit_id
 from streams.subjects import CHECKS, TaskKey, parse_ended
 from streams.tokens import Token, is_token
-from streams.topology import ENDED, HITS, LEDGER
+from streams.topology import ENDED, HITS
 
 if TYPE_CHECKING:
     from gateway.ledger.books import Books

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from streams.billing_subjects import account_chain, ledger_api
 from streams.clock import now_ms
 from streams.codec import decode, encode
+from streams.consumers import LEDGER
 from streams.errors import StreamsError
 from streams.ledger.chain import month_of
 from streams.ledger_messages import (
@@ -21,7 +22,6 @@ from streams.ledger_messages import (
 )
 from streams.money import held, user
 from streams.tokens import token
-from streams.topology import LEDGER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,6 +16,7 @@ from streams.billing_subjects import parse_chain
 from streams.codec import decode_billing_event
 from streams.errors import StreamsError
 from streams.ledger.chain import ChainState, OpenHold
+from streams.ledger.moves import transactions_of
 from streams.ledger.prices import Prices
 from streams.ledger.usage import UsageBook
 from streams.money import FEES, OUTSIDE, REWARDS, ROUNDING, SUSPENSE
@@ -114,7 +115,8 @@ class LedgerState:
             case PlanSet() | PricesSet():
                 self._fault(sequence, chain.subject, "out_of_place", f"{type(event).__name__} does not belong here")
             case _:
-                return
+                for transaction in transactions_of(event):
+                    self._post(sequence, chain, state, transaction)
 
     def _post(self, sequence: int, chain: Chain, state: ChainState, transaction: Transaction) -> None:
         if state.has(transaction.id):

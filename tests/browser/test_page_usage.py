@@ -1,6 +1,7 @@
 """What the page shows of what an account has used and paid."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.timeout(180)
 TODAY = datetime.now(UTC).date()
 
 
-def row(days_ago: int, model: str, amount_nano: int, **more: int) -> UsageRow:
+def row(days_ago: int, model: str, amount_nano: int, **more: Any) -> UsageRow:
     day = (TODAY - timedelta(days=days_ago)).isoformat()
     return UsageRow(day=day, model=model, currency="EUR", amount_nano=amount_nano, **more)
 

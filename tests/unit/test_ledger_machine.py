@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from streams.billing_events import (
-    AnyBillingEvent,
     LedgerPosted,
     PlanSet,
     Posting,
@@ -15,6 +14,7 @@ from streams.billing_events import (
     PricesSet,
     Transaction,
 )
+from streams.billing_log import AnyBillingEvent
 from streams.billing_subjects import Chain, account_chain, book_chain
 from streams.chat import Usage
 from streams.codec import encode

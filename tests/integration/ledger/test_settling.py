@@ -18,13 +18,14 @@ from streams.cache_subjects import cache_hits
 from streams.chat import Usage
 from streams.clock import now_ms
 from streams.codec import encode
+from streams.consumers import consumer_specs
 from streams.events import TaskCancelled
 from streams.ledger.chain import OpenHold
 from streams.ledger_messages import Held, HoldRefused
 from streams.metering import Metered
 from streams.subjects import CHECKS, TaskKey
 from streams.tokens import Token
-from streams.topology import consumer_specs, stream_specs
+from streams.topology import stream_specs
 from tests.books import (
     CACHED,
     COMPLETION,
