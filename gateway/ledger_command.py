@@ -13,6 +13,7 @@ from gateway.ledger.entries import deposit
 from gateway.ledger.settings import LedgerSettings
 from gateway.ledger.views import balance_of
 from gateway.ledger_books import OPERATOR, PLACE, on_books
+from gateway.ledger_show import export, statement, verify
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.inspection.tables import Column, print_table
@@ -44,7 +45,8 @@ def ledger() -> None:
     """Keep the books: what is held, charged and earned; and show what they say."""
 
 
-ledger.add_command(invoice)
+for _command in (statement, export, verify, invoice):
+    ledger.add_command(_command)
 
 
 @ledger.command(epilog=_EXAMPLES)

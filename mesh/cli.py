@@ -60,6 +60,8 @@ SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         (
             ("prices", "Say what tokens cost. As long as there is no list, all is free, and only metered."),
             ("plan", "Say how accounts pay. An account without a plan is prepaid."),
+            ("rewards", "Give devices what a week gives them, by rules that are data."),
+            ("payouts", "Pay out what nodes have earned: to a file, a webhook, or in a token."),
         ),
     ),
     (

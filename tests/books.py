@@ -120,6 +120,7 @@ async def ask_hold(
     prompt: int = 100,
     completion: int = 100,
     api_key: str | None = None,
+    timeout_s: float = 20,
 ) -> HoldReply:
     """Ask whichever ledger is there."""
     want = HoldWanted(
@@ -130,7 +131,7 @@ async def ask_hold(
         prompt_tokens_most=prompt,
         completion_tokens_most=completion,
     )
-    answer = await core.request(ledger_api("hold"), encode(want), timeout=timedelta(seconds=20))
+    answer = await core.request(ledger_api("hold"), encode(want), timeout=timedelta(seconds=timeout_s))
     said = read_answer(answer.data)
     assert isinstance(said, Held | HoldRefused | LedgerRefusal)
     return said
@@ -164,13 +165,18 @@ async def end(core: Link, key: TaskKey, event: EndEvent | bytes) -> int:
     return await core.append(subjects.ended(key), data)
 
 
+async def stored_on(core: Link, subject: str) -> list[bytes]:
+    """All that stands on a chain."""
+    found: list[bytes] = []
+    async with OrderedReader(core, BILLING, filters=(subject,)) as reader:
+        while not reader.is_caught_up:
+            found += [each.data for each in await reader.take(wait_s=5)]
+    return found
+
+
 async def events_of(core: Link, account: Token) -> list[AnyBillingEvent]:
     """All that stands on an account's chain."""
-    found: list[AnyBillingEvent] = []
-    async with OrderedReader(core, BILLING, filters=(account_chain(account).subject,)) as reader:
-        while not reader.is_caught_up:
-            found += [decode_billing_event(each.data) for each in await reader.take(wait_s=5)]
-    return found
+    return [decode_billing_event(data) for data in await stored_on(core, account_chain(account).subject)]
 
 
 async def transactions_of(core: Link, account: Token) -> list[Transaction]:

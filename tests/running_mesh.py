@@ -57,7 +57,11 @@ class Place:
         return {**clean, **here, "COLUMNS": "120"}
 
     def run(
-        self, *command: str | Path, cwd: Path | None = None, variables: Mapping[str, str] = NONE
+        self,
+        *command: str | Path,
+        cwd: Path | None = None,
+        variables: Mapping[str, str] = NONE,
+        patience_s: float = PATIENCE_S,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, as from a shell that knows where the mesh is."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +72,7 @@ class Place:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=patience_s,
         )
 
     def ig3(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -13,8 +13,8 @@ from gateway.batches.outputs import NOTHING
 from gateway.batches.progress import Progress
 from gateway.files.handlers import unknown_file
 from gateway.http.body import read_json_body
+from gateway.http.body_reader import BodyReader
 from gateway.http.errors import ApiError
-from gateway.http.invalid_body import explain
 from mesh.files.store import parse_file_id
 from streams.batch_events import BatchCancelling, BatchCreated, BatchEnded, BatchRefused, Label
 from streams.clock import now_ms
@@ -109,7 +109,7 @@ class BatchList(Struct, frozen=True, kw_only=True):
     has_more: bool
 
 
-_decode: Final = msgspec.json.Decoder(BatchRequest).decode
+_body: Final = BodyReader(BatchRequest, allowed={"completion_window": ("24h",)})
 _USUAL_PAGE: Final = 20
 MOST_OF_PAGE: Final = 100
 
@@ -131,7 +131,7 @@ class Batches:
     async def create(self, request: web.Request) -> web.Response:
         """Take a batch; its input is read afterwards."""
         caller = caller_with(request, "chat")
-        asked = _read(await read_json_body(request, self._site.settings))
+        asked = _body.read(await read_json_body(request, self._site.settings))
         if asked.endpoint not in self._endpoints:
             raise _wrong("endpoint", f"use one of {', '.join(self._endpoints)}")
         file = parse_file_id(asked.input_file_id)
@@ -250,15 +250,6 @@ def _faults(end: BatchRefused) -> BatchFaults:
             for fault in end.faults
         )
     )
-
-
-def _read(body: bytes) -> BatchRequest:
-    try:
-        return _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain(
-            error, allowed={"completion_window": ("24h",)}, unsupported=frozenset(), unsupported_values=frozenset()
-        ) from error
 
 
 def _name(request: web.Request) -> Token:

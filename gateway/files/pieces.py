@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 from aiohttp import web
@@ -12,16 +12,14 @@ from gateway.auth.caller import caller_with
 from gateway.files.handlers import FileObject, file_object, too_many_files
 from gateway.files.uploads import LEAST_S, MOST_S, read_piece
 from gateway.http.body import read_json_body
+from gateway.http.body_reader import BodyReader
 from gateway.http.errors import ApiError, store_full, too_large
-from gateway.http.invalid_body import explain
 from mesh.errors import FileNotKept
 from mesh.files.store import MOST_FILES
 from mesh.files.uploads import LASTS_MS, MOST_PIECES, Outcome, Upload, begun_ms, is_late, parse_upload_id
 from streams.clock import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.http.site import Site
     from mesh.files.store import FileStore
     from mesh.files.uploads import UploadStore
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 _JSON: Final = {"Content-Type": "application/json"}
 _MS: Final = 1000
 
-T = TypeVar("T")
 Purpose = Literal["assistants", "batch", "user_data"]
 Status = Literal["pending", "completed", "cancelled"]
 
@@ -83,8 +80,8 @@ class UploadPart(Struct, frozen=True, kw_only=True):
     upload_id: str
 
 
-_decode_upload: Final = msgspec.json.Decoder(UploadRequest).decode
-_decode_complete: Final = msgspec.json.Decoder(CompleteRequest).decode
+_upload_body: Final = BodyReader(UploadRequest)
+_complete_body: Final = BodyReader(CompleteRequest)
 
 
 class Uploads:
@@ -99,8 +96,7 @@ class Uploads:
     async def create(self, request: web.Request) -> web.Response:
         """Begin an upload."""
         account = self._account(request)
-        body = await read_json_body(request, self._site.settings)
-        asked = _read(_decode_upload, body)
+        asked = _upload_body.read(await read_json_body(request, self._site.settings))
         if not asked.filename.isprintable():
             raise _wrong("filename", "it needs characters that can be printed")
         if asked.bytes > self._site.settings.file_limit:
@@ -127,7 +123,7 @@ class Uploads:
     async def complete(self, request: web.Request) -> web.Response:
         """Make the pieces a file."""
         account = self._account(request)
-        asked = _read(_decode_complete, await read_json_body(request, self._site.settings))
+        asked = _complete_body.read(await read_json_body(request, self._site.settings))
         name, upload = await self._find(request, account)
         wanted = Outcome(pieces=_pieces(name, asked.part_ids))
         outcome = await self._store.outcome(account, name)
@@ -212,13 +208,6 @@ def _pieces(name: Token, ids: list[str]) -> tuple[int, ...]:
     if len(set(ids)) < len(ids):
         raise _wrong("part_ids", "it names a part twice")
     return tuple(numbers[one] for one in ids)
-
-
-def _read(decode: Callable[[bytes], T], body: bytes) -> T:
-    try:
-        return decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain(error, unsupported=frozenset(), unsupported_values=frozenset()) from error
 
 
 def _over(name: Token) -> ApiError:

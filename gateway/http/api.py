@@ -121,6 +121,10 @@ class Question(Answerable, Protocol):
         ...
 
 
+class OfVectors:
+    """Marks what is answered with vectors; all else is answered with text."""
+
+
 @runtime_checkable
 class Grounded(Protocol):
     """A question whose answer shows what was found before the task was stored."""

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
-import msgspec
 from msgspec import Meta, Struct
 
+from gateway.http.body_reader import BodyReader
 from gateway.http.chat_messages import ChatMessage, Nothing, Role, check_turns, message_of
 from gateway.http.chat_tools import LogitBias, ResponseFormat, ToolChoice, ToolList, biases_of, format_of, tools_of
 from gateway.http.errors import ApiError
 from gateway.http.file_search import request as file_search
 from gateway.http.file_search.request import FileSearchTool, search_of
-from gateway.http.invalid_body import explain
 from streams.chat import Sampling
 from streams.events import TaskSubmitted
 
@@ -149,7 +148,12 @@ UNSUPPORTED_VALUES: Final = frozenset({"modalities", "reasoning_effort"})
 UNSUPPORTED: Final = frozenset({"functions", "function_call", "audio", "prediction", "web_search_options"})
 """Parameters that do not work at all; for the first two OpenAI has ``tools`` and ``tool_choice`` now."""
 
-_decode: Final = msgspec.json.Decoder(ChatRequest).decode
+_body: Final = BodyReader(
+    ChatRequest,
+    allowed=ALLOWED,
+    unsupported=UNSUPPORTED | file_search.UNSUPPORTED,
+    unsupported_values=UNSUPPORTED_VALUES,
+)
 
 
 def read_chat_request(body: bytes) -> ChatRequest:
@@ -158,11 +162,7 @@ def read_chat_request(body: bytes) -> ChatRequest:
     Raises:
         ApiError: 400, naming the parameter that is wrong.
     """
-    try:
-        request = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        unsupported = UNSUPPORTED | file_search.UNSUPPORTED
-        raise explain(error, allowed=ALLOWED, unsupported=unsupported, unsupported_values=UNSUPPORTED_VALUES) from error
+    request = _body.read(body)
     if request.top_logprobs and not request.logprobs:
         message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
         raise ApiError(400, message, code="invalid_value", param="top_logprobs")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gateway.http.api import OfVectors
 from gateway.http.asking import Asking
 from gateway.http.embedding_answer import embedding_list
 from gateway.http.embedding_request import read_embedding_request
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from streams.tokens import Token
 
 
-class EmbeddingQuestion:
+class EmbeddingQuestion(OfVectors):
     """Vectors that are asked for. They come whole: no client knows what to do with some of them."""
 
     def __init__(self, asked: EmbeddingAsked) -> None:

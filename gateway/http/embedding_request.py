@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, get_args
 
-import msgspec
 from msgspec import Meta, Struct
 
+from gateway.http.body_reader import BodyReader
 from gateway.http.errors import ApiError
-from gateway.http.invalid_body import explain
 from streams.events import TaskSubmitted
 from streams.vectors import MOST_TEXTS, Dimensions
 
@@ -41,7 +40,7 @@ class EmbeddingAsked(Struct, frozen=True, kw_only=True):
         return TaskSubmitted(model=self.request.model, texts=self.texts, dimensions=self.request.dimensions)
 
 
-_decode: Final = msgspec.json.Decoder(EmbeddingRequest).decode
+_body: Final = BodyReader(EmbeddingRequest, allowed={"encoding_format": get_args(EncodingFormat)})
 
 
 def read_embedding_request(body: bytes) -> EmbeddingAsked:
@@ -50,10 +49,7 @@ def read_embedding_request(body: bytes) -> EmbeddingAsked:
     Raises:
         ApiError: 400, naming the parameter that is wrong.
     """
-    try:
-        request = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain(error, allowed={"encoding_format": get_args(EncodingFormat)}) from error
+    request = _body.read(body)
     return EmbeddingAsked(request=request, texts=_texts(request.input))
 
 

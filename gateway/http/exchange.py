@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from gateway.auth.caller import CALLER_KEY
+from gateway.http.api import OfVectors
 from gateway.http.errors import ApiError, from_end, stopping, unavailable
 from gateway.http.event_stream import KEEP_ALIVE, EventStream
 from gateway.http.task_calls import cancel_quietly
@@ -15,6 +16,7 @@ from gateway.http.wishes import LAST_EVENT_ID, TASK
 from mesh.bus.answer import AnswerText
 from mesh.errors import BusError
 from streams.clock import now_ms
+from streams.events import TaskChunk
 from streams.task import TaskState
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class Exchange:
         self._measure = measure
         self._ticket = ticket
         self._part = part
+        self._is_of_its_kind = isinstance(asked, OfVectors)
+        """Whether what comes can be answered with; vectors say so themselves, when they are whole."""
         self.state = TaskState()
 
     @property
@@ -176,16 +180,30 @@ class Exchange:
         if not self._wishes.after:
             return await self._next(follower)
         steps = await follower.first_steps()
+        self._check_kind(steps)
         self._note(follower.state)
         frames.resume(follower.behind)
         return steps
 
     async def _next(self, follower: Following) -> list[Step]:
         steps = await follower.steps()
+        self._check_kind(steps)
         if self._part is not None:
             self._part.take(steps)
         self._note(follower.state)
         return steps
+
+    def _check_kind(self, steps: list[Step]) -> None:
+        """Refuse vectors where text is wanted: the client has named a task that was another one."""
+        if self._is_of_its_kind:
+            return
+        for step in steps:
+            if isinstance(step.event, TaskChunk):
+                if step.event.vectors is not None:
+                    message = f"Task {self._key.task} was another one: it makes vectors. Choose a new {TASK}."
+                    raise ApiError(400, message, code="invalid_value", param=TASK)
+                self._is_of_its_kind = True
+                return
 
     def _json(self, text: AnswerText) -> web.Response:
         body = self._asked.answer(self._key.task, text, self.state)

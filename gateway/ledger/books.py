@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 NAME: Final = "ledger"
 """What snapshots of the books are called."""
 
-_SUBJECTS: Final = ("billing.*", "payouts.*", "books.*")
+_SUBJECTS: Final = ("billing.*", "books.*")
 _TRIES: Final = 40
 _PAUSE_S: Final = 0.05
 
@@ -99,6 +99,10 @@ class Books:
     async def stop(self) -> None:
         """Stop following."""
         await self._tail.stop()
+
+    async def save(self) -> None:
+        """Write a snapshot now; a full disk is only a warning."""
+        await self._tail.save()
 
     async def catch_up(self) -> None:
         """Read all that is stored by now.

@@ -49,6 +49,8 @@ class Ledger:
         """
         for part in self._parts:
             await part.start()
+        # Behind an answer on the same connection the broker knows where this ledger listens.
+        await self.books.catch_up()
 
     async def stop(self) -> None:
         """Stop in good order: what is not in the books goes back to where it came from."""

@@ -33,6 +33,9 @@ SAVE_AT_STOP: Final = 500
 """Events since the last snapshot that make one worth writing when the process ends."""
 
 _BATCH: Final = 500
+_BATCH_BYTES: Final = 4 * 1024 * 1024
+_NEARLY_BYTES: Final = _BATCH_BYTES // 2
+"""An answer of so many bytes may have been cut, whatever the broker counts besides the bodies."""
 _LOOK_S: Final = 2.0
 _AFTER_NUDGE_S: Final = (0.005, 0.02, 0.1, 0.4)
 _PAUSES_S: Final = (0.001, 0.005, 0.02, 0.1, 0.4, 1.0)
@@ -170,13 +173,19 @@ class StreamTail:
 
     async def _read_on(self) -> None:
         while True:
-            query = {"seq": self._position + 1, "next_by_subj": self._subject, "batch": _BATCH}
+            query = {
+                "seq": self._position + 1,
+                "next_by_subj": self._subject,
+                "batch": _BATCH,
+                "max_bytes": _BATCH_BYTES,
+            }
             collected = await self._link.collect(self._get, json.dumps(query).encode())
             for part in collected.parts:
                 self._hand_on(part)
             if self._since_save >= SAVE_EVERY:
                 await self.save()
-            if len(collected.parts) < _BATCH:
+            is_full = sum(len(part.data) for part in collected.parts) >= _NEARLY_BYTES
+            if len(collected.parts) < _BATCH and not is_full:
                 return
 
     def _hand_on(self, part: Delivery) -> None:

@@ -59,10 +59,11 @@ _decoder: Final = msgspec.msgpack.Decoder(_State)
 
 
 def dump(state: LedgerState) -> bytes:
-    """Return the whole state."""
+    """Return the whole state. A chain on which nothing stands is none, whoever has asked about it."""
+    chains = sorted(subject for subject, chain in state.chains.items() if chain.last_sequence)
     return _encoder.encode(
         _State(
-            chains=tuple(_chain(subject, state.chains[subject]) for subject in sorted(state.chains)),
+            chains=tuple(_chain(subject, state.chains[subject]) for subject in chains),
             balances=tuple((*place, amount) for place, amount in sorted(state.balances.items())),
             prices=tuple(state.prices),
             usage=tuple(_row(*row) for row in state.usage.rows()),

@@ -115,8 +115,10 @@ class LedgerState:
             case PlanSet() | PricesSet():
                 self._fault(sequence, chain.subject, "out_of_place", f"{type(event).__name__} does not belong here")
             case _:
+                # Of what rewards and payouts say twice, the first counts, as in their own folds.
                 for transaction in transactions_of(event):
-                    self._post(sequence, chain, state, transaction)
+                    if not state.has(transaction.id):
+                        self._post(sequence, chain, state, transaction)
 
     def _post(self, sequence: int, chain: Chain, state: ChainState, transaction: Transaction) -> None:
         if state.has(transaction.id):

@@ -25,6 +25,7 @@ from streams.events import (
 )
 from streams.subjects import MESH
 from streams.task import TaskState, fold
+from streams.vectors import Vectors
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -149,6 +150,30 @@ async def test_where_the_answer_begins_again_the_text_so_far_goes(page: Page) ->
     }"""
     frame = as_frame(STORIES["its node lost, then begun again by another"])
     assert await page.evaluate(reduce, [frame, TASK]) == ["anew", "anew", "anew"]
+
+
+async def test_vectors_are_counted_and_measured(page: Page) -> None:
+    reduce = """async (frame) => {
+        const { initialState, reduce } = await import("/page/state/reducer.js");
+        const { episodes } = await import("/page/state/episodes.js");
+        const format = await import("/page/views/format.js");
+        const [task] = Object.values(reduce(initialState(), frame).tasks);
+        const [, , , story] = episodes(frame.events);
+        return [format.vectors(task), format.vectors(story), task.tail];
+    }"""
+    head = STORIES["queued, then moved to another node in mid-answer"][:3]
+    parts = [
+        TaskChunk(
+            n=4 + offset,
+            attempt=1,
+            offset=offset,
+            text="",
+            tokens=1,
+            vectors=Vectors(count=count, floats=bytes(4 * 384 * count)),
+        )
+        for offset, count in enumerate((1, 2))
+    ]
+    assert await page.evaluate(reduce, as_frame([*head, *parts])) == [*["3 vectors of 384 numbers"] * 2, ""]
 
 
 async def test_a_snapshot_replaces_what_was_known(page: Page) -> None:

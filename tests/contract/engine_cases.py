@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from streams.replica import Replica
+    from streams.replica import Ability, Replica
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Case:
     """How long an answer is where words stand for a model."""
     waits: bool = True
     """Whether a request above the slots has to wait for one."""
+    abilities: frozenset[Ability] = frozenset()
+    """What it announces beyond plain text."""
     over: str = ""
     """By what protocol, where there are several."""
 
@@ -44,17 +46,26 @@ class Case:
         return f"{self.spec.engine}{self.over and f'-{self.over}'}"
 
 
+OURS: frozenset[Ability] = frozenset({"tools", "schema", "logprobs", "logit_bias"})
+"""What grammars of our own give any model."""
+ALL: frozenset[Ability] = frozenset({*OURS, "vision"})
+SHOWN: frozenset[Ability] = frozenset({"schema", "logprobs", "logit_bias"})
+"""What the small model shows when a server that has it is tried: it calls nothing of its own choice."""
 TURN = 12
 """Words of an answer that a played server ends by itself."""
 
 CASES = [
     Case(
-        EngineSpec(engine="synthetic", context_tokens=512, token_delay_ms=2), "synthetic", has_model=False, waits=False
+        EngineSpec(engine="synthetic", context_tokens=512, token_delay_ms=2),
+        "synthetic",
+        has_model=False,
+        waits=False,
+        abilities=ALL,
     ),
-    Case(EngineSpec(engine="xllamacpp", context_tokens=512, slots=2), DEFAULT_MODEL),
-    Case(EngineSpec(engine="llama-cpp-python", context_tokens=512), DEFAULT_MODEL),
-    Case(EngineSpec(engine="openai"), DEFAULT_MODEL, is_here=False),
-    Case(EngineSpec(engine="litellm"), DEFAULT_MODEL, is_here=False),
+    Case(EngineSpec(engine="xllamacpp", context_tokens=512, slots=2), DEFAULT_MODEL, abilities=OURS),
+    Case(EngineSpec(engine="llama-cpp-python", context_tokens=512), DEFAULT_MODEL, abilities=OURS),
+    Case(EngineSpec(engine="openai"), DEFAULT_MODEL, is_here=False, abilities=SHOWN),
+    Case(EngineSpec(engine="litellm"), DEFAULT_MODEL, is_here=False, abilities=SHOWN),
     # Against played servers: the real ones take GPUs or minutes, and were tried by hand (docs/proofs).
     Case(
         EngineSpec(engine="vllm", context_tokens=512, slots=2),
@@ -72,6 +83,9 @@ CASES = [
     ),
 ]
 CASES.append(replaced(CASES[-1], over="grpc"))
+ANNOUNCING: dict[Ability, list[Case]] = {
+    ability: [case for case in CASES if ability in case.abilities] for ability in sorted(OURS)
+}
 WITH_MODEL = [case for case in CASES if case.has_model]
 WITH_FILE = [case for case in WITH_MODEL if case.is_here]
 ASKING: dict[Case, EngineSpec] = {}

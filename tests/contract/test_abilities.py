@@ -18,11 +18,11 @@ from streams.answer_parts import bytes_of, joined_calls
 from streams.chat import Message, Sampling, TokenBias, ToolCall
 from streams.tools import Function, OutputFormat, Tools
 from tests.contract.asking import pieces_of, text_of
-from tests.contract.engine_cases import CASES, Started, servers_running, start
+from tests.contract.engine_cases import ANNOUNCING, CASES, WITH_FILE, Case, Started, servers_running, start
 from tests.unit.json_schemas import schemas
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from streams.replica import Ability
 
@@ -67,11 +67,9 @@ async def started(request: pytest.FixtureRequest):
     await running.engine.stop()
 
 
-def announcing(started: Started, ability: Ability) -> Started:
-    """The engine, if it announces so much; a test of what it does not announce is that of its refusal."""
-    if ability not in started.replica.abilities:
-        pytest.skip(f"{started.replica.engine} does not announce {ability}")
-    return started
+def each(cases: Sequence[Case]) -> pytest.MarkDecorator:
+    """Only these engines; the test of what others do not announce is that of its refusal."""
+    return pytest.mark.parametrize("started", cases, indirect=True, ids=str, scope="module")
 
 
 async def answer(started: Started, **demands: Any) -> list[Piece]:
@@ -84,6 +82,10 @@ def calls_of(pieces: list[Piece]) -> list[tuple[str | None, Any]]:
     assert len({call.id for call in calls}) == len(calls)
     assert all(call.id for call in calls)
     return [(call.name, json.loads(call.arguments)) for call in calls]
+
+
+async def test_each_engine_announces_what_is_known_of_it(started: Started) -> None:
+    assert set(started.replica.abilities) == started.case.abilities
 
 
 async def test_what_it_does_not_announce_it_refuses_by_name(started: Started) -> None:
@@ -101,9 +103,9 @@ async def test_what_it_does_not_announce_it_refuses_by_name(started: Started) ->
     assert started.engine.load().running == 0
 
 
+@each(ANNOUNCING["tools"])
 @pytest.mark.parametrize("choice", ["required", "named"])
 async def test_a_call_that_must_be_made_is_made_and_its_arguments_fit(started: Started, choice: Any) -> None:
-    announcing(started, "tools")
     tools = Tools(functions=BOTH, choice=choice, name="weather" if choice == "named" else None, parallel=False)
     pieces = await answer(started, tools=tools)
     [(name, arguments)] = calls_of(pieces)
@@ -116,8 +118,8 @@ async def test_a_call_that_must_be_made_is_made_and_its_arguments_fit(started: S
     assert sum(piece.tokens for piece in pieces) == pieces[-1].usage.completion_tokens
 
 
+@each(ANNOUNCING["tools"])
 async def test_calls_of_the_model_s_own_choice_fit_too(started: Started) -> None:
-    announcing(started, "tools")
     pieces = await answer(started, tools=Tools(functions=BOTH))
     if pieces[-1].finish_reason == "tool_calls":
         for name, arguments in calls_of(pieces):
@@ -132,8 +134,8 @@ async def test_no_call_is_made_where_none_may_be(started: Started) -> None:
     assert text_of(pieces)
 
 
+@each(ANNOUNCING["tools"])
 async def test_calls_and_their_results_are_a_conversation(started: Started) -> None:
-    announcing(started, "tools")
     called = ToolCall(id="call_1", name="weather", arguments='{"city": "Oslo"}')
     messages = (
         *MESSAGES,
@@ -148,8 +150,8 @@ async def test_calls_and_their_results_are_a_conversation(started: Started) -> N
     assert with_result.prompt_tokens > without.prompt_tokens
 
 
+@each(ANNOUNCING["schema"])
 async def test_json_under_a_schema_fits_it(started: Started) -> None:
-    announcing(started, "schema")
     pieces = await answer(
         started, format=OutputFormat(kind="json_schema", name="w", schema_json=WEATHER.parameters_json)
     )
@@ -157,9 +159,8 @@ async def test_json_under_a_schema_fits_it(started: Started) -> None:
     assert pieces[-1].finish_reason == "stop"
 
 
+@each(WITH_FILE)
 async def test_the_most_that_a_schema_may_repeat_is_taken_and_enforced(started: Started) -> None:
-    if not started.case.has_model or not started.case.is_here:
-        pytest.skip("only where a grammar of ours holds a model")
     longest = json.dumps({"type": "string", "minLength": MOST_AT_ONCE, "maxLength": MOST_AT_ONCE})
     pieces = await answer(
         started,
@@ -178,8 +179,8 @@ async def test_an_answer_that_is_held_to_something_is_written_from_its_beginning
         assert not started.engine.can_continue(request)
 
 
+@each(ANNOUNCING["logprobs"])
 async def test_every_token_that_is_shown_has_its_logprob(started: Started) -> None:
-    announcing(started, "logprobs")
     pieces = await answer(started, sampling=Sampling(temperature=0, max_tokens=8, top_logprobs=2))
     places = list(chain.from_iterable(piece.logprobs for piece in pieces))
     assert b"".join(map(bytes_of, places)).decode() == text_of(pieces)
@@ -195,20 +196,17 @@ async def test_every_token_that_is_shown_has_its_logprob(started: Started) -> No
     assert not any(place.top for piece in bare for place in piece.logprobs)
 
 
+@each([case for case in ANNOUNCING["logit_bias"] if case.has_model])
 async def test_a_bias_decides_where_it_is_large(started: Started) -> None:
-    announcing(started, "logit_bias")
-    if not started.case.has_model:
-        pytest.skip("its own test has this (tests/unit/test_synthetic_demands.py)")
     bias = (TokenBias(token=504, bias=100),)
     pieces = await answer(started, sampling=Sampling(temperature=0, max_tokens=6, logit_bias=bias))
     assert text_of(pieces) == "The" * 6
 
 
+@each(WITH_FILE)
 @given(schema=schemas())
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 async def test_whatever_the_schema_the_small_model_keeps_to_it(started: Started, schema: dict[str, Any]) -> None:
-    if not started.case.has_model or not started.case.is_here:
-        pytest.skip("only where a grammar of ours holds a model")
     short = bounded(schema)
     pieces = await answer(
         started,

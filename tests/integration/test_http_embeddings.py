@@ -131,6 +131,20 @@ async def test_a_repeat_by_key_or_id_is_the_same_task(gateway: HttpGateway) -> N
     assert (status, answer["error"]["param"]) == (400, "x-ig3-task")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_chat_that_names_a_task_of_vectors_is_told_so(gateway: HttpGateway, stream: bool) -> None:
+    _, _, headers = await posted(gateway, {"model": MODEL, "input": ["one"]})
+    chat = {"model": "synthetic", "messages": [{"role": "user", "content": "hello"}], "stream": stream}
+    async with (
+        aiohttp.ClientSession(headers={"x-ig3-task": headers["x-ig3-task"]}) as session,
+        session.post(f"{gateway.url}/v1/chat/completions", json=chat) as answer,
+    ):
+        assert answer.status == 400
+        error = (await answer.json())["error"]
+    assert (error["code"], error["param"]) == ("invalid_value", "x-ig3-task")
+    assert "was another one: it makes vectors" in error["message"]
+
+
 async def test_vectors_go_past_the_cache_of_answers(gateway: HttpGateway) -> None:
     body = {"model": MODEL, "input": ["kept"]}
     first, again = [await posted(gateway, body, **{"x-ig3-cache": "use"}) for _ in range(2)]

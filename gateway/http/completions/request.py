@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
+from gateway.http.body_reader import BodyReader
 from gateway.http.chat_request import MaxTokens, Penalty, ServiceTier, StopText, StreamOptions
 from gateway.http.chat_tools import LogitBias, biases_of
 from gateway.http.errors import ApiError
-from gateway.http.invalid_body import explain
 from streams.chat import Message, Sampling
 from streams.events import TaskSubmitted
 
@@ -106,7 +105,7 @@ UNSUPPORTED_VALUES: Final = frozenset({"best_of"})
 UNSUPPORTED: Final = frozenset({"suffix"})
 """Parameters that do not work at all."""
 
-_decode: Final = msgspec.json.Decoder(CompletionRequest).decode
+_body: Final = BodyReader(CompletionRequest, unsupported=UNSUPPORTED, unsupported_values=UNSUPPORTED_VALUES)
 
 
 def read_completion_request(body: bytes) -> CompletionRequest:
@@ -115,10 +114,7 @@ def read_completion_request(body: bytes) -> CompletionRequest:
     Raises:
         ApiError: 400, naming the parameter that is wrong.
     """
-    try:
-        request = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain(error, unsupported=UNSUPPORTED, unsupported_values=UNSUPPORTED_VALUES) from error
+    request = _body.read(body)
     if request.stream_options is not None and not request.stream:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise ApiError(400, message, code="invalid_value", param="stream_options")

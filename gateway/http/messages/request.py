@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from msgspec import Meta, Raw, Struct
 
+from gateway.http.body_reader import BodyReader
 from gateway.http.chat_messages import CallId
 from gateway.http.chat_request import MaxTokens, StopText
-from gateway.http.invalid_body import explain
 from streams.tools import MOST_FUNCTIONS, FunctionName
 
 Nothing = Annotated[list[Any], Meta(max_length=0)]
@@ -139,7 +138,7 @@ UNSUPPORTED_VALUES: Final = frozenset({"thinking", "effort"})
 UNSUPPORTED: Final = frozenset({"top_k", "container", "mcp_servers", "context_management"})
 """Parameters that do not work at all."""
 
-_decode: Final = msgspec.json.Decoder(MessagesRequest).decode
+_body: Final = BodyReader(MessagesRequest, unsupported=UNSUPPORTED, unsupported_values=UNSUPPORTED_VALUES)
 
 
 def read_messages_request(body: bytes) -> MessagesRequest:
@@ -148,7 +147,4 @@ def read_messages_request(body: bytes) -> MessagesRequest:
     Raises:
         ApiError: 400, naming the parameter that is wrong.
     """
-    try:
-        return _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain(error, unsupported=UNSUPPORTED, unsupported_values=UNSUPPORTED_VALUES) from error
+    return _body.read(body)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, get_args
 
-import msgspec
 from msgspec import Meta, Raw, Struct, field
 
+from gateway.http.body_reader import BodyReader
 from gateway.http.chat_messages import CallId
 from gateway.http.chat_request import MaxTokens, ServiceTier
 from gateway.http.chat_tools import ObjectFormat, TextFormat
 from gateway.http.errors import ApiError
 from gateway.http.file_search import request as file_search
 from gateway.http.file_search.request import FileSearchTool
-from gateway.http.invalid_body import explain
 from streams.response_terms import MOST_METADATA, MetadataName, MetadataText
 from streams.tools import MOST_FUNCTIONS, FunctionName
 
@@ -137,7 +136,12 @@ UNSUPPORTED_VALUES: Final = frozenset({"verbosity", "truncation", "reasoning", "
 UNSUPPORTED: Final = frozenset({"top_logprobs", "conversation", "prompt", "context_management"})
 """Parameters that do not work at all."""
 
-_decode: Final = msgspec.json.Decoder(ResponseRequest).decode
+_body: Final = BodyReader(
+    ResponseRequest,
+    allowed=ALLOWED,
+    unsupported=UNSUPPORTED | file_search.UNSUPPORTED,
+    unsupported_values=UNSUPPORTED_VALUES,
+)
 
 
 def read_response_request(body: bytes) -> ResponseRequest:
@@ -146,11 +150,7 @@ def read_response_request(body: bytes) -> ResponseRequest:
     Raises:
         ApiError: 400, naming the parameter that is wrong.
     """
-    try:
-        request = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        unsupported = UNSUPPORTED | file_search.UNSUPPORTED
-        raise explain(error, allowed=ALLOWED, unsupported=unsupported, unsupported_values=UNSUPPORTED_VALUES) from error
+    request = _body.read(body)
     if request.background and request.store is False:
         message = "A response in the background has to be stored: who else could read it? Leave 'store' out."
         raise ApiError(400, message, code="invalid_value", param="store")

@@ -174,6 +174,10 @@ class LiteLlm:
             return
         cleanup: Any = import_module("litellm.llms.custom_httpx.async_client_cleanup")
         await cleanup.close_litellm_async_clients()
+        # One client, for all providers that have none of their own (Anthropic), is not in its list. Closed itself, it
+        # could not be used again: so only its connections are.
+        shared: Any = self._library.module_level_aclient
+        await shared.client._transport.aclose()
         # It would give the closed ones to whoever asks the same provider again.
         kept: Any = self._library.in_memory_llm_clients_cache
         for name, client in tuple(kept.cache_dict.items()):

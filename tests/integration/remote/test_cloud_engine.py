@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import ClientSession
 from msgspec.structs import replace
 
 from nodes.engine import EngineSpec, Generate, RemoteSpec
@@ -98,6 +100,14 @@ async def test_each_format_gives_an_answer_its_counts_and_an_end(name: str, tmp_
                 assert server.writing == 1
             await eventually(lambda: server.writing == 0)
             assert engine.load().running == 0
+        assert open_sessions() == []
+
+
+def open_sessions() -> list[ClientSession]:
+    """What of the library's is still connected in this test."""
+    loop = asyncio.get_running_loop()
+    sessions = [found for found in gc.get_objects() if type(found) is ClientSession]
+    return [session for session in sessions if session._loop is loop and not session.closed]
 
 
 async def test_stopping_ends_an_answer_that_is_waited_for(tmp_path: Path) -> None:

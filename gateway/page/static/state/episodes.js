@@ -1,8 +1,10 @@
 // A task's events as a story: chunks that follow each other are one episode, every marker is one of its own.
 
+import { dimensionsOf } from "./vectors.js";
+
 /**
  * @param {{writer: string, event: object}[]} happened in order of `n`
- * @returns {{kind: "marker" | "chunks", firstN: number, lastN: number, writer: string, event?: object, text?: string, vectors?: number, tokens?: number, finish?: string}[]}
+ * @returns {{kind: "marker" | "chunks", firstN: number, lastN: number, writer: string, event?: object, text?: string, vectors?: number, dimensions?: number, tokens?: number, finish?: string}[]}
  */
 export function episodes(happened) {
   const story = [];
@@ -33,6 +35,7 @@ function chunkEpisode(writer, event) {
     attempt: event.attempt,
     text: event.text,
     vectors: event.vectors?.count ?? 0,
+    dimensions: event.vectors && dimensionsOf(event.vectors),
     tokens: event.tokens ?? 0,
     finish: event.finish_reason,
     usage: event.usage,

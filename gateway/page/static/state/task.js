@@ -1,5 +1,7 @@
 // What a task becomes by its events. The gateway has checked them (streams/task.py has the rule); here they only add up.
 
+import { dimensionsOf } from "./vectors.js";
+
 const TAIL_CHARS = 240;
 
 /** A task of which nothing is known yet but its id. */
@@ -50,7 +52,7 @@ export function advance(task, event, nowMs) {
 export const restarts = (event) => event.type === "task.assigned.v1" && event.seam === "restarted";
 
 function assign(task, event) {
-  const before = restarts(event) ? { ...task, tokens: 0, chars: 0, tail: "", timedFromMs: undefined } : task;
+  const before = restarts(event) ? { ...task, tokens: 0, chars: 0, tail: "", vectors: undefined, timedFromMs: undefined } : task;
   return { ...before, phase: "running", node: event.node, attempt: event.attempt, position: undefined, reason: undefined };
 }
 
@@ -67,6 +69,7 @@ function addChunk(task, chunk, nowMs) {
     chars: task.chars + (chunk.vectors?.count ?? charsOf(chunk)),
     tail: (task.tail + chunk.text).slice(-TAIL_CHARS),
     fresh: chunk.text,
+    ...(chunk.vectors && { vectors: (task.vectors ?? 0) + chunk.vectors.count, dimensions: dimensionsOf(chunk.vectors) }),
   };
 }
 

@@ -24,7 +24,7 @@ export function Chunks({ episode }) {
   const title = `${format.plural(episode.tokens, "token")} in ${format.plural(episode.lastN - episode.firstN + 1, "chunk")}`;
   return html`
     <${Entry} kind="chunks" n=${range} title=${title} writer=${episode.writer}>
-      <p class="said" data-testid="answer" ref=${text}>${episode.vectors ? format.plural(episode.vectors, "vector") : episode.text}</p>
+      <p class="said" data-testid="answer" ref=${text}>${episode.vectors ? format.vectors(episode) : episode.text}</p>
       ${episode.finish && html`<p class="detail">Finish reason <b>${episode.finish}</b>${usage(episode.usage)}</p>`}
     <//>
   `;

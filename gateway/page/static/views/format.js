@@ -40,6 +40,11 @@ export function plural(number, one, many = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : many}`;
 }
 
+/** How many vectors there are, and how long they are. */
+export function vectors({ vectors: number, dimensions }) {
+  return `${plural(number, "vector")} of ${plural(dimensions, "number")}`;
+}
+
 /** The end of an id, where it differs from its neighbours: the beginning is only the time. */
 export function shortId(task) {
   return task.slice(-8);

@@ -68,6 +68,9 @@ function Task({ task, opened }) {
 function Line({ task, state }) {
   if (state === "waiting") return html`<span class="task-line wait">${waitingFor(task)}</span>`;
   if (state === "failed" || state === "dead") return html`<span class="task-line bad">${task.error?.message ?? state}</span>`;
+  if (task.vectors) return html`<span class="task-line" data-testid="vectors">${format.vectors(task)}</span>`;
+  // It wrote nothing, or vectors before this page was opened.
+  if (isOver(task) && !task.tail) return null;
   return html`<${Tail} task=${task} />`;
 }
 
