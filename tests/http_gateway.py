@@ -128,6 +128,15 @@ async def until(check: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def until_known(gateway: HttpGateway, key: str) -> None:
+    """Wait until a gateway has heard of an API key."""
+
+    async def is_known() -> bool:
+        return (await gateway.get("/v1/models", Authorization=f"Bearer {key}")).status == 200
+
+    await until(is_known)
+
+
 def chat(**fields: object) -> Json:
     """The body of a request that works, with some fields changed."""
     return {"model": MODEL, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5, **fields}

@@ -35,9 +35,7 @@ class PlayedRetrieval:
     async def index(self, account: Token, store: str, file: str, *texts: str) -> None:
         """Have a file taken in as these passages."""
         key = StoreKey(account, token(store))
-        standing = await self._log.find(key)
-        assert standing is not None
-        generation = standing.state.files[file].wanted
+        generation = await self._wanted(key, file)
         passages = tuple(
             Passage(number=number, text=text, place=Place(first=0, last=len(text)), tokens=9, vector=pack("<2f", 1, 0))
             for number, text in enumerate(texts)
@@ -60,11 +58,17 @@ class PlayedRetrieval:
     async def fail(self, account: Token, store: str, file: str, code: str, message: str) -> None:
         """Have a file come to nothing."""
         key = StoreKey(account, token(store))
-        standing = await self._log.find(key)
-        assert standing is not None
-        generation = standing.state.files[file].wanted
+        generation = await self._wanted(key, file)
         event = StoreFileFailed(at_ms=now_ms(), file=file, generation=generation, code=code, message=message)
         await self._log.note(key, lambda _: event)
+
+    async def _wanted(self, key: StoreKey, file: str) -> int:
+        """The generation of a file; what was sent is heard a moment before it can be read."""
+        while True:
+            standing = await self._log.find(key)
+            if standing is not None and file in standing.state.files:
+                return standing.state.files[file].wanted
+            await asyncio.sleep(0.01)
 
     def take_in(self, stored: Delivery) -> None:
         """Take a file in as soon as it is added to any store: as one passage, or not at all if it is called so."""

@@ -14,7 +14,7 @@ from openai.types.responses import ResponseFileSearchToolCall, ResponseStreamEve
 from mesh.access.writer import AccessWriter
 from streams.access import LOCAL
 from streams.task_id import new_task_id
-from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http, until
+from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http, until, until_known
 from tests.played_retrieval import MODEL as EMBEDDER
 from tests.played_retrieval import PlayedRetrieval, found, played_retrieval
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
@@ -270,6 +270,7 @@ async def test_a_key_searches_only_if_its_tools_say_so(place: Place) -> None:
     for tools, may in ((("get_weather",), False), (("file_search",), True)):
         key = await writer.issue(LOCAL, name="k", rights=("chat", "read"), models=(), tools=tools)
         theirs = place.one.with_options(api_key=key.shown.text)
+        await until_known(place.gateways[0], key.shown.text)
         asking = theirs.responses.create(model=MODEL, input=QUESTION, tools=[place.tool])
         if may:
             assert (await asking).status == "completed"

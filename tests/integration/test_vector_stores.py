@@ -14,7 +14,7 @@ from streams.clock import now_ms
 from streams.retrieval_messages import Combined, Compared, Listed, RetrievalRefused
 from streams.store_events import StoreOpened
 from streams.tokens import token
-from tests.http_gateway import HttpGateway, serve_http
+from tests.http_gateway import HttpGateway, serve_http, until_known
 from tests.played_retrieval import MODEL, PlayedRetrieval, found, played_retrieval
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
 
@@ -224,6 +224,7 @@ async def test_another_accounts_store_is_not_there(place: Place) -> None:
     mine = await client.vector_stores.create(file_ids=[await upload(client)])
     key = (await writer.issue(token("acme"), name="k", rights=("chat", "read"), models=())).shown.text
     other = client.with_options(api_key=key)
+    await until_known(place.gateway, key)
     theirs = await other.vector_stores.create()
     file = await upload(other)
     stores = other.vector_stores
