@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 _SOON_MS: Final = 10_000
 """Every ledger has read a list before it holds."""
 _EXAMPLES: Final = """\b
-Examples:
-  ig3 prices set prices.toml                              # holds in ten seconds
-  ig3 prices set prices.toml --from 2026-12-01T00:00:00Z
-  ig3 prices list
-A file:
+A file of prices:
   currency = "EUR"
   fee_ppm = 100000            # the operator's part, in millionths
   cached_answer_ppm = 250000  # an answer out of the response cache
@@ -42,6 +38,12 @@ A file:
   prompt = 150
   cached_prompt = 75
   completion = 600
+
+\b
+Examples:
+  ig3 prices set prices.toml                              # holds in ten seconds
+  ig3 prices set prices.toml --from 2026-12-01T00:00:00Z
+  ig3 prices list
 """
 
 

@@ -260,11 +260,12 @@ async def test_requests_at_once_all_finish_unmixed(started: Started) -> None:
             assert answer == await pieces_of(started.engine, request)
 
 
-async def test_a_repeated_request_takes_nothing_from_the_one_before(engine: Engine) -> None:
+async def test_a_repeated_request_takes_nothing_from_the_one_before(started: Started) -> None:
     for _ in range(2):
-        usage = (await pieces_of(engine, ask(STORY, max_tokens=1)))[-1].usage
+        usage = (await pieces_of(started.engine, ask(STORY, max_tokens=1)))[-1].usage
         assert usage is not None
-        assert usage.cached_prompt_tokens == 0
+        # What a server has kept is its own affair, and told as it tells it; the last token is always read anew.
+        assert usage.cached_prompt_tokens <= (0 if started.case.is_here else usage.prompt_tokens - 1)
 
 
 async def test_closing_the_answer_frees_its_slot(engine: Engine) -> None:
