@@ -14,6 +14,7 @@ from streams.digest import digest_of
 from streams.errors import StreamsError
 from streams.ledger.chain import task_bytes
 from streams.ledger.charging import settle
+from streams.ledger.corrections import SuspenseBook
 from streams.ledger.dump import dump
 from streams.ledger.fold import LedgerState
 from streams.ledger.holding import floor_nano
@@ -61,13 +62,17 @@ class Ends:
 class Recomputing:
     """Folds the books once more, event by event."""
 
-    def __init__(self, ends: Ends, claims: Iterable[int] = ()) -> None:
-        """Compare with ``ends``; note the digest of the state at each of the sequences ``claims``."""
+    def __init__(self, ends: Ends, claims: Iterable[int] = (), *, is_whole: bool = True) -> None:
+        """Compare with ``ends``; note the digest of the state at each of the sequences ``claims``.
+
+        ``is_whole``: the first event that it will be given is the first of all.
+        """
         self.state = LedgerState()
         self.digests: dict[int, str] = {}
         self.events = 0
         self.differences: list[Difference] = []
         self._ends = ends
+        self._suspense = SuspenseBook() if is_whole else None
         self._claims = sorted(set(claims), reverse=True)
 
     def take(self, sequence: int, subject: str, data: bytes) -> None:
@@ -106,6 +111,8 @@ class Recomputing:
         except StreamsError:
             # The fold names it.
             return
+        for fault in [] if self._suspense is None else self._suspense.take(sequence, chain, event):
+            self.differ(f"event {sequence} ({subject})", fault)
         if isinstance(event, LedgerPosted) and chain.kind == "billing":
             for transaction in event.transactions:
                 if transaction.kind == "charge":

@@ -68,7 +68,7 @@ async def verify(core: Link, snapshots: SnapshotStore, *, is_quick: bool = False
     ends, settled_to = Ends(), await _settled_to(core)
     await _read_ends(core, ends)
     claims = [*(fold.sequence for _, fold in told), *(snapshot.sequence for snapshot in kept)]
-    recomputing = Recomputing(ends, () if is_quick else claims)
+    recomputing = Recomputing(ends, () if is_quick else claims, is_whole=not is_quick)
     first = _begin(recomputing, kept) if is_quick else 0
     await _read_books(core, recomputing, first)
     recomputing.end()
