@@ -117,6 +117,9 @@ class Recomputing:
             for transaction in event.transactions:
                 if transaction.kind == "charge":
                     self._compare_charge(sequence, chain.name, transaction)
+                elif transaction.kind == "release" and self._ends.take(chain.name, transaction.task or ""):
+                    why = "what was held for it was given back as if it never ended, and there is its end"
+                    self.differ(f"event {sequence}, task {transaction.task}", why)
 
     def _compare_charge(self, sequence: int, account: Token, charge: Transaction) -> None:
         body = self._ends.take(account, charge.task or "")
