@@ -17,6 +17,7 @@ from streams.topology import BILLING
 if TYPE_CHECKING:
     from gateway.ledger.books import Books
     from mesh.bus.link import Link
+    from streams.billing_events import Transaction
     from streams.billing_log import AnyBillingEvent
     from streams.ledger.chain import ChainState
     from streams.ledger.corrections import Part
@@ -61,16 +62,16 @@ async def correct(
     entry = (await read_suspense(books.core, account)).entry(account, entry_id)
     if entry is None:
         raise LedgerError(f"account {account} has no entry {entry_id} in suspense: `ig3 ledger suspense` lists them")
-    written = False
+    mine: Transaction | None = None
 
     def compose(chain: ChainState, at_ms: int) -> AnyBillingEvent | None:
-        nonlocal written
+        nonlocal mine
         if chain.has(correction_id(entry_id)):
             return None
-        correction = corrections.correct(entry, parts, at_ms=at_ms, by=by, note=note)
-        written = True
-        return LedgerPosted(at_ms=at_ms, previous=chain.digest, transactions=(correction,))
+        mine = corrections.correct(entry, parts, at_ms=at_ms, by=by, note=note)
+        return LedgerPosted(at_ms=at_ms, previous=chain.digest, transactions=(mine,))
 
     await books.catch_up()
     await books.write(account_chain(account), compose)
-    return written
+    stands = (await read_suspense(books.core, account)).entry(account, entry_id)
+    return mine is not None and stands is not None and stands.correction == mine
