@@ -17,6 +17,8 @@ from mesh.telemetry.names import LEDGER_RELEASED
 from streams.billing_events import LedgerPosted
 from streams.billing_subjects import account_chain, parse_chain
 from streams.clock import now_ms
+from streams.codec import encode
+from streams.ledger.fold import digest_of_body
 from streams.ledger.releasing import given_up_after, old_holds, release
 from streams.topology import ENDED, KEYS
 
@@ -36,6 +38,7 @@ MOST_AT_ONCE: Final = 400
 """Releases in one event."""
 
 _LOOK_S: Final = 3600.0
+_MOST_NAMED: Final = 20
 
 
 class Releasing:
@@ -79,22 +82,41 @@ class Releasing:
                 await self._give_back(parse_chain(subject).name, now, after)
 
     async def _give_back(self, account: Token, now: int, after: timedelta) -> None:
-        written: dict[str, None] = {}
-
-        def compose(chain: ChainState, at_ms: int) -> AnyBillingEvent | None:
-            old = old_holds(chain, now_ms=now, after=after, most=MOST_AT_ONCE)
-            if not old:
-                return None
-            written.update(dict.fromkeys(task for task, _ in old))
-            releases = tuple(release(account, task, hold, at_ms=at_ms) for task, hold in old)
-            return LedgerPosted(at_ms=at_ms, previous=chain.digest, transactions=releases)
-
-        await self._books.write(account_chain(account), compose)
-        self._telemetry.add(LEDGER_RELEASED, len(written))
+        giving = _Giving(account, now, after)
+        await self._books.write(account_chain(account), giving.compose)
+        if not giving.given:
+            return
+        self._telemetry.add(LEDGER_RELEASED, len(giving.given))
         log.warning(
             "account %s: %d holds were given back, since nothing was heard of their tasks for %s: %s",
             account,
-            len(written),
+            len(giving.given),
             after,
-            ", ".join(list(written)[:20]),
+            ", ".join(giving.given[:_MOST_NAMED]),
         )
+
+
+class _Giving:
+    """What is given back to one account, and what of that this ledger has written."""
+
+    def __init__(self, account: Token, now: int, after: timedelta) -> None:
+        self._account = account
+        self._now = now
+        self._after = after
+        self._trying: list[str] = []
+        self._digest = ""
+        self.given: list[str] = []
+
+    def compose(self, chain: ChainState, at_ms: int) -> AnyBillingEvent | None:
+        """Return what is left to be given back, as the next event."""
+        if self._trying and chain.digest == self._digest:
+            # It was this ledger's: another one may have been faster.
+            self.given += self._trying
+        old = old_holds(chain, now_ms=self._now, after=self._after, most=MOST_AT_ONCE)
+        self._trying = [task for task, _ in old]
+        if not old:
+            return None
+        releases = tuple(release(self._account, task, hold, at_ms=at_ms) for task, hold in old)
+        event = LedgerPosted(at_ms=at_ms, previous=chain.digest, transactions=releases)
+        self._digest = digest_of_body(encode(event))
+        return event
