@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from streams.billing_events import PeriodSealed, Transaction
+    from streams.billing_log import AnyBillingEvent
 
 MOST_NAMED: Final = 1000
 """Differences that are named; all are counted."""
@@ -97,8 +98,8 @@ class Recomputing:
             self.note_digest(self._claims.pop())
         self.events += 1
         self._name(self._periods.take(sequence, subject, data))
-        self._compare(sequence, subject, data)
-        self.state.apply(sequence, subject, data)
+        event = self._compare(sequence, subject, data)
+        self.state.apply(sequence, subject, data, event)
 
     def end(self) -> None:
         """There are no more."""
@@ -127,12 +128,12 @@ class Recomputing:
         for fault in faults:
             self.differ(SEALED, fault)
 
-    def _compare(self, sequence: int, subject: str, data: bytes) -> None:
+    def _compare(self, sequence: int, subject: str, data: bytes) -> AnyBillingEvent | None:
         try:
             chain, event = parse_chain(subject), decode_billing_event(data)
         except StreamsError:
             # The fold names it.
-            return
+            return None
         for fault in [] if self._suspense is None else self._suspense.take(sequence, chain, event):
             self.differ(f"event {sequence} ({subject})", fault)
         if isinstance(event, LedgerPosted) and chain.kind == "billing":
@@ -142,6 +143,7 @@ class Recomputing:
                 elif transaction.kind == "release" and self._ends.take(chain.name, transaction.task or ""):
                     why = "what was held for it was given back as if it never ended, and there is its end"
                     self.differ(f"event {sequence}, task {transaction.task}", why)
+        return event
 
     def _compare_charge(self, sequence: int, account: Token, charge: Transaction) -> None:
         body = self._ends.take(account, charge.task or "")
