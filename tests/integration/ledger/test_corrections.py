@@ -1,19 +1,14 @@
 """What lies in suspense is corrected once, by a person, and the books stay whole."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from gateway import ledger_books, suspense_command
 from gateway.errors import LedgerError
 from gateway.ledger.correcting import correct, read_suspense
 from gateway.ledger.verifying import verify
-from mesh.bus.service_bus import Bus
-from mesh.cli import root
 from mesh.history.snapshots import SnapshotStore
 from streams.billing_events import LedgerPosted, Posting, Transaction
 from streams.billing_subjects import account_chain
@@ -21,6 +16,7 @@ from streams.codec import encode
 from streams.ledger.corrections import read_part
 from streams.tokens import Token
 from tests.books import CURRENCY, UNIT, ask_hold, completed, end, key_of, open_books, paid_in, priced, running_ledger
+from tests.ledger_shell import ledger_shell
 from tests.mesh_in_process import InProcessMesh
 from tests.processes import until
 
@@ -76,7 +72,6 @@ async def test_an_entry_in_suspense_is_corrected_once_and_the_books_stay_whole(t
 async def test_the_commands_show_what_lies_there_and_what_became_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = asyncio.get_running_loop()
     async with InProcessMesh(folder=tmp_path / "mesh") as mesh:
         core = mesh.bus.core
         await priced(core)
@@ -87,18 +82,7 @@ async def test_the_commands_show_what_lies_there_and_what_became_of_it(
             await end(core, key, b"garbage")
             await until(lambda: ledger.books.state.balance("suspense", CURRENCY) == HELD)
 
-        def on_this_bus(_: object, __: str, work: Callable[[Bus], Awaitable[None]]) -> None:
-            asyncio.run_coroutine_threadsafe(wait_for(work(mesh.bus)), loop).result()
-
-        for module in (ledger_books, suspense_command):
-            monkeypatch.setattr(module, "run_on_bus", on_this_bus)
-
-        async def ig3(*words: str) -> str:
-            arguments = [*words, "--data-dir", str(tmp_path)]
-            done = await asyncio.to_thread(CliRunner().invoke, root, ["ledger", *arguments], catch_exceptions=False)
-            assert done.exit_code == 0
-            return done.stdout
-
+        ig3 = ledger_shell(mesh, tmp_path, monkeypatch, ledger_books, suspense_command)
         entry = f"charge:{key.task}"
         (line,) = map(json.loads, (await ig3("suspense", "--open", "--json")).splitlines())
         assert (line["entry"], line["code"], line["amount"]) == (entry, "unreadable", "0.0000021")
@@ -108,7 +92,3 @@ async def test_the_commands_show_what_lies_there_and_what_became_of_it(
         assert said == f"{entry} was corrected before (0.000002 to node:n1, 0.0000001 to user:acme): nothing moved\n"
         assert await ig3("suspense", "--open", "--json") == ""
         assert "node:n1, user:acme: by hand" in await ig3("suspense", "--account", "acme")
-
-
-async def wait_for(work: Awaitable[None]) -> None:
-    await work

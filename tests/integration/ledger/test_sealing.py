@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from gateway import ledger_show, seal_command
 from gateway.errors import LedgerError
 from gateway.ledger import sealing
 from gateway.ledger.archive import check_archive, write_archive
@@ -24,6 +25,7 @@ from streams.ledger.periods import ends_ms, month_after
 from streams.tokens import Token
 from streams.topology import BILLING
 from tests.books import CURRENCY, open_books
+from tests.ledger_shell import ledger_shell
 from tests.mesh_in_process import InProcessMesh
 from tests.processes import until
 
@@ -142,3 +144,30 @@ async def test_an_archive_that_is_not_what_was_sealed_is_named_line_by_line(tmp_
             check_archive(changed, (sealed,))
     with pytest.raises(LedgerError, match="cannot be read"):
         check_archive(tmp_path / "none", (sealed,))
+
+
+async def test_the_commands_seal_what_is_over_and_check_its_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with InProcessMesh(folder=tmp_path / "mesh") as mesh:
+        await pay_in(mesh.bus.core, 3)
+        month = month_of(now_ms())
+
+        async def later(_: Link) -> int:
+            return ends_ms(month)
+
+        monkeypatch.setattr(sealing, "_now", later)
+        ig3 = ledger_shell(mesh, tmp_path, monkeypatch, seal_command, ledger_show)
+        (sealed,) = (await ig3("seal")).splitlines()
+        assert sealed.startswith(f"{month} is sealed: 3 events up to 3, 3 transactions, ")
+        again, archived = (await ig3("seal", month, "--archive", str(tmp_path / "books"))).splitlines()
+        assert again == sealed.replace("is sealed", "was sealed before")
+        (archive,) = (tmp_path / "books").iterdir()
+        assert archived == f"archived to {archive}"
+        said = await ig3("verify", "--archive", str(archive))
+        assert said == f"{archive.name}: 3 events of {month}\nthey are what was sealed\n"
+        assert "1 sealed months" in await ig3("verify")
+        exported = (await ig3("export")).splitlines()
+        assert exported[:3] == archive.read_text().splitlines()[1:]
+        archive.write_text("".join(archive.read_text().splitlines(keepends=True)[:-1]))
+        assert "these 2 events are not the 3" in await ig3("verify", "--archive", str(archive), status=1)
