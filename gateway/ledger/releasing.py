@@ -68,6 +68,9 @@ class Releasing:
                 await self._look()
             except BusError as error:
                 log.warning("holds that are too old cannot be given back now: %s", error)
+            except Exception:
+                # One chain that cannot be handled must not keep all others from being looked at again.
+                log.exception("holds that are too old cannot be given back now")
             await asyncio.sleep(_LOOK_S)
 
     async def _look(self) -> None:
