@@ -14,6 +14,8 @@ from gateway.ledger.settings import LedgerSettings
 from gateway.ledger.views import balance_of
 from gateway.ledger_books import OPERATOR, PLACE, on_books
 from gateway.ledger_show import export, statement, verify
+from gateway.seal_command import seal
+from gateway.suspense_command import correct, suspense
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.inspection.tables import Column, print_table
@@ -45,7 +47,7 @@ def ledger() -> None:
     """Keep the books: what is held, charged and earned; and show what they say."""
 
 
-for _command in (statement, export, verify, invoice):
+for _command in (statement, export, verify, invoice, suspense, correct, seal):
     ledger.add_command(_command)
 
 

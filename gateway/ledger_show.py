@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
 from msgspec import Struct
 
+from gateway.ledger.archive import check_archive, line_of
+from gateway.ledger.sealing import read_seals
 from gateway.ledger.verifying import verify as verify_books
 from gateway.ledger_books import PLACE
 from mesh.config.options import settings_options
@@ -27,6 +30,8 @@ from streams.tokens import token
 from streams.topology import BILLING
 
 if TYPE_CHECKING:
+    from gateway.ledger.archive import Archive
+    from gateway.ledger.recomputing import Difference
     from gateway.ledger.verifying import Verified
     from mesh.bus.service_bus import Bus
     from mesh.config.settings import MeshSettings
@@ -94,28 +99,31 @@ def export(mesh: MeshSettings) -> None:
         async with OrderedReader(bus.core, BILLING) as reader:
             while not reader.is_caught_up:
                 for each in await reader.take(wait_s=_WAIT_S):
-                    line = {
-                        "sequence": each.sequence,
-                        "subject": each.subject,
-                        "event": _shown(each.data),
-                        "body_base64": each.data,
-                    }
-                    click.echo(msgspec.json.encode(line))
+                    click.echo(line_of(each))
 
     run_on_bus(mesh, "ledger-export", work)
 
 
 @click.command(epilog=_EXAMPLES)
 @click.option("--quick", is_flag=True, help="Begin at the newest snapshot, and believe it.")
+@click.option(
+    "--archive",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Compare only this archive of a month with its seal.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @settings_options(mesh=PLACE)
-def verify(mesh: MeshSettings, quick: bool, as_json: bool) -> None:
+def verify(mesh: MeshSettings, quick: bool, archive: Path | None, as_json: bool) -> None:
     """Recompute all balances from the first event, and compare.
 
     Compared are the snapshots here, what running ledgers believe, the hashes by which events of a chain hang together,
-    and, as far back as ENDED goes, each charge with the end that it is for. It changes nothing. The exit status is 1 if
-    anything differs.
+    months with their seals, and, as far back as ENDED goes, each charge with the end that it is for. It changes
+    nothing. The exit status is 1 if anything differs.
     """
+    if archive is not None:
+        _verify_archive(mesh, archive, as_json=as_json)
+        return
     found: list[Verified] = []
 
     async def work(bus: Bus) -> None:
@@ -136,14 +144,36 @@ def _print(report: Verified) -> None:
     screen = terminal()
     screen.out.print(
         f"{report.events:,} events, {report.transactions:,} transactions, {report.suspensions:,} of them in suspense; "
-        f"compared with {report.charges_compared:,} ends, {report.snapshots_compared} snapshots and "
-        f"{report.ledgers_compared} running ledgers, in {report.took_s:.2f} s",
+        f"compared with {report.charges_compared:,} ends, {report.snapshots_compared} snapshots, "
+        f"{report.ledgers_compared} running ledgers and {report.seals_compared} sealed months, "
+        f"in {report.took_s:.2f} s",
         markup=False,
     )
-    for difference in report.differences:
+    _print_differences(report.differences, "all is as the log says")
+
+
+def _verify_archive(mesh: MeshSettings, path: Path, *, as_json: bool) -> None:
+    found: list[Archive] = []
+
+    async def work(bus: Bus) -> None:
+        found.append(check_archive(path, await read_seals(bus.core)))
+
+    run_on_bus(mesh, "ledger-verify", work)
+    if as_json:
+        click.echo(msgspec.json.encode(found[0]))
+    else:
+        click.echo(f"{path.name}: {found[0].events:,} events of {found[0].period}")
+        _print_differences(found[0].differences, "they are what was sealed")
+    if found[0].differences:
+        sys.exit(1)
+
+
+def _print_differences(differences: tuple[Difference, ...], if_none: str) -> None:
+    screen = terminal()
+    for difference in differences:
         screen.out.print(f"{difference.where}: {difference.detail}", markup=False, style="red")
-    if not report.differences:
-        screen.out.print("all is as the log says", markup=False, style="green")
+    if not differences:
+        screen.out.print(if_none, markup=False, style="green")
 
 
 def _transactions(data: bytes) -> tuple[Transaction, ...]:
@@ -177,10 +207,3 @@ def _line(one: Transaction, account: str, balances: dict[str, int]) -> Statement
         balance=decimal_of(balances[one.currency]),
         note=note,
     )
-
-
-def _shown(data: bytes) -> Any:
-    try:
-        return decode_billing_event(data)
-    except StreamsError:
-        return None

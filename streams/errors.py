@@ -23,6 +23,10 @@ class InvalidAmount(StreamsError, ValueError):
     """A text is no amount of money that can be held exactly."""
 
 
+class InvalidPeriod(StreamsError, ValueError):
+    """A text names no month."""
+
+
 class InvalidLedgerAccount(StreamsError, ValueError):
     """A text names no account of the ledger."""
 

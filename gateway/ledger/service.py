@@ -1,4 +1,4 @@
-"""One ledger: the books, the settling, the desk for holds, and what the books say."""
+"""One ledger: the books, the settling, the desk for holds, old holds, and what the books say."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.ledger.books import Books
 from gateway.ledger.desk import HoldsDesk
+from gateway.ledger.releasing import Releasing
 from gateway.ledger.settling import Settling
 from gateway.ledger.views import Views
 from mesh.history.projection_desk import ProjectionDesk
@@ -38,6 +39,7 @@ class Ledger:
             Views(core, self.books.state),
             HoldsDesk(core, self.books, watched),
             Settling(core, self.books, settings, watched),
+            Releasing(core, self.books, watched),
             ProjectionDesk(core, self._told),
         )
 

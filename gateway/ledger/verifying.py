@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from gateway.ledger.books import NAME, BooksProjection
-from gateway.ledger.recomputing import Difference, Ends, Recomputing
+from gateway.ledger.recomputing import SEALED, Difference, Ends, Recomputing
+from gateway.ledger.sealing import read_seals
 from mesh.errors import BusError
 from mesh.history.ordered import OrderedReader, Start
 from mesh.history.snapshots import Source
@@ -17,7 +18,7 @@ from mesh.history.stream_facts import stream_facts
 from mesh.inspection.services import projections_of_services
 from streams.consumers import LEDGER
 from streams.digest import digest_of
-from streams.errors import InvalidSubject
+from streams.errors import InvalidSubject, StreamsError
 from streams.ledger.dump import dump, load
 from streams.ledger.fold import LedgerState
 from streams.subjects import CHECKS, parse_ended
@@ -41,6 +42,7 @@ class Verified(Struct, frozen=True, kw_only=True):
     """With their ends, as far back as ENDED has them."""
     snapshots_compared: int
     ledgers_compared: int
+    seals_compared: int
     took_s: float
     differences: tuple[Difference, ...]
 
@@ -68,8 +70,9 @@ async def verify(core: Link, snapshots: SnapshotStore, *, is_quick: bool = False
     ends, settled_to = Ends(), await _settled_to(core)
     await _read_ends(core, ends)
     claims = [*(fold.sequence for _, fold in told), *(snapshot.sequence for snapshot in kept)]
-    recomputing = Recomputing(ends, () if is_quick else claims)
+    recomputing = Recomputing(ends, () if is_quick else claims, is_whole=not is_quick)
     first = _begin(recomputing, kept) if is_quick else 0
+    await _expect_seals(core, recomputing, first)
     await _read_books(core, recomputing, first)
     recomputing.end()
     if not is_quick:
@@ -84,6 +87,7 @@ async def verify(core: Link, snapshots: SnapshotStore, *, is_quick: bool = False
         charges_compared=ends.compared,
         snapshots_compared=0 if is_quick else len(kept),
         ledgers_compared=0 if is_quick else len(told),
+        seals_compared=recomputing.seals_compared,
         took_s=time.monotonic() - began,
         differences=tuple(recomputing.differences),
     )
@@ -108,6 +112,13 @@ async def _read_ends(core: Link, ends: Ends) -> None:
                     continue
                 if key.account != CHECKS:
                     ends.add(key, each.sequence, each.data)
+
+
+async def _expect_seals(core: Link, recomputing: Recomputing, after: int) -> None:
+    try:
+        recomputing.expect(await read_seals(core), after=after)
+    except StreamsError as error:
+        recomputing.differ(SEALED, f"no month can be compared with its seal: {error}")
 
 
 async def _read_books(core: Link, recomputing: Recomputing, after: int) -> None:

@@ -47,6 +47,10 @@ class StreamFacts(Struct, frozen=True, kw_only=True):
     last_sequence: int
     first_at: datetime | None
     last_at: datetime | None
+    max_age: timedelta | None = None
+    """How long it keeps a message; None: for ever."""
+    told_at: datetime | None = None
+    """By the broker's clock; None: it has not said."""
 
 
 class Recorded(NamedTuple):
@@ -81,6 +85,8 @@ class _Cluster(Struct):
 class _Config(Struct):
     name: str = ""
     num_replicas: int = 1
+    max_age: int = 0
+    """In nanoseconds."""
 
 
 class _Error(Struct):
@@ -90,6 +96,7 @@ class _Error(Struct):
 
 class _Info(Struct):
     created: str = ""
+    ts: str = ""
     config: _Config = msgspec.field(default_factory=_Config)
     state: _State = msgspec.field(default_factory=_State)
     cluster: _Cluster | None = None
@@ -234,6 +241,8 @@ def _facts(info: _Info) -> StreamFacts:
         last_sequence=state.last_seq,
         first_at=parse_time(state.first_ts) if has_any else None,
         last_at=parse_time(state.last_ts) if has_any else None,
+        max_age=timedelta(microseconds=info.config.max_age // 1000) if info.config.max_age else None,
+        told_at=parse_time(info.ts) if info.ts else None,
     )
 
 

@@ -50,6 +50,9 @@ LEDGER_SUSPENDED: Final = Instrument(
     "ig3.ledger.suspended", "{entry}", "What this ledger could not charge by the rule, by reason: somebody must look."
 )
 LEDGER_HOLDS: Final = Instrument("ig3.ledger.holds", "{task}", "Tasks that asked this ledger for a hold, by answer.")
+LEDGER_RELEASED: Final = Instrument(
+    "ig3.ledger.released", "{hold}", "Holds that this ledger gave back, since the end of their task can come no more."
+)
 LEDGER_LAG: Final = Instrument(
     "ig3.ledger.lag", "s", "From the end of a task to its entry in the books, by the clocks of both.", _SECONDS
 )

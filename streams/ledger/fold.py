@@ -74,8 +74,13 @@ class LedgerState:
         """What an account of the books has, in nano."""
         return self.balances.get((account, currency), 0)
 
-    def apply(self, sequence: int, subject: str, data: bytes) -> AnyBillingEvent | None:
-        """Take in one event; returns it, or None where it was taken in before or counts for nothing."""
+    def apply(
+        self, sequence: int, subject: str, data: bytes, event: AnyBillingEvent | None = None
+    ) -> AnyBillingEvent | None:
+        """Take in one event; returns it, or None where it was taken in before or counts for nothing.
+
+        ``event`` is what ``data`` says, where somebody has read it before.
+        """
         try:
             chain = parse_chain(subject)
         except StreamsError as error:
@@ -87,7 +92,7 @@ class LedgerState:
         last, before = state.last_sequence, state.digest
         state.last_sequence, state.digest = sequence, digest_of_body(data)
         try:
-            event = decode_billing_event(data)
+            event = event or decode_billing_event(data)
         except StreamsError as error:
             self._fault(sequence, subject, "unreadable", str(error))
             return None

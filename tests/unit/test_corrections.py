@@ -1,0 +1,109 @@
+"""What lies in suspense leaves it as a whole, once, and only to where it may go."""
+
+import pytest
+
+from streams.billing_events import LedgerPosted, LedgerSuspended, Posting, Transaction
+from streams.billing_subjects import account_chain
+from streams.errors import InvalidAmount, InvalidLedgerAccount
+from streams.ledger.corrections import SuspenseBook, SuspenseEntry, correct, read_part
+from streams.tokens import Token
+
+ACME = Token("acme")
+CHAIN = account_chain(ACME)
+AT_MS = 1_767_225_600_000
+TASK = "019b7a3e00007abc8def012345678900"
+
+
+def suspended(amount_nano: int = 1000, task: str = TASK) -> LedgerSuspended:
+    postings = (
+        Posting(account="held:acme", amount_nano=-amount_nano),
+        Posting(account="suspense", amount_nano=amount_nano),
+    )
+    transaction = Transaction(
+        id=f"charge:{task}",
+        kind="suspense",
+        at_ms=AT_MS,
+        currency="EUR",
+        postings=postings if amount_nano else (),
+        task=task,
+    )
+    return LedgerSuspended(at_ms=AT_MS, code="above_hold", message="too much", transaction=transaction)
+
+
+def book_with(event: LedgerSuspended) -> tuple[SuspenseBook, SuspenseEntry]:
+    book = SuspenseBook()
+    book.take(7, CHAIN, event)
+    (entry,) = book.newest_first
+    return book, entry
+
+
+def posted(*transactions: Transaction) -> LedgerPosted:
+    return LedgerPosted(at_ms=AT_MS, transactions=transactions)
+
+
+def corrected(entry: SuspenseEntry, *texts: str) -> Transaction:
+    return correct(entry, tuple(read_part(text, ACME) for text in texts), at_ms=AT_MS, by="op", note="seen")
+
+
+@pytest.mark.parametrize(
+    ("texts", "went"),
+    [
+        (("back",), {"user:acme": 1000}),
+        (("fees",), {"fees": 1000}),
+        (("node:n1", "fees=0.0000001", "back=0.0000004"), {"node:n1": 500, "fees": 100, "user:acme": 400}),
+    ],
+)
+def test_an_entry_leaves_suspense_as_a_whole_and_balanced(texts: tuple[str, ...], went: dict[str, int]) -> None:
+    book, entry = book_with(suspended())
+    correction = corrected(entry, *texts)
+    assert {each.account: each.amount_nano for each in correction.postings} == {"suspense": -1000, **went}
+    assert (correction.kind, correction.id) == ("correction", f"correction:charge:{TASK}")
+    assert book.take(8, CHAIN, posted(correction)) == []
+    (after,) = book.newest_first
+    assert (entry.lies_nano, after.lies_nano, after.correction) == (1000, 0, correction)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("fees=0.0000001",),
+        ("fees=1", "back"),
+        ("fees", "back"),
+        ("fees=0", "back"),
+        ("fees=-0.0000001", "back"),
+        ("fees=0.000001", "back"),
+        ("fees=0.0000001", "fees"),
+        ("back=much",),
+    ],
+)
+def test_parts_that_are_not_the_whole_are_refused(texts: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidAmount):
+        corrected(book_with(suspended())[1], *texts)
+
+
+def test_where_nothing_was_held_nothing_can_be_corrected() -> None:
+    with pytest.raises(InvalidAmount, match="nothing was held"):
+        corrected(book_with(suspended(0))[1], "back")
+
+
+@pytest.mark.parametrize("text", ["user:other", "outside", "suspense", "held:acme", "paying:n1", "node:", "nobody"])
+def test_what_lies_in_suspense_goes_nowhere_else(text: str) -> None:
+    with pytest.raises(InvalidLedgerAccount):
+        read_part(text, ACME)
+
+
+def test_a_correction_of_something_else_than_what_lies_there_is_named() -> None:
+    book, entry = book_with(suspended())
+    stranger = corrected(book_with(suspended(task="019b7a3e00007abc8def012345678901"))[1], "back")
+    assert book.take(8, CHAIN, posted(stranger)) == [f"{stranger.id} corrects what is not in suspense"]
+    too_much = correct(book_with(suspended(1500))[1], (read_part("fees", ACME),), at_ms=AT_MS, by="op", note="")
+    (fault,) = book.take(9, CHAIN, posted(too_much))
+    assert "1500 nano EUR" in fault
+    assert entry.id in fault
+
+
+def test_entries_come_the_newest_first() -> None:
+    book = SuspenseBook()
+    for sequence in (3, 5, 4):
+        book.take(sequence, CHAIN, suspended(task=f"{sequence:032x}"))
+    assert [entry.sequence for entry in book.newest_first] == [5, 4, 3]
