@@ -15,7 +15,7 @@ _Name = Annotated[str, Meta(max_length=64)]
 
 
 class CacheHit(Event, frozen=True, kw_only=True, tag="cache.hit.v1"):
-    """An account was given a stored answer, once or several times within a moment.
+    """An account was given an answer that was generated for another request, once or several times within a moment.
 
     What is charged for it is a rule of whoever keeps the accounts. ``batch`` is another one in each event: one that
     stands there twice, since its acknowledgement was lost, counts once.

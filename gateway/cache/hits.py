@@ -1,4 +1,7 @@
-"""Which answers were given from the cache, as events of record: gathered for a second, so that no client waits."""
+"""Which answers were given again, as events of record: gathered for a second, so that no client waits.
+
+Given again is what stood in the cache, and what was being written for somebody else.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from streams.codec import encode
 
 if TYPE_CHECKING:
     from mesh.bus.link import Link
-    from streams.cache_messages import CacheAnswer
+    from streams.chat import Usage
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)
@@ -27,12 +30,21 @@ _MOST: Final = 10_000
 """Different answers that wait to be written while the stream cannot be; beyond, the oldest are lost."""
 
 
-class _Given(NamedTuple):
-    """An answer, what was asked for it, and how often it was given since the last event."""
+class Given(NamedTuple):
+    """An answer that was generated once, and given to somebody who did not have it generated."""
 
-    answer: CacheAnswer
+    owner: str
+    """The account whose task it was generated for."""
+    task: str
     model: str
-    key: str | None
+    usage: Usage
+    """What generating it has used."""
+
+
+class _Counted(NamedTuple):
+    """An answer, and how often it was given since the last event."""
+
+    given: Given
     times: int
 
 
@@ -42,15 +54,15 @@ class HitLog:
     def __init__(self, core: Link) -> None:
         """Write through ``core``."""
         self._core = core
-        self._fresh: dict[tuple[Token, str, str | None], _Given] = {}
+        self._fresh: dict[tuple[Token, str, str | None], _Counted] = {}
         self._waiting: list[tuple[Token, CacheHit]] = []
         self._writing: asyncio.Task[None] | None = None
 
-    def note(self, account: Token, answer: CacheAnswer, model: str, key: str | None = None) -> None:
-        """An account was given an answer of ``model``, which it had asked with ``key``."""
-        before = self._fresh.get((account, answer.task, key))
+    def note(self, account: Token, given: Given, key: str | None = None) -> None:
+        """An account was given an answer, once, which it had asked for with ``key``."""
+        before = self._fresh.get((account, given.task, key))
         times = 1 if before is None else before.times + 1
-        self._fresh[account, answer.task, key] = _Given(answer, answer.model or model, key, times)
+        self._fresh[account, given.task, key] = _Counted(given, times)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_on(), name="cache-hits")
 
@@ -81,14 +93,14 @@ class HitLog:
 
     def _gather(self) -> None:
         at_ms = now_ms()
-        for (account, _, _), (answer, model, key, times) in self._fresh.items():
+        for (account, _, key), (given, times) in self._fresh.items():
             hit = CacheHit(
                 at_ms=at_ms,
                 batch=os.urandom(_BATCH_BYTES).hex(),
-                owner=answer.account,
-                task=answer.task,
-                model=model,
-                usage=answer.usage,
+                owner=given.owner,
+                task=given.task,
+                model=given.model,
+                usage=given.usage,
                 times=times,
                 key=key,
             )

@@ -114,7 +114,7 @@ class Asking:
         if watch is None and isinstance(asked, Grounded):
             await asked.recall(admitted.key)
         if part is not None:
-            part.begun()
+            part.begun(by_us=watch is not None)
         site, streamed = self._site, asked.is_streamed
         after = wishes.after if streamed else 0
         with (

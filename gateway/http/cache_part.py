@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.cache.answers import Recorder
+from gateway.cache.hits import Given
 from gateway.http.admission import Admitted
 from gateway.limits.ticket import Price
 from streams.subjects import TaskKey
@@ -36,6 +37,8 @@ class Part:
         self._recorder = Recorder(caching.rules.most_bytes)
         self._leads = flight is not None and flight.readers == 1
         self._has_left = False
+        self._has_stored = False
+        self._has_whole = False
 
     @property
     def task(self) -> Token | None:
@@ -74,14 +77,31 @@ class Part:
         await ticket.pay(lambda: _FREE, stream=stream)
         return Admitted(TaskKey(account, self._flight.task), may_exist=True, exists=True)
 
-    def begun(self) -> None:
-        """The task is stored."""
+    def begun(self, *, by_us: bool) -> None:
+        """The task is stored; ``by_us``: this client's request is what has put it there."""
+        self._has_stored = by_us
         if self._flight is not None:
             self._flight.begun(is_submitted=True)
 
     def take(self, steps: Iterable[Step]) -> None:
         """Take down what the client sees."""
         self._recorder.take(steps)
+
+    def given(self) -> None:
+        """The client was given all of the answer."""
+        self._has_whole = True
+
+    def hit(self, account: Token, model: str) -> Given | None:
+        """Return the whole answer of another request's task that ``account`` was given; None: its own, or not whole.
+
+        Who has had the task stored pays for it by its end. In doubt it is nobody's hit: where two gateways try at once,
+        the claim's own client and the one that was faster are both taken for who had it generated.
+        """
+        state = self._recorder.state
+        is_own = not self.follows or self._has_stored
+        if is_own or not self._has_whole or self.task is None or state.usage is None:
+            return None
+        return Given(account, self.task, state.model or model, state.usage)
 
     def ended(self, key: TaskKey) -> None:
         """The client has seen all that it sees of the task."""

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from gateway.cache.answers import steps_of
 from gateway.cache.flight import Flight
+from gateway.cache.hits import Given
 from gateway.http.cache_part import Part
 from gateway.http.errors import ApiError
 from gateway.http.exchange import Exchange
@@ -94,6 +95,7 @@ class CachedAnswer:
             try:
                 self._note("followed" if part.follows else "miss")
                 answer = await self._generated(generate, part)
+                self._note_given(part.hit(self._question.account, self._asked.model))
                 self._remember(similar)
                 return answer
             except ApiError:
@@ -139,8 +141,7 @@ class CachedAnswer:
         key = TaskKey(account, Token(answer.task) if is_own else new_task_id())
         if is_own:
             request[TASK_KEY] = key.task
-        if site.caching.hits is not None:
-            site.caching.hits.note(account, answer, self._asked.model, self._ticket.key_id)
+        self._note_given(Given(answer.account, answer.task, answer.model or self._asked.model, answer.usage))
         measure = Measure(site, request.headers.get(TRACEPARENT), task=key.task, model=self._asked.model)
         wishes = self._question.wishes
         exchange = Exchange(site, request, key, self._asked, wishes, measure, self._ticket)
@@ -149,6 +150,11 @@ class CachedAnswer:
             return await (exchange.stream(replay) if self._asked.is_streamed else exchange.whole(replay))
         finally:
             measure.end(_SERVED)
+
+    def _note_given(self, given: Given | None) -> None:
+        hits = self._site.caching.hits
+        if given is not None and hits is not None:
+            hits.note(self._question.account, given, self._ticket.key_id)
 
     async def _pay(self, answer: CacheAnswer) -> None:
         """An answer from the cache is a request; its tokens count if the settings say so."""

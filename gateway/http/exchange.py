@@ -95,6 +95,8 @@ class Exchange:
                 self._check_clock()
         if self.state.outcome != "completed":
             raise from_end(self.state)
+        if self._part is not None:
+            self._part.given()
         return self._json(text)
 
     async def standing(self, follower: Following) -> web.Response:
@@ -152,6 +154,8 @@ class Exchange:
                 steps = await self._next(follower)
             if not stream.is_open:
                 await stream.send(frames.last)
+            if self._part is not None and not self.has_failed:
+                self._part.given()
         except ConnectionError:
             self._hung_up()
             raise

@@ -7,11 +7,15 @@ from aiohttp import ClientResponse
 
 from mesh.access.writer import AccessWriter
 from mesh.bus.direct_client import Delivery
+from mesh.history.ordered import OrderedReader
 from streams import subjects
+from streams.cache_events import CacheHit
+from streams.cache_subjects import cache_hits
 from streams.codec import decode, encode
 from streams.events import TaskError
 from streams.messages import Cancel, CancelOutcome
 from streams.tokens import Token
+from streams.topology import HITS
 from tests.http_gateway import LIMIT_S, HttpGateway, Json, read_sse, text_of
 from tests.integration.cache.conftest import Gateways, caching, had, kept, question
 from tests.processes import until
@@ -178,6 +182,69 @@ async def test_who_cannot_wait_for_so_long_has_a_task_of_its_own(mesh: ScriptedM
     assert [had(await each) for each in (leader, urgent, hasty)] == ["miss", "bypass", "bypass"]
 
 
+async def given_again(mesh: ScriptedMesh, task: str, *gateways: HttpGateway) -> list[tuple[str, int, int]]:
+    """What the gateways have noted of a task's answer: whose it was, its tokens, and how often it was given again."""
+    for gateway in gateways:
+        hits = caching(gateway).hits
+        assert hits is not None
+        await hits.stop()
+    events: list[CacheHit] = []
+    async with OrderedReader(mesh.bus.core, HITS, filters=(cache_hits(Token("local")),)) as reader:
+        while not reader.is_caught_up:
+            events += [decode(one.data, CacheHit) for one in await reader.take(wait_s=LIMIT_S)]
+    return sorted((one.owner, one.usage.completion_tokens, one.times) for one in events if one.task == task)
+
+
+@pytest.mark.parametrize("form", [{}, STREAM])
+async def test_who_follows_to_the_end_has_a_hit_and_neither_who_had_it_generated_nor_who_hangs_up(
+    mesh: ScriptedMesh, gateways: Gateways, form: Json
+) -> None:
+    mesh.pause_after = 1
+    one, other = await gateways.open(), await gateways.open()
+    body = question()
+    leader = asking(one, {**body, **form})
+    await mesh.paused.wait()
+    followers = [asking(gateway, {**body, **form}) for gateway in (one, other, other)]
+    leaves = asking(one, {**body, **STREAM})
+    await until(lambda: waiting(one) + waiting(other) == 5)
+    await hung_up(one, leaves)
+    mesh.go.set()
+    async with asyncio.timeout(LIMIT_S):
+        answers = {await answered(await each) for each in (leader, *followers)}
+    ((task, text),) = answers
+    assert text == TEXT
+    await until(lambda: waiting(one) + waiting(other) == 0)
+    # Each gateway writes what its own clients were given.
+    assert await given_again(mesh, task, one, other) == [("local", 3, 1), ("local", 3, 2)]
+
+
+async def test_two_who_ask_at_once_are_one_task_and_one_hit(mesh: ScriptedMesh, gateways: Gateways) -> None:
+    gateway, body = await gateways.open(), question()
+    async with asyncio.timeout(LIMIT_S):
+        answers = [await answered(each) for each in await asyncio.gather(gateway.ask(body), gateway.ask(body))]
+    ((task, _),) = set(answers)
+    assert len(mesh.submitted) == 1
+    assert await given_again(mesh, task, gateway) == [("local", 3, 1)]
+
+
+async def test_nobody_has_a_hit_where_the_task_fails(mesh: ScriptedMesh, gateways: Gateways) -> None:
+    mesh.pause_after = 1
+    one, other = await gateways.open(), await gateways.open()
+    body = question(**STREAM)
+    leader = asking(one, body)
+    await mesh.paused.wait()
+    follower = asking(other, body)
+    await until(lambda: waiting(other) == 1)
+    task = (await leader).headers["x-ig3-task"]
+    await follower
+    mesh.error = FAILURE
+    mesh.go.set()
+    async with asyncio.timeout(LIMIT_S):
+        assert "engine_error" in (await read_sse(await follower))[-1].data  # type: ignore[operator]  # there is one
+    await until(lambda: waiting(one) + waiting(other) == 0)
+    assert await given_again(mesh, task, one, other) == []
+
+
 async def test_a_claim_whose_gateway_died_before_it_submitted_is_taken_up(
     mesh: ScriptedMesh, gateways: Gateways
 ) -> None:
@@ -198,6 +265,8 @@ async def test_a_claim_whose_gateway_died_before_it_submitted_is_taken_up(
     task, text = await answered(await other.ask(body))
     assert ([task], text) == (entered, TEXT)
     assert len(mesh.submitted) == 1
+    # Who had to have it submitted pays for the task alone.
+    assert await given_again(mesh, task, other) == []
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
 

@@ -15,7 +15,7 @@ from streams.billing_events import KeyBudget, PlanKind, PriceRule
 from streams.billing_subjects import ledger_api
 from streams.events import TaskError
 from streams.tokens import Token
-from tests.books import RunningLedger, priced, running_ledger
+from tests.books import RunningLedger, priced, running_ledger, transactions_of
 from tests.http_gateway import serve_http
 from tests.mesh_in_process import InProcessMesh
 from tests.processes import until
@@ -123,6 +123,26 @@ async def test_what_a_key_may_spend_is_spent_over_http_and_shows_in_usage_and_in
     paid = [line for line in made.lines if line.amount is not None]
     assert [(line.completion_tokens, line.tasks) for line in paid] == [(TOKENS, 1)] * 2
     assert [amount.value for amount in made.total] == ["0.000002"]
+
+
+async def test_two_equal_requests_at_once_are_one_charge_and_one_hit_of_the_cache(
+    mesh: InProcessMesh, ledger: RunningLedger
+) -> None:
+    account, writer = Token("twice"), AccessWriter(mesh.bus.core)
+    await writer.open(account)
+    issued = await writer.issue(account, name="both", rights=("chat",))
+    await paid_in(ledger, "twice", 10 * WORST)
+    async with serve_http(mesh.bus, auth="required") as gateway:
+        await gateway.until_served()
+        asked = {"max_tokens": TOKENS, "temperature": 0}
+        key = {"Authorization": f"Bearer {issued.shown.text}"}
+        answers = await asyncio.gather(*(gateway.ask(asked, **key) for _ in range(2)))
+        assert {answer.status for answer in answers} == {200}
+        assert len({answer.headers["x-ig3-task"] for answer in answers}) == 1
+    # A cached answer costs a quarter.
+    await charged(ledger, "twice", 10 * WORST - WORST - WORST // 4)
+    entries = await transactions_of(mesh.bus.core, account)
+    assert sorted(entry.kind for entry in entries) == ["cache_hit", "charge", "deposit", "hold"]
 
 
 async def test_of_a_name_for_several_models_the_dearest_is_held_and_the_one_that_answered_is_paid(
