@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -53,6 +53,13 @@ class RetrievalSettings(Struct, frozen=True, kw_only=True):
         Meta(description="How long a file waits for an embedding model that the mesh has never had, before it fails."),
     ] = timedelta(minutes=10)
 
+    index: Annotated[
+        Literal["qdrant", "faiss"],
+        Meta(
+            description="What finds passages: Qdrant's engine in this process or, with qdrant_url, a server; or Faiss, "
+            "with all vectors in memory (needs the package faiss-cpu)."
+        ),
+    ] = "qdrant"
     index_dir: Annotated[
         Path | None,
         Meta(
@@ -89,3 +96,5 @@ class RetrievalSettings(Struct, frozen=True, kw_only=True):
             raise ValueError("passage_overlap may be half of passage_tokens at most")
         if self.parse_time < timedelta(seconds=1):
             raise ValueError("parse_time must be at least a second")
+        if self.index == "faiss" and self.qdrant_url is not None:
+            raise ValueError("index = faiss and qdrant_url are two indexes: leave one of them out")

@@ -1,18 +1,25 @@
 """One suite for every index of passages."""
 
 import math
+import shutil
 import struct
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from qdrant_client import AsyncQdrantClient
 
+from gateway.errors import GatewayError
 from gateway.retrieval.errors import IndexUnavailable, WrongVectors
+from gateway.retrieval.index.faiss_folder import FaissFolder
 from gateway.retrieval.index.index import Index, Match, Origin
+from gateway.retrieval.index.open_index import open_index
 from gateway.retrieval.index.qdrant_folder import QdrantFolder
 from gateway.retrieval.index.qdrant_server import QdrantServer
 from gateway.retrieval.index.words import Words
+from gateway.retrieval.settings import RetrievalSettings
 from streams.passages import Passage, Place
 from streams.tokens import Token
 
@@ -44,7 +51,7 @@ def found(matches: tuple[Match, ...]) -> list[tuple[str, int]]:
     return [(match.origin.file, match.number) for match in matches]
 
 
-@pytest.fixture(params=["qdrant-folder", "qdrant-server"])
+@pytest.fixture(params=["qdrant-folder", "qdrant-server", "faiss-folder"])
 def open_one(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     async def open_folder() -> Index:
         return QdrantFolder(tmp_path / "index", WORDS)
@@ -53,7 +60,10 @@ def open_one(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
         # No server can be had here: its own client's stand-in, which takes the same calls.
         return QdrantServer(AsyncQdrantClient(path=str(tmp_path / "server")), WORDS)
 
-    return {"qdrant-folder": open_folder, "qdrant-server": open_server}[request.param]
+    async def open_faiss() -> Index:
+        return FaissFolder(tmp_path / "index", WORDS)
+
+    return {"qdrant-folder": open_folder, "qdrant-server": open_server, "faiss-folder": open_faiss}[request.param]
 
 
 @pytest.fixture
@@ -202,9 +212,74 @@ async def test_a_server_that_is_away_is_said_to_be_and_its_key_is_not() -> None:
     await index.aclose()
 
 
-async def test_a_folder_has_one_user_at_a_time(tmp_path: Path) -> None:
-    index = QdrantFolder(tmp_path / "index", WORDS)
+@pytest.mark.parametrize("driver", [QdrantFolder, FaissFolder])
+async def test_a_folder_has_one_user_at_a_time(driver: type[QdrantFolder] | type[FaissFolder], tmp_path: Path) -> None:
+    index = driver(tmp_path / "index", WORDS)
     with pytest.raises(IndexUnavailable, match="another retrieval process uses"):
-        QdrantFolder(tmp_path / "index", WORDS)
+        driver(tmp_path / "index", WORDS)
     await index.aclose()
-    await QdrantFolder(tmp_path / "index", WORDS).aclose()
+    await driver(tmp_path / "index", WORDS).aclose()
+
+
+def damage_the_vectors(shelf: Path, folder: Path) -> None:
+    (shelf / "passages.sqlite").write_bytes(b"no database" * 1000)
+
+
+def forget_the_vectors(shelf: Path, folder: Path) -> None:
+    (shelf / "passages.sqlite").write_bytes(b"")
+
+
+def lose_the_vectors(shelf: Path, folder: Path) -> None:
+    shutil.rmtree(shelf)
+
+
+def lose_the_words(shelf: Path, folder: Path) -> None:
+    shutil.rmtree(folder / "words" / SHELF)
+
+
+@pytest.mark.parametrize("harm", [damage_the_vectors, forget_the_vectors, lose_the_vectors, lose_the_words])
+async def test_what_faiss_has_lost_is_not_held_and_can_be_added_again(
+    harm: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
+    folder = tmp_path / "index"
+    before = FaissFolder(folder, WORDS)
+    await before.add(SHELF, APPLES, FRUIT)
+    await before.aclose()
+    harm(folder / "vectors" / SHELF, folder)
+
+    after = FaissFolder(folder, WORDS)
+
+    assert sum((await after.held(SHELF)).values()) == 0
+    await after.add(SHELF, APPLES, FRUIT)
+    assert await after.held(SHELF) == {APPLES: 3}
+    assert found(await after.near(SHELF, vector(1, 0, 0), 1)) == [(APPLES.file, 0)]
+    assert found(await after.worded(SHELF, "cellar", 5)) == [(APPLES.file, 0)]
+    await after.aclose()
+
+
+@pytest.mark.parametrize(("first", "then"), [("qdrant", "faiss"), ("faiss", "qdrant")])
+async def test_the_index_of_a_folder_can_be_changed_and_nothing_of_the_other_stays(
+    first: Literal["qdrant", "faiss"], then: Literal["qdrant", "faiss"], tmp_path: Path
+) -> None:
+    before = open_index(RetrievalSettings(index=first), tmp_path)
+    await before.add(SHELF, APPLES, FRUIT)
+    await before.aclose()
+
+    after = open_index(RetrievalSettings(index=then), tmp_path)
+
+    for shelf in await after.shelves():
+        assert await after.held(shelf) == {}
+        await after.drop(shelf)
+    assert not [path for path in (tmp_path / "index").rglob("*") if path.is_file() and path.name != "lock"]
+    await after.aclose()
+
+
+def test_without_faiss_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(GatewayError, match=r"pip install 'ig3-edge-network\[rag\]'"):
+        open_index(RetrievalSettings(index="faiss"), tmp_path)
+
+
+def test_faiss_and_a_qdrant_server_are_not_had_together() -> None:
+    with pytest.raises(ValueError, match="leave one of them out"):
+        RetrievalSettings(index="faiss", qdrant_url="http://127.0.0.1:6333")

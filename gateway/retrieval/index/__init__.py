@@ -1,1 +1,1 @@
-"""Where passages are found: an index in a folder of this process, or on a Qdrant server."""
+"""Where passages are found: an index in a folder of this process, by Qdrant or Faiss, or on a Qdrant server."""

@@ -36,10 +36,22 @@ def open_index(settings: RetrievalSettings, data_dir: Path) -> Index:
     folder = settings.index_dir or data_dir / _FOLDER
     for copy in range(1, _MOST_COPIES):
         try:
-            return QdrantFolder(folder if copy == 1 else folder.with_name(f"{folder.name}-{copy}"), words)
+            return _folder(settings, folder if copy == 1 else folder.with_name(f"{folder.name}-{copy}"), words)
         except FolderTaken:
             continue
     raise GatewayError(f"{_MOST_COPIES} processes use {folder} and the folders beside it: stop some of them")
+
+
+def _folder(settings: RetrievalSettings, folder: Path, words: Words) -> Index:
+    if settings.index == "qdrant":
+        return QdrantFolder(folder, words)
+    try:
+        from gateway.retrieval.index.faiss_folder import FaissFolder
+
+        return FaissFolder(folder, words)
+    except ImportError as error:
+        remedy = "install it with pip install 'ig3-edge-network[rag]', or set index to qdrant"
+        raise GatewayError(f"index is faiss, and the package faiss-cpu is not installed: {remedy}") from error
 
 
 def _server(url: str, key: str | None, words: Words) -> Index:

@@ -7,7 +7,6 @@ The engine holds Python's lock while it works, so all is done by one thread, one
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import shutil
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import qdrant_edge as edge
 
-from gateway.retrieval.errors import FolderTaken, IndexUnavailable, WrongVectors
+from gateway.retrieval.errors import IndexUnavailable, WrongVectors
+from gateway.retrieval.index.folder_lock import lock_folder
 from gateway.retrieval.index.index import Match, in_order
 from gateway.retrieval.index.points import (
     MEANING,
@@ -50,14 +50,15 @@ _AT_ONCE: Final = 128
 """Passages that are added in one go: some milliseconds."""
 _ALL: Final = 10_000_000
 _NO_INDEX_KB: Final = 1_000_000_000
-_EDGE_CONFIG: Final = "edge_config.json"
+EDGE_CONFIG: Final = "edge_config.json"
+"""A file in the folder of each shelf."""
 
 
 class QdrantFolder:
     """An index in a folder, of which this process is the only user."""
 
-    def __init__(self, folder: Path, words: Words) -> None:
-        """Keep shelves below ``folder``.
+    def __init__(self, folder: Path, words: Words, *, has_vectors: bool = True) -> None:
+        """Keep shelves below ``folder``; without vectors they are searched by words alone, and `near` is an error.
 
         Raises:
             FolderTaken: if another process uses it.
@@ -65,7 +66,8 @@ class QdrantFolder:
         """
         self._folder = folder
         self._words = words
-        self._lock = _lock(folder)
+        self._has_vectors = has_vectors
+        self._lock = lock_folder(folder)
         self._open: dict[str, edge.EdgeShard] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index")
 
@@ -121,12 +123,17 @@ class QdrantFolder:
         return frozenset(path.name for path in self._folder.iterdir() if path.is_dir())
 
     def _add(self, shelf: str, origin: Origin, passages: Sequence[Passage]) -> None:
-        shard = self._shard(shelf) or self._create(shelf, len(passages[0].vector) // FLOAT_BYTES)
+        shard = self._shard(shelf) or self._create(shelf, self._dimensions(passages))
         points = [self._point(origin, passage) for passage in passages]
         _translated(shelf, lambda: shard.update(edge.UpdateOperation.upsert_points(points)))
 
+    def _dimensions(self, passages: Sequence[Passage]) -> int | None:
+        return len(passages[0].vector) // FLOAT_BYTES if self._has_vectors else None
+
     def _point(self, origin: Origin, passage: Passage) -> edge.Point:
-        vectors: dict[str, edge.NamedVector] = {MEANING: list(numbers_of(passage.vector))}
+        vectors: dict[str, edge.NamedVector] = {}
+        if self._has_vectors:
+            vectors[MEANING] = list(numbers_of(passage.vector))
         words = self._words.of_passage(passage.text)
         if words.indices:
             vectors[WORDS] = edge.SparseVector(words.indices, words.values)
@@ -188,13 +195,13 @@ class QdrantFolder:
         shard = self._open.pop(shelf, None)
         if shard is None:
             folder = self._folder / shelf
-            if not (folder / _EDGE_CONFIG).exists():
+            if not (folder / EDGE_CONFIG).exists():
                 return None
             shard = _translated(shelf, lambda: edge.EdgeShard.load(str(folder)))
         self._remember(shelf, shard)
         return shard
 
-    def _create(self, shelf: str, dimensions: int) -> edge.EdgeShard:
+    def _create(self, shelf: str, dimensions: int | None) -> edge.EdgeShard:
         folder = self._folder / shelf
         # What a crash has left of one that was about to be made.
         shutil.rmtree(folder, ignore_errors=True)
@@ -219,10 +226,12 @@ class QdrantFolder:
             self._open.popitem()[1].close()
 
 
-def _config(dimensions: int) -> edge.EdgeConfig:
-    vectors = edge.EdgeVectorParams(dimensions, edge.Distance.Cosine, datatype=edge.VectorStorageDatatype.Float16)
+def _config(dimensions: int | None) -> edge.EdgeConfig:
+    half = edge.VectorStorageDatatype.Float16
     return edge.EdgeConfig(
-        vectors={MEANING: vectors},
+        vectors={}
+        if dimensions is None
+        else {MEANING: edge.EdgeVectorParams(dimensions, edge.Distance.Cosine, datatype=half)},
         sparse_vectors={WORDS: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
         # No graph: building one for 100,000 passages stops all else for minutes, and saves four milliseconds a search.
         hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=_NO_INDEX_KB),
@@ -246,18 +255,3 @@ def _translated(shelf: str, work: Callable[[], T]) -> T:
         if "dimension" in str(error):
             raise WrongVectors(f"shelf {shelf}: {error}") from error
         raise IndexUnavailable(f"shelf {shelf} of the index cannot be used: {error}") from error
-
-
-def _lock(folder: Path) -> int:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise IndexUnavailable(f"the folder of the index cannot be written: {error}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        message = f"another retrieval process uses {folder}: give each a folder of its own (--index-dir)"
-        raise FolderTaken(message) from error
-    return lock
