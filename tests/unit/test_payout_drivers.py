@@ -1,5 +1,6 @@
 """Ways of paying out: each pays once, however often it is told, and says what it does not know."""
 
+import asyncio
 import hashlib
 import json
 import stat
@@ -43,6 +44,14 @@ async def test_a_payout_is_a_line_of_a_private_file_once_however_often_it_is_tol
     assert lines[0]["amount"] == "1.500000001"
     assert lines[0]["address"] == "IBAN of Ada"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_a_payout_that_many_hand_over_at_once_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "payouts.jsonl"
+    for number in range(10):
+        payout = replace(PAYOUT, id=f"p{number}")
+        await asyncio.gather(*(pay(FileDriver(path), payout) for _ in range(8)))
+    assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [f"p{number}" for number in range(10)]
 
 
 async def test_half_a_line_that_a_power_cut_left_hides_no_payout(tmp_path: Path) -> None:

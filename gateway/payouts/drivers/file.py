@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from gateway.errors import PayoutError
 from gateway.payouts.drivers.driver import Fate, Outcome, Prepared
+from gateway.payouts.drivers.in_words import any_address, in_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
     from streams.payouts import DriverName, Payout
 
-_MOST_ADDRESS: Final = 512
 _PRIVATE: Final = 0o600
 
 
@@ -31,10 +32,7 @@ class FileDriver:
 
     def check_address(self, address: str) -> str:
         """Take any printable text: what it means is between the operator and the payee."""
-        text = address.strip()
-        if not text or len(text) > _MOST_ADDRESS or not text.isprintable():
-            raise PayoutError(f"an address is 1 to {_MOST_ADDRESS} printable characters in one line")
-        return text
+        return any_address(address)
 
     async def prepare(self, payout: Payout, *, underway: tuple[int, ...]) -> Prepared:
         """Nothing is needed beforehand."""
@@ -51,10 +49,12 @@ class FileDriver:
     def _append_once(self, payout: Payout, reference: str) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _PRIVATE)
         with os.fdopen(descriptor, "r+b") as file:
+            # Whoever else looks for the line looks again when it is there: until the file is closed.
+            fcntl.flock(file, fcntl.LOCK_EX)
             if reference in _ids(file.read()):
                 return
             # Behind half a line, which a power cut may have left, a new one begins.
-            file.write(_gap(file.seek(0, os.SEEK_END), self._path) + _line(payout))
+            file.write(_gap(file.seek(0, os.SEEK_END), self._path) + in_json(payout) + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -65,18 +65,6 @@ def _gap(size: int, path: Path) -> bytes:
     with path.open("rb") as file:
         file.seek(size - 1)
         return b"" if file.read(1) == b"\n" else b"\n"
-
-
-def _line(payout: Payout) -> bytes:
-    fields = {
-        "id": payout.id,
-        "payee": payout.payee,
-        "amount": payout.amount_text,
-        "amount_nano": str(payout.amount_nano),
-        "currency": payout.currency,
-        "address": payout.address,
-    }
-    return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
 
 
 def _ids(content: bytes) -> Iterator[str]:

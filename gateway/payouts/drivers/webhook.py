@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import time
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
@@ -15,6 +14,7 @@ from msgspec import Struct
 from gateway.errors import PayoutError
 from gateway.payouts.drivers.answers import body_of
 from gateway.payouts.drivers.driver import Fate, Outcome, Prepared
+from gateway.payouts.drivers.in_words import any_address, in_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S: Final = 20.0
 _MOST_ANSWER_BYTES: Final = 64 * 1024
-_MOST_ADDRESS: Final = 512
 _REFUSED: Final = frozenset({400, 404, 409, 410, 422})
 """Answers that say: not paid, and it never will be. All else is asked again."""
 
@@ -56,14 +55,11 @@ class WebhookDriver:
 
     def check_address(self, address: str) -> str:
         """Take any printable text: what it means is between the operator and the payee."""
-        text = address.strip()
-        if not text or len(text) > _MOST_ADDRESS or not text.isprintable():
-            raise PayoutError(f"an address is 1 to {_MOST_ADDRESS} printable characters in one line")
-        return text
+        return any_address(address)
 
     async def prepare(self, payout: Payout, *, underway: tuple[int, ...]) -> Prepared:
         """Make the body, which stays the same each time it is told."""
-        return Prepared(reference=payout.id, body=_body(payout))
+        return Prepared(reference=payout.id, body=in_json(payout))
 
     async def hand_over(self, payout: Payout, prepared: Prepared) -> Outcome:
         """Tell it and take the answer; what is no clear answer leaves it under way."""
@@ -104,18 +100,6 @@ def _checked_url(url: str) -> str:
     if not (secure or local):
         raise PayoutError(f"payouts are told to https:// addresses only, or to this machine's own: {url!r} is neither")
     return url
-
-
-def _body(payout: Payout) -> bytes:
-    fields = {
-        "id": payout.id,
-        "payee": payout.payee,
-        "amount": payout.amount_text,
-        "amount_nano": str(payout.amount_nano),
-        "currency": payout.currency,
-        "address": payout.address,
-    }
-    return json.dumps(fields, ensure_ascii=False).encode()
 
 
 def _outcome(status: int, raw: bytes) -> Outcome:
