@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mesh.bus.appends import Fence
-from mesh.bus.headers import SEQUENCE, stamped, status_code
 from mesh.errors import BusError, FenceMismatch
+from mesh.history.held_messages import messages_of
 from mesh.history.stream_facts import last_messages
 from streams import batch_subjects
 from streams.batches import Batch, fold_batch
@@ -26,7 +25,6 @@ MOST_LISTED: Final = 1000
 
 _CHAIN: Final = 64
 """More than a batch can have."""
-_CLOSINGS: Final = frozenset({204, 404})
 _TRIES: Final = 8
 
 
@@ -52,12 +50,9 @@ class BatchLog:
             BusError: if it cannot be read.
         """
         subject = batch_subjects.batch(account, name)
-        query = json.dumps({"seq": 1, "next_by_subj": subject, "batch": _CHAIN}).encode()
-        parts, end = await self._core.collect(f"$JS.API.DIRECT.GET.{BATCHES}", query)
-        if status_code(end.headers) not in _CLOSINGS:
-            raise BusError(f"{BATCHES} cannot be read: {end.headers.decode(errors='replace').strip()}")
-        batch = fold_batch(decode_batch_event(part.data) for part in parts)
-        return None if batch is None else Standing(name, batch, int(stamped(parts[-1].headers, SEQUENCE) or 0))
+        chain = await messages_of(self._core, BATCHES, subject, most=_CHAIN)
+        batch = fold_batch(decode_batch_event(recorded.data) for recorded in chain)
+        return None if batch is None else Standing(name, batch, chain[-1].sequence)
 
     async def list_all(self, account: Token) -> tuple[Token, ...]:
         """Return the names of an account's batches, the newest first.

@@ -162,9 +162,8 @@ class Outbox:
         """Store what will be handed over; returns what counts, which somebody else may have stored."""
         name = record.payout.id
         book = await read_book(self._core, CHAIN)
-        while (sent := PayoutBook(book.events).records[name].sent) is None:
-            underway = PayoutBook(book.events).underway(self._driver.name)
-            prepared = await self._driver.prepare(record.payout, underway=underway)
+        while (sent := (folded := PayoutBook(book.events)).records[name].sent) is None:
+            prepared = await self._driver.prepare(record.payout, underway=folded.underway(self._driver.name))
             book = await self._store_prepared(book, name, prepared)
         return sent
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Final
-
-import msgspec
-from msgspec import Struct
+from typing import TYPE_CHECKING
 
 from mesh.errors import BusError, SubjectTaken
+from mesh.history.held_messages import delete_message, subjects_held
 from mesh.history.stream_facts import last_message
 from streams import store_subjects
 from streams.codec import decode, encode
@@ -20,23 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mesh.bus.link import Link
-
-
-class _State(Struct, frozen=True):
-    subjects: dict[str, int] | None = None
-
-
-class _Error(Struct, frozen=True):
-    description: str = ""
-
-
-class _Info(Struct, frozen=True):
-    state: _State = _State()
-    total: int = 0
-    error: _Error | None = None
-
-
-_decode_info: Final = msgspec.json.Decoder(_Info).decode
 
 
 class PassageLog:
@@ -72,16 +52,7 @@ class PassageLog:
         Raises:
             BusError: if that cannot be read.
         """
-        found: list[PassagesKey] = []
-        while True:
-            query = json.dumps({"subjects_filter": subject_filter, "offset": len(found)})
-            info = _decode_info((await self._core.request(f"$JS.API.STREAM.INFO.{PASSAGES}", query.encode())).data)
-            if info.error is not None:
-                raise BusError(f"{PASSAGES} cannot be read: {info.error.description}")
-            page = info.state.subjects or {}
-            found += map(parse_passages, page)
-            if not page or len(found) >= info.total:
-                return sorted(found)
+        return sorted(map(parse_passages, await subjects_held(self._core, PASSAGES, subject_filter)))
 
     async def sweep(self, subject_filter: str, is_wanted: Callable[[PassagesKey], bool]) -> int:
         """Delete what nobody wants any more, and write over it on the disk; returns how many messages.
@@ -98,8 +69,7 @@ class PassageLog:
         message = await last_message(self._core, PASSAGES, subject)
         if message is None:
             return
-        question = json.dumps({"seq": message.sequence, "no_erase": False}).encode()
-        answer = _decode_info((await self._core.request(f"$JS.API.STREAM.MSG.DELETE.{PASSAGES}", question)).data)
+        refused = await delete_message(self._core, PASSAGES, message.sequence)
         # Others sweep too: what is gone is gone, whoever it was.
-        if answer.error is not None and await last_message(self._core, PASSAGES, subject) is not None:
-            raise BusError(f"{subject} cannot be deleted: {answer.error.description}")
+        if refused is not None and await last_message(self._core, PASSAGES, subject) is not None:
+            raise BusError(f"{subject} cannot be deleted: {refused}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mesh.bus.appends import Fence
-from mesh.bus.headers import SEQUENCE, stamped, status_code
 from mesh.errors import BusError, FenceMismatch
+from mesh.history.held_messages import messages_of
 from mesh.history.stream_facts import last_message, last_messages
 from streams import store_subjects
 from streams.codec import decode_store_event, encode
@@ -21,7 +20,6 @@ from streams.topology import STORES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Link
     from streams.store_events import StoreEvent
 
@@ -30,7 +28,6 @@ MOST_LISTED: Final = 1000
 
 _AT_ONCE: Final = 256
 _REMEMBERED: Final = 256
-_CLOSINGS: Final = frozenset({204, 404})
 _TRIES: Final = 8
 
 
@@ -61,11 +58,12 @@ class StoreLog:
             self._known.pop(key, None)
             return None
         while (standing := self._known.get(key)) is None or standing.sequence < newest.sequence:
-            parts = await self._read(key, 1 if standing is None else standing.sequence + 1)
-            if not parts:
+            first = 1 if standing is None else standing.sequence + 1
+            chain = await messages_of(self._core, STORES, store_subjects.store(key), first=first, most=_AT_ONCE)
+            if not chain:
                 break
-            for part in parts:
-                self._apply(key, int(stamped(part.headers, SEQUENCE) or 0), decode_store_event(part.data))
+            for recorded in chain:
+                self._apply(key, recorded.sequence, decode_store_event(recorded.data))
             if self._known.get(key) is None:
                 # What is left of the chain of an account that was erased, say.
                 break
@@ -112,13 +110,6 @@ class StoreLog:
         sequence = await self._core.append(subject, encode(event), fence=Fence(subject, after))
         self._apply(key, sequence, event)
         return self._known[key]
-
-    async def _read(self, key: StoreKey, first: int) -> tuple[Delivery, ...]:
-        query = {"seq": first, "next_by_subj": store_subjects.store(key), "batch": _AT_ONCE}
-        parts, end = await self._core.collect(f"$JS.API.DIRECT.GET.{STORES}", json.dumps(query).encode())
-        if status_code(end.headers) not in _CLOSINGS:
-            raise BusError(f"{STORES} cannot be read: {end.headers.decode(errors='replace').strip()}")
-        return parts
 
     def _apply(self, key: StoreKey, sequence: int, event: StoreEvent) -> None:
         standing = self._known.pop(key, None)

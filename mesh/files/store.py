@@ -7,13 +7,10 @@ and doubles nothing.
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-from msgspec import Struct
-
 from mesh.errors import BusError, FileNotKept, SubjectTaken
+from mesh.history.held_messages import delete_message, subjects_held
 from mesh.history.stream_facts import last_message, last_messages
 from streams import file_subjects
 from streams.clock import now_ms
@@ -32,23 +29,6 @@ if TYPE_CHECKING:
 
 MOST_FILES: Final = 1000
 """That an account may have, and that are listed."""
-
-
-class _State(Struct, frozen=True):
-    subjects: dict[str, int] | None = None
-
-
-class _Error(Struct, frozen=True):
-    description: str = ""
-
-
-class _Info(Struct, frozen=True):
-    state: _State = _State()
-    total: int = 0
-    error: _Error | None = None
-
-
-_decode_info: Final = msgspec.json.Decoder(_Info).decode
 
 
 class FileStore:
@@ -185,7 +165,7 @@ class FileStore:
         Raises:
             BusError: if that cannot be read.
         """
-        subjects = await self._subjects(file_subjects.parts_of(account, file))
+        subjects = await subjects_held(self._core, FILE_PARTS, file_subjects.parts_of(account, file))
         return sorted(file_subjects.part_number(subject) for subject in subjects)
 
     async def names_with(self, account: Token, number: int) -> list[Token]:
@@ -194,25 +174,12 @@ class FileStore:
         Raises:
             BusError: if that cannot be read.
         """
-        subjects = await self._subjects(file_subjects.part_of_each(account, number))
+        subjects = await subjects_held(self._core, FILE_PARTS, file_subjects.part_of_each(account, number))
         return sorted(file_subjects.part_owner(subject) for subject in subjects)
 
     async def _standing(self, account: Token, file: Token) -> StoredFile | None:
         message = await last_message(self._core, FILES, file_subjects.file(account, file))
         return None if message is None else stored_file(message.subject, message.data)
-
-    async def _subjects(self, filtered: str) -> list[str]:
-        found: list[str] = []
-        while True:
-            query = json.dumps({"subjects_filter": filtered, "offset": len(found)})
-            answer = await self._core.request(f"$JS.API.STREAM.INFO.{FILE_PARTS}", query.encode())
-            info = _decode_info(answer.data)
-            if info.error is not None:
-                raise BusError(f"{FILE_PARTS} cannot be read: {info.error.description}")
-            more = info.state.subjects or {}
-            found += more
-            if len(found) >= info.total or not more:
-                return found
 
     async def delete(self, account: Token, file: Token) -> bool:
         """Delete a file, one whose time is over too; whether there was one.
@@ -236,10 +203,9 @@ class FileStore:
             message = await last_message(self._core, FILE_PARTS, file_subjects.file_part(account, file, number))
             if message is None:
                 continue
-            question = json.dumps({"seq": message.sequence, "no_erase": False}).encode()
-            answer = json.loads((await self._core.request(f"$JS.API.STREAM.MSG.DELETE.{FILE_PARTS}", question)).data)
-            if "error" in answer:
-                raise BusError(f"part {number} of {file} cannot be deleted: {answer['error'].get('description')}")
+            refused = await delete_message(self._core, FILE_PARTS, message.sequence)
+            if refused is not None:
+                raise BusError(f"part {number} of {file} cannot be deleted: {refused}")
 
 
 def new_file_id() -> Token:

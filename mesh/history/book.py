@@ -7,7 +7,6 @@ again and decides anew; so does whoever does not know whether an event was store
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
@@ -16,6 +15,7 @@ from mesh.bus.appends import Fence
 from mesh.errors import FenceMismatch, PublishUnknown, StoreFull
 from mesh.history.ordered import OrderedReader
 from streams.codec import decode_billing_event, encode
+from streams.ledger.fold import digest_of_body
 from streams.topology import BILLING
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ async def read_book(core: Link, chain: Chain) -> Book:
         while not reader.is_caught_up:
             for recorded in await reader.take(wait_s=_WAIT_S):
                 events.append(decode_billing_event(recorded.data))
-                digest = hashlib.sha256(recorded.data).hexdigest()
-                book = Book(last_sequence=recorded.sequence, digest=digest)
+                book = Book(last_sequence=recorded.sequence, digest=digest_of_body(recorded.data))
     return book._replace(events=tuple(events))
 
 
@@ -83,5 +82,5 @@ async def write_book(core: Link, chain: Chain, decide: Decide) -> Book:
         except PublishUnknown:
             await asyncio.sleep(_PAUSE_S)
         else:
-            return Book((*book.events, event), sequence, hashlib.sha256(body).hexdigest())
+            return Book((*book.events, event), sequence, digest_of_body(body))
     raise PublishUnknown(f"it is not known whether {chain.subject} has the change: look, and repeat it if not")

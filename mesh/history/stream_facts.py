@@ -191,7 +191,7 @@ async def last_messages(link: Link, stream: str, filters: Iterable[str], *, most
     """
     query = json.dumps({"multi_last": list(filters), "batch": most}).encode()
     collected = await link.collect(f"$JS.API.DIRECT.GET.{stream}", query)
-    return [_recorded(part) for part in collected.parts]
+    return [recorded(part) for part in collected.parts]
 
 
 async def message_range(link: Link, stream: str, first_sequence: int, count: int) -> list[Recorded]:
@@ -202,7 +202,7 @@ async def message_range(link: Link, stream: str, first_sequence: int, count: int
     """
     query = json.dumps({"seq": max(1, first_sequence), "batch": count}).encode()
     collected = await link.collect(f"$JS.API.DIRECT.GET.{stream}", query)
-    return [_recorded(part) for part in collected.parts]
+    return [recorded(part) for part in collected.parts]
 
 
 async def _ask(link: Link, stream: str) -> _Info:
@@ -253,10 +253,15 @@ async def _get(link: Link, stream: str, query: dict[str, object]) -> Recorded | 
         return None
     if code is not None:
         raise BusError(f"{stream} cannot be read: {answer.headers.decode(errors='replace').strip()}")
-    return _recorded(answer)
+    return recorded(answer)
 
 
-def _recorded(part: Delivery) -> Recorded:
+def recorded(part: Delivery) -> Recorded:
+    """Return a message as the broker has answered with it.
+
+    Raises:
+        BusError: if the answer does not say where it is stored.
+    """
     sequence = stamped(part.headers, SEQUENCE)
     subject = stamped(part.headers, STREAM_SUBJECT)
     at = stamped(part.headers, _TIME_STAMP)
