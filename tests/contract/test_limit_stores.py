@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 
@@ -57,7 +58,7 @@ class Stores:
             case "memory":
                 return self.memory
             case "nats":
-                return NatsStore(await self._link())
+                return NatsStore(await self._link(), longest=timedelta(seconds=LIMIT_S))
             case _:
                 store = RedisStore(self.valkey.url)
                 self.stack.push_async_callback(store.close)
@@ -75,8 +76,14 @@ class Stores:
 
 @pytest.fixture(params=KINDS)
 async def stores(
-    request: pytest.FixtureRequest, module_nats_server: NatsServer, valkey: ValkeyServer
+    request: pytest.FixtureRequest,
+    module_nats_server: NatsServer,
+    valkey: ValkeyServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Stores]:
+    """Stores that are there: one that is slow because this machine is does not count as away."""
+    for asks in ("store", "redis_store"):
+        monkeypatch.setattr(f"gateway.limits.{asks}.PATIENCE", timedelta(seconds=LIMIT_S))
     stores = Stores(kind=request.param, nats=module_nats_server, valkey=valkey)
     async with stores.stack:
         yield stores
