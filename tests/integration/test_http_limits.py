@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import openai
@@ -12,6 +14,8 @@ from aiohttp import ClientResponse, WSServerHandshakeError
 
 from gateway.auth.failed_logins import ADDRESS_PATIENCE
 from gateway.idempotency import IdempotencyKeys, key_digest
+from gateway.limits import open_limiter
+from gateway.limits.nats_store import NatsStore
 from mesh.access.api_keys import new_key
 from mesh.access.writer import AccessWriter
 from streams.clock import now_ms
@@ -53,6 +57,8 @@ async def still(mesh: ScriptedMesh, **settings: Any) -> AsyncIterator[HttpGatewa
     """A gateway for whose limits no time passes, so that nothing is paid back however slow this machine is."""
     async with serve_http(mesh.bus, **{"limits_store": "memory", **settings}) as gateway:
         gateway.limiter._clock = lambda: NOW_MS
+        # Nor is a failure forgiven, or a wait over.
+        gateway.door.failures._clock = lambda: 0.0
         yield gateway
 
 
@@ -168,7 +174,10 @@ async def test_keys_have_limits_of_their_own_besides_those_of_their_account(mesh
         assert "for account acme" in (await last[-1].json())["error"]["message"]
 
 
-async def test_limits_hold_across_gateways(mesh: ScriptedMesh) -> None:
+async def test_limits_hold_across_gateways(mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A store that is slow because this machine is does not count as away.
+    monkeypatch.setattr("gateway.limits.store.PATIENCE", timedelta(seconds=LIMIT_S))
+    monkeypatch.setattr(open_limiter, "NatsStore", partial(NatsStore, longest=timedelta(seconds=LIMIT_S)))
     settings: dict[str, Any] = {"requests_per_minute_of": ("local=10",), "limits_store": "shared"}
     async with AsyncExitStack() as stack:
         gateways = [await stack.enter_async_context(still(mesh, **settings)) for _ in range(2)]

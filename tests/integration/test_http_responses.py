@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import openai
 import pytest
-from openai.types.responses import ResponseStreamEvent
+from openai.types.responses import Response, ResponseStreamEvent
 
 from streams.events import TaskError
 from streams.task_id import new_task_id
@@ -56,6 +56,16 @@ async def read_on(
     return seen
 
 
+async def ended_at(client: openai.AsyncOpenAI, name: str) -> Response:
+    """A response as a gateway shows it that has heard of its end, which another one may have heard of before."""
+
+    async def has_ended() -> bool:
+        return (await client.responses.retrieve(name)).status not in ("queued", "in_progress")
+
+    await until(has_ended)
+    return await client.responses.retrieve(name)
+
+
 def texts(events: list[ResponseStreamEvent]) -> str:
     return "".join(event.delta for event in events if event.type == "response.output_text.delta")
 
@@ -72,7 +82,7 @@ async def test_a_response_is_whole_and_the_same_when_it_is_read_again(place: Pla
         ("system", "Be brief."),
         ("user", "hello"),
     ]
-    again = await place.other.responses.retrieve(made.id)
+    again = await ended_at(place.other, made.id)
     assert again.model_dump() == made.model_dump()
 
 
@@ -213,7 +223,7 @@ async def test_a_failure_is_an_error_at_once_and_a_failed_response_afterwards(pl
     task = new_task_id()
     with pytest.raises(openai.InternalServerError, match="The node is gone"):
         await place.one.responses.create(model=MODEL, input="hello", extra_headers={"x-ig3-task": task})
-    kept = await place.other.responses.retrieve(f"resp_{task}")
+    kept = await ended_at(place.other, f"resp_{task}")
     assert kept.status == "failed"
     assert kept.error is not None
     assert kept.error.code == "node_lost"
