@@ -6,7 +6,6 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import pytest
 
@@ -30,6 +29,7 @@ from streams.limits import Limits
 from streams.tokens import Token
 from streams.topology import LIMITS, LIMITS_KEPT, stream_specs
 from tests.nats_server import NatsServer
+from tests.patient_limits import be_patient, patient_store
 from tests.valkey_server import ValkeyServer
 
 LIMIT_S = 30.0
@@ -58,7 +58,7 @@ class Stores:
             case "memory":
                 return self.memory
             case "nats":
-                return NatsStore(await self._link(), longest=timedelta(seconds=LIMIT_S))
+                return patient_store(await self._link())
             case _:
                 store = RedisStore(self.valkey.url)
                 self.stack.push_async_callback(store.close)
@@ -81,9 +81,7 @@ async def stores(
     valkey: ValkeyServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Stores]:
-    """Stores that are there: one that is slow because this machine is does not count as away."""
-    for asks in ("store", "redis_store"):
-        monkeypatch.setattr(f"gateway.limits.{asks}.PATIENCE", timedelta(seconds=LIMIT_S))
+    be_patient(monkeypatch)
     stores = Stores(kind=request.param, nats=module_nats_server, valkey=valkey)
     async with stores.stack:
         yield stores

@@ -18,7 +18,7 @@ from streams.events import TaskEnded, TaskError, TaskQueued
 from streams.subjects import MESH, TaskKey
 from streams.task_id import created_ms, new_task_id, parse_task_id
 from streams.tokens import Token
-from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, read_sse, serve_http, sse_events, text_of
+from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, look_often, read_sse, serve_http, sse_events, text_of
 from tests.scripted_mesh import WORDS, ScriptedMesh, scripted_mesh
 
 TEXT = "".join(WORDS)
@@ -297,7 +297,8 @@ async def test_a_bus_that_restarts_in_the_middle_costs_no_word(mesh: ScriptedMes
     assert text_of(head + tail) == TEXT
 
 
-async def test_a_quiet_stream_is_kept_alive_by_comments(mesh: ScriptedMesh) -> None:
+async def test_a_quiet_stream_is_kept_alive_by_comments(mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_often(monkeypatch)
     mesh.pause_after = 1
     async with serve_http(mesh.bus, sse_keep_alive=timedelta(milliseconds=1)) as gateway:
         response = await gateway.ask({"stream": True})
@@ -316,6 +317,7 @@ async def test_an_answer_whose_dispatchers_are_gone_ends_after_its_deadline(
     mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.http.exchange.OVERDUE_MS", 0)
+    look_often(monkeypatch)
     mesh.pause_after = 1
     async with serve_http(mesh.bus) as gateway:
         response = await gateway.ask(x_ig3_deadline_ms="1")

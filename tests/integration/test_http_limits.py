@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import openai
@@ -14,8 +12,6 @@ from aiohttp import ClientResponse, WSServerHandshakeError
 
 from gateway.auth.failed_logins import ADDRESS_PATIENCE
 from gateway.idempotency import IdempotencyKeys, key_digest
-from gateway.limits import open_limiter
-from gateway.limits.nats_store import NatsStore
 from mesh.access.api_keys import new_key
 from mesh.access.writer import AccessWriter
 from streams.clock import now_ms
@@ -25,13 +21,13 @@ from streams.tokens import Token
 from tests.bridge_server import Socket
 from tests.http_gateway import LIMIT_S, HttpGateway, read_sse, serve_http
 from tests.identity_in_process import device_did
+from tests.patient_limits import be_patient
 from tests.processes import until
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
 
 ACME = Token("acme")
 RATE = "x-ratelimit-"
 NOW_MS = now_ms()
-
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -54,10 +50,9 @@ def mesh(running: ScriptedMesh) -> ScriptedMesh:
 
 @asynccontextmanager
 async def still(mesh: ScriptedMesh, **settings: Any) -> AsyncIterator[HttpGateway]:
-    """A gateway for whose limits no time passes, so that nothing is paid back however slow this machine is."""
+    """A gateway for which no time passes, so that nothing is paid back or forgiven however slow this machine is."""
     async with serve_http(mesh.bus, **{"limits_store": "memory", **settings}) as gateway:
         gateway.limiter._clock = lambda: NOW_MS
-        # Nor is a failure forgiven, or a wait over.
         gateway.door.failures._clock = lambda: 0.0
         yield gateway
 
@@ -175,15 +170,12 @@ async def test_keys_have_limits_of_their_own_besides_those_of_their_account(mesh
 
 
 async def test_limits_hold_across_gateways(mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A store that is slow because this machine is does not count as away.
-    monkeypatch.setattr("gateway.limits.store.PATIENCE", timedelta(seconds=LIMIT_S))
-    monkeypatch.setattr(open_limiter, "NatsStore", partial(NatsStore, longest=timedelta(seconds=LIMIT_S)))
+    be_patient(monkeypatch)
     settings: dict[str, Any] = {"requests_per_minute_of": ("local=10",), "limits_store": "shared"}
     async with AsyncExitStack() as stack:
         gateways = [await stack.enter_async_context(still(mesh, **settings)) for _ in range(2)]
         answers = [await gateways[number % 2].ask() for number in range(16)]
-        statuses = [answer.status for answer in answers]
-        assert statuses == [200] * 10 + [429] * 6
+        assert [answer.status for answer in answers] == [200] * 10 + [429] * 6
 
 
 async def test_openais_client_knows_the_error_and_reads_the_headers(mesh: ScriptedMesh) -> None:
