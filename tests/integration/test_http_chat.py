@@ -7,10 +7,10 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from streams import subjects
 from streams.codec import encode
@@ -19,19 +19,28 @@ from streams.subjects import MESH, TaskKey
 from streams.task_id import created_ms, new_task_id, parse_task_id
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, look_often, read_sse, serve_http, sse_events, text_of
+from tests.processes import until
 from tests.scripted_mesh import WORDS, ScriptedMesh, scripted_mesh
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEXT = "".join(WORDS)
 
 
-@pytest.fixture
-async def mesh(tmp_path: Path) -> AsyncIterator[ScriptedMesh]:
-    async with scripted_mesh(tmp_path) as running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ScriptedMesh]:
+    async with scripted_mesh(tmp_path_factory.mktemp("mesh")) as running:
         await running.bus.feed.start()
         yield running
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def mesh(running: ScriptedMesh) -> ScriptedMesh:
+    await running.begin_anew()
+    return running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def gateway(mesh: ScriptedMesh) -> AsyncIterator[HttpGateway]:
     async with serve_http(mesh.bus) as serving:
         yield serving
@@ -109,8 +118,9 @@ async def test_urgency_chooses_the_class(
     mesh: ScriptedMesh, gateway: HttpGateway, headers: dict[str, str], body: dict[str, object], expected: str
 ) -> None:
     seen: list[str] = []
-    await mesh.bus.edge.listen("tasks.>", lambda delivery: seen.append(delivery.subject))
+    listener = await mesh.bus.edge.listen("tasks.>", lambda delivery: seen.append(delivery.subject))
     assert (await gateway.ask(body, **headers)).status == 200
+    await listener.close()
     assert [subjects.parse_submitted(subject).service_class for subject in seen] == [expected]
 
 
@@ -295,6 +305,7 @@ async def test_a_bus_that_restarts_in_the_middle_costs_no_word(mesh: ScriptedMes
     async with asyncio.timeout(LIMIT_S):
         tail = [event async for event in events if event.data]
     assert text_of(head + tail) == TEXT
+    await until(lambda: mesh.bus.is_connected)
 
 
 async def test_a_quiet_stream_is_kept_alive_by_comments(mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,7 +363,8 @@ async def test_what_follows_a_request_on_its_connection_is_served(gateway: HttpG
                 await response.read()
 
 
-async def test_a_body_that_never_ends_is_a_timeout(mesh: ScriptedMesh) -> None:
+async def test_a_body_that_never_ends_is_a_timeout(mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.http.server._LINGER_S", 0.05)
     async with serve_http(mesh.bus, http_body_timeout=timedelta(milliseconds=50)) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.server.address.port)
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{")

@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import NamedTuple
 
 import openai
 import pytest
+import pytest_asyncio
 from openai.types.responses import Response, ResponseStreamEvent
 
 from streams.events import TaskError
 from streams.task_id import new_task_id
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http, until
 from tests.scripted_mesh import VOID, WORDS, ScriptedMesh, scripted_mesh
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEXT = "".join(WORDS)
 LAST = len(WORDS) + 7
@@ -28,15 +30,21 @@ class Place(NamedTuple):
     gateway: HttpGateway
 
 
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with scripted_mesh(tmp_path) as mesh:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    async with scripted_mesh(tmp_path_factory.mktemp("mesh")) as mesh:
         bus = await mesh.connect("other")
         await mesh.bus.follow()
         await bus.follow()
         async with serve_http(mesh.bus) as one, serve_http(bus) as other, client(one) as first, client(other) as second:
             yield Place(mesh, first, second, one)
         await bus.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def place(running: Place) -> Place:
+    await running.mesh.begin_anew()
+    return running
 
 
 def client(gateway: HttpGateway) -> openai.AsyncOpenAI:
