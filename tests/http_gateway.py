@@ -132,7 +132,9 @@ async def until(check: Callable[[], Awaitable[bool]]) -> None:
 
 def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have gateways see to the client of a quiet answer many times a second, in the place of every two seconds."""
-    monkeypatch.setitem(Reader.take.__kwdefaults__, "wait_s", 0.05)
+    defaults = Reader.take.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "wait_s", 0.05)
 
 
 async def until_known(gateway: HttpGateway, key: str) -> None:

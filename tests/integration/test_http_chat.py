@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -19,7 +20,6 @@ from streams.subjects import MESH, TaskKey
 from streams.task_id import created_ms, new_task_id, parse_task_id
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, look_often, read_sse, serve_http, sse_events, text_of
-from tests.processes import until
 from tests.scripted_mesh import WORDS, ScriptedMesh, scripted_mesh
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -295,17 +295,18 @@ async def test_a_client_that_hangs_up_leaves_the_task_alone(mesh: ScriptedMesh, 
     assert answer["choices"][0]["message"]["content"] == TEXT
 
 
-async def test_a_bus_that_restarts_in_the_middle_costs_no_word(mesh: ScriptedMesh, gateway: HttpGateway) -> None:
-    mesh.pause_after = 5
-    events = sse_events(await gateway.ask({"stream": True}))
-    async with asyncio.timeout(LIMIT_S):
-        head = [await anext(events) for _ in range(6)]
-    await mesh.broker.kill()
-    mesh.go.set()
-    async with asyncio.timeout(LIMIT_S):
-        tail = [event async for event in events if event.data]
-    assert text_of(head + tail) == TEXT
-    await until(lambda: mesh.bus.is_connected)
+async def test_a_bus_that_restarts_in_the_middle_costs_no_word(tmp_path: Path) -> None:
+    async with scripted_mesh(tmp_path) as mesh, serve_http(mesh.bus) as gateway:
+        await mesh.bus.feed.start()
+        mesh.pause_after = 5
+        events = sse_events(await gateway.ask({"stream": True}))
+        async with asyncio.timeout(LIMIT_S):
+            head = [await anext(events) for _ in range(6)]
+        await mesh.broker.kill()
+        mesh.go.set()
+        async with asyncio.timeout(LIMIT_S):
+            tail = [event async for event in events if event.data]
+        assert text_of(head + tail) == TEXT
 
 
 async def test_a_quiet_stream_is_kept_alive_by_comments(mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch) -> None:
