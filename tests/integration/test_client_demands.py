@@ -48,7 +48,7 @@ async def test_calls_come_piece_by_piece_and_whole(client: Client) -> None:
 
 async def test_a_prompt_is_sent_as_it_stands_where_that_is_asked_for(client: Client) -> None:
     raw, said = [
-        await (await client.submit("synthetic", "Once", raw=is_raw, max_tokens=3)).result() for is_raw in (True, False)
+        await (await client.submit("synthetic", "tale", raw=is_raw, max_tokens=3)).result() for is_raw in (True, False)
     ]
     assert (raw.finish_reason, len(raw.text.split())) == ("length", 3)
     assert raw.text != said.text
