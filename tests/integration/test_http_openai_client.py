@@ -155,6 +155,8 @@ async def test_what_the_older_api_cannot_do_here_is_refused_by_name(client: open
         ({"prompt": [[1, 2], [3]]}, "prompt"),
         ({"prompt": ["a", 1]}, "prompt"),
         ({"prompt": []}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": ["a", ""]}, "prompt"),
         ({"prompt": ["a"] * 33, "n": 2}, "prompt"),
         ({"prompt": "a", "suffix": "b"}, "suffix"),
         ({"prompt": "a", "best_of": 2}, "best_of"),

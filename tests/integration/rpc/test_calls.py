@@ -59,6 +59,16 @@ async def events_of(stream: Any) -> list[pb.TaskEvent]:
         return [event async for event in stream]
 
 
+async def test_a_raw_prompt_is_gone_on_with_and_stands_alone(client: RpcClient) -> None:
+    raw = question(messages=[], prompt="hello")
+    texts = [text_of(await events_of(client.follow("Stream", asked))) for asked in (raw, question())]
+    assert len(texts[0].split()) == 5
+    assert texts[0] != texts[1]
+    with pytest.raises(AioRpcError) as refused:
+        await events_of(client.follow("Stream", question(prompt="hello")))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_a_stream_tells_all_events_of_its_task_in_order(client: RpcClient) -> None:
     events = await events_of(client.follow("Stream", question()))
     assert [event.n for event in events] == list(range(1, len(events) + 1))
