@@ -40,14 +40,16 @@ class PlayedRetrieval:
             Passage(number=number, text=text, place=Place(first=0, last=len(text)), tokens=9, vector=pack("<2f", 1, 0))
             for number, text in enumerate(texts)
         )
-        subject = store_subjects.passages(key, token(file), generation, 0)
-        await self._core.append(subject, encode(PassageBatch(model=MODEL, passages=passages)))
+        for passage in passages:
+            # Numbers of parts have holes, as those of groups have.
+            subject = store_subjects.passages(key, token(file), generation, passage.number * 32)
+            await self._core.append(subject, encode(PassageBatch(model=MODEL, passages=(passage,))))
         event = StoreFileIndexed(
             at_ms=now_ms(),
             file=file,
             generation=generation,
             model=MODEL,
-            parts=1,
+            parts=len(texts),
             passages=len(texts),
             tokens=9 * len(texts),
             characters=sum(map(len, texts)),
