@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from streams.events import TaskSubmitted
     from streams.grounding import Grounding
     from streams.placing import Rules
-    from streams.subjects import TaskKey
+    from streams.subjects import ServiceClass, TaskKey
     from streams.task import TaskState
     from streams.tokens import Token
 
@@ -58,6 +58,7 @@ class ChatQuestion:
         self.choices = request.n or 1
         self.include_usage = request.include_usage
         self.service_tier: ServiceTier | None = request.service_tier
+        self.urgency: ServiceClass = "interactive"
 
     @property
     def grounding(self) -> Grounding | None:
@@ -86,7 +87,7 @@ class ChatQuestion:
             draft = self._request.draft(await self._pictures.all_there())
         asked = replace(draft, deadline_at_ms=deadline_at_ms, rules=rules)
         if self._finder is not None:
-            asked = await self._finder.ground(asked)
+            asked = await self._finder.ground(asked, self.urgency)
             self._grounding = asked.grounding
         return asked
 

@@ -6,83 +6,27 @@ import re
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import openai
 import pytest
 from aiohttp import ClientResponse
-from openai.types.responses import ResponseFileSearchToolCall, ResponseStreamEvent
+from openai.types.responses import ResponseFileSearchToolCall
 
 from mesh.access.writer import AccessWriter
 from streams.access import LOCAL
 from streams.task_id import new_task_id
-from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http, until, until_known
+from tests.http_gateway import MODEL, serve_http, until, until_known
 from tests.played_retrieval import MODEL as EMBEDDER
-from tests.played_retrieval import PlayedRetrieval, found, played_retrieval
-from tests.scripted_mesh import ScriptedMesh, scripted_mesh
-
-FACT = "Rivers carry dissolved salt into the sea."
-ANSWER = ("It is salty. ", "Rivers carry dissolved ", "salt into the sea. ", "That is all.")
-TEXT = "".join(ANSWER)
-CITED = (TEXT.index(" That"), "file-1", "salt.md", "overlap")
-QUESTION = "Why is the sea salty?"
-
-
-class Place(NamedTuple):
-    """A mesh, two gateways with a client each, and a store."""
-
-    mesh: ScriptedMesh
-    one: openai.AsyncOpenAI
-    other: openai.AsyncOpenAI
-    gateways: tuple[HttpGateway, HttpGateway]
-    retrieval: PlayedRetrieval
-    store: str
-
-    @property
-    def tool(self) -> Any:
-        return {"type": "file_search", "vector_store_ids": [self.store], "max_num_results": 3}
-
-
-def client(gateway: HttpGateway) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0)
+from tests.played_retrieval import found
+from tests.scripted_mesh import scripted_mesh
+from tests.searching_place import CITED, FACT, QUESTION, TEXT, Place, cited, client, events_of, searching_place
 
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    known = {"known_models": (MODEL, EMBEDDER), "vector_store_model": EMBEDDER}
-    async with scripted_mesh(tmp_path) as mesh:
-        mesh.words = ANSWER
-        bus = await mesh.connect("other")
-        await mesh.bus.follow()
-        await bus.follow()
-        async with (
-            played_retrieval(mesh.bus.core) as retrieval,
-            serve_http(mesh.bus, **known) as one,
-            serve_http(bus, **known) as other,
-            client(one) as first,
-            client(other) as second,
-        ):
-            store = (await first.vector_stores.create(name="sea")).id
-            retrieval.found = (
-                found(FACT, store=store, filename="salt.md", score=0.9),
-                found("The sky is blue.", store=store, file="file-2", filename="sky.md", score=0.2),
-            )
-            yield Place(mesh, first, second, (one, other), retrieval, store)
-        await bus.close()
-
-
-async def events_of(stream: openai.AsyncStream[ResponseStreamEvent], until: int | None = None) -> list[Any]:
-    seen: list[Any] = []
-    async with asyncio.timeout(LIMIT_S):
-        async for event in stream:
-            seen.append(event)
-            if event.sequence_number == until:
-                break
-    return seen
-
-
-def cited(annotations: list[Any]) -> list[tuple[int, str, str, str]]:
-    return [(one.index, one.file_id, one.filename, one.support) for one in annotations]
+    async with searching_place(tmp_path) as running:
+        yield running
 
 
 async def told_by_choice(answer: ClientResponse, *, is_streamed: bool) -> dict[int, tuple[str, list[tuple[int, str]]]]:
