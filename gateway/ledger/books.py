@@ -88,6 +88,10 @@ class Books:
         """The connection that they are read and written by."""
         return self._core
 
+    def last_sequence_of(self, subject: str) -> int:
+        """The last event of a chain that this process knows of; 0: none."""
+        return self.state.chain(subject).last_sequence
+
     async def start(self) -> None:
         """Read the books and follow them from then on.
 

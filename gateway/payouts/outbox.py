@@ -106,20 +106,25 @@ async def request(core: Link, node: Token, amount: Amount, *, balance_nano: int,
             raise PayoutError(f"nobody has said where the money of {node} goes: `ig3 payouts to {node} …` does")
         if not 0 < amount.nano <= balance_nano:
             raise PayoutError(f"{node} has {balance_nano} nano {amount.currency}, and {amount.nano} were asked for")
-        event = PayoutRequested(
-            at_ms=now_ms(),
-            payout=name,
-            node=node,
-            driver=destination.driver,
-            address=destination.address,
-            amount_nano=amount.nano,
-            currency=amount.currency,
-        )
+        event = made_of(destination, name, amount, now_ms())
         made.append(event)
         return event
 
     await write_book(core, CHAIN, decide)
     return made[-1]
+
+
+def made_of(destination: PayoutDestinationSet, name: str, amount: Amount, at_ms: int) -> PayoutRequested:
+    """Return the request that pays to where a node's money goes now."""
+    return PayoutRequested(
+        at_ms=at_ms,
+        payout=name,
+        node=destination.node,
+        driver=destination.driver,
+        address=destination.address,
+        amount_nano=amount.nano,
+        currency=amount.currency,
+    )
 
 
 class Outbox:

@@ -59,15 +59,21 @@ async def read_book(core: Link, chain: Chain) -> Book:
     return book._replace(events=tuple(events))
 
 
-async def write_book(core: Link, chain: Chain, decide: Decide) -> Book:
+async def write_book(core: Link, chain: Chain, decide: Decide, *, known: Book | None = None) -> Book:
     """Add to a chain what ``decide`` makes of it; returns how it stood when that was decided, with what was added.
+
+    Args:
+        core: a connection in CORE.
+        chain: which.
+        decide: gets the chain as it stands.
+        known: how it stood last, so that it is read only where it has changed since.
 
     Raises:
         BusError: if it cannot be read, or stored now.
         UndecodableEvent: if something stands there that this version cannot read.
     """
     for _ in range(_TRIES):
-        book = await read_book(core, chain)
+        book, known = known or await read_book(core, chain), None
         event = decide(book)
         if event is None:
             return book

@@ -2,7 +2,15 @@
 
 from typing import get_args
 
-from streams.payout_events import PayoutConfirmed, PayoutDestinationSet, PayoutFailed, PayoutRequested, PayoutSent
+from streams.payout_events import (
+    HOUR_MS,
+    PayoutConfirmed,
+    PayoutDestinationSet,
+    PayoutFailed,
+    PayoutPolicySet,
+    PayoutRequested,
+    PayoutSent,
+)
 from streams.payouts import DriverName
 from streams.reward_events import RewardEpochClosed, RewardGranted, RewardInputs, RewardMachineSet, RewardRulesSet
 from streams.rewards.computing import DeviceInputs, Reward, WorkDone
@@ -86,6 +94,22 @@ REWARDS = {
         )
         for driver in get_args(DriverName)
     },
+    **{
+        f"payout.policy_set.v1.{driver}": PayoutPolicySet(
+            at_ms=_AT_MS,
+            previous=_PREVIOUS,
+            node=_NODE,
+            currency="IG3",
+            is_on=False,
+            least_nano=10**10,
+            step_nano=1000,
+            every_ms=24 * HOUR_MS,
+            driver=driver,
+            by="operator",
+        )
+        for driver in get_args(DriverName)
+    },
+    "payout.policy_set.v1.minimal": PayoutPolicySet(at_ms=_AT_MS, currency="IG3"),
     **{
         f"payout.requested.v1.{driver}": PayoutRequested(
             at_ms=_AT_MS,
