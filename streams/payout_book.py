@@ -13,6 +13,7 @@ from streams.payout_events import (
     PayoutDestinationSet,
     PayoutFailed,
     PayoutPolicySet,
+    PayoutReplaced,
     PayoutRequested,
     PayoutSent,
 )
@@ -49,6 +50,8 @@ class PayoutRecord(Struct, frozen=True, kw_only=True):
     requested_at_ms: int
     changed_at_ms: int
     sent: PayoutSent | None = None
+    replacements: tuple[PayoutReplaced, ...] = ()
+    """What was handed over in the place of ``sent`` since, the newest last."""
     detail: str = ""
 
 
@@ -83,6 +86,8 @@ class PayoutBook:
                 self._request(event)
             case PayoutSent():
                 self._move(event.payout, PayoutState.PENDING, PayoutState.SENT, event.at_ms, sent=event)
+            case PayoutReplaced():
+                self._replace(event)
             case PayoutConfirmed():
                 self._move(event.payout, PayoutState.SENT, PayoutState.CONFIRMED, event.at_ms, detail=event.detail)
             case PayoutFailed():
@@ -124,6 +129,12 @@ class PayoutBook:
         self.records[event.payout] = _requested(event)
         before = self.asked(event.node, event.currency)
         self._asked[event.node, event.currency] = Asked(before.times + 1, event.at_ms)
+
+    def _replace(self, event: PayoutReplaced) -> None:
+        record = self.records.get(event.payout)
+        if record is not None and record.state is PayoutState.SENT:
+            replacements = (*record.replacements, event)
+            self.records[event.payout] = replace(record, changed_at_ms=event.at_ms, replacements=replacements)
 
     def _move(
         self,

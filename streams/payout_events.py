@@ -79,6 +79,20 @@ class PayoutSent(Event, frozen=True, kw_only=True, tag="payout.sent.v1"):
     """In the order of the paying account's transactions: an Ethereum nonce."""
 
 
+class PayoutReplaced(Event, frozen=True, kw_only=True, tag="payout.replaced.v1"):
+    """In the place of what was not taken this is handed over, stored before it is; the other may be taken all the same.
+
+    It has the same place in the order of the paying account's transactions: at most one of them is ever taken.
+    """
+
+    at_ms: int
+    previous: Previous = ""
+    payout: _Id
+    reference: Annotated[str, Meta(max_length=128)]
+    body: Annotated[bytes, Meta(max_length=8192)] = b""
+    place: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+
+
 class PayoutConfirmed(Event, frozen=True, kw_only=True, tag="payout.confirmed.v1"):
     """It has arrived."""
 
@@ -105,5 +119,13 @@ class PayoutFailed(Event, frozen=True, kw_only=True, tag="payout.failed.v1"):
     currency: Currency
 
 
-PayoutEvent = PayoutDestinationSet | PayoutPolicySet | PayoutRequested | PayoutSent | PayoutConfirmed | PayoutFailed
+PayoutEvent = (
+    PayoutDestinationSet
+    | PayoutPolicySet
+    | PayoutRequested
+    | PayoutSent
+    | PayoutReplaced
+    | PayoutConfirmed
+    | PayoutFailed
+)
 """All that ``books.payouts`` may hold."""

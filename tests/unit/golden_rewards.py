@@ -8,6 +8,7 @@ from streams.payout_events import (
     PayoutDestinationSet,
     PayoutFailed,
     PayoutPolicySet,
+    PayoutReplaced,
     PayoutRequested,
     PayoutSent,
 )
@@ -127,6 +128,10 @@ REWARDS = {
         at_ms=_AT_MS, previous=_PREVIOUS, payout="p1", reference="0xab", body=b"\x02\xf8", place=7
     ),
     "payout.sent.v1.minimal": PayoutSent(at_ms=_AT_MS, payout="p1", reference="p1"),
+    "payout.replaced.v1": PayoutReplaced(
+        at_ms=_AT_MS, previous=_PREVIOUS, payout="p1", reference="0xac", body=b"\x02\xf9", place=7
+    ),
+    "payout.replaced.v1.minimal": PayoutReplaced(at_ms=_AT_MS, payout="p1", reference="p1"),
     "payout.confirmed.v1": PayoutConfirmed(
         at_ms=_AT_MS, previous=_PREVIOUS, payout="p1", detail="in block 7", node=_NODE, amount_nano=900, currency="IG3"
     ),
