@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, get_args
 
 import click
+import msgspec
 
 from gateway.errors import PayoutError
 from gateway.ledger_books import OPERATOR, PLACE
@@ -17,7 +18,7 @@ from mesh.inspection.operator_bus import run_on_bus
 from mesh.inspection.tables import Column, print_table
 from mesh.processes.terminal import terminal
 from streams.clock import now_ms
-from streams.money import decimal_of, nano_of
+from streams.money import Currency, decimal_of, nano_of
 from streams.payout_events import HOUR_MS, PayoutPolicySet
 from streams.payouts import DriverName
 from streams.tokens import token
@@ -60,7 +61,7 @@ def policy(
     wanted = PayoutPolicySet(
         at_ms=now_ms(),
         node=None if name is None else token(name),
-        currency=currency,
+        currency=_currency(currency),
         is_on=not off,
         least_nano=_at_least(nano_of(least), 0, "--least"),
         step_nano=_at_least(nano_of(step), 1, "--step"),
@@ -100,6 +101,13 @@ def _said(one: PayoutPolicySet) -> str:
     way = "" if one.driver is None else f", where it goes by {one.driver}"
     least = f"from {decimal_of(one.least_nano)} on" if one.least_nano else "whatever there is"
     return f"{least}, every {format_duration(one.every_ms * _MS)}{way}"
+
+
+def _currency(text: str) -> str:
+    try:
+        return msgspec.convert(text, Currency)
+    except msgspec.ValidationError as error:
+        raise PayoutError(f"{text!r} is no currency: write its code, such as EUR or IG3") from error
 
 
 def _duration_ms(text: str) -> int:

@@ -78,6 +78,6 @@ async def correct(
         return LedgerPosted(at_ms=at_ms, previous=chain.digest, transactions=(mine,))
 
     await books.catch_up()
-    await books.write(account_chain(account), compose)
+    await books.write(account_chain(account), compose, by_hand=True)
     stands = (await read_suspense(books.core, account)).entry(account, entry_id)
     return mine is not None and stands is not None and stands.correction == mine

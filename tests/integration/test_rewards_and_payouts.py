@@ -22,6 +22,7 @@ from streams.billing_events import LedgerPosted, Posting, Transaction, Used
 from streams.billing_subjects import account_chain, book_chain
 from streams.codec import encode
 from streams.device_events import DeviceAdmitted, DeviceEvent, DeviceLost, DeviceRegistered, DeviceVerified
+from streams.errors import UndecodableEvent
 from streams.ledger.moves import transactions_of
 from streams.money import PPM
 from streams.payout_book import PayoutRecord, PayoutState
@@ -187,6 +188,13 @@ async def test_an_epoch_that_is_not_over_and_one_without_rules_are_not_closed(co
     with pytest.raises(RewardError, match="no rules"):
         await close_epoch(core, EPOCH, clock_ms=later)
     assert (await read_book(core, CHAIN)).events == ()
+
+
+async def test_what_nobody_could_read_again_is_not_written(core: Link) -> None:
+    await set_rules(core)
+    with pytest.raises(UndecodableEvent, match=r"books\.rewards, and is not written"):
+        await write_book(core, CHAIN, lambda _: RewardMachineSet(at_ms=BEGAN, node=N1, machine="no name"))
+    assert len((await read_book(core, CHAIN)).events) == 1
 
 
 # --- payouts -----------------------------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ import pytest
 from gateway import ledger_books, ledger_show, suspense_command
 from gateway.errors import LedgerError
 from gateway.ledger.correcting import correct, read_suspense
+from gateway.ledger.entries import deposit
 from gateway.ledger.sealing import seal
 from gateway.ledger.verifying import verify
 from mesh.history.snapshots import SnapshotStore
 from streams.billing_events import LedgerPosted, Posting, Transaction
 from streams.billing_subjects import account_chain
 from streams.codec import encode
+from streams.errors import UndecodableEvent
 from streams.ledger.chain import month_of
 from streams.ledger.corrections import read_part
 from streams.ledger.periods import ends_ms, month_after
@@ -54,6 +56,8 @@ async def test_an_entry_in_suspense_is_corrected_once_and_the_books_stay_whole(t
             books = await open_books(core)
             with pytest.raises(LedgerError, match="no entry"):
                 await correct(books, ACME, "charge:none", (read_part("back", ACME),), by="op")
+            with pytest.raises(UndecodableEvent, match=r"billing\.acme, and is not written"):
+                await deposit(books, ACME, 7, "e u", reference="nobody could read that again", by="op")
             month = month_of(state.chain(account_chain(ACME).subject).at_ms)
             sealed = await seal(core, month, at_ms=ends_ms(month))
             assert sealed.is_new
