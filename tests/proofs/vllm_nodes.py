@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.client import HTTPResponse
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,6 @@ START_S = 1500.0
 """A start of vLLM on two cores that others use as well."""
 END_S = 60.0
 SUBREAPER = 36
-ENGINE = "VLLM::EngineCore"
 VECTORS = Path(__file__).parents[1] / "contract/minilm_vectors.json"
 QUESTION = "What is the capital of France? Answer with its name only."
 
@@ -52,9 +52,10 @@ def ask(url: str, path: str, body: object = None) -> HTTPResponse:
     return urlopen(Request(url + path, data, headers), timeout=START_S)
 
 
-def is_listed(url: str, *models: str) -> bool:
-    with ask(url, "/v1/models") as answer:
-        return {model["id"] for model in json.load(answer)["data"]} >= set(models)
+def engines(url: str) -> dict[str, str]:
+    """Which engine serves which model."""
+    with ask(url, "/v1/models") as listed:
+        return {model["id"]: model["engine"] for model in json.load(listed)["data"]}
 
 
 def answer(url: str, model: str) -> str:
@@ -62,7 +63,9 @@ def answer(url: str, model: str) -> str:
     body = {"model": model, "messages": [question], "max_tokens": 12, "temperature": 0}
     with ask(url, "/v1/chat/completions", body) as response:
         said = json.load(response)
-        return f"{said['choices'][0]['message']['content']!r}, {said['usage']}, task {response.headers['x-ig3-task']}"
+        usage, task = said["usage"], response.headers["x-ig3-task"]
+        counted = f"{usage['prompt_tokens']} + {usage['completion_tokens']} tokens"
+        return f"{said['choices'][0]['message']['content']!r}, {counted}, task {task}"
 
 
 def begun_stream(url: str, model: str) -> HTTPResponse:
@@ -122,7 +125,7 @@ class Mesh:
         return self._parts.start(f"node-{name}", *flags, *options, "--id", name, VLLM_CPU_KVCACHE_SPACE="1")
 
     def wait_until_served(self, node: Running) -> None:
-        took_s = wait_for("it serves", lambda: is_listed(self.url, self.model), START_S, node)
+        took_s = wait_for("it serves", lambda: self.model in engines(self.url), START_S, node)
         running = below(node.pid)
         say(f"{node.name} serves after {took_s:.0f} s; {len(running)} processes, {resident_mib(running)} MiB")
 
@@ -141,10 +144,13 @@ class Mesh:
         assert status == (0 if how == signal.SIGTERM else -how)
 
 
-STARTING: tuple[tuple[str, str], ...] = (
-    ("while vLLM's own first process starts", "vllm serve "),
-    ("while vLLM's engine process starts", ENGINE),
+STARTING = (
+    (signal.SIGKILL, "while vLLM's first process starts", "vllm serve "),
+    (signal.SIGKILL, "while its engine starts", "VLLM::EngineCore"),
+    (signal.SIGKILL, "while its worker starts", "VLLM::Worker"),
+    (signal.SIGTERM, "while its engine starts", "VLLM::EngineCore"),
 )
+"""What a node is sent, when, and how a process is called that says so."""
 
 
 def check_orphans(folder: Path, program: Path) -> None:
@@ -158,12 +164,14 @@ def check_orphans(folder: Path, program: Path) -> None:
 
 
 def _while_it_starts(mesh: Mesh) -> None:
-    for how in (signal.SIGKILL, signal.SIGTERM):
-        for number, (when, name) in enumerate(STARTING):
-            node = mesh.start_node(f"begins-{how.name.lower()}-{number}")
-            there = lambda node=node, name=name: any(name in title(pid) for pid in _but_guard(node))  # noqa: E731
-            wait_for(when, there, START_S, node)
-            mesh.end(node, how, when)
+    for number, (how, when, name) in enumerate(STARTING):
+        node = mesh.start_node(f"begins-{number}")
+        wait_for(when, partial(_has_started, node, name), START_S, node)
+        mesh.end(node, how, when)
+
+
+def _has_started(node: Running, name: str) -> bool:
+    return any(name in title(pid) for pid in _but_guard(node))
 
 
 def _but_guard(node: Running) -> Iterator[int]:
@@ -176,7 +184,7 @@ def _while_it_serves(mesh: Mesh) -> None:
     say(f"an answer through the mesh: {answer(mesh.url, mesh.model)}")
     with begun_stream(mesh.url, mesh.model):
         mesh.end(node, signal.SIGKILL, "while an answer is written")
-    wait_for("it is not served", lambda: not is_listed(mesh.url, mesh.model), END_S)
+    wait_for("it is not served", lambda: mesh.model not in engines(mesh.url), END_S)
 
 
 def _without_its_guard(mesh: Mesh) -> None:
@@ -187,7 +195,7 @@ def _without_its_guard(mesh: Mesh) -> None:
     os.kill(guard, signal.SIGKILL)
     took_s = wait_for("all of the first are gone", lambda: not any(map(is_running, first)), END_S, node)
     say(f"the guard killed by -9: all {len(first)} of its vLLM are gone {took_s:.1f} s later, the node runs on")
-    wait_for("it is not served", lambda: not is_listed(mesh.url, mesh.model), END_S, node)
+    wait_for("it is not served", lambda: mesh.model not in engines(mesh.url), END_S, node)
     mesh.wait_until_served(node)
     say(f"an answer of the second vLLM: {answer(mesh.url, mesh.model)}")
     mesh.end(node, signal.SIGTERM, "while it serves")
@@ -208,9 +216,11 @@ def check_mesh(chat: Path, embedding: Path, program: Path) -> None:
         try:
             url = up.ready(START_S).url
             running = below(up.pid)
-            say(f"ig3 up serves; {len(running)} processes, {resident_mib(running)} MiB")
-            say(f"an answer through the mesh: {answer(url, chat.name.lower())}")
-            _compare_vectors(url, embedding.name.lower())
+            models = chat.name.lower(), embedding.name.lower()
+            say(f"ig3 up serves {engines(url)}; {len(running)} processes, {resident_mib(running)} MiB")
+            assert engines(url).items() >= dict.fromkeys(models, "vllm").items()
+            say(f"an answer through the mesh: {answer(url, models[0])}")
+            _compare_vectors(url, models[1])
         finally:
             running = below(up.pid)
             up.kill()

@@ -42,6 +42,19 @@ def test_the_context_is_the_least_that_any_file_says(tmp_path: Path, files: dict
     assert folder_of(tmp_path, **files).context_tokens(WANTED) == tokens
 
 
+@pytest.mark.parametrize(
+    ("config", "called"),
+    [
+        ({}, None),
+        ({"torch_dtype": "float16"}, "float16"),
+        ({"dtype": "bfloat16", "quantization_config": {"quant_method": "awq"}}, "awq"),
+    ],
+    ids=str,
+)
+def test_the_quantisation_is_what_the_model_calls_it(tmp_path: Path, config: object, called: str | None) -> None:
+    assert folder_of(tmp_path, config=config).quantisation == called
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match=r"sentence_bert_config\.json cannot be used: .*max_seq_length"):
         folder_of(tmp_path, sentence_bert_config={"max_seq_length": "many"}).context_tokens(WANTED)

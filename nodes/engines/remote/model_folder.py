@@ -78,10 +78,10 @@ class ModelFolder:
         self._config = _read(self.path / "config.json", _Config)
 
     @property
-    def quantisation(self) -> str:
-        """As the model's own file calls it."""
-        config = self._config
-        return str((config.quantization_config or {}).get("quant_method") or config.dtype or config.torch_dtype)
+    def quantisation(self) -> str | None:
+        """As the model's own file calls it; None where it does not say."""
+        method = (self._config.quantization_config or {}).get("quant_method")
+        return str(method) if method else self._config.dtype or self._config.torch_dtype
 
     def context_tokens(self, wanted: int) -> int:
         """Return how many tokens of those wanted the model takes: vLLM does not start where it is told more.
