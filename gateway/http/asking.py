@@ -72,7 +72,7 @@ class Asking:
             draft=asked.draft,
         )
         with site.limiter.ticket(caller) as ticket:
-            said = site.caching.may_use(request, asked, wishes)
+            said = site.caching.may_use(request, asked.cache_use, wishes)
             if said is None:
                 note_bypass(site, request)
                 return await self._generated(request, asked, question, ticket, None)
@@ -88,7 +88,9 @@ class Asking:
         if admitted is None:
             admitted = await admit(site, question, idempotency_key(request), ticket)
         request[TASK_KEY] = admitted.key.task
-        measure = Measure(site, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model)
+        measure = Measure(
+            site.open_answers, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model
+        )
         if isinstance(asked, ChatQuestion | CompletionQuestion) and asked.choices > 1:
             several = Choices(site, request, asked, question, admitted, measure)
             return await _measured(measure, several, several.respond(ticket))

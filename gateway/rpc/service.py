@@ -164,7 +164,9 @@ class _Asking:
         return await admit(self._site, question, self._request.idempotency_key or None, ticket)
 
     def measure(self, admitted: Admitted) -> Measure:
-        return Measure(self._site, self._call.traceparent, task=admitted.key.task, model=self._request.model)
+        return Measure(
+            self._site.open_answers, self._call.traceparent, task=admitted.key.task, model=self._request.model
+        )
 
     async def store(self, admitted: Admitted, ticket: Ticket, measure: Measure) -> Watch | None:
         return await store_task(

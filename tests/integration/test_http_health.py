@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.http.metrics_page import MetricsPage
 from gateway.http.server import PortInUse
-from mesh.telemetry.telemetry import open_telemetry
+from mesh.telemetry.opening import open_telemetry
 from streams.events import ModelAnnounced
 from streams.messages import NodeStatus
 from streams.replica import Replica
