@@ -83,7 +83,7 @@ async def serve(arguments: list[str]) -> None:
     else:
         server = PlayedChatServer(
             key=key, models=[model], usage="running", continues="flags", token_delay_s=0.005,
-            context_tokens=int(option(arguments, "--max-model-len")),
+            context_tokens=int(option(arguments, "--max-model-len")), raw="as it stands",
         )  # fmt: skip
 
     def busy() -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import openai
 import pytest
+import pytest_asyncio
 from openai.types.responses import ResponseFileSearchToolCall, ResponseStreamEvent
 
 from mesh.access.writer import AccessWriter
@@ -18,6 +19,8 @@ from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http, until, u
 from tests.played_retrieval import MODEL as EMBEDDER
 from tests.played_retrieval import PlayedRetrieval, found, played_retrieval
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FACT = "Rivers carry dissolved salt into the sea."
 ANSWER = ("It is salty. ", "Rivers carry dissolved ", "salt into the sea. ", "That is all.")
@@ -45,11 +48,10 @@ def client(gateway: HttpGateway) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0)
 
 
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
     known = {"known_models": (MODEL, EMBEDDER), "vector_store_model": EMBEDDER}
-    async with scripted_mesh(tmp_path) as mesh:
-        mesh.words = ANSWER
+    async with scripted_mesh(tmp_path_factory.mktemp("mesh")) as mesh:
         bus = await mesh.connect("other")
         await mesh.bus.follow()
         await bus.follow()
@@ -61,12 +63,21 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
             client(other) as second,
         ):
             store = (await first.vector_stores.create(name="sea")).id
-            retrieval.found = (
-                found(FACT, store=store, filename="salt.md", score=0.9),
-                found("The sky is blue.", store=store, file="file-2", filename="sky.md", score=0.2),
-            )
             yield Place(mesh, first, second, (one, other), retrieval, store)
         await bus.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def place(running: Place) -> Place:
+    """The mesh that all tests here share, as it was at first."""
+    await running.mesh.begin_anew()
+    running.mesh.words = ANSWER
+    running.retrieval.asked.clear()
+    running.retrieval.found = (
+        found(FACT, store=running.store, filename="salt.md", score=0.9),
+        found("The sky is blue.", store=running.store, file="file-2", filename="sky.md", score=0.2),
+    )
+    return running
 
 
 async def events_of(stream: openai.AsyncStream[ResponseStreamEvent], until: int | None = None) -> list[Any]:
@@ -106,8 +117,12 @@ async def test_an_answer_names_what_was_found_and_what_it_rests_on(place: Place)
         "heading": ["Top"],
     }
     assert [tool.to_dict()["vector_store_ids"] for tool in made.tools] == [[place.store]]
-    again = await place.other.responses.retrieve(made.id)
-    assert again.model_dump() == made.model_dump()
+
+    async def is_the_same() -> bool:
+        # The other gateway may hear of the end a moment later.
+        return (await place.other.responses.retrieve(made.id)).model_dump() == made.model_dump()
+
+    await until(is_the_same)
 
 
 async def test_results_are_shown_only_to_who_asks_for_them(place: Place) -> None:
