@@ -20,7 +20,8 @@ from mesh.identity.did import Did, did_key
 from mesh.identity.gatekeeper import AdmissionPolicy, Gatekeeper
 from mesh.identity.keys import SigningKey
 from mesh.identity.peaq.readings import ReadingStore
-from mesh.identity.peaq.resolver import DidResolver, ResolverOptions
+from mesh.identity.peaq.resolver import DidResolver
+from mesh.identity.peaq.rules import ResolverOptions
 from mesh.identity.people import BusPeople
 from mesh.identity.service import IdentityOptions, IdentityService
 from mesh.identity.slowdown import Patience

@@ -271,16 +271,18 @@ class InProcessMesh:
         service_class: ServiceClass = "standard",
         deadline_at_ms: int | None = None,
         text: str = "hello",
+        raw: bool = False,
         temperature: float | None = None,
         check_of: CheckOf | None = None,
         rules: Rules | None = None,
         tools: Tools | None = None,
     ) -> TaskKey:
-        """Ask for an answer of ``tokens`` tokens."""
+        """Ask for an answer of ``tokens`` tokens; ``raw``: behind the text as it stands."""
         key = key or self.key()
         asked = TaskSubmitted(
             model=model,
-            messages=(Message(role="user", content=text),),
+            messages=() if raw else (Message(role="user", content=text),),
+            prompt=text if raw else "",
             sampling=Sampling(max_tokens=tokens, temperature=temperature),
             deadline_at_ms=deadline_at_ms,
             check_of=check_of,
