@@ -203,11 +203,13 @@ async def test_a_cancel_wins_over_the_next_attempt(mesh: InProcessMesh) -> None:
 
 
 async def test_a_deadline_wins_over_the_next_attempt(mesh: InProcessMesh) -> None:
-    await mesh.add_dispatcher(retry_pause=LONG)
+    dispatcher = (await mesh.add_dispatcher(retry_pause=LONG)).dispatcher
     nodes = [await mesh.add_node("n1", delay_ms=10), await mesh.add_node("n2", delay_ms=10)]
-    key = await mesh.submit(tokens=100_000, deadline_at_ms=now_ms() + 3000)
+    key = await mesh.submit(tokens=100_000)
     await (await node_of(mesh, key, nodes, n=3)).vanish()
+    await in_log(mesh, key, TaskRequeued, 1)
 
+    dispatcher.lives[key].deadline_at_ms = now_ms()
     steps = await mesh.steps(key)
 
     assert (steps[-1].state.outcome, len(assignments(steps))) == ("failed", 1)
