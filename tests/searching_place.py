@@ -36,6 +36,16 @@ class Place(NamedTuple):
         """The tool that searches its store."""
         return {"type": "file_search", "vector_store_ids": [self.store], "max_num_results": 3}
 
+    async def begin_anew(self) -> None:
+        """End all answers, and be as at first: for tests that share it."""
+        await self.mesh.begin_anew()
+        self.mesh.words = ANSWER
+        self.retrieval.asked.clear()
+        self.retrieval.found = (
+            found(FACT, store=self.store, filename="salt.md", score=0.9),
+            found("The sky is blue.", store=self.store, file="file-2", filename="sky.md", score=0.2),
+        )
+
 
 def client(gateway: HttpGateway) -> openai.AsyncOpenAI:
     """OpenAI's client of a gateway."""
@@ -47,7 +57,6 @@ async def searching_place(tmp_path: Path) -> AsyncIterator[Place]:
     """Run it."""
     known = {"known_models": (MODEL, EMBEDDER), "vector_store_model": EMBEDDER}
     async with scripted_mesh(tmp_path) as mesh:
-        mesh.words = ANSWER
         bus = await mesh.connect("other")
         await mesh.bus.follow()
         await bus.follow()
@@ -59,11 +68,9 @@ async def searching_place(tmp_path: Path) -> AsyncIterator[Place]:
             client(other) as second,
         ):
             store = (await first.vector_stores.create(name="sea")).id
-            retrieval.found = (
-                found(FACT, store=store, filename="salt.md", score=0.9),
-                found("The sky is blue.", store=store, file="file-2", filename="sky.md", score=0.2),
-            )
-            yield Place(mesh, first, second, (one, other), retrieval, store)
+            place = Place(mesh, first, second, (one, other), retrieval, store)
+            await place.begin_anew()
+            yield place
         await bus.close()
 
 

@@ -62,6 +62,7 @@ SUBMITTED = {
         )
         for level in REDACTIONS
     },
+    "task.submitted.v1.raw": TaskSubmitted(model=_MODEL, prompt="Es war einmal 🙂\n", sampling=Sampling(max_tokens=16)),
     "task.submitted.v1.response": TaskSubmitted(
         model=_MODEL,
         messages=(

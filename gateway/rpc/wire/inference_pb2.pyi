@@ -95,7 +95,7 @@ PHASE_HALTED: Phase
 PHASE_ENDED: Phase
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("model", "messages", "texts", "dimensions", "sampling", "tools", "format", "task", "idempotency_key", "urgency", "deadline_ms", "on_hang_up", "rules", "file_search")
+    __slots__ = ("model", "messages", "texts", "dimensions", "sampling", "tools", "format", "task", "idempotency_key", "urgency", "deadline_ms", "on_hang_up", "rules", "prompt", "file_search")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     TEXTS_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +109,7 @@ class SubmitRequest(_message.Message):
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     ON_HANG_UP_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
     FILE_SEARCH_FIELD_NUMBER: _ClassVar[int]
     model: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
@@ -123,8 +124,9 @@ class SubmitRequest(_message.Message):
     deadline_ms: int
     on_hang_up: OnHangUp
     rules: Rules
+    prompt: str
     file_search: FileSearch
-    def __init__(self, model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping[str, object]]]] = ..., texts: _Optional[_Iterable[str]] = ..., dimensions: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping[str, object]]] = ..., tools: _Optional[_Union[Tools, _Mapping[str, object]]] = ..., format: _Optional[_Union[OutputFormat, _Mapping[str, object]]] = ..., task: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., urgency: _Optional[_Union[Urgency, str]] = ..., deadline_ms: _Optional[int] = ..., on_hang_up: _Optional[_Union[OnHangUp, str]] = ..., rules: _Optional[_Union[Rules, _Mapping[str, object]]] = ..., file_search: _Optional[_Union[FileSearch, _Mapping[str, object]]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping[str, object]]]] = ..., texts: _Optional[_Iterable[str]] = ..., dimensions: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping[str, object]]] = ..., tools: _Optional[_Union[Tools, _Mapping[str, object]]] = ..., format: _Optional[_Union[OutputFormat, _Mapping[str, object]]] = ..., task: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., urgency: _Optional[_Union[Urgency, str]] = ..., deadline_ms: _Optional[int] = ..., on_hang_up: _Optional[_Union[OnHangUp, str]] = ..., rules: _Optional[_Union[Rules, _Mapping[str, object]]] = ..., prompt: _Optional[str] = ..., file_search: _Optional[_Union[FileSearch, _Mapping[str, object]]] = ...) -> None: ...
 
 class FileSearch(_message.Message):
     __slots__ = ("vector_store_ids", "max_results", "score_threshold", "filters_json", "max_rounds")
