@@ -157,17 +157,27 @@ class Entrance:
     def _has_passed(self, work: Work) -> bool:
         return has_passed(self._keys, work.subject, header(work.headers, PASSED))
 
-    async def pay(self, ticket: Ticket | None, key: TaskKey, asked: TaskSubmitted) -> TaskError | None:
-        """Pay for a task, and for the stream that its account hears while it runs; returns why that cannot be.
-
-        Last what it may cost is put aside: what is refused for another reason holds nobody's money.
-
-        Raises:
-            LedgerAway: if no ledger answers in time.
-        """
+    async def pay(self, ticket: Ticket | None, asked: TaskSubmitted) -> TaskError | None:
+        """Pay for a task, and for the stream that its account hears while it runs; returns why that cannot be."""
         try:
             if ticket is not None:
                 await ticket.pay(lambda: price_of_task(asked, answer_tokens=self._answer_tokens), stream=True)
         except LimitReached as error:
             return TaskError(code="rate_limit_exceeded", message=str(error), status=429)
+        return None
+
+    def needs_hold(self, account: Token) -> bool:
+        """Whether something must be put aside for tasks of an account. Asked last: no other refusal holds money."""
+        return self._holds.needs(account)
+
+    def is_good_for(self, account: Token) -> bool:
+        """Whether the ledger has refused an account nothing lately, so that a node may be chosen meanwhile."""
+        return self._holds.is_good_for(account)
+
+    async def hold(self, key: TaskKey, asked: TaskSubmitted) -> TaskError | None:
+        """Have put aside what a task may cost; returns why that cannot be.
+
+        Raises:
+            LedgerAway: if no ledger answers in time.
+        """
         return await self._holds.refusal(key, asked)

@@ -17,6 +17,7 @@ from gateway.demands import inability
 from gateway.dispatcher import gate, retrying
 from gateway.dispatcher.backlog import BacklogReports
 from gateway.dispatcher.cancelling import Cancelling
+from gateway.dispatcher.holding import Holding
 from gateway.dispatcher.holds import LedgerAway
 from gateway.dispatcher.life import TaskLife
 from gateway.dispatcher.node_reports import NodeReports
@@ -64,7 +65,7 @@ _FAULT_PAUSE: Final = timedelta(seconds=1)
 """After a fault of our own: a task that meets it each time must not keep everybody busy."""
 
 _LEDGER_PAUSE: Final = timedelta(seconds=5)
-"""Before a task of the class batch is offered again for which nothing could be put aside."""
+"""Before a task that can wait is offered again for which nothing could be put aside."""
 
 _UNREADABLE_PAUSE: Final = timedelta(seconds=30)
 """Before a task is offered again that a newer dispatcher has gone on with."""
@@ -247,18 +248,29 @@ class Dispatcher:
         if refused is not None or isinstance(asked, TaskError):
             await life.run(asked, refused)
             return
-        ticket = self._entrance.ticket(work, life.record.key.account)
+        ticket, account = self._entrance.ticket(work, life.record.key.account), life.record.key.account
         with ticket or contextlib.nullcontext():
-            if not await life.has_begun():
-                try:
-                    refused = await self._entrance.pay(ticket, life.record.key, asked)
-                except LedgerAway as error:
-                    if life.service_class == "batch" and self._time_left(life, asked) > _LEDGER_PAUSE:
-                        raise
-                    refused = gate.ledger_away_error(str(error))
+            has_begun = await life.has_begun()
+            refused = None if has_begun else await self._entrance.pay(ticket, asked)
             # What another dispatcher began, and gave up, has paid nothing by now: all of it is charged at the end.
             on_end = None if ticket is None or refused is not None else ticket.finish
-            await life.run(asked, refused, on_end=on_end)
+            may_be_held = refused is not None or (has_begun and not life.record.may_be_unheld)
+            if may_be_held or not self._entrance.needs_hold(account):
+                await life.run(asked, refused, on_end=on_end)
+                return
+            async with Holding(life.record, self._hold(life, asked, has_begun=has_begun)) as hold:
+                if has_begun or life.service_class == "batch" or not self._entrance.is_good_for(account):
+                    refused = await hold.refusal()
+                await life.run(asked, refused, hold=hold, on_end=None if refused is not None else on_end)
+
+    async def _hold(self, life: TaskLife, asked: TaskSubmitted, *, has_begun: bool) -> TaskError | None:
+        try:
+            return await self._entrance.hold(life.record.key, asked)
+        except LedgerAway as error:
+            may_wait = has_begun or life.service_class == "batch"
+            if may_wait and self._time_left(life, asked) > _LEDGER_PAUSE:
+                raise
+            return gate.ledger_away_error(str(error))
 
     def _let_go(self, account: Token, service_class: subjects.ServiceClass) -> None:
         self._held[account, service_class] -= 1
