@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from gateway.dispatcher.holds import Holds
+    from gateway.dispatcher.task_run import TaskRun
     from gateway.limits.limiter import Limiter
     from gateway.limits.ticket import Ticket
     from mesh.access.feed import AccessFeed
@@ -165,6 +166,14 @@ class Entrance:
         except LimitReached as error:
             return TaskError(code="rate_limit_exceeded", message=str(error), status=429)
         return None
+
+    def inherit(self, ticket: Ticket | None, record: TaskRun, asked: TaskSubmitted) -> None:
+        """Settle at the end what another dispatcher has paid for a task, whether that one was stopped or killed.
+
+        Who has a node has paid; when, no event says: not before the task was made, so not too much is given back.
+        """
+        if ticket is not None and record.state.attempt > 0:
+            ticket.inherit(price_of_task(asked, answer_tokens=self._answer_tokens), created_ms(record.key.task))
 
     def needs_hold(self, account: Token) -> bool:
         """Whether something must be put aside for tasks of an account. Asked last: no other refusal holds money."""

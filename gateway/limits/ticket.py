@@ -93,6 +93,11 @@ class Ticket:
         self._price = cost
         self._paid_at_ms = self._clock()
 
+    def inherit(self, price: Price, paid_at_ms: int) -> None:
+        """Settle at the end what somebody else has paid; without an end nothing goes back."""
+        self._price = price
+        self._paid_at_ms = min(paid_at_ms, self._clock())
+
     async def open_stream(self) -> None:
         """Pay for nothing but a stream: what it carries was paid for before.
 

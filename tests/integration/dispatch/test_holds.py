@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
-from gateway.dispatcher import service
+from gateway.dispatcher import serving
 from gateway.dispatcher.plausible import prompt_bound
 from streams import subjects
 from streams.chat import Message
@@ -142,7 +142,7 @@ async def test_nobody_is_refused_in_the_middle_of_an_answer_that_another_dispatc
 
 
 async def test_a_batch_waits_for_the_ledger(mesh: InProcessMesh, priced: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_LEDGER_PAUSE", timedelta(seconds=0.1))
+    monkeypatch.setattr(serving, "LEDGER_PAUSE", timedelta(seconds=0.1))
     key = await mesh.submit(mesh.key("patient"), tokens=3, service_class="batch")
     heir = mesh.dispatchers[-1]
     await until(lambda: key in heir.dispatcher.lives)
