@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.bridge import close_codes
 from gateway.bridge.audience import Audience
 from gateway.bridge.frames import BusState
+from gateway.bridge.places import Place
 from gateway.bridge.session import MAX_FRAME_BYTES, Client, Session
 from gateway.bridge.topics import Topics
 from gateway.bridge.wire import FORMATS, JSON
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.auth.caller import Door
     from gateway.bridge.wire import Format
     from gateway.roster_feed import RosterFeed
+    from mesh.access.caller import Caller
     from mesh.bus.service_bus import Bus
 
 MAX_CONNECTIONS: Final = 10_000
@@ -68,15 +70,26 @@ class Bridge:
             web.HTTPException: if it is no websocket request, asks for another protocol, or there is no room.
             CredentialRefused: if it shows a credential that opens nothing.
             TooManyFailures: if whoever asks has to wait.
-            LimitReached: if the account has asked too often.
+            LimitReached: if the account has asked too often, or has too many connections open.
             BusError: if it cannot be known now who that is.
         """
         wire = _wanted_format(request)
         caller = await self._door.credential(request) or self._door.local
         if caller is not None:
             self._door.reads.count(caller.account)
+        place = Place(self._door.places)
         if len(self._sessions) >= MAX_CONNECTIONS:
             raise web.HTTPServiceUnavailable(text="too many websocket connections here", headers={"Retry-After": "5"})
+        if caller is not None:
+            place.take(caller.account)
+        try:
+            return await self._connect(request, wire, caller, place)
+        finally:
+            place.give_back()
+
+    async def _connect(
+        self, request: web.Request, wire: Format, caller: Caller | None, place: Place
+    ) -> web.StreamResponse:
         response = web.WebSocketResponse(
             protocols=tuple(FORMATS),
             heartbeat=_HEARTBEAT_S,
@@ -89,7 +102,7 @@ class Bridge:
         transport = _limit_buffers(request)
         if transport is not None:
             client = Client(response, transport, wire, self._door.failures.address_of(request))
-            await self._run(Session(client, self._topics, self._door, caller))
+            await self._run(Session(client, self._topics, self._door, caller, place))
         return response
 
     async def _run(self, session: Session) -> None:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from gateway.limits.bounds import answer_error, capped, time_error
 from gateway.limits.price import price_of_task
+from gateway.limits.reads import NOT_COUNTED
 from gateway.limits.rules import BoundRules
 from gateway.limits.ticket import LimitReached
 from mesh.access.caller import Caller
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.dispatcher.holds import Holds
     from gateway.dispatcher.task_run import TaskRun
     from gateway.limits.limiter import Limiter
+    from gateway.limits.reads import Reads
     from gateway.limits.ticket import Ticket
     from mesh.access.feed import AccessFeed
     from mesh.access.session_keys import SessionKeys
@@ -55,6 +57,7 @@ class Entrance:
         *,
         answer_tokens: int,
         bounds: BoundRules = _UNBOUNDED,
+        reads: Reads = NOT_COUNTED,
     ) -> None:
         """Go by ``access``; have tasks pay at ``limiter`` that show no mark made with ``keys``.
 
@@ -65,7 +68,9 @@ class Entrance:
             holds: has the ledger put aside what a task may cost, however it came.
             answer_tokens: what a task counts for that does not say how long its answer may be.
             bounds: how large answers to an account may be, and how long they may take.
+            reads: counts what users ask the dispatcher on the bus.
         """
+        self.reads = reads
         self._access = access
         self._limiter = limiter
         self._keys = keys

@@ -106,7 +106,7 @@ class Dispatcher:
         )
         self._checks = Checks(ResultCheck(self.devices, self._placer.dimensions_of), spots)
         self._reports = NodeReports(bus, self.lives, self.name)
-        self._cancelling = Cancelling(bus, self.lives, self._placer.tier_of)
+        self._cancelling = Cancelling(bus, self.lives, self._placer.tier_of, entrance.reads)
         self._overflow = Overflow(settings.account_overflow)
         self._backlog = BacklogReports(bus.core, self.name, self.lives, self._overflow)
         self._held: Counter[tuple[Token, subjects.ServiceClass]] = Counter()

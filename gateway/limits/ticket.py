@@ -24,6 +24,7 @@ _WHAT: Final = {
     "tokens": "tokens per minute",
     "streams": "concurrent streams",
     "reads": "reads per minute",
+    "websockets": "open websockets",
 }
 
 
