@@ -34,7 +34,7 @@ from mesh.config.settings import MeshSettings
 from mesh.history.snapshots import SNAPSHOTS, SnapshotStore
 from mesh.processes.process import run_process
 from mesh.processes.readiness import announce_progress, announce_ready
-from mesh.telemetry.telemetry import open_telemetry
+from mesh.telemetry.opening import open_telemetry
 
 if TYPE_CHECKING:
     import asyncio

@@ -15,6 +15,7 @@ from gateway.fetching.fetcher import FetchUrls
 from gateway.limits.rules import BoundRules, LimitRules
 from mesh.config.address import parse_address
 from mesh.tls.contexts import TlsFiles
+from streams.grounding import MOST_ROUNDS
 from streams.limits import MOST, Bounds, Limit, Limits
 from streams.placing import Redaction
 from streams.subjects import ServiceClass
@@ -101,6 +102,14 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=256, le=MOST, description="Tokens of passages that a request which searches files is given at most."),
     ] = 4096
+    file_search_rounds: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=MOST_ROUNDS,
+            description="How often a request that says nothing else searches files; the model decides after each time.",
+        ),
+    ] = 1
     vector_store_model: Annotated[
         str | None,
         Meta(

@@ -18,7 +18,7 @@ from mesh.identity.device_login import DeviceLogin
 from mesh.identity.key_file import device_key
 from mesh.processes.process import unless
 from mesh.processes.readiness import announce_progress, announce_ready
-from mesh.telemetry.telemetry import open_telemetry
+from mesh.telemetry.opening import open_telemetry
 from nodes.announce import Announcer
 from nodes.engines import every_model
 from nodes.engines.embedding import is_minilm_installed

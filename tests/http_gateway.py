@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import ClientResponse, ClientSession
 
 from gateway.auth.caller import Door
@@ -25,6 +26,7 @@ from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
 from mesh.access.feed import AccessFeed
 from mesh.access.session_keys import SessionKeys
+from mesh.bus.answer import Reader
 from mesh.bus.service_bus import Bus
 from mesh.telemetry.telemetry import Telemetry
 
@@ -126,6 +128,13 @@ async def until(check: Callable[[], Awaitable[bool]]) -> None:
             if await check():
                 return
             await asyncio.sleep(0.01)
+
+
+def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have gateways see to the client of a quiet answer many times a second, in the place of every two seconds."""
+    defaults = Reader.take.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "wait_s", 0.05)
 
 
 async def until_known(gateway: HttpGateway, key: str) -> None:

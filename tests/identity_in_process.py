@@ -20,7 +20,8 @@ from mesh.identity.did import Did, did_key
 from mesh.identity.gatekeeper import AdmissionPolicy, Gatekeeper
 from mesh.identity.keys import SigningKey
 from mesh.identity.peaq.readings import ReadingStore
-from mesh.identity.peaq.resolver import DidResolver, ResolverOptions
+from mesh.identity.peaq.resolver import DidResolver
+from mesh.identity.peaq.rules import ResolverOptions
 from mesh.identity.people import BusPeople
 from mesh.identity.service import IdentityOptions, IdentityService
 from mesh.identity.slowdown import Patience
@@ -117,6 +118,6 @@ async def identity_service(
         yield service
 
 
-async def connect_device(server: EmbeddedServer, name: str, *, lasts: timedelta = timedelta(minutes=15)) -> Link:
+async def connect_device(server: EmbeddedServer, name: str) -> Link:
     """Connect with the rights of the test device of this name."""
-    return await Link.connect(device_options(server.url, name, device_login(name, lasts=lasts)))
+    return await Link.connect(device_options(server.url, name))

@@ -95,7 +95,17 @@ class ScriptedMesh:
         self.broker = broker
         self.url = broker.server.url
         self.credentials = broker.server.credentials
+        self.page_size = 7
+        self._cancelled: set[str] = set()
+        self._running: set[asyncio.Task[None]] = set()
+        self._answering: set[asyncio.Task[None]] = set()
+        self._queues: list[WorkQueue] = []
+        self._as_at_first()
+
+    def _as_at_first(self) -> None:
         self.words = WORDS
+        self.decisions: list[str] = []
+        """What tasks under a schema are answered with instead, one after the other, while there are some."""
         self.pause_after: int | None = None
         """After this many chunks every answer waits for ``go``."""
         self.go = asyncio.Event()
@@ -107,14 +117,18 @@ class ScriptedMesh:
         """What the dispatcher says that it holds; None: it says nothing."""
         self.error: TaskError | None = None
         """What every task fails with, once its words are written."""
-        self.page_size = 7
         self.is_silent = False
         """Whether no question of a user is answered."""
         self.submitted: list[TaskSubmitted] = []
         self.questions: list[str] = []
-        self._cancelled: set[str] = set()
-        self._running: set[asyncio.Task[None]] = set()
-        self._queues: list[WorkQueue] = []
+
+    async def begin_anew(self) -> None:
+        """End all answers, and be as at first: for tests that share a mesh."""
+        self.pause_after = None
+        self.go.set()
+        self.restart.set()
+        await asyncio.gather(*self._answering, return_exceptions=True)
+        self._as_at_first()
 
     @property
     def user(self) -> ClientOptions:
@@ -185,7 +199,9 @@ class ScriptedMesh:
         await self.append(key, MESH, TaskEnded(n=n, at_ms=0, outcome=outcome, error=error))
 
     def _on_work(self, work: Work) -> None:
-        self._start(self._answer(work))
+        answering = self._start(self._answer(work))
+        self._answering.add(answering)
+        answering.add_done_callback(self._answering.discard)
 
     async def _answer(self, work: Work) -> None:
         key = subjects.parse_submitted(work.subject).key
@@ -197,11 +213,14 @@ class ScriptedMesh:
             n = await self._write_in_vain(key, self.restart_after)
         node, attempt = (NODE, 1) if self.restart_after is None else (OTHER_NODE, 2)
         offset = 0
-        for number, word in enumerate(self.words, 1):
+        words = (self.decisions.pop(0),) if submitted.format is not None and self.decisions else self.words
+        for number, word in enumerate(words, 1):
             if key.task in self._cancelled:
                 break
             n += 1
-            await self.append(key, node, self._chunk(n, offset, word, number, attempt))
+            await self.append(
+                key, node, self._chunk(n, offset, word, attempt, number if number == len(words) else None)
+            )
             offset += len(word)
             if number == self.pause_after:
                 self.paused.set()
@@ -227,10 +246,11 @@ class ScriptedMesh:
         await self.append(key, MESH, again)
         return again.n
 
-    def _chunk(self, n: int, offset: int, word: str, number: int, attempt: int) -> TaskChunk:
-        if number < len(self.words):
+    def _chunk(self, n: int, offset: int, word: str, attempt: int, last: int | None) -> TaskChunk:
+        """A word; ``last`` is how many there were, with the last of them."""
+        if last is None:
             return TaskChunk(n=n, attempt=attempt, offset=offset, text=word, tokens=1)
-        usage = Usage(prompt_tokens=3, completion_tokens=number)
+        usage = Usage(prompt_tokens=3, completion_tokens=last)
         return TaskChunk(n=n, attempt=attempt, offset=offset, text=word, tokens=1, finish_reason="stop", usage=usage)
 
     async def _finish(self, key: TaskKey, submitted: TaskSubmitted, n: int) -> None:
@@ -281,11 +301,12 @@ class ScriptedMesh:
         self.go.set()
         link.reply_to(delivery, encode(CancelOutcome(task=request.task, outcome="cancelled")))
 
-    def _start(self, work: object) -> None:
+    def _start(self, work: object) -> asyncio.Task[None]:
         assert asyncio.iscoroutine(work)
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        return task
 
 
 def _body(data: bytes, *, as_json: bool) -> msgspec.Raw:

@@ -30,6 +30,11 @@ UNREADABLE: Final = "unknown"
 """Stands for the model in the end event of a task whose body could not be read."""
 
 
+_ONE_OF: Final = (
+    "A task has either 'messages', to be answered, a 'prompt', to be gone on with, or 'texts', to become vectors."
+)
+
+
 class _Acknowledgement(Struct):
     stream: str
     seq: int
@@ -84,19 +89,34 @@ def check_submission(
 
 
 def _question_error(submission: TaskSubmitted) -> TaskError | None:
-    """Say what is wrong with what is asked: words to answer, or texts to turn into vectors, and only one of them."""
-    if submission.messages and submission.texts:
-        message = "A task has either 'messages', to be answered, or 'texts', to become vectors: this one has both."
-        return TaskError(code="invalid_request_error", message=message, status=400, param="texts")
-    if not submission.messages and not submission.texts:
-        message = "A task needs 'messages', to be answered, or 'texts', to become vectors: this one has neither."
+    """Say what is wrong with what is asked: messages, a raw prompt, or texts to turn into vectors, and only one."""
+    given = [name for name in ("messages", "prompt", "texts") if getattr(submission, name)]
+    if len(given) > 1:
+        message = f"{_ONE_OF} This one has {' and '.join(map(repr, given))}."
+        return TaskError(code="invalid_request_error", message=message, status=400, param=given[-1])
+    if not given:
+        message = f"{_ONE_OF} This one has none of them."
         return TaskError(code="invalid_request_error", message=message, status=400, param="messages")
+    if submission.prompt and (error := _raw_prompt_error(submission)) is not None:
+        return error
     if submission.texts and submission.sampling != Sampling():
         message = "Vectors are not sampled: leave 'sampling' out where 'texts' are given."
         return TaskError(code="invalid_request_error", message=message, status=400, param="sampling")
     if submission.dimensions is not None and not submission.texts:
-        message = "Only vectors have 'dimensions': leave it out where 'messages' are given."
+        message = "Only vectors have 'dimensions': leave it out where no 'texts' are given."
         return TaskError(code="invalid_request_error", message=message, status=400, param="dimensions")
+    return None
+
+
+def _raw_prompt_error(submission: TaskSubmitted) -> TaskError | None:
+    """Nothing may be put into a raw prompt, nor be made of what comes behind it."""
+    for name in ("tools", "format", "grounding", "response"):
+        if getattr(submission, name) is not None:
+            message = f"A raw 'prompt' goes to the model as it stands: leave {name!r} out, or send 'messages'."
+            return TaskError(code="invalid_request_error", message=message, status=400, param=name)
+    if submission.sampling.max_tokens is None:
+        message = "What goes on with a raw 'prompt' need not come to an end: say 'max_tokens'."
+        return TaskError(code="invalid_request_error", message=message, status=400, param="max_tokens")
     return None
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gateway.auth.caller import caller_with
 from gateway.http.admission import Asked, admit
-from gateway.http.api import Grounded
+from gateway.http.api import Grounded, Prepared
 from gateway.http.body import read_json_body
 from gateway.http.cached_answer import CachedAnswer, note_bypass
 from gateway.http.chat_question import ChatQuestion
@@ -59,6 +59,8 @@ class Asking:
         wishes = read_wishes(request, asked.service_tier, site.defaults_of(caller))
         if asked.is_background:
             wishes = replace(wishes, on_disconnect="continue")
+        if isinstance(asked, Prepared):
+            asked.urgency = wishes.urgency
         goes_on = bool(asked.is_streamed and wishes.after)
         question = Asked(
             account=caller.account,
@@ -72,7 +74,7 @@ class Asking:
             draft=asked.draft,
         )
         with site.limiter.ticket(caller) as ticket:
-            said = site.caching.may_use(request, asked, wishes)
+            said = site.caching.may_use(request, asked.cache_use, wishes)
             if said is None:
                 note_bypass(site, request)
                 return await self._generated(request, asked, question, ticket, None)
@@ -88,7 +90,9 @@ class Asking:
         if admitted is None:
             admitted = await admit(site, question, idempotency_key(request), ticket)
         request[TASK_KEY] = admitted.key.task
-        measure = Measure(site, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model)
+        measure = Measure(
+            site.open_answers, request.headers.get(TRACEPARENT), task=admitted.key.task, model=asked.model
+        )
         if isinstance(asked, ChatQuestion | CompletionQuestion) and asked.choices > 1:
             several = Choices(site, request, asked, question, admitted, measure)
             return await _measured(measure, several, several.respond(ticket))

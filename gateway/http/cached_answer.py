@@ -142,7 +142,7 @@ class CachedAnswer:
         if is_own:
             request[TASK_KEY] = key.task
         self._note_given(Given(answer.account, answer.task, answer.model or self._asked.model, answer.usage))
-        measure = Measure(site, request.headers.get(TRACEPARENT), task=key.task, model=self._asked.model)
+        measure = Measure(site.open_answers, request.headers.get(TRACEPARENT), task=key.task, model=self._asked.model)
         wishes = self._question.wishes
         exchange = Exchange(site, request, key, self._asked, wishes, measure, self._ticket)
         replay = Replay(steps_of(answer))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from gateway.http.api import Question
+    from gateway.http.cache_use import CacheUse
     from gateway.http.wishes import Wishes
     from gateway.roster_feed import RosterFeed
     from gateway.scheduling.aliases import Alias
@@ -109,7 +109,7 @@ class Caching:
         await self.similar.settle()
         await self.cache.stop()
 
-    def may_use(self, request: web.Request, asked: Question, wishes: Wishes) -> _Said | None:
+    def may_use(self, request: web.Request, cache_use: CacheUse, wishes: Wishes) -> _Said | None:
         """Whether the answer to a request may come from the cache, and go there; None: it goes its own way.
 
         Raises:
@@ -121,8 +121,8 @@ class Caching:
             raise ApiError(400, message, code="unsupported_value", param=CACHE)
         if self.rules.mode == "off" or said.avoids:
             return None
-        by_itself = self.rules.mode == "on" and asked.cache_use == "usual"
-        if asked.cache_use == "never" or not (said.uses or by_itself):
+        by_itself = self.rules.mode == "on" and cache_use == "usual"
+        if cache_use == "never" or not (said.uses or by_itself):
             return None
         # Who names a task means that one, and its idempotency key is its own promise (ADR 9).
         if wishes.task is not None or wishes.after or IDEMPOTENCY_KEY in request.headers:

@@ -52,7 +52,9 @@ class Leaving:
         """Wait until nobody reads an answer any more, or patience ends; whoever reads then is woken to be sent on."""
         if self._readers:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._nobody.wait(), patience.total_seconds())
+                # Not wait_for: in Python 3.11 that loses a cancellation which comes together with the event.
+                async with asyncio.timeout(patience.total_seconds()):
+                    await self._nobody.wait()
         self.is_over = True
         for reader in self._readers:
             reader.wake()

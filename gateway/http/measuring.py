@@ -23,7 +23,6 @@ from mesh.telemetry.names import (
 )
 
 if TYPE_CHECKING:
-    from gateway.http.site import Site
     from mesh.telemetry.telemetry import Telemetry
     from streams.chat import Usage
     from streams.task import TaskState
@@ -37,7 +36,7 @@ class OpenAnswers:
 
     def __init__(self, telemetry: Telemetry) -> None:
         """Start at none."""
-        self._telemetry = telemetry
+        self.telemetry = telemetry
         self._untold = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -53,18 +52,18 @@ class OpenAnswers:
             self._timer.cancel()
             self._timer = None
         if self._untold:
-            self._telemetry.add(OPEN_STREAMS, self._untold)
+            self.telemetry.add(OPEN_STREAMS, self._untold)
             self._untold = 0
 
 
 class Measure:
     """One request's clock. Times are on ``time.monotonic``."""
 
-    def __init__(self, site: Site, given: str | None, *, task: str, model: str) -> None:
+    def __init__(self, open_answers: OpenAnswers, given: str | None, *, task: str, model: str) -> None:
         """Start the clock; the client's ``traceparent``, if one was given, is continued."""
-        telemetry = site.telemetry
+        telemetry = open_answers.telemetry
         self._telemetry = telemetry
-        self._open = site.open_answers
+        self._open = open_answers
         self._about = {ATTRIBUTE_OPERATION: SPAN_REQUEST, ATTRIBUTE_MODEL: model}
         self._span = telemetry.span(
             SPAN_REQUEST,

@@ -10,7 +10,7 @@ from mesh.broker.credentials import Credentials
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.history.snapshots import SNAPSHOTS, SnapshotStore
 from mesh.processes.readiness import announce_progress, announce_ready
-from mesh.telemetry.telemetry import open_telemetry
+from mesh.telemetry.opening import open_telemetry
 
 if TYPE_CHECKING:
     import asyncio

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from gateway.limits.meter import Meter, Shortage
     from streams.events import EndEvent
 
-_PLACE_PATIENCE_S: Final = 0.4
-"""Longer than another gateway keeps a place for a stream that nobody opens (``gateway.limits.meter.IDLE_MS``)."""
+_PLACE_LOOK_S: Final = 0.2
+_PLACE_LOOKS: Final = 4
+"""Together longer than another gateway keeps a place for a stream that nobody opens: it lays it down when it next looks
+(``gateway.limits.limiter.TEND_S``) after ``gateway.limits.meter.IDLE_MS``, half a second at the latest."""
 _WHAT: Final = {
     "requests": "requests per minute",
     "tokens": "tokens per minute",
@@ -162,15 +164,15 @@ async def _pay(meters: Sequence[Meter], cost: Cost) -> None:
     Raises:
         LimitReached: if one of them has not enough.
     """
-    has_waited = False
+    looked = 0
     while lacking := next((meter for meter in meters if not meter.covers(cost)), None):
         shortage = lacking.shortage(cost)
         if shortage is None:
             await lacking.refill(cost)
-        elif shortage.kind == "streams" and lacking.others_hold_streams and not has_waited:
+        elif shortage.kind == "streams" and lacking.others_hold_streams and looked < _PLACE_LOOKS:
             # Another gateway may hold a place that it does not need.
-            has_waited = True
-            await asyncio.sleep(_PLACE_PATIENCE_S)
+            looked += 1
+            await asyncio.sleep(_PLACE_LOOK_S)
             lacking.look_again()
         else:
             raise LimitReached(shortage)

@@ -32,6 +32,10 @@ IDLE_CHECK_S: Final = 2.0
 """A reader that hears nothing for so long looks into the stream: a leader change can drop a live message."""
 
 
+_ENDS: Final = 512
+"""A marker is stored milliseconds after the end is a fact."""
+
+
 class Step(NamedTuple):
     """One valid event of a task, and what the task has become by it."""
 
@@ -118,14 +122,25 @@ class ServiceSource:
         """Follow ``feed``, catch up from ``log``."""
         self._feed = feed
         self._log = log
+        self._ends: dict[TaskKey, LiveEvent] = {}
+        """Of the tasks that ended last: their markers, which need not be stored yet."""
+
+    def put_end(self, key: TaskKey, marker: LiveEvent) -> None:
+        """Tell all who follow a task of its end, and who reads it in the next moment: it is one, stored or not."""
+        self._ends[key] = marker
+        if len(self._ends) > _ENDS:
+            del self._ends[next(iter(self._ends))]
+        self._feed.put(key, marker)
 
     def watch(self, key: TaskKey) -> Watch:
         """Follow what is stored from now on."""
         return self._feed.watch(key)
 
     async def fetch(self, key: TaskKey, *, after_n: int, after_sequence: int) -> list[LiveEvent]:
-        """Read the stream past ``after_sequence``."""
-        return [LiveEvent(*stored) for stored in await self._log.read_bytes(key, after_sequence=after_sequence)]
+        """Read the stream past ``after_sequence``, and behind it the end that others were told of already."""
+        stored = [LiveEvent(*one) for one in await self._log.read_bytes(key, after_sequence=after_sequence)]
+        told = self._ends.get(key)
+        return stored if told is None else [*stored, told]
 
 
 class Reader:

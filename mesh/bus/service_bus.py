@@ -93,7 +93,7 @@ class Bus:
         except StreamsError as error:
             log.warning("an end on %s is left to its marker: %s", delivery.subject, error)
             return
-        self.feed.put(key, LiveEvent(sequence=0, writer=subjects.MESH, data=encode(marker)))
+        self.source.put_end(key, LiveEvent(sequence=0, writer=subjects.MESH, data=encode(marker)))
         for handler in self._on_end:
             handler(key, end)
 

@@ -113,7 +113,9 @@ class Connections:
 
     async def _is_asked_again(self, pause_s: float) -> bool:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._again.wait(), pause_s)
+            # Not wait_for: in Python 3.11 that loses a cancellation which comes together with the event.
+            async with asyncio.timeout(pause_s):
+                await self._again.wait()
         is_asked, _ = self._again.is_set(), self._again.clear()
         return is_asked
 

@@ -17,8 +17,7 @@ from mesh.identity.peaq.options import DEFAULT_ATTRIBUTE, MAX_NAME_BYTES, CacheO
 from streams.topology import CHAIN_KEPT
 
 if TYPE_CHECKING:
-    from mesh.identity.peaq.resolver import ResolverOptions
-    from mesh.identity.peaq.rules import Trust
+    from mesh.identity.peaq.rules import ResolverOptions, Trust
 
 _GENESIS: Final = re.compile(r"0x[0-9a-f]{64}")
 _ADDRESS_CHARACTERS: Final = 48
@@ -121,7 +120,7 @@ class IdentitySettings(Struct, frozen=True, kw_only=True):
     @property
     def resolver(self) -> ResolverOptions:
         """What is accepted."""
-        from mesh.identity.peaq.resolver import ResolverOptions
+        from mesh.identity.peaq.rules import ResolverOptions
 
         return ResolverOptions(
             methods=self.did_methods,

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from opentelemetry.metrics import Histogram, Meter, UpDownCounter
-    from opentelemetry.sdk.metrics.export import MetricReader
-    from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import Span as OtelSpan
     from opentelemetry.trace import Tracer
 
@@ -122,28 +120,6 @@ class Shutdown(Protocol):
     def shutdown(self) -> None:
         """Send what was not sent yet."""
         ...
-
-
-def open_telemetry(
-    service: str,
-    *,
-    otlp_endpoint: str | None,
-    span_processors: Sequence[SpanProcessor] = (),
-    metric_readers: Sequence[MetricReader] = (),
-) -> Telemetry:
-    """Open telemetry for a process: to an OTLP endpoint (HTTP), to the given processors and readers, or off.
-
-    Args:
-        service: ``service.name`` of the resource.
-        otlp_endpoint: base URL of a collector, such as ``http://127.0.0.1:4318``; None sends nothing.
-        span_processors: further receivers of spans.
-        metric_readers: further readers of metrics, such as Prometheus'.
-    """
-    if otlp_endpoint is None and not span_processors and not metric_readers:
-        return Telemetry.off()
-    from mesh.telemetry.sdk import open_sdk
-
-    return open_sdk(service, otlp_endpoint, span_processors, metric_readers)
 
 
 class _SdkSpan:

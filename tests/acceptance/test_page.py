@@ -68,11 +68,13 @@ async def test_tokens_arrive_on_the_page_before_the_answer_is_complete(visit: Vi
 
 
 async def test_load_and_throughput_are_shown_while_it_runs(visit: Visit) -> None:
+    await visit.answers_go_on()
     await visit.ask("How busy is it?")
 
     await visit.until("() => Number(document.querySelector('[data-testid=tokens-per-s]').textContent) > 1")
     await expect(visit.page.get_by_test_id("running")).to_have_text("1")
     await expect(visit.page.get_by_test_id("nodes")).to_contain_text("1/256 busy")
+    await visit.page.get_by_role("button", name="Stop", exact=True).click()
     await expect(visit.page.get_by_test_id("running")).to_have_text("0")
     await expect(visit.page.get_by_test_id("nodes")).to_contain_text("0/256 busy")
     drawn = "() => document.querySelectorAll('.canvas canvas').length"
@@ -110,6 +112,7 @@ async def test_a_history_has_an_address_of_its_own(visit: Visit, browser: Browse
 
 
 async def test_a_task_is_cancelled_from_its_history(visit: Visit) -> None:
+    await visit.answers_go_on()
     await visit.ask("Will it end?")
     await visit.task("Will it end?").click()
     await visit.page.get_by_role("button", name="Cancel the task").click()
@@ -119,6 +122,7 @@ async def test_a_task_is_cancelled_from_its_history(visit: Visit) -> None:
 
 
 async def test_stop_ends_the_task_and_not_only_the_reading(visit: Visit) -> None:
+    await visit.answers_go_on()
     await visit.ask("Shall I stop?")
     await visit.until("() => document.querySelector('.answer .text')?.textContent.length > 5")
     await visit.page.get_by_role("button", name="Stop", exact=True).click()

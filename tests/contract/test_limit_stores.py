@@ -29,6 +29,7 @@ from streams.limits import Limits
 from streams.tokens import Token
 from streams.topology import LIMITS, LIMITS_KEPT, stream_specs
 from tests.nats_server import NatsServer
+from tests.patient_limits import be_patient, patient_store
 from tests.valkey_server import ValkeyServer
 
 LIMIT_S = 30.0
@@ -57,7 +58,7 @@ class Stores:
             case "memory":
                 return self.memory
             case "nats":
-                return NatsStore(await self._link())
+                return patient_store(await self._link())
             case _:
                 store = RedisStore(self.valkey.url)
                 self.stack.push_async_callback(store.close)
@@ -75,8 +76,12 @@ class Stores:
 
 @pytest.fixture(params=KINDS)
 async def stores(
-    request: pytest.FixtureRequest, module_nats_server: NatsServer, valkey: ValkeyServer
+    request: pytest.FixtureRequest,
+    module_nats_server: NatsServer,
+    valkey: ValkeyServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Stores]:
+    be_patient(monkeypatch)
     stores = Stores(kind=request.param, nats=module_nats_server, valkey=valkey)
     async with stores.stack:
         yield stores

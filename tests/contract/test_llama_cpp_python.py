@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
+LIMIT_S = 30.0
 SLOTS = 4
 
 
@@ -67,15 +69,27 @@ async def test_answers_at_once_share_the_steps(engine: LlamaCppPythonEngine, ste
 
 
 async def test_a_prompt_that_is_read_can_be_cancelled_within_a_step(
-    engine: LlamaCppPythonEngine, steps: list[float]
+    engine: LlamaCppPythonEngine, steps: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = ask((Message(role="user", content="word " * 440),), max_tokens=1)
     await text_of(engine, long)
     whole = len(steps)
+    compute, go_on = LlamaContext.compute, threading.Event()
+
+    def held(context: LlamaContext) -> None:
+        compute(context)
+        # However long this machine leaves the test waiting, the model is not further than this when it cancels.
+        go_on.wait(LIMIT_S)
+
+    monkeypatch.setattr(LlamaContext, "compute", held)
     async with aclosing(engine.generate(long)) as answer:
         reading = asyncio.ensure_future(anext(answer))
         await eventually(lambda: len(steps) > whole)
         reading.cancel()
+        # Some turns of the loop, in which the engine hears of it.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        go_on.set()
         await asyncio.wait([reading])
     assert engine.load().running == 0
     assert len(steps) - whole < whole / 2

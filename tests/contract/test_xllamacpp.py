@@ -12,6 +12,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import pytest_asyncio
 
 from nodes.engine import EngineSpec, Generate
@@ -21,6 +22,10 @@ from tests.contract.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from nodes.engine import Piece
+
+pytestmark = pytest.mark.timeout(180)
 
 STORY = Generate(
     messages=(Message(role="user", content="Tell me a long story."),), sampling=Sampling(max_tokens=200, temperature=0)
@@ -51,15 +56,22 @@ def listening_addresses() -> set[str]:
     return found
 
 
-async def test_nobody_can_connect_to_the_server_inside() -> None:
+async def test_nobody_can_connect_to_the_server_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     before = listening_addresses()
-    folders = set(Path(tempfile.gettempdir()).glob("ig3-*"))
+    # A folder of its own, since others of this machine make theirs in the usual one.
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        await check_that_nobody_can_connect(before)
+        assert list(Path(folder).iterdir()) == []
+
+
+async def check_that_nobody_can_connect(before: set[str]) -> None:
     engine = XllamacppEngine(EngineSpec(context_tokens=512, slots=2), lambda _: None)
     await engine.start()
     opened = listening_addresses() - before
     assert len(opened) == 1  # it does listen, which shows that this test can see it
     assert not Path(opened.pop()).exists()
-    assert set(Path(tempfile.gettempdir()).glob("ig3-*")) == folders
+    assert list(Path(tempfile.gettempdir()).iterdir()) == []
     await engine.stop()
     assert listening_addresses() == before
 
@@ -95,18 +107,29 @@ def steps_of(engine: XllamacppEngine) -> int:
     return int(count[1])
 
 
+async def being_read(engine: XllamacppEngine, long: Generate) -> tuple[asyncio.Task[Piece], int]:
+    """A prompt that is read at this moment, and the steps of the model before it."""
+    while True:
+        before = steps_of(engine)
+        reading = asyncio.create_task(anext(engine.generate(long)))
+        while not reading.done():
+            if engine.busy_slots() == 1:
+                return reading, before
+            await asyncio.sleep(0.01)
+        # On a busy machine it may be read before we have looked: then once more.
+
+
 async def test_a_prompt_can_be_cancelled_while_it_is_read(engine: XllamacppEngine) -> None:
     long = Generate(messages=(Message(role="user", content="word " * 440),), sampling=Sampling(max_tokens=1))
     before = steps_of(engine)
     assert [piece async for piece in engine.generate(long)][-1].usage is not None
     whole_prompt = steps_of(engine) - before
-    consumer = asyncio.create_task(anext(engine.generate(long)))
-    await eventually(lambda: engine.busy_slots() == 1)
+    consumer, before = await being_read(engine, long)
     consumer.cancel()
     await asyncio.wait([consumer])
     assert engine.load().running == 0
     await eventually(lambda: engine.busy_slots() == 0)
-    assert steps_of(engine) - before < 2 * whole_prompt
+    assert steps_of(engine) - before < whole_prompt
 
 
 async def test_two_engines_live_in_one_process(engine: XllamacppEngine) -> None:

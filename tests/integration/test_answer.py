@@ -8,7 +8,7 @@ import pytest
 from mesh.bus.answer import Reader, ServiceSource, follow
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
-from mesh.bus.live import LiveFeed
+from mesh.bus.live import LiveEvent, LiveFeed
 from mesh.bus.provision import provision
 from mesh.bus.task_log import TaskLog
 from streams import subjects
@@ -79,6 +79,18 @@ async def test_a_late_reader_gets_all_and_a_returning_one_the_rest(story: Story)
     assert await told(story, after=2) == ["two", "TaskEnded"]
     assert await told(story, after=4) == []
     assert await told(story, after=99) == []
+
+
+async def test_an_end_that_is_a_fact_is_read_whether_its_marker_is_stored_or_not(story: Story):
+    await story.assigned()
+    await story.chunk(2, "one", 0, last=True)
+    marker = encode(TaskEnded(n=3, at_ms=1, outcome="completed"))
+    story.source.put_end(story.key, LiveEvent(sequence=0, writer=MESH, data=marker))
+
+    assert await told(story) == ["TaskAssigned", "one", "TaskEnded"]
+    await story.ended(3)
+    assert await told(story) == ["TaskAssigned", "one", "TaskEnded"]
+    assert await told(story, after=3) == []
 
 
 async def test_readers_from_the_start_and_from_the_middle_see_the_same(story: Story):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from streams import subjects
 from streams.codec import encode
@@ -18,20 +19,28 @@ from streams.events import TaskEnded, TaskError, TaskQueued
 from streams.subjects import MESH, TaskKey
 from streams.task_id import created_ms, new_task_id, parse_task_id
 from streams.tokens import Token
-from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, read_sse, serve_http, sse_events, text_of
+from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, look_often, read_sse, serve_http, sse_events, text_of
 from tests.scripted_mesh import WORDS, ScriptedMesh, scripted_mesh
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEXT = "".join(WORDS)
 
 
-@pytest.fixture
-async def mesh(tmp_path: Path) -> AsyncIterator[ScriptedMesh]:
-    async with scripted_mesh(tmp_path) as running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ScriptedMesh]:
+    async with scripted_mesh(tmp_path_factory.mktemp("mesh")) as running:
         await running.bus.feed.start()
         yield running
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def mesh(running: ScriptedMesh) -> ScriptedMesh:
+    await running.begin_anew()
+    return running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def gateway(mesh: ScriptedMesh) -> AsyncIterator[HttpGateway]:
     async with serve_http(mesh.bus) as serving:
         yield serving
@@ -109,8 +118,9 @@ async def test_urgency_chooses_the_class(
     mesh: ScriptedMesh, gateway: HttpGateway, headers: dict[str, str], body: dict[str, object], expected: str
 ) -> None:
     seen: list[str] = []
-    await mesh.bus.edge.listen("tasks.>", lambda delivery: seen.append(delivery.subject))
+    listener = await mesh.bus.edge.listen("tasks.>", lambda delivery: seen.append(delivery.subject))
     assert (await gateway.ask(body, **headers)).status == 200
+    await listener.close()
     assert [subjects.parse_submitted(subject).service_class for subject in seen] == [expected]
 
 
@@ -285,19 +295,22 @@ async def test_a_client_that_hangs_up_leaves_the_task_alone(mesh: ScriptedMesh, 
     assert answer["choices"][0]["message"]["content"] == TEXT
 
 
-async def test_a_bus_that_restarts_in_the_middle_costs_no_word(mesh: ScriptedMesh, gateway: HttpGateway) -> None:
-    mesh.pause_after = 5
-    events = sse_events(await gateway.ask({"stream": True}))
-    async with asyncio.timeout(LIMIT_S):
-        head = [await anext(events) for _ in range(6)]
-    await mesh.broker.kill()
-    mesh.go.set()
-    async with asyncio.timeout(LIMIT_S):
-        tail = [event async for event in events if event.data]
-    assert text_of(head + tail) == TEXT
+async def test_a_bus_that_restarts_in_the_middle_costs_no_word(tmp_path: Path) -> None:
+    async with scripted_mesh(tmp_path) as mesh, serve_http(mesh.bus) as gateway:
+        await mesh.bus.feed.start()
+        mesh.pause_after = 5
+        events = sse_events(await gateway.ask({"stream": True}))
+        async with asyncio.timeout(LIMIT_S):
+            head = [await anext(events) for _ in range(6)]
+        await mesh.broker.kill()
+        mesh.go.set()
+        async with asyncio.timeout(LIMIT_S):
+            tail = [event async for event in events if event.data]
+        assert text_of(head + tail) == TEXT
 
 
-async def test_a_quiet_stream_is_kept_alive_by_comments(mesh: ScriptedMesh) -> None:
+async def test_a_quiet_stream_is_kept_alive_by_comments(mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_often(monkeypatch)
     mesh.pause_after = 1
     async with serve_http(mesh.bus, sse_keep_alive=timedelta(milliseconds=1)) as gateway:
         response = await gateway.ask({"stream": True})
@@ -316,6 +329,7 @@ async def test_an_answer_whose_dispatchers_are_gone_ends_after_its_deadline(
     mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.http.exchange.OVERDUE_MS", 0)
+    look_often(monkeypatch)
     mesh.pause_after = 1
     async with serve_http(mesh.bus) as gateway:
         response = await gateway.ask(x_ig3_deadline_ms="1")
@@ -350,7 +364,8 @@ async def test_what_follows_a_request_on_its_connection_is_served(gateway: HttpG
                 await response.read()
 
 
-async def test_a_body_that_never_ends_is_a_timeout(mesh: ScriptedMesh) -> None:
+async def test_a_body_that_never_ends_is_a_timeout(mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.http.server._LINGER_S", 0.05)
     async with serve_http(mesh.bus, http_body_timeout=timedelta(milliseconds=50)) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.server.address.port)
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{")

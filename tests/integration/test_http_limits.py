@@ -17,11 +17,11 @@ from streams.task_id import new_task_id
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, HttpGateway, read_sse
 from tests.limited_gateway import ACME, a_key, status, still, verdict, with_keys
+from tests.patient_limits import be_patient
 from tests.processes import until
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
 
 RATE = "x-ratelimit-"
-
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -127,13 +127,13 @@ async def test_keys_have_limits_of_their_own_besides_those_of_their_account(mesh
         assert "for account acme" in (await last[-1].json())["error"]["message"]
 
 
-async def test_limits_hold_across_gateways(mesh: ScriptedMesh) -> None:
+async def test_limits_hold_across_gateways(mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    be_patient(monkeypatch)
     settings: dict[str, Any] = {"requests_per_minute_of": ("local=10",), "limits_store": "shared"}
     async with AsyncExitStack() as stack:
         gateways = [await stack.enter_async_context(still(mesh, **settings)) for _ in range(2)]
         answers = [await gateways[number % 2].ask() for number in range(16)]
-        statuses = [answer.status for answer in answers]
-        assert statuses == [200] * 10 + [429] * 6
+        assert [answer.status for answer in answers] == [200] * 10 + [429] * 6
 
 
 async def test_openais_client_knows_the_error_and_reads_the_headers(mesh: ScriptedMesh) -> None:

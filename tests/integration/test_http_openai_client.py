@@ -1,32 +1,29 @@
 """OpenAI's own Python client against the gateway: what it sends is served, what it gets back is what it expects."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+import pytest_asyncio
 
 from tests.http_gateway import MODEL, HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh
 
-
-@pytest.fixture
-async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:
-    async with InProcessMesh(folder=tmp_path / "mesh") as running:
-        await running.add_dispatcher()
-        yield running
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
-async def gateway(mesh: InProcessMesh) -> AsyncIterator[HttpGateway]:
-    await mesh.add_node(interval_s=5)
-    async with serve_http(mesh.bus) as serving:
-        await serving.until_served()
-        yield serving
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HttpGateway]:
+    async with InProcessMesh(folder=tmp_path_factory.mktemp("mesh") / "data") as mesh:
+        await mesh.add_dispatcher()
+        await mesh.add_node(interval_s=5)
+        async with serve_http(mesh.bus) as serving:
+            await serving.until_served()
+            yield serving
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(gateway: HttpGateway) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as connected:
         yield connected
@@ -158,6 +155,8 @@ async def test_what_the_older_api_cannot_do_here_is_refused_by_name(client: open
         ({"prompt": [[1, 2], [3]]}, "prompt"),
         ({"prompt": ["a", 1]}, "prompt"),
         ({"prompt": []}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": ["a", ""]}, "prompt"),
         ({"prompt": ["a"] * 33, "n": 2}, "prompt"),
         ({"prompt": "a", "suffix": "b"}, "suffix"),
         ({"prompt": "a", "best_of": 2}, "best_of"),

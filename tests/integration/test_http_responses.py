@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import NamedTuple
 
 import openai
 import pytest
-from openai.types.responses import ResponseStreamEvent
+import pytest_asyncio
+from openai.types.responses import Response, ResponseStreamEvent
 
 from streams.events import TaskError
 from streams.task_id import new_task_id
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http, until
 from tests.scripted_mesh import VOID, WORDS, ScriptedMesh, scripted_mesh
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEXT = "".join(WORDS)
 LAST = len(WORDS) + 7
@@ -28,15 +30,21 @@ class Place(NamedTuple):
     gateway: HttpGateway
 
 
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with scripted_mesh(tmp_path) as mesh:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    async with scripted_mesh(tmp_path_factory.mktemp("mesh")) as mesh:
         bus = await mesh.connect("other")
         await mesh.bus.follow()
         await bus.follow()
         async with serve_http(mesh.bus) as one, serve_http(bus) as other, client(one) as first, client(other) as second:
             yield Place(mesh, first, second, one)
         await bus.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def place(running: Place) -> Place:
+    await running.mesh.begin_anew()
+    return running
 
 
 def client(gateway: HttpGateway) -> openai.AsyncOpenAI:
@@ -56,6 +64,16 @@ async def read_on(
     return seen
 
 
+async def ended_at(client: openai.AsyncOpenAI, name: str) -> Response:
+    """A response as a gateway shows it that has heard of its end, which another one may have heard of before."""
+
+    async def has_ended() -> bool:
+        return (await client.responses.retrieve(name)).status not in ("queued", "in_progress")
+
+    await until(has_ended)
+    return await client.responses.retrieve(name)
+
+
 def texts(events: list[ResponseStreamEvent]) -> str:
     return "".join(event.delta for event in events if event.type == "response.output_text.delta")
 
@@ -72,7 +90,7 @@ async def test_a_response_is_whole_and_the_same_when_it_is_read_again(place: Pla
         ("system", "Be brief."),
         ("user", "hello"),
     ]
-    again = await place.other.responses.retrieve(made.id)
+    again = await ended_at(place.other, made.id)
     assert again.model_dump() == made.model_dump()
 
 
@@ -213,7 +231,7 @@ async def test_a_failure_is_an_error_at_once_and_a_failed_response_afterwards(pl
     task = new_task_id()
     with pytest.raises(openai.InternalServerError, match="The node is gone"):
         await place.one.responses.create(model=MODEL, input="hello", extra_headers={"x-ig3-task": task})
-    kept = await place.other.responses.retrieve(f"resp_{task}")
+    kept = await ended_at(place.other, f"resp_{task}")
     assert kept.status == "failed"
     assert kept.error is not None
     assert kept.error.code == "node_lost"

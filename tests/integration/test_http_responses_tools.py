@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+import pytest_asyncio
 from pydantic import BaseModel
 
 from tests.http_gateway import MODEL, serve_http
 from tests.mesh_in_process import InProcessMesh
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WEATHER: Any = {
     "type": "function",
@@ -32,9 +34,9 @@ class Place(BaseModel):
     people: int
 
 
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with InProcessMesh(folder=tmp_path / "mesh") as mesh:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with InProcessMesh(folder=tmp_path_factory.mktemp("mesh") / "data") as mesh:
         await mesh.add_dispatcher()
         await mesh.add_node(interval_s=5)
         async with serve_http(mesh.bus) as gateway:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from gateway.http import server
 from mesh.bus.answer import follow
@@ -14,8 +15,21 @@ from streams.events import TaskEvent
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import Token
-from tests.http_gateway import LIMIT_S, HttpGateway, Sse, chat, read_sse, serve_http, sse_events, text_of, until
+from tests.http_gateway import (
+    LIMIT_S,
+    HttpGateway,
+    Sse,
+    chat,
+    look_often,
+    read_sse,
+    serve_http,
+    sse_events,
+    text_of,
+    until,
+)
 from tests.mesh_in_process import InProcessMesh
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SLOW_MS = 20
 MANY = 2000
@@ -26,14 +40,14 @@ BUFFERED = 80_000
 """Bytes that can be under way to a client that does not read: 64 KiB in aiohttp, the rest in the kernel."""
 
 
-@pytest.fixture
-async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:
-    async with InProcessMesh(folder=tmp_path / "mesh") as running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcessMesh]:
+    async with InProcessMesh(folder=tmp_path_factory.mktemp("mesh") / "data") as running:
         await running.add_dispatcher()
         yield running
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(mesh: InProcessMesh) -> AsyncIterator[HttpGateway]:
     await mesh.add_node(interval_s=5, delay_ms=SLOW_MS)
     async with serve_http(mesh.bus) as serving:
@@ -169,8 +183,9 @@ async def test_cancelling_what_is_over_says_how_it_ended(gateway: HttpGateway) -
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("by", ["header", "setting", "account"])
 async def test_a_hang_up_cancels_the_task_where_the_client_or_the_settings_say_so(
-    mesh: InProcessMesh, gateway: HttpGateway, stream: bool, by: str
+    mesh: InProcessMesh, gateway: HttpGateway, stream: bool, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    look_often(monkeypatch)
     task = new_task_id()
     headers = {"x_ig3_on_disconnect": "cancel"} if by == "header" else {}
     settings = {
@@ -198,10 +213,11 @@ async def test_a_task_of_another_account_is_not_known(mesh: InProcessMesh, gatew
     assert (await gateway.post(f"/v1/tasks/{key.task}/cancel", None)).status == 404
 
 
-async def test_a_client_that_reads_late_gets_every_word(mesh: InProcessMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_reads_late_gets_every_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_SEND_BUFFER", 4096)
-    await mesh.add_node(interval_s=5)
-    async with serve_http(mesh.bus) as gateway:
+    async with InProcessMesh(folder=tmp_path / "other") as mesh, serve_http(mesh.bus) as gateway:
+        await mesh.add_dispatcher()
+        await mesh.add_node(interval_s=5)
         await gateway.until_served()
         plain = await (await gateway.ask({"max_tokens": LONG})).json()
         task = new_task_id()

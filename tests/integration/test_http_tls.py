@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from aiohttp import ClientConnectorCertificateError, ClientError, ClientSession, TCPConnector
 
 from gateway.http import server as http_server
@@ -21,6 +22,8 @@ from tests.http_gateway import LIMIT_S, HttpGateway, chat, read_sse, serve_http,
 from tests.mesh_in_process import InProcessMesh
 from tests.processes import until
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 NOTHING = TlsFiles()
 
 
@@ -29,9 +32,9 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("ours"))
 
 
-@pytest.fixture
-async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:
-    async with InProcessMesh(folder=tmp_path / "mesh") as running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcessMesh]:
+    async with InProcessMesh(folder=tmp_path_factory.mktemp("mesh") / "data") as running:
         yield running
 
 
@@ -144,7 +147,7 @@ async def test_where_an_authority_is_given_clients_show_a_certificate_of_it_or_a
                     await session.get(url)
 
 
-def test_half_of_what_tls_needs_is_refused() -> None:
+async def test_half_of_what_tls_needs_is_refused() -> None:
     with pytest.raises(ValueError, match="needed together"):
         GatewaySettings(http_tls_cert=Path("cert.pem"))
     with pytest.raises(ValueError, match="give http_tls_cert"):

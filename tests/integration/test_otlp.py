@@ -3,7 +3,7 @@
 import pytest
 
 from mesh.telemetry.names import OPEN_STREAMS, TIME_TO_FIRST_TOKEN
-from mesh.telemetry.telemetry import open_telemetry
+from mesh.telemetry.opening import open_telemetry
 from tests.otlp_collector import running_collector
 
 CLIENT_TRACE = "0af7651916cd43dd8448eb211c80319c"

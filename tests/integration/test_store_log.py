@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.retrieval.errors import StoreOver, TooManyStores
 from gateway.retrieval.passage_log import PassageLog
 from gateway.retrieval.store_log import StoreLog
 from mesh.inspection.account_erasure import AccountErasure
@@ -56,6 +57,46 @@ async def test_nothing_is_noted_on_a_store_that_is_closed(mesh: InProcessMesh) -
     found = await log.find(key)
     assert found is not None
     assert (found.state.is_closed, found.state.files) == (True, {})
+
+
+async def test_of_two_who_open_the_last_store_that_an_account_may_have_one_does(
+    mesh: InProcessMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.retrieval.store_log.MOST_STORES", 3)
+    logs = [StoreLog(mesh.bus.core) for _ in range(4)]
+    ends = await asyncio.gather(*(log.open(ACME, OPENED) for log in logs for _ in range(2)), return_exceptions=True)
+    opened = [end for end in ends if not isinstance(end, BaseException)]
+    assert (len(opened), sum(isinstance(end, TooManyStores) for end in ends)) == (3, 5)
+    assert sorted(await logs[0].list_all(ACME)) == sorted(one.key.store for one in opened)
+    assert (await logs[0].open(Token("other"), OPENED)).state.files == {}
+
+
+async def test_stores_that_were_closed_or_have_expired_take_nobodys_place(
+    mesh: InProcessMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.retrieval.store_log.MOST_STORES", 2)
+    log, passing = StoreLog(mesh.bus.core), StoreOpened(at_ms=1, model="m", expires_after_days=1)
+    closed, said, unsaid = [(await log.open(ACME, one)).key for one in (OPENED, passing, passing)]
+    await log.note(closed, lambda _: StoreClosed(at_ms=2))
+    await log.note(said, lambda _: None)
+    assert (await log.open(ACME, OPENED)).sequence < (await log.open(ACME, OPENED)).sequence
+    with pytest.raises(TooManyStores):
+        await log.open(ACME, OPENED)
+    listed = await log.list_all(ACME)
+    assert (len(listed), closed.store in listed, {said.store, unsaid.store} < {*listed}) == (4, False, True)
+
+
+async def test_whoever_writes_to_a_store_whose_time_is_over_says_so_first(mesh: InProcessMesh) -> None:
+    log = StoreLog(mesh.bus.core)
+    opened = await log.open(ACME, StoreOpened(at_ms=1, model="m", expires_after_days=1))
+    with pytest.raises(StoreOver):
+        await add(log, opened.key, 1)
+    found = await StoreLog(mesh.bus.core).find(opened.key)
+    assert found is not None
+    assert (found.sequence, found.state.is_expired, found.state.files) == (opened.sequence + 1, True, {})
+    closed = await log.note(opened.key, lambda _: StoreClosed(at_ms=2))
+    assert closed is not None
+    assert closed.state.is_closed
 
 
 async def test_a_store_of_an_account_that_was_erased_is_gone_for_whoever_remembers_it(mesh: InProcessMesh) -> None:

@@ -9,7 +9,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from mesh.telemetry.telemetry import Telemetry, open_telemetry
+from mesh.telemetry.opening import open_telemetry
+from mesh.telemetry.telemetry import Telemetry
 from tests.http_gateway import chat, read_sse, serve_http, until
 from tests.mesh_in_process import InProcessMesh
 

@@ -14,8 +14,8 @@ from mesh.identity.peaq.connection import Reading
 from mesh.identity.peaq.options import DEFAULT_ATTRIBUTE, CacheOptions
 from mesh.identity.peaq.place import Place, place_of
 from mesh.identity.peaq.readings import FLIGHTS_MOST, KNOWN_MOST, OTHERS_MOST, Readings
-from mesh.identity.peaq.resolver import DidResolver, ResolverOptions
-from mesh.identity.peaq.rules import Trust
+from mesh.identity.peaq.resolver import DidResolver
+from mesh.identity.peaq.rules import ResolverOptions, Trust
 from mesh.identity.subject_proof import Proof, prove
 from tests.peaq_documents import document, on_chain, sign
 from tests.unit.peaq_source import Chain

@@ -11,7 +11,8 @@ from mesh.identity.keys import SigningKey
 from mesh.identity.peaq import readings
 from mesh.identity.peaq.options import DEFAULT_ATTRIBUTE, CacheOptions
 from mesh.identity.peaq.readings import Readings, ReadingStore, Remembered
-from mesh.identity.peaq.resolver import Authenticated, DidResolver, ResolverOptions
+from mesh.identity.peaq.resolver import Authenticated, DidResolver
+from mesh.identity.peaq.rules import ResolverOptions
 from mesh.identity.subject_proof import Proof, prove
 from tests.unit.peaq_source import Chain
 

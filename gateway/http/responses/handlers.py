@@ -109,7 +109,9 @@ class Responses:
         site, caller = self._site, request[CALLER_KEY]
         reached = await self._reached(kept, after)
         wishes = Wishes(urgency="standard", deadline_at_ms=_NO_DEADLINE_MS, on_disconnect="continue", after=reached)
-        measure = Measure(site, request.headers.get(TRACEPARENT), task=kept.key.task, model=kept.asked.model)
+        measure = Measure(
+            site.open_answers, request.headers.get(TRACEPARENT), task=kept.key.task, model=kept.asked.model
+        )
         with (
             site.limiter.ticket(caller) as ticket,
             Follower(site.bus.source, kept.key, after=reached) as follower,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from mesh.errors import NotProven, ResolverUnavailable
-from mesh.identity.did import Did, Method
+from mesh.identity.did import Did
 from mesh.identity.peaq.chain import ChainReader
 from mesh.identity.peaq.place import place_of
 from mesh.identity.peaq.readings import Readings
-from mesh.identity.peaq.rules import Proven, Refusal, Trust, judge
+from mesh.identity.peaq.rules import Proven, Refusal, ResolverOptions, judge
 from mesh.identity.subject_proof import subject_signed
 
 if TYPE_CHECKING:
@@ -44,16 +44,6 @@ class Authenticated(Struct, frozen=True, kw_only=True):
     def is_stale(self) -> bool:
         """Whether it rests on an older reading because the chain cannot be asked."""
         return bool(self.unconfirmed)
-
-
-class ResolverOptions(Struct, frozen=True, kw_only=True):
-    """What the operator decided about DIDs."""
-
-    methods: tuple[Method, ...] = ("key", "pkh")
-    attribute: str
-    trust: Trust = Trust()
-    missing_s: float = 30.0
-    """No refusal rests on a reading older than this."""
 
 
 class DidResolver:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from mesh.errors import InvalidDid, InvalidDocument, InvalidKey
 from mesh.identity.accounts import EvmAccount
-from mesh.identity.did import Did, did_key, did_pkh, parse_did
+from mesh.identity.did import Did, Method, did_key, did_pkh, parse_did
 from mesh.identity.multikey import read_multibase
 from mesh.identity.peaq.document import Document, VerificationMethod, decode_document
 from mesh.identity.peaq.signed_document import signature_fault
@@ -70,6 +70,16 @@ class Trust(Struct, frozen=True, kw_only=True):
     """Whose signature on a document counts, besides the subject's own."""
     entry_required: bool = True
     """Whether a DID must have an entry on the chain also where its own key signs."""
+
+
+class ResolverOptions(Struct, frozen=True, kw_only=True):
+    """What the operator decided about DIDs."""
+
+    methods: tuple[Method, ...] = ("key", "pkh")
+    attribute: str
+    trust: Trust = Trust()
+    missing_s: float = 30.0
+    """No refusal rests on a reading older than this."""
 
 
 class Proven(Struct, frozen=True, kw_only=True):

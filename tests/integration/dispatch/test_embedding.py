@@ -75,10 +75,11 @@ async def test_a_lost_node_s_vectors_go_on_elsewhere_without_gap_or_repeat(mesh:
 
 async def test_a_node_that_stops_hands_on_what_is_left(mesh: InProcessMesh) -> None:
     await mesh.add_dispatcher()
-    first, second = NumberEngine(pause_s=0.02), NumberEngine()
+    first, second = NumberEngine(), NumberEngine()
+    first.stop_after = 3
     leaving = await mesh.add_node("n1", engine=first)
     key = await asked(mesh)
-    await mesh.reached(key, 2)
+    await _stored(mesh, key, 3 * TEXTS_AT_ONCE)
     await mesh.add_node("n2", engine=second)
     await leaving.worker.drain(timedelta(0))
     steps = await mesh.steps(key)

@@ -205,12 +205,13 @@ async def test_tokens_are_reserved_before_and_settled_by_what_was_used(
 async def test_a_task_on_the_bus_is_a_stream_for_as_long_as_it_runs(
     mesh: InProcessMesh, dispatcher: RunningDispatcher
 ) -> None:
-    first = await mesh.submit(mesh.key("wide"), tokens=400)
+    first = await mesh.submit(mesh.key("wide"), tokens=100_000)
     await mesh.reached(first, 3)
     refused = await end_of(mesh, "wide")
     assert refused is not None
     assert "on concurrent streams: limit 1" in refused.message
-    assert verdict(await mesh.steps(first)) is None
+    await mesh.bus.core.request(subjects.user_api(first.account, "cancel"), encode(Cancel(task=first.task)))
+    assert (await mesh.steps(first))[-1].state.outcome == "cancelled"
     assert await end_of(mesh, "wide") is None
 
 

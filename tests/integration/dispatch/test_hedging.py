@@ -214,12 +214,13 @@ async def test_a_task_that_ends_during_the_race_ends_for_both(
     mesh: InProcessMesh, monkeypatch: pytest.MonkeyPatch, ends_by: str
 ) -> None:
     both = await pair(mesh, monkeypatch)
-    deadline = now_ms() + 4000 if ends_by == "deadline" else None
-    key = await mesh.submit(tokens=TOKENS, service_class="interactive", deadline_at_ms=deadline)
+    key = await ask(mesh)
     first, second = await both.race()
 
     if ends_by == "cancel":
         await mesh.bus.core.request(user_api(key.account, "cancel"), encode(Cancel(task=key.task)))
+    else:
+        mesh.dispatchers[0].dispatcher.lives[key].deadline_at_ms = now_ms()
     steps = await mesh.steps(key)
 
     await let_go(first)

@@ -16,13 +16,14 @@ from streams.messages import Assign
 from streams.subjects import CHECKS
 from streams.tokens import Token
 from tests.http_gateway import HttpGateway, serve_http
-from tests.mesh_in_process import InProcessMesh, RunningDispatcher
+from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningDispatcher
 from tests.played_ledger import PlayedLedger, played_ledger, set_prices
 from tests.processes import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PATIENCE = timedelta(seconds=0.2)
+BRIEFLY_S = 0.2
+"""How long a ledger is asked that does not answer, or is behind."""
 LONG = timedelta(minutes=1)
 
 
@@ -34,7 +35,9 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProc
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def dispatcher(mesh: InProcessMesh) -> RunningDispatcher:
-    running = await mesh.add_dispatcher(ledger_patience=PATIENCE, aliases=("either=synthetic,promised",))
+    running = await mesh.add_dispatcher(
+        ledger_patience=timedelta(seconds=LIMIT_S), aliases=("either=synthetic,promised",)
+    )
     await mesh.add_node(delay_ms=2)
     return running
 
@@ -50,6 +53,12 @@ async def gateway(mesh: InProcessMesh, dispatcher: RunningDispatcher) -> AsyncIt
 async def ledger(mesh: InProcessMesh, priced: None) -> AsyncIterator[PlayedLedger]:
     async with played_ledger(mesh.bus.core) as running:
         yield running
+
+
+@pytest.fixture
+def brief(dispatcher: RunningDispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger is soon given up; where there is one, it has time, however slow this machine is."""
+    monkeypatch.setattr(dispatcher.dispatcher._entrance._holds, "_patience_s", BRIEFLY_S)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -107,9 +116,8 @@ async def test_what_is_wrong_anyway_and_what_the_mesh_checks_itself_asks_for_no_
     assert ledger.wanted == []
 
 
-async def test_without_a_ledger_nothing_with_a_price_is_accepted(
-    mesh: InProcessMesh, gateway: HttpGateway, priced: None
-) -> None:
+@pytest.mark.usefixtures("brief", "priced")
+async def test_without_a_ledger_nothing_with_a_price_is_accepted(mesh: InProcessMesh, gateway: HttpGateway) -> None:
     refused = await end_of(mesh, "any")
     assert refused is not None
     assert (refused.code, refused.status) == ("billing_unavailable", 503)
@@ -117,6 +125,7 @@ async def test_without_a_ledger_nothing_with_a_price_is_accepted(
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
 
 
+@pytest.mark.usefixtures("brief")
 async def test_a_ledger_that_is_behind_is_asked_again(mesh: InProcessMesh, ledger: PlayedLedger) -> None:
     ledger.refuse("behind", "ledger_behind", 503)
     refused = await end_of(mesh, "behind")
@@ -135,7 +144,7 @@ async def test_nobody_is_refused_in_the_middle_of_an_answer_that_another_dispatc
     await mesh.reached(waiting, 1)
     assert [len(ledger.asked_for(name)) for name in ("moved", "waits")] == [1, 1]
     ledger.refuse("moved", "insufficient_quota", 402)
-    await mesh.add_dispatcher("heir", ledger_patience=PATIENCE)
+    await mesh.add_dispatcher("heir", ledger_patience=timedelta(seconds=LIMIT_S))
     await dispatcher.stop()
     assert (await mesh.steps(begun))[-1].state.outcome == "completed"
     assert [len(ledger.asked_for(name)) for name in ("moved", "waits")] == [1, 1]
@@ -143,10 +152,13 @@ async def test_nobody_is_refused_in_the_middle_of_an_answer_that_another_dispatc
 
 async def test_a_batch_waits_for_the_ledger(mesh: InProcessMesh, priced: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "LEDGER_PAUSE", timedelta(seconds=0.1))
-    key = await mesh.submit(mesh.key("patient"), tokens=3, service_class="batch")
     heir = mesh.dispatchers[-1]
+    holds = heir.dispatcher._entrance._holds
+    monkeypatch.setattr(holds, "_patience_s", BRIEFLY_S)
+    key = await mesh.submit(mesh.key("patient"), tokens=3, service_class="batch")
     await until(lambda: key in heir.dispatcher.lives)
     await until(lambda: key not in heir.dispatcher.lives)
+    monkeypatch.setattr(holds, "_patience_s", LIMIT_S)
     async with played_ledger(mesh.bus.core) as ledger:
         assert (await mesh.steps(key))[-1].state.outcome == "completed"
         assert [wanted.task for wanted in ledger.wanted] == [key.task]

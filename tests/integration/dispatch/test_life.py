@@ -8,6 +8,7 @@ import pytest
 
 from gateway.dispatcher.ending import stored_end
 from mesh.errors import PublishRefused
+from mesh.history.stream_facts import last_message
 from streams import subjects
 from streams.codec import decode, encode, encode_json
 from streams.events import (
@@ -22,6 +23,7 @@ from streams.events import (
 from streams.messages import Announce, Cancel, CancelOutcome, EventsRequest, Refusal
 from streams.tokens import token
 from streams.topology import DEVICES, UNREADABLE
+from tests.http_gateway import until
 from tests.mesh_in_process import InProcessMesh, text_of
 
 
@@ -62,9 +64,10 @@ async def test_many_tasks_over_several_dispatchers_and_nodes_all_complete(mesh: 
 
 async def test_without_a_node_a_task_is_queued_with_position_and_reason_until_one_comes(mesh: InProcessMesh):
     await mesh.add_dispatcher()
-    first = await mesh.submit()
-    second = await mesh.submit()
-    await mesh.reached(second, 1)
+    keys = first, second = [mesh.key() for _ in range(2)]
+    for key in keys:
+        await mesh.submit(key)
+        await mesh.reached(key, 1)
 
     queued = [(await mesh.bus.log.read(key))[0].event for key in (first, second)]
     await mesh.add_node()
@@ -123,6 +126,10 @@ async def test_a_submission_that_names_no_task_is_kept_and_the_queue_moves_on(me
 
     good = await mesh.steps(await mesh.submit())
 
+    async def is_kept() -> bool:
+        return await last_message(mesh.bus.core, UNREADABLE, subjects.UNREADABLE_SUBMISSION) is not None
+
+    await until(is_kept)
     kept = await mesh.bus.core.request(f"$JS.API.DIRECT.GET.{UNREADABLE}.{subjects.UNREADABLE_SUBMISSION}", b"")
     event = decode(kept.data, SubmissionUnreadable)
     assert (event.subject, base64.b64decode(event.body_base64)) == (subject, b"any bytes")

@@ -9,7 +9,7 @@ import pytest
 from gateway.dispatcher import spot_checks
 from gateway.dispatcher.ending import stored_end
 from mesh.history.ordered import OrderedReader
-from mesh.history.stream_facts import stream_facts
+from mesh.history.stream_facts import Recorded, stream_facts
 from streams.codec import decode, decode_device_event
 from streams.device_events import DeviceChecked
 from streams.events import CheckOf, TaskAssigned, TaskCompleted, TaskFailed, TaskSubmitted
@@ -43,9 +43,17 @@ def told(found: list[DeviceChecked]) -> set[Found]:
     return {Found(event.node, event.other, event.agreed, event.undecided) for event in found}
 
 
+async def submissions(mesh: InProcessMesh) -> list[Recorded]:
+    """All tasks that were ever submitted, in their order."""
+    found: list[Recorded] = []
+    async with asyncio.timeout(LIMIT_S), OrderedReader(mesh.bus.edge, TASKS) as reader:
+        while not reader.is_caught_up:
+            found += await reader.take(wait_s=1)
+    return found
+
+
 async def questions_of_the_mesh(mesh: InProcessMesh) -> list[TaskKey]:
-    async with OrderedReader(mesh.bus.edge, TASKS) as reader:
-        keys = [parse_submitted(recorded.subject).key for recorded in await reader.take(wait_s=5)]
+    keys = [parse_submitted(recorded.subject).key for recorded in await submissions(mesh)]
     return [key for key in keys if key.account == CHECKS]
 
 
@@ -186,7 +194,6 @@ async def test_the_question_is_put_as_the_user_put_it_and_says_whose_answer_it_c
     await mesh.add_node("second", delay_ms=SECOND_MS)
     key = await asked(mesh)
     await checks(mesh, 1)
-    async with OrderedReader(mesh.bus.edge, TASKS) as reader:
-        theirs, ours = [decode(recorded.data, TaskSubmitted) for recorded in await reader.take(wait_s=5)]
+    theirs, ours = [decode(recorded.data, TaskSubmitted) for recorded in await submissions(mesh)]
     assert (ours.model, ours.messages, ours.sampling) == (theirs.model, theirs.messages, theirs.sampling)
     assert ours.check_of == CheckOf(account="local", task=key.task, node="first", engine="synthetic")

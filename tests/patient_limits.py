@@ -1,0 +1,20 @@
+"""Stores of limits that are there: one that is slow because this machine is does not count as away."""
+
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from gateway.limits import open_limiter
+from gateway.limits.nats_store import NatsStore
+
+LONG = timedelta(seconds=30)
+
+patient_store = partial(NatsStore, longest=LONG)
+
+
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have whoever opens a store from now on wait for it."""
+    monkeypatch.setattr("gateway.limits.store.PATIENCE", LONG)
+    monkeypatch.setattr("gateway.limits.redis_store.PATIENCE", LONG)
+    monkeypatch.setattr(open_limiter, "NatsStore", patient_store)
