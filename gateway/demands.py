@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def needs_of(asked: TaskSubmitted) -> frozenset[Ability]:
     """What a replica must be able to do to serve a task."""
-    return needed(asked.messages, asked.sampling, asked.tools, asked.format)
+    return needed(asked.messages, asked.sampling, asked.tools, asked.format, is_raw=bool(asked.prompt))
 
 
 def inability(asked: TaskSubmitted, roster: Roster, aliases: Mapping[str, Alias]) -> TaskError | None:
@@ -66,14 +66,16 @@ _PARAMS: Final[dict[Ability, str]] = {
     "vision": "messages",
     "logprobs": "logprobs",
     "logit_bias": "logit_bias",
+    "raw_prompt": "prompt",
 }
-_OF_VALUES: Final[frozenset[Ability]] = frozenset({"schema", "vision"})
+_OF_VALUES: Final[frozenset[Ability]] = frozenset({"schema", "vision", "raw_prompt"})
 _CANNOT: Final[dict[Ability, str]] = {
     "tools": "can call functions",
     "schema": "can keep an answer to JSON or a schema",
     "vision": "can see pictures",
     "logprobs": "gives log probabilities",
     "logit_bias": "takes a bias on tokens",
+    "raw_prompt": "goes on with a text as it stands: ask it by /v1/chat/completions",
 }
 
 

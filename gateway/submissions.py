@@ -15,6 +15,7 @@ from streams.codec import decode
 from streams.errors import StreamsError
 from streams.events import TaskSubmitted
 from streams.grounding import own_messages
+from streams.raw_prompts import said_in
 from streams.task_id import bucket_of
 from streams.topology import TASKS
 
@@ -45,7 +46,7 @@ class Submission(NamedTuple):
     @property
     def question(self) -> str:
         """What the user said last; of texts that are to become vectors the first."""
-        messages = own_messages(self.asked.messages, self.asked.grounding)
+        messages = own_messages(said_in(self.asked), self.asked.grounding)
         if not messages:
             return self.asked.texts[0] if self.asked.texts else ""
         said = (message.content for message in reversed(messages) if message.role == "user")

@@ -55,6 +55,7 @@ class Continuation:
         sampling = assign.sampling if self._left is None else replace(assign.sampling, max_tokens=max(1, self._left))
         return Generate(
             messages=assign.messages,
+            prompt=assign.prompt,
             sampling=sampling,
             prefix=assign.prefix,
             tools=assign.tools,
@@ -105,6 +106,7 @@ class Replay:
         assign = self._assign
         return Generate(
             messages=assign.messages,
+            prompt=assign.prompt,
             sampling=assign.sampling,
             tools=assign.tools,
             format=assign.format,

@@ -92,14 +92,15 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
 
 
 class Generate(Struct, frozen=True, kw_only=True):
-    """One request to an engine.
+    """One request to an engine: ``messages`` to answer, or a raw ``prompt`` to go on with as it stands.
 
     ``prefix`` is text of the answer that was published before; the engine goes on right behind it and never repeats it.
     A trailing assistant message is continued in the same way. ``sampling.max_tokens`` counts new tokens only: whoever
     continues an answer subtracts what was published.
     """
 
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] = ()
+    prompt: str = ""
     sampling: Sampling = Sampling()
     prefix: str = ""
     tools: Tools | None = None

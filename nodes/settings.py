@@ -216,7 +216,8 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         tuple[Ability, ...],
         Meta(
             description="What the engine is not to do although it could: tools, schema (JSON under a schema), vision,"
-            " logprobs, logit_bias; it is not announced, so that nothing that takes it is placed here.",
+            " logprobs, logit_bias, raw_prompt (/v1/completions); it is not announced, so that nothing that takes it is"
+            " placed here.",
             examples=["ABILITY"],
         ),
     ] = ()

@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 
 
 def needed(
-    messages: Sequence[Message], sampling: Sampling, tools: Tools | None, output_format: OutputFormat | None
+    messages: Sequence[Message],
+    sampling: Sampling,
+    tools: Tools | None,
+    output_format: OutputFormat | None,
+    *,
+    is_raw: bool = False,
 ) -> frozenset[Ability]:
-    """Say what an engine must be able to do. Tools that may not be called (``none``) take nothing."""
-    return frozenset(_needed(messages, sampling, tools, output_format))
+    """Say what an engine must be able to do. Tools that may not be called (``none``) take nothing.
+
+    ``is_raw``: whether a raw prompt stands in the place of messages (``streams.raw_prompts``).
+    """
+    return frozenset(_needed(messages, sampling, tools, output_format, is_raw=is_raw))
 
 
 def may_call(tools: Tools | None) -> bool:
@@ -27,8 +35,15 @@ def may_call(tools: Tools | None) -> bool:
 
 
 def _needed(
-    messages: Sequence[Message], sampling: Sampling, tools: Tools | None, output_format: OutputFormat | None
+    messages: Sequence[Message],
+    sampling: Sampling,
+    tools: Tools | None,
+    output_format: OutputFormat | None,
+    *,
+    is_raw: bool,
 ) -> Iterator[Ability]:
+    if is_raw:
+        yield "raw_prompt"
     if may_call(tools) or any(message.tool_calls for message in messages):
         yield "tools"
     if output_format is not None:

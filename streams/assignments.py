@@ -48,6 +48,8 @@ class Assign(Wire, frozen=True, kw_only=True, tag="node.assign.v1"):
     what it has to itself, and asks (``Ask.hedge``) until the same attempt is assigned to it or stopped (ADR 18)."""
     redaction: Redaction | None = None
     """As in the task's rules."""
+    prompt: str = ""
+    """Instead of ``messages``: what the model goes on with as it stands (``streams.raw_prompts``)."""
 
 
 class Stop(Wire, frozen=True, kw_only=True, tag="node.stop.v1"):

@@ -76,7 +76,8 @@ Deadline = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """Somebody asks a model something. The first one on a subject wins; the broker refuses every other.
 
-    Either ``messages``, which are to be answered, or ``texts``, each of which is to become a vector.
+    One of three: ``messages``, which are to be answered, a raw ``prompt``, which is to be gone on with, or ``texts``,
+    each of which is to become a vector.
     """
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -102,6 +103,8 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     """The id of the API key that asked; None: a session, a service, or the bus, where nobody has to say."""
     grounding: Grounding | None = None
     """What was found in files for it, and stands in front of its question; None: nothing was searched."""
+    prompt: str = ""
+    """A raw prompt (``streams.raw_prompts``): a node that does not know the word finds nothing to answer."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------

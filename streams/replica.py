@@ -12,9 +12,9 @@ Tier = Literal["edge", "group", "cloud"]
 ModelKind = Literal["chat", "embedding"]
 """What a model makes of what it is given: an answer in words, or a vector of each text."""
 
-Ability = Literal["tools", "schema", "vision", "logprobs", "logit_bias"]
-"""What an engine can do beyond plain text: tool calls, output under a JSON schema, images in, logprobs out, a bias of
-the user's on single tokens."""
+Ability = Literal["tools", "schema", "vision", "logprobs", "logit_bias", "raw_prompt"]
+"""What an engine can do beyond answering messages in plain text: tool calls, output under a JSON schema, images in,
+logprobs out, a bias of the user's on single tokens, and going on with a prompt that no chat template touches."""
 
 MOST_SLOTS: Final = 4096
 

@@ -1,13 +1,26 @@
 """A real browser for tests of the live page: Debian's Chromium, driven by Playwright."""
 
+import json
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, WebSocket, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    Route,
+    WebSocket,
+    async_playwright,
+    expect,
+)
 
 LIMIT_MS = 60_000
+ENDLESS = 100_000
+"""Tokens of an answer that nobody waits for."""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 expect.set_options(timeout=LIMIT_MS)
@@ -66,6 +79,15 @@ class Visit:
         await expect(box).to_have_attribute("placeholder", "Ask synthetic")
         await box.fill(question)
         await box.press("Enter")
+
+    async def answers_go_on(self) -> None:
+        """Have what is asked here answered until it is stopped, however slow the browser is."""
+
+        async def longer(route: Route) -> None:
+            asked = json.loads(route.request.post_data or "{}")
+            await route.continue_(post_data=json.dumps({**asked, "max_tokens": ENDLESS}))
+
+        await self.page.route("**/v1/chat/completions", longer)
 
 
 @asynccontextmanager

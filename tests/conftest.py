@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mesh.processes.logs import OURS
 from tests.nats_server import NatsServer
@@ -13,6 +14,16 @@ from tests.nats_server import NatsServer
 if "IG3_PEAQ_METADATA" in os.environ:
     # A file for the tests (see tests/peaq_metadata.py). To ig3 a name like this would be a setting that nobody knows.
     os.environ["PEAQ_METADATA"] = os.environ.pop("IG3_PEAQ_METADATA")
+
+
+# A busy machine is no failure, and the same code has the same result each time: who changed nothing breaks nothing.
+# Rare examples are looked for with --hypothesis-profile=search, which tries others each time, and more; one that fails
+# prints the blob that repeats it.
+settings.register_profile(
+    "ig3", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("search", settings.get_profile("ig3"), derandomize=False, max_examples=1000)
+settings.load_profile("ig3")
 
 
 @pytest.fixture(autouse=True)

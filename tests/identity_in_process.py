@@ -118,6 +118,6 @@ async def identity_service(
         yield service
 
 
-async def connect_device(server: EmbeddedServer, name: str, *, lasts: timedelta = timedelta(minutes=15)) -> Link:
+async def connect_device(server: EmbeddedServer, name: str) -> Link:
     """Connect with the rights of the test device of this name."""
-    return await Link.connect(device_options(server.url, name, device_login(name, lasts=lasts)))
+    return await Link.connect(device_options(server.url, name))

@@ -15,6 +15,7 @@ from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.groups.registry import GroupRegistry
 from gateway.limits.open_limiter import open_limiter
+from gateway.limits.reads import Reads
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
@@ -31,7 +32,6 @@ from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
 from mesh.identity.chunk_proof import sign_chunks
-from mesh.identity.gatekeeper import AdmissionPolicy
 from mesh.telemetry.telemetry import Telemetry
 from nodes.announce import Announcer
 from nodes.embedding import AnyEngine
@@ -113,8 +113,6 @@ class InProcessMesh:
     identity: AsyncExitStack = field(default_factory=AsyncExitStack)
     telemetry: Telemetry = field(default_factory=Telemetry.off)
     dispatchers: list[RunningDispatcher] = field(default_factory=list["RunningDispatcher"])
-    session: timedelta = timedelta(minutes=15)
-    """How long a node is let in for before it must prove anew who it is."""
 
     async def __aenter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -135,8 +133,7 @@ class InProcessMesh:
 
     async def start_identity(self) -> None:
         """Have somebody decide who may connect."""
-        policy = AdmissionPolicy(rule="open", lasts=self.session)
-        await self.identity.enter_async_context(identity_service(self.server, policy))
+        await self.identity.enter_async_context(identity_service(self.server))
 
     async def stop_identity(self) -> None:
         """Have nobody decide, until `start_identity`."""
@@ -199,7 +196,10 @@ class InProcessMesh:
         dispatching = DispatcherSettings(**chosen)
         holds = Holds(bus.core, feed, dispatching.alias_table, patience=dispatching.ledger_patience)
         limiter, bounds = open_limiter(bus.core, limits), limits.bound_rules
-        entrance = Entrance(access, limiter, sessions, holds, answer_tokens=limits.answer_tokens, bounds=bounds)
+        reads = Reads(limits.reads_per_minute, limits.read_limits)
+        entrance = Entrance(
+            access, limiter, sessions, holds, answer_tokens=limits.answer_tokens, bounds=bounds, reads=reads
+        )
         dispatcher = Dispatcher(
             bus,
             feed,
@@ -241,7 +241,7 @@ class InProcessMesh:
         engine = engine or open_engine(spec or usual)
         replica = await engine.start()
         stack.push_async_callback(engine.stop)
-        link = await connect_device(self.server, node, lasts=self.session)
+        link = await connect_device(self.server, node)
         sign = partial(sign_chunks, device_did(name), device_key(name))
         worker = Worker(link, node, [Served(engine, replica)], self.telemetry, sign=sign)
         status = StatusReporter(link, node, worker, timedelta(seconds=interval_s))
@@ -275,16 +275,18 @@ class InProcessMesh:
         service_class: ServiceClass = "standard",
         deadline_at_ms: int | None = None,
         text: str = "hello",
+        raw: bool = False,
         temperature: float | None = None,
         check_of: CheckOf | None = None,
         rules: Rules | None = None,
         tools: Tools | None = None,
     ) -> TaskKey:
-        """Ask for an answer of ``tokens`` tokens."""
+        """Ask for an answer of ``tokens`` tokens; ``raw``: behind the text as it stands."""
         key = key or self.key()
         asked = TaskSubmitted(
             model=model,
-            messages=(Message(role="user", content=text),),
+            messages=() if raw else (Message(role="user", content=text),),
+            prompt=text if raw else "",
             sampling=Sampling(max_tokens=tokens, temperature=temperature),
             deadline_at_ms=deadline_at_ms,
             check_of=check_of,

@@ -56,6 +56,9 @@ class PlayedChatServer:
     able: frozenset[str] = frozenset()
     """What it does beyond text; all else that it is asked for it ignores."""
     models: list[Json] = field(default_factory=lambda: [{"id": MODEL}])
+    raw: Literal["as it stands", "in a template", "no"] = "no"
+    """What it does with a prompt that is no chat."""
+    raw_logprobs: bool = True
     lists: bool = True
     token_delay_s: float = 0.0
     context_tokens: int = 1_000_000
@@ -75,6 +78,8 @@ class PlayedChatServer:
         app = web.Application()
         app.router.add_get("/v1/models", self._list)
         app.router.add_post("/v1/chat/completions", self._chat)
+        if self.raw != "no":
+            app.router.add_post("/v1/completions", self._completions)
         app.router.add_get("/api/ps", self._loaded)
         app.add_routes(more)
         async with served(app, port) as self.url:
@@ -138,6 +143,38 @@ class PlayedChatServer:
             raise
         finally:
             self.writing -= 1
+
+    async def _completions(self, request: web.Request) -> web.StreamResponse:
+        """As vLLM has it: text, and the older form of logprobs; what it writes goes on from the end of the prompt."""
+        body: Json = await request.json()
+        self.asked.append(body)
+        if refusal := self._refusal(request) or self._unfit({"messages": [{"content": body["prompt"]}]}):
+            return refusal
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        prompt, limit = body["prompt"], body.get("max_tokens", 16)
+        _, first, rest = prompt.partition(WORDS[0])
+        begun = first + rest if self.raw == "as it stands" else ""
+        biased = [f"w{token} " for token in body.get("logit_bias") or ()] * limit if "logit_bias" in self.able else []
+        answer = biased or words(begun, limit)
+        length = len(prompt.split()) + (9 if self.raw == "in a template" else 0)
+        for count, word in enumerate(answer, start=1):
+            choice: Json = {"index": 0, "text": word, "logprobs": None, "finish_reason": None}
+            if count == len(answer):
+                choice["finish_reason"] = "length"
+            if "logprobs" in self.able and self.raw_logprobs and body.get("logprobs"):
+                likely = {f"{word}{n}": -1.0 - n for n in range(body["logprobs"] + 1)}
+                choice["logprobs"] = {
+                    "text_offset": [0], "tokens": [word], "token_logprobs": [-0.5], "top_logprobs": [likely],
+                }  # fmt: skip
+            usage = {"prompt_tokens": length, "completion_tokens": count} if self.usage == "running" else None
+            await self._say(response, {"choices": [choice], "usage": usage})
+            await asyncio.sleep(self.token_delay_s)
+        if self.usage == "final":
+            usage = {"prompt_tokens": length, "completion_tokens": len(answer)}
+            await self._say(response, {"choices": [], "usage": usage})
+        await response.write(b"data: [DONE]\n\n")
+        return response
 
     def _answer(self, body: Json) -> list[str]:
         last = body["messages"][-1]

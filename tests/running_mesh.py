@@ -131,9 +131,9 @@ class Running:
         """What it has written so far, to standard output and to standard error."""
         return self.log.read_text()
 
-    def ready(self) -> Ready:
+    def ready(self, patience_s: float = PATIENCE_S) -> Ready:
         """Wait until it says that it serves."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s
         with os.fdopen(self._read_end, "rb", buffering=0) as pipe:
             seen = b""
             while time.monotonic() < deadline:

@@ -2,8 +2,8 @@
 for pooling it embeds, by the small model that comes with ``make install``.
 
 Run by the node's own supervision: ``stand_in_vllm.py serve FOLDER --port N ...``. Like vLLM it has processes that
-work for it, one in a session of its own. ``--boom`` ends it before it serves; a file ``crash`` in the folder ends it
-while it does.
+work for it, one in a session of its own. ``--boom`` and ``--bang`` end it before it serves; a file ``crash`` in the
+folder ends it while it does.
 """
 
 import asyncio
@@ -22,7 +22,24 @@ from nodes.errors import RequestRefused
 from tests.played_chat_server import PlayedChatServer
 from tests.played_embedding_server import Made, PlayedEmbeddingServer
 
+TRACE = """  File "/vllm/v1/engine/utils.py", line 1351, in launch_core_engines
+    wait_for_engine_startup(
+"""
 ROOT = Path(__file__).parents[1]
+LAST_WORDS = {
+    "--boom": """
+pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig
+  Value error, CUDA is out of memory [type=value_error]
+    For further information visit https://errors.pydantic.dev/2.14/v/value_error""",
+    "--bang": f"""
+(Worker pid=3) ERROR 11-28 21:21:57 [multiproc_executor.py:953] _rust.SafetensorError: Error while deserializing header
+(APIServer pid=1) WARNING 11-28 21:22:02 [system_utils.py:255] Errors like `OSError: Too many open files` may follow.
+(EngineCore pid=2) ERROR 11-28 21:22:03 [core.py:1510] Exception: WorkerProc failed. See stack trace for root cause.
+{TRACE * 20}Exception: WorkerProc failed. See stack trace for root cause.
+{TRACE * 20}    raise RuntimeError(
+RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {{}}""",
+}
+"""What vLLM 0.32 says when it is told something impossible, and when a file of weights is cut off; shortened."""
 
 
 def installed_in(folder: Path) -> Path:
@@ -66,7 +83,7 @@ async def serve(arguments: list[str]) -> None:
     else:
         server = PlayedChatServer(
             key=key, models=[model], usage="running", continues="flags", token_delay_s=0.005,
-            context_tokens=int(option(arguments, "--max-model-len")),
+            context_tokens=int(option(arguments, "--max-model-len")), raw="as it stands",
         )  # fmt: skip
 
     def busy() -> int:
@@ -96,9 +113,9 @@ async def serve(arguments: list[str]) -> None:
 
 def main() -> None:
     arguments = sys.argv[2:]
-    if "--boom" in arguments:
-        print("ValueError: CUDA is out of memory", flush=True)
-        sys.exit(1)
+    for boom, last_words in LAST_WORDS.items():
+        if boom in arguments:
+            sys.exit(last_words)
     folder = Path(arguments[0])
     (folder / "arguments").write_text("\n".join(sys.argv[1:]))
     works = [subprocess.Popen(["/bin/sleep", "1000"], start_new_session=apart).pid for apart in (False, True)]

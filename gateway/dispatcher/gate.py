@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -11,6 +12,7 @@ from gateway.demands import demand_error
 from gateway.scheduling.policies import POLICIES
 from mesh.bus.headers import CONTENT_TYPE, header
 from streams.chat import Sampling
+from streams.clock import now_ms as clock_ms
 from streams.codec import decode
 from streams.errors import InvalidTaskId, UndecodableEvent
 from streams.events import TaskError, TaskSubmitted
@@ -19,7 +21,6 @@ from streams.task_id import check_age, created_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
 
     from mesh.bus.work import Work
     from streams.subjects import TaskKey
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 UNREADABLE: Final = "unknown"
 """Stands for the model in the end event of a task whose body could not be read."""
+
+
+_ONE_OF: Final = (
+    "A task has either 'messages', to be answered, a 'prompt', to be gone on with, or 'texts', to become vectors."
+)
 
 
 class _Acknowledgement(Struct):
@@ -83,19 +89,34 @@ def check_submission(
 
 
 def _question_error(submission: TaskSubmitted) -> TaskError | None:
-    """Say what is wrong with what is asked: words to answer, or texts to turn into vectors, and only one of them."""
-    if submission.messages and submission.texts:
-        message = "A task has either 'messages', to be answered, or 'texts', to become vectors: this one has both."
-        return TaskError(code="invalid_request_error", message=message, status=400, param="texts")
-    if not submission.messages and not submission.texts:
-        message = "A task needs 'messages', to be answered, or 'texts', to become vectors: this one has neither."
+    """Say what is wrong with what is asked: messages, a raw prompt, or texts to turn into vectors, and only one."""
+    given = [name for name in ("messages", "prompt", "texts") if getattr(submission, name)]
+    if len(given) > 1:
+        message = f"{_ONE_OF} This one has {' and '.join(map(repr, given))}."
+        return TaskError(code="invalid_request_error", message=message, status=400, param=given[-1])
+    if not given:
+        message = f"{_ONE_OF} This one has none of them."
         return TaskError(code="invalid_request_error", message=message, status=400, param="messages")
+    if submission.prompt and (error := _raw_prompt_error(submission)) is not None:
+        return error
     if submission.texts and submission.sampling != Sampling():
         message = "Vectors are not sampled: leave 'sampling' out where 'texts' are given."
         return TaskError(code="invalid_request_error", message=message, status=400, param="sampling")
     if submission.dimensions is not None and not submission.texts:
-        message = "Only vectors have 'dimensions': leave it out where 'messages' are given."
+        message = "Only vectors have 'dimensions': leave it out where no 'texts' are given."
         return TaskError(code="invalid_request_error", message=message, status=400, param="dimensions")
+    return None
+
+
+def _raw_prompt_error(submission: TaskSubmitted) -> TaskError | None:
+    """Nothing may be put into a raw prompt, nor be made of what comes behind it."""
+    for name in ("tools", "format", "grounding", "response"):
+        if getattr(submission, name) is not None:
+            message = f"A raw 'prompt' goes to the model as it stands: leave {name!r} out, or send 'messages'."
+            return TaskError(code="invalid_request_error", message=message, status=400, param=name)
+    if submission.sampling.max_tokens is None:
+        message = "What goes on with a raw 'prompt' need not come to an end: say 'max_tokens'."
+        return TaskError(code="invalid_request_error", message=message, status=400, param="max_tokens")
     return None
 
 
@@ -104,6 +125,11 @@ def deadline_ms(task: Token, submission: TaskSubmitted, *, default: timedelta) -
     if submission.deadline_at_ms is not None:
         return submission.deadline_at_ms
     return created_ms(task) + round(default.total_seconds() * 1000)
+
+
+def time_left(task: Token, submission: TaskSubmitted, *, default: timedelta) -> timedelta:
+    """How long from now the task may take."""
+    return timedelta(milliseconds=deadline_ms(task, submission, default=default) - clock_ms())
 
 
 def deadline_error(*, waited_for: str) -> TaskError:

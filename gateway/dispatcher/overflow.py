@@ -10,11 +10,14 @@ import heapq
 import time
 from collections import Counter
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streams.subjects import ServiceClass
 from streams.tokens import Token
 from streams.topology import MAX_ACK_PENDING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MOST_OF_A_CLASS: Final = MAX_ACK_PENDING * 2 // 5
 """How many may be handed back in one class, over all accounts: the broker hands out nothing more to anybody when
@@ -38,9 +41,10 @@ class Waiting(NamedTuple):
 class Overflow:
     """Counts what one dispatcher has handed back and what has not come again by now."""
 
-    def __init__(self, most: int) -> None:
-        """Refuse what is more than ``most`` of one account and class."""
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Refuse what is more than ``most`` of one account and class; ``clock`` tells seconds."""
         self._most = most
+        self._clock = clock
         self._due: list[tuple[float, Waiting]] = []
         self._of_account = Counter[tuple[Token, ServiceClass]]()
         self._of_class = Counter[ServiceClass]()
@@ -61,7 +65,7 @@ class Overflow:
         pause_s = min(_SHORTEST_S + others / _COME_AGAIN_PER_S, _LONGEST_S)
         if longest is not None:
             pause_s = min(pause_s, longest.total_seconds())
-        heapq.heappush(self._due, (time.monotonic() + pause_s, waiting))
+        heapq.heappush(self._due, (self._clock() + pause_s, waiting))
         self._of_account[account, service_class] += 1
         self._of_class[service_class] += 1
         return timedelta(seconds=pause_s)
@@ -72,7 +76,7 @@ class Overflow:
         return [waiting for _, waiting in self._due]
 
     def _forget_due(self) -> None:
-        now_s = time.monotonic()
+        now_s = self._clock()
         while self._due and self._due[0][0] <= now_s:
             _, (account, service_class, *_) = heapq.heappop(self._due)
             self._of_class[service_class] -= 1

@@ -21,7 +21,7 @@ from streams.subjects import SERVICE_CLASSES
 from streams.tokens import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from gateway.roster_feed import RosterFeed
     from gateway.scheduling.aliases import Alias
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from gateway.scheduling.policy import Policy
     from gateway.scheduling.stint import Stint
     from gateway.scheduling.wish import Regard, Wish
-    from streams.chat import Message
     from streams.events import TaskCompleted, TaskSubmitted
     from streams.replica import Tier
     from streams.subjects import ServiceClass, TaskKey
@@ -120,7 +119,7 @@ class Placer:
         needs_level = self.scheduler.fleet.has_cloud
         alias = self.aliases.get(asked.model)
         wish = wish_of(key, asked, service_class, state, at_ms=now_ms(), alias=alias, needs_level=needs_level)
-        return replace(wish, prefix=self.blocks_of(key.account, asked.messages))
+        return replace(wish, prefix=self.blocks_of(key.account, asked))
 
     def position(self, ticket: Ticket) -> int:
         """How many tasks are before this one."""
@@ -138,6 +137,12 @@ class Placer:
         if queue is not None:
             queue.remove(ticket.key.account, ticket)
             self._forget_if_empty(ticket.wish.model)
+
+    def decline(self, ticket: Ticket) -> None:
+        """Take no slot any more, not even one that was given a moment ago."""
+        if ticket.granted.done() and (node := (granted := ticket.granted.result()).node) is not None:
+            self.release(node, granted.model, ticket.key)
+        ticket.granted.cancel()
 
     def may_race(self, wish: Wish) -> bool:
         """Whether a second node may be asked for the first word of such a task at all; vectors have no words."""
@@ -177,11 +182,11 @@ class Placer:
         if stint is not None and len(end.shares) == 1:
             self.scheduler.completed(stint, end.usage)
 
-    def blocks_of(self, account: str, messages: Sequence[Message]) -> tuple[bytes, ...]:
+    def blocks_of(self, account: str, asked: TaskSubmitted) -> tuple[bytes, ...]:
         """Cut a prompt into blocks, as nodes are remembered to have read them; none, where there is no choice."""
         if self.scheduler.fleet.nodes < _LEAST_NODES:
             return ()
-        return blocks_of(messages, account=account, salt=self._salt)
+        return blocks_of(asked.messages, asked.prompt, account=account, salt=self._salt)
 
     def process_of(self, node: str) -> str | None:
         """The process that a node last reported from."""

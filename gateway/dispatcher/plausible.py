@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from streams.chat import ImagePart
+from streams.raw_prompts import said_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -107,7 +108,7 @@ def _text_fault(asked: TaskSubmitted, state: TaskState, chunks: Sequence[TaskChu
 
 def prompt_bound(asked: TaskSubmitted) -> int:
     """Return the most tokens that the messages of a task can be, whatever the tokenizer and the template."""
-    return _TEMPLATE_TOKENS + sum(map(_turn_bound, asked.messages)) + _demands_bound(asked)
+    return _TEMPLATE_TOKENS + sum(map(_turn_bound, said_in(asked))) + _demands_bound(asked)
 
 
 def _turn_bound(turn: Message) -> int:

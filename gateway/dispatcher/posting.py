@@ -87,6 +87,7 @@ class Posting:
             last_sequence=record.sequence,
             model=record.state.model or asked.model,
             messages=asked.messages,
+            prompt=asked.prompt,
             sampling=asked.sampling,
             tools=asked.tools,
             format=asked.format,

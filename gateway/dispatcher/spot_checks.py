@@ -147,6 +147,7 @@ class SpotChecks:
         again = TaskSubmitted(
             model=asked.model,
             messages=asked.messages,
+            prompt=asked.prompt,
             sampling=asked.sampling,
             deadline_at_ms=deadline_at_ms,
             check_of=check,

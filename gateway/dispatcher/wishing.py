@@ -10,6 +10,7 @@ from gateway.scheduling.complexity import level_of
 from gateway.scheduling.wish import NO_RULES, USUAL_ANSWER_TOKENS, Wish
 from streams.abilities import may_call
 from streams.chat import ImagePart
+from streams.raw_prompts import said_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,7 @@ def wish_of(
         seed=key.task,
         # A check is the account's too whose answer is checked: what must stay on its devices stays there.
         account=key.account if asked.check_of is None else asked.check_of.account,
-        prompt_tokens=tokens_in(asked.messages, asked.tools),
+        prompt_tokens=tokens_in(said_in(asked), asked.tools),
         answer_tokens=USUAL_ANSWER_TOKENS if most is None else min(most, _MOST_EXPECTED),
         most_answer_tokens=most or 0,
         needs=needs,
@@ -115,7 +116,7 @@ def _vectors_wish(
 
 
 def _level_of(asked: TaskSubmitted) -> Level:
-    return level_of(asked.messages, has_tools=may_call(asked.tools), has_schema=asked.format is not None)
+    return level_of(said_in(asked), has_tools=may_call(asked.tools), has_schema=asked.format is not None)
 
 
 def tokens_in(messages: Sequence[Message], tools: Tools | None = None) -> int:

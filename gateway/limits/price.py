@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.limits.ticket import Price
 from streams.chat import ImagePart
+from streams.raw_prompts import said_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,7 +44,7 @@ def price_of_task(asked: TaskSubmitted, *, answer_tokens: int) -> Price:
     """Return what a task may use; ``answer_tokens`` where it does not say how long its answer may be."""
     if asked.texts:
         return price_of_texts(asked.texts)
-    sizes = [_size_of(message) for message in asked.messages]
+    sizes = [_size_of(message) for message in said_in(asked)]
     sizes += [] if asked.tools is None else map(_size_of_function, asked.tools.functions)
     wanted = asked.sampling.max_tokens
     return price_of_messages(sizes, answer_tokens if wanted is None else wanted)

@@ -106,11 +106,14 @@ def read_submission(request: pb.SubmitRequest, wishes: Wishes) -> TaskSubmitted:
     Raises:
         ApiError: 400, naming the field that is wrong.
     """
-    if bool(request.messages) == bool(request.texts):
-        raise _wrong("messages", "give either messages to answer, or texts to turn into vectors")
+    if sum(map(bool, (request.messages, request.prompt, request.texts))) != 1:
+        raise _wrong(
+            "messages", "give either messages to answer, a prompt to go on with, or texts to turn into vectors"
+        )
     task = TaskSubmitted(
         model=request.model,
         messages=tuple(_message(each, f"messages[{place}]") for place, each in enumerate(request.messages)),
+        prompt=request.prompt,
         texts=tuple(request.texts),
         dimensions=_given(request, "dimensions"),
         sampling=_sampling(request.sampling),

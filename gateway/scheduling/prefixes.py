@@ -31,9 +31,13 @@ Place = tuple[str, str]
 _NOBODY: Final[frozenset[Place]] = frozenset()
 
 
-def blocks_of(messages: Sequence[Message], *, account: str, salt: bytes) -> tuple[bytes, ...]:
-    """Cut a prompt into whole blocks and hash them, each with all before it; ``salt`` is 16 to 64 secret bytes."""
-    text = "".join([f"{message.role}\0{message.content}\0" for message in messages])
+def blocks_of(messages: Sequence[Message], raw_prompt: str = "", *, account: str, salt: bytes) -> tuple[bytes, ...]:
+    """Cut a prompt into whole blocks and hash them, each with all before it; ``salt`` is 16 to 64 secret bytes.
+
+    A raw prompt shares none with messages: an engine reads it without what a template puts before them.
+    """
+    said = [f"{message.role}\0{message.content}\0" for message in messages]
+    text = "".join(said) if said else f"\0{raw_prompt}"
     count = min(len(text) // BLOCK_CHARS, MOST_BLOCKS)
     # One hash that goes on over the text: what it is after each block covers all before it.
     running = hashlib.blake2b(account.encode() + b"\0", digest_size=_DIGEST_BYTES, key=salt)

@@ -63,7 +63,7 @@ def turn_of(
     return Turn(
         key=key,
         service_class=service_class,
-        wish=replace(wish, prefix=blocks_of(asked.messages, account=wish.account, salt=_SALT)),
+        wish=replace(wish, prefix=blocks_of(asked.messages, asked.prompt, account=wish.account, salt=_SALT)),
         prompt_tokens=wish.prompt_tokens if prompt_tokens is None else prompt_tokens,
         answer_tokens=answer_tokens,
         think_s=think_s,

@@ -79,6 +79,8 @@ class SubmitOptions(TypedDict, total=False):
     """By token of the model's own vocabulary, what is added to its logit, -100 to 100."""
     top_logprobs: int | None
     """How many likely tokens to name for each place, up to 20; 0: the chosen one's probability alone."""
+    raw: bool
+    """Whether a prompt that is a text goes to the model as it stands, past its template; say ``max_tokens``."""
     urgency: ServiceClass
     """``interactive`` (the default) for a waiting person, ``standard``, or ``batch`` for what may wait."""
     deadline: timedelta | None
@@ -298,10 +300,12 @@ async def open_client(options: ClientOptions) -> Client:
 
 
 def _submission(model: str, prompt: str | Sequence[Message], options: SubmitOptions) -> TaskSubmitted:
+    raw = prompt if isinstance(prompt, str) and options.get("raw", False) else ""
     messages = (Message(role="user", content=prompt),) if isinstance(prompt, str) else tuple(prompt)
     submitted = TaskSubmitted(
         model=model,
-        messages=messages,
+        messages=() if raw else messages,
+        prompt=raw,
         sampling=_sampling(options),
         deadline_at_ms=_deadline_at_ms(options.get("deadline")),
         rules=options.get("rules"),

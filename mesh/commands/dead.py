@@ -63,6 +63,8 @@ class DeadReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
     failures: tuple[AttemptFailure, ...]
     messages: tuple[Message, ...] | None = None
     """None where what was asked is no longer kept."""
+    prompt: str = ""
+    """A raw one."""
     texts: tuple[str, ...] = ()
     """Those that were to become vectors."""
     text: str = ""
@@ -182,6 +184,7 @@ async def _report(bus: Bus, found: DeadLetter) -> DeadReport:
         letter=_line(found),
         failures=end.event.failures if end is not None and isinstance(end.event, TaskDead) else (),
         messages=None if asked is None else asked.messages,
+        prompt="" if asked is None else asked.prompt,
         texts=() if asked is None else asked.texts,
         text=str(text),
     )
@@ -230,6 +233,8 @@ def _print_report(report: DeadReport) -> None:
         screen.print("What it asked is no longer kept.", style="yellow", markup=False)
     for message in report.messages or ():
         screen.print(f"{message.role}: {message.content}", markup=False)
+    if report.prompt:
+        screen.print(f"raw prompt: {report.prompt}", markup=False)
     for text in report.texts:
         screen.print(f"text: {text}", markup=False)
     screen.print(f"so far: {report.text}" if report.text else "nothing was written", style="dim", markup=False)

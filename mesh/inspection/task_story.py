@@ -18,6 +18,7 @@ from streams.events import (
     TaskQueued,
     TaskRequeued,
 )
+from streams.raw_prompts import said_in
 from streams.task import Rejection, TaskState, advance
 
 if TYPE_CHECKING:
@@ -151,8 +152,8 @@ def _question(submitted: Submitted) -> Iterator[Line]:
     if event is None:
         yield Line(None, "its body cannot be read", "red")
         return
-    what = "message" if event.messages else "text to become a vector"
-    said = [message.content for message in event.messages] or list(event.texts) or [""]
+    what = "raw prompt" if event.prompt else "message" if event.messages else "text to become a vector"
+    said = [message.content for message in said_in(event)] or list(event.texts) or [""]
     last = said[-1].replace("\n", " ")
     shown = last if len(last) <= _PROMPT_SHOWN else f"{last[:_PROMPT_SHOWN]}…"
     count = f"1 {what}" if len(said) == 1 else f"{len(said)} {_PLURALS[what]}"

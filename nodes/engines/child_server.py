@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -25,15 +26,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.2
-_GRACE_S: Final = 8.0
+_GRACE_S: Final = 7.0
 """How long it may take to end by itself; a node gives its engine ten seconds."""
-_KILLING_S: Final = 1.5
-"""How long its guard may take to kill what has not ended by then."""
+_KILLING_S: Final = 2.5
+"""How long its guard may take to kill what has not ended by then: on a busy machine it took two seconds for vLLM."""
 _LAST_WORDS_S: Final = 1.0
 _GONE_LOOK_S: Final = 0.02
 _LAST_LINES: Final = 20
+_LINES_KEPT: Final = 400
+"""vLLM tells the reason in one process of its own, and then each process above that one shows where it was then."""
 _LONGEST_LINE: Final = 300
+_RAISED: Final = re.compile(r"(?:^|[\])] )((?:[\w.]*(?:Error|Exception): |Value error, ).+)")
+"""What was raised, at the beginning of a line or behind who says it: a warning may speak of an error in its midst."""
 _TELLING: Final = ("error", "exception", "not found", "out of memory", "cannot", "invalid")
+_POINTING: Final = ("for further information", "root cause")
+"""What stands in lines that sound like a reason, and say that it is another one."""
 
 
 class ChildServer:
@@ -61,7 +68,7 @@ class ChildServer:
         self._on_end = on_end
         self._process: Process | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._readers: set[asyncio.Task[None]] = set()
 
     @property
@@ -169,9 +176,15 @@ class ChildServer:
             await asyncio.wait(tuple(self._readers), timeout=_LAST_WORDS_S)
 
     def _why(self) -> str:
-        """The last line that sounds like a reason, or the last one at all."""
-        told = [line for line in self._lines if any(word in line.lower() for word in _TELLING)]
-        return (told or list(self._lines) or ["it said nothing"])[-1]
+        """What was raised last, else the last line that sounds like a reason, or the last one at all."""
+        lines = [line for line in self._lines if not _has(line, _POINTING)] or ["it said nothing"]
+        raised = [found[1] for line in lines if (found := _RAISED.search(line))]
+        told = [line for line in lines[-_LAST_LINES:] if _has(line, _TELLING)]
+        return (raised or told or lines)[-1]
+
+
+def _has(line: str, words: tuple[str, ...]) -> bool:
+    return any(word in line.lower() for word in words)
 
 
 def _kill_group(pid: int) -> None:

@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 
 
 class Conversation(Struct, frozen=True, kw_only=True):
-    """The turns to answer, and the beginning of the answer where there is one already."""
+    """The turns to answer, or the raw prompt, and the beginning of the answer where there is one already."""
 
     turns: tuple[Message, ...]
     begun: str
+    prompt: str = ""
+    """A raw prompt; there are no turns then."""
     plain: PlainText = NO_MARKERS
+
+    @property
+    def raw(self) -> str:
+        """All that an engine goes on with behind a raw prompt: that, and what of the answer is there."""
+        return self.prompt + self.begun
 
     @property
     def mended(self) -> Mended:
@@ -33,11 +40,13 @@ def conversation_of(request: Generate, plain: PlainText = NO_MARKERS) -> Convers
     """Check the messages and part the answer that is to be continued from the turns before it.
 
     llama.cpp itself would accept an empty list and make something up. ``plain`` keeps the model's own markers out of
-    what people wrote.
+    what people wrote; in a raw prompt they stay what they are, for there is no template that they could break out of.
 
     Raises:
         RequestRefused: ``invalid_messages``.
     """
+    if request.prompt:
+        return _raw(request, plain)
     turns = tuple(_turn(message, plain) for message in request.messages)
     begun = request.prefix
     if turns and turns[-1].role == "assistant":
@@ -54,6 +63,12 @@ def conversation_of(request: Generate, plain: PlainText = NO_MARKERS) -> Convers
     return Conversation(turns=turns, begun=plain(begun), plain=plain)
 
 
+def _raw(request: Generate, plain: PlainText) -> Conversation:
+    if request.messages or is_constrained(request):
+        raise RequestRefused("invalid_messages", "a raw prompt goes without messages, tools and a format")
+    return Conversation(turns=(), prompt=request.prompt, begun=plain(request.prefix), plain=plain)
+
+
 def _turn(message: Message, plain: PlainText) -> Message:
     role = "system" if message.role == "developer" else message.role
     calls = tuple(replace(call, arguments=plain(call.arguments)) for call in message.tool_calls)
@@ -67,5 +82,5 @@ def context_exceeded(prompt_tokens: int, context_tokens: int) -> RequestRefused:
     """Make the refusal of a prompt that leaves no room for an answer."""
     return RequestRefused(
         "context_length_exceeded",
-        f"the messages have {prompt_tokens} tokens and this model's context holds {context_tokens}: shorten them",
+        f"the prompt has {prompt_tokens} tokens and this model's context holds {context_tokens}: shorten it",
     )

@@ -25,6 +25,7 @@ _CALLED: Final[dict[Ability, str]] = {
     "vision": "see pictures",
     "logprobs": "give logprobs",
     "logit_bias": "take a logit_bias",
+    "raw_prompt": "go on with a raw prompt",
 }
 
 
@@ -39,7 +40,8 @@ def check_demands(request: Generate, abilities: Iterable[Ability]) -> None:
     Raises:
         RequestRefused: ``unsupported_ability``, by name.
     """
-    lacks = needed(request.messages, request.sampling, request.tools, request.format).difference(abilities)
+    needs = needed(request.messages, request.sampling, request.tools, request.format, is_raw=bool(request.prompt))
+    lacks = needs.difference(abilities)
     if lacks:
         cannot = " or ".join(_CALLED[ability] for ability in sorted(lacks))
         raise RequestRefused("unsupported_ability", f"this model's engine cannot {cannot}")

@@ -86,11 +86,13 @@ class LlamaModel:
         return self.api.llama_vocab_n_tokens(self._vocab)
 
     def prompt(self, conversation: Conversation) -> list[int]:
-        """Render the turns by the model's own template, with the begun answer behind them.
+        """Render the turns by the model's own template, or take a raw prompt, with the begun answer behind.
 
         Raises:
             RequestRefused: the template refuses these messages.
         """
+        if conversation.prompt:
+            return self.tokens(conversation.raw, framed=True)
         messages = [{"role": turn.role, "content": turn.content} for turn in conversation.turns]
         try:
             text: str = self._template(messages=messages).prompt

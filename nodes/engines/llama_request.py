@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nodes.engines.plain_text import PlainText
     from streams.replica import Ability
 
-LLAMA_ABILITIES: Final[tuple[Ability, ...]] = ("tools", "schema", "logprobs", "logit_bias")
+LLAMA_ABILITIES: Final[tuple[Ability, ...]] = ("tools", "schema", "logprobs", "logit_bias", "raw_prompt")
 
 
 class LlamaRequest(Struct, frozen=True, kw_only=True):

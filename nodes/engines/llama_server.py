@@ -1,4 +1,4 @@
-"""The dialect of llama-server's chat endpoint: what goes in, and what comes out chunk by chunk."""
+"""The dialect of llama-server's endpoints for chats and raw prompts: what goes in, what comes out chunk by chunk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nodes.engines.answer_writer import AnswerWriter
 from nodes.engines.conversation import context_exceeded
@@ -39,7 +40,8 @@ class _StreamOptions(Struct, frozen=True, kw_only=True):
 class _Body(Struct, frozen=True, kw_only=True):
     """The whole list of what may reach llama.cpp; it has had holes that other JSON parameters open."""
 
-    messages: list[_Turn]
+    messages: list[_Turn] | msgspec.UnsetType = msgspec.UNSET
+    prompt: str | msgspec.UnsetType = msgspec.UNSET
     max_tokens: int | msgspec.UnsetType
     temperature: float | msgspec.UnsetType
     top_p: float | msgspec.UnsetType
@@ -47,7 +49,7 @@ class _Body(Struct, frozen=True, kw_only=True):
     presence_penalty: float | msgspec.UnsetType
     frequency_penalty: float | msgspec.UnsetType
     logit_bias: tuple[tuple[int, float], ...] | msgspec.UnsetType
-    logprobs: bool | msgspec.UnsetType
+    logprobs: bool | int | msgspec.UnsetType
     top_logprobs: int | msgspec.UnsetType
     grammar: str | msgspec.UnsetType
     """Of our own making alone (``grammar``): no user's grammar, schema or tool is read by llama.cpp."""
@@ -62,12 +64,25 @@ class _Body(Struct, frozen=True, kw_only=True):
 
 def chat_body(asked: LlamaRequest) -> bytes:
     """Write the request; a begun answer goes last, llama-server continues it behind its own template."""
-    conversation, sampling = asked.conversation, asked.sampling
+    conversation = asked.conversation
     turns = [_Turn(role=turn.role, content=turn.content) for turn in conversation.turns]
     if conversation.begun:
         turns.append(_Turn(role="assistant", content=conversation.begun))
-    body = _Body(
-        messages=turns,
+    return msgspec.json.encode(replace(_body(asked), messages=turns))
+
+
+def completion_body(asked: LlamaRequest) -> bytes:
+    """Write the request for a raw prompt; a begun answer is the end of it."""
+    body, top = _body(asked), asked.sampling.top_logprobs
+    # Here the number of likely tokens stands in the place of whether there are any.
+    logprobs = msgspec.UNSET if top is None else max(1, top)
+    raw = replace(body, prompt=asked.conversation.raw, logprobs=logprobs, top_logprobs=msgspec.UNSET)
+    return msgspec.json.encode(raw)
+
+
+def _body(asked: LlamaRequest) -> _Body:
+    sampling = asked.sampling
+    return _Body(
         max_tokens=_given(sampling.max_tokens),
         temperature=_given(sampling.temperature),
         top_p=_given(sampling.top_p),
@@ -80,7 +95,6 @@ def chat_body(asked: LlamaRequest) -> bytes:
         top_logprobs=msgspec.UNSET if sampling.top_logprobs is None else max(1, sampling.top_logprobs),
         grammar=msgspec.UNSET if asked.grammar is None else asked.grammar,
     )
-    return msgspec.json.encode(body)
 
 
 class _Delta(Struct, frozen=True):
@@ -88,9 +102,15 @@ class _Delta(Struct, frozen=True):
 
 
 class _Choice(Struct, frozen=True):
-    delta: _Delta
+    delta: _Delta = _Delta()
+    text: str = ""
+    """In the place of ``delta``, behind a raw prompt."""
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
+
+    @property
+    def said(self) -> str:
+        return self.delta.content or self.text
 
 
 class _Details(Struct, frozen=True):
@@ -170,10 +190,10 @@ class AnswerReader:
         if chunk.timings is not None:
             self._writer.prompt_tokens = chunk.timings.prompt_n
         for choice in chunk.choices:
-            if choice.delta.content:
+            if choice.said:
                 tokens = chunk.timings.predicted_n if chunk.timings else 0
                 logprobs = () if choice.logprobs is None else choice.logprobs.read(self._top)
-                self._add(choice.delta.content, tokens, logprobs=logprobs)
+                self._add(choice.said, tokens, logprobs=logprobs)
             if choice.finish_reason == "length":
                 self._finish = "length"
         if chunk.usage is not None and not self._writer.finished:

@@ -1,12 +1,16 @@
-"""Logprobs in the form that OpenAI gave them, as llama-server and other servers answer."""
+"""Logprobs in the forms that OpenAI gave them, for chats and for raw prompts, as llama-server and others answer."""
 
 from __future__ import annotations
 
-from typing import Final
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from streams.answer_parts import LikelyToken, TokenLogprob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NEVER: Final = -9999.0
 """OpenAI's number for what cannot be; JSON has none."""
@@ -38,12 +42,24 @@ class Logprobs(Struct, frozen=True):
     """What a choice, or a piece of one, has of them."""
 
     content: tuple[_Place, ...] | None = None
+    # The older form, behind a raw prompt; llama-server has the newer one there too.
+    tokens: tuple[str, ...] | None = None
+    token_logprobs: tuple[float | None, ...] | None = None
+    top_logprobs: tuple[dict[str, float | None] | None, ...] | None = None
 
     def read(self, top: int | None) -> tuple[TokenLogprob, ...]:
         """Return them with at most ``top`` likely tokens for each place; none, where none were asked for."""
         if top is None:
             return ()
-        return tuple(_place(place, top) for place in self.content or ())
+        return tuple(_place(place, top) for place in (*(self.content or ()), *self._older()))
+
+    def _older(self) -> Iterator[_Place]:
+        known, likely = self.token_logprobs or (), self.top_logprobs or ()
+        for token, logprob, best in zip_longest(self.tokens or (), known, likely):
+            if token is not None:
+                others = [_Likely(token=one, logprob=of_one) for one, of_one in (best or {}).items()]
+                others.sort(key=lambda one: one.known, reverse=True)
+                yield _Place(token=token, logprob=logprob, top_logprobs=tuple(others))
 
 
 def _place(place: _Place, top: int) -> TokenLogprob:

@@ -31,7 +31,7 @@ _BREATH: Final = 8
 _LETHAL: Final = 3
 """How many tokens a poisoned question gets out of an engine before it kills that."""
 
-_ABILITIES: Final[tuple[Ability, ...]] = ("tools", "schema", "vision", "logprobs", "logit_bias")
+_ABILITIES: Final[tuple[Ability, ...]] = ("tools", "schema", "vision", "logprobs", "logit_bias", "raw_prompt")
 """It sees a picture as it reads a text: another one gives another answer."""
 
 
@@ -76,7 +76,8 @@ class SyntheticEngine:
         check_demands(request, self._abilities)
         answer = SyntheticAnswer(request, self._spec.context_tokens, mark=self._mark())
         poison = self._spec.poison
-        is_poisoned = poison is not None and any(poison in message.content for message in request.messages)
+        said = (request.prompt, *(message.content for message in request.messages))
+        is_poisoned = poison is not None and any(poison in text for text in said)
         clock = asyncio.get_running_loop().time
         start = clock()
         self._running += 1

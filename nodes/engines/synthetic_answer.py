@@ -61,7 +61,8 @@ class SyntheticAnswer:
         """
         conversation = conversation_of(request)
         # What was published is prompt too, but does not count against the context: any length can be asked for.
-        prompt_tokens = max(1, sum(len(turn.content.split()) for turn in conversation.turns))
+        said = (conversation.prompt, *(turn.content for turn in conversation.turns))
+        prompt_tokens = max(1, sum(len(text.split()) for text in said))
         if prompt_tokens > context_tokens:
             raise context_exceeded(prompt_tokens, context_tokens)
         sampling = request.sampling
@@ -106,7 +107,8 @@ class SyntheticAnswer:
     def _words(self, conversation: Conversation, mark: str) -> Iterator[_Token]:
         """Yield words for ever, from where the begun answer ends."""
         cycle = self._cycle
-        at = zlib.crc32(repr(conversation.turns).encode()) + conversation.begun.count(" ")
+        asked = conversation.prompt or repr(conversation.turns)
+        at = zlib.crc32(asked.encode()) + conversation.begun.count(" ")
         cut = conversation.begun.rpartition(" ")[2]
         first = f"{mark}{cycle[at % len(cycle)]} "
         yield _Token(first.removeprefix(cut), place=at)

@@ -14,7 +14,7 @@ from nodes.engines.demands import announced, is_constrained
 from nodes.engines.host import compute_threads
 from nodes.engines.lanes import Lanes, PieceSink
 from nodes.engines.llama_request import LLAMA_ABILITIES, llama_request
-from nodes.engines.llama_server import AnswerReader, chat_body
+from nodes.engines.llama_server import AnswerReader, chat_body, completion_body
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.startup import start_with_model
 from nodes.engines.xllamacpp_library import has_gpu, import_binding, open_server
@@ -120,7 +120,10 @@ class XllamacppEngine:
             raise EngineUnavailable("the engine was not started")
         reader = AnswerReader(sink, asked)
         try:
-            server.handle_chat_completions(chat_body(asked), reader.take)
+            if asked.conversation.prompt:
+                server.handle_completions(completion_body(asked), reader.take)
+            else:
+                server.handle_chat_completions(chat_body(asked), reader.take)
         except (ValueError, RuntimeError) as e:  # only while it reads the messages and applies the template
             raise RequestRefused("invalid_messages", f"the model's chat template refuses these messages: {e}") from e
         reader.check_complete()

@@ -41,7 +41,13 @@ class HiddenRequest:
         prefix = hide(request.prefix.removesuffix(self._begun))
         sampling = replace(request.sampling, stop=tuple(map(hide, request.sampling.stop)))
         self.request: Generate = replace(
-            request, messages=messages, tools=tools, format=form, prefix=prefix, sampling=sampling
+            request,
+            messages=messages,
+            prompt=hide(request.prompt),
+            tools=tools,
+            format=form,
+            prefix=prefix,
+            sampling=sampling,
         )
 
     async def restored(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
@@ -140,6 +146,7 @@ async def hidden_texts(texts: tuple[str, ...], spec: RedactionSpec, wish: Redact
 
 def _texts(request: Generate) -> Iterator[str]:
     """All that a provider would read."""
+    yield request.prompt
     yield request.prefix
     yield from request.sampling.stop
     for message in request.messages:

@@ -54,7 +54,10 @@ def test_from_a_sequence_a_time_and_at_most_so_many(synthetic: RunningMesh, task
 
 
 def test_a_stream_of_another_kind(synthetic: RunningMesh) -> None:
-    assert set(types(replayed(synthetic, "MODELS"))) == {"model.announced.v1"}
+    # On a busy machine a node may be lost for a moment, which is noted there as well.
+    found = set(types(replayed(synthetic, "MODELS")))
+    assert "model.announced.v1" in found
+    assert {name.partition(".")[0] for name in found} == {"model"}
 
 
 def test_all_that_is_believed_is_what_the_log_says(synthetic: RunningMesh, task: str) -> None:

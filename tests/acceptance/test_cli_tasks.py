@@ -39,7 +39,7 @@ def test_a_task_from_submission_to_end(synthetic: RunningMesh) -> None:
 
 
 def test_a_running_task_is_shown_so_far_and_cancelled(synthetic: RunningMesh) -> None:
-    task = submit(synthetic, "a long story", "--max-tokens", "2000")
+    task = submit(synthetic, "a long story", "--max-tokens", "100000")
     wait_until(lambda: len(synthetic.place.ok("tasks", "show", task).split()) > 3)
     assert task in {one["task"] for one in listed(synthetic, "--running")}
     assert synthetic.place.ok("tasks", "cancel", task) == f"{task} cancelled\n"

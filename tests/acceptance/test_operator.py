@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh.broker.cluster import free_ports
 from tests.processes import PATIENCE_S, wait_until
 from tests.running_mesh import IG3, ROOT, SYNTHETIC, Parts, Place
 
@@ -25,16 +25,11 @@ def block() -> str:
     return found[1]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     """A place where a nats-server runs that none of our processes has started."""
-    here = replace(Place(folder=tmp_path), nats=f"127.0.0.1:{free_port()}")
+    (port,) = free_ports("127.0.0.1", 1)
+    here = replace(Place(folder=tmp_path), nats=f"127.0.0.1:{port}")
     shell = {**here.variables, "PATH": f"{IG3.parent}:{os.environ['PATH']}"}
     with (tmp_path / "server.log").open("wb") as log:
         server = subprocess.Popen(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from urllib.request import urlopen
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests import chromium
@@ -14,7 +15,7 @@ from tests.chromium import Visit
 from tests.integration.test_up import Up, running
 from tests.processes import is_running, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 TOKENS_OF_A_CHAT = 50
 """What the synthetic engine answers with where nobody says how much."""
@@ -26,13 +27,13 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield up
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with chromium.browser() as started:
         yield started
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def visit(browser: Browser, mesh: Up) -> AsyncIterator[Visit]:
     async with chromium.visit(browser, mesh.ready.url) as visiting:
         yield visiting
@@ -68,11 +69,13 @@ async def test_tokens_arrive_on_the_page_before_the_answer_is_complete(visit: Vi
 
 
 async def test_load_and_throughput_are_shown_while_it_runs(visit: Visit) -> None:
+    await visit.answers_go_on()
     await visit.ask("How busy is it?")
 
     await visit.until("() => Number(document.querySelector('[data-testid=tokens-per-s]').textContent) > 1")
     await expect(visit.page.get_by_test_id("running")).to_have_text("1")
     await expect(visit.page.get_by_test_id("nodes")).to_contain_text("1/256 busy")
+    await visit.page.get_by_role("button", name="Stop", exact=True).click()
     await expect(visit.page.get_by_test_id("running")).to_have_text("0")
     await expect(visit.page.get_by_test_id("nodes")).to_contain_text("0/256 busy")
     drawn = "() => document.querySelectorAll('.canvas canvas').length"
@@ -110,6 +113,7 @@ async def test_a_history_has_an_address_of_its_own(visit: Visit, browser: Browse
 
 
 async def test_a_task_is_cancelled_from_its_history(visit: Visit) -> None:
+    await visit.answers_go_on()
     await visit.ask("Will it end?")
     await visit.task("Will it end?").click()
     await visit.page.get_by_role("button", name="Cancel the task").click()
@@ -119,6 +123,7 @@ async def test_a_task_is_cancelled_from_its_history(visit: Visit) -> None:
 
 
 async def test_stop_ends_the_task_and_not_only_the_reading(visit: Visit) -> None:
+    await visit.answers_go_on()
     await visit.ask("Shall I stop?")
     await visit.until("() => document.querySelector('.answer .text')?.textContent.length > 5")
     await visit.page.get_by_role("button", name="Stop", exact=True).click()

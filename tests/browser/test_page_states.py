@@ -8,16 +8,18 @@ from playwright.async_api import Browser, expect
 from streams import subjects
 from streams.codec import encode
 from streams.events import TaskAssigned
+from streams.messages import Cancel
 from streams.placing import Hedge
 from streams.subjects import MESH
 from tests import chromium
 from tests.bridge_server import BridgeServer
+from tests.chromium import ENDLESS
 from tests.mesh_in_process import InProcessMesh
 
 UNKNOWN = "\N{EN DASH}"
 """What the page shows where it cannot know."""
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 
 async def test_an_empty_mesh_says_what_to_do_next(browser: Browser, bridge: BridgeServer) -> None:
@@ -94,9 +96,10 @@ async def test_a_node_has_a_rate_while_it_works_and_none_when_it_is_done(
     async with chromium.visit(browser, bridge.url) as visit:
         shown = visit.page.get_by_test_id("node-busy")
         await expect(shown).to_have_attribute("data-state", "live")
-        key = await mesh.submit(tokens=600)
+        key = await mesh.submit(tokens=ENDLESS)
         await expect(shown).to_contain_text(re.compile(r"1/\d+ busy\s*[1-9][\d.]* tok/s"))
-        await mesh.steps(key)
+        user = await mesh.connect_user()
+        await user.request(subjects.user_api(key.account, "cancel"), encode(Cancel(task=key.task)))
         # Its last report has the rate of the second before.
         await expect(shown).to_contain_text(re.compile(rf"0/\d+ busy\s*{UNKNOWN} tok/s"))
 

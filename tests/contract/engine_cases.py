@@ -46,11 +46,12 @@ class Case:
         return f"{self.spec.engine}{self.over and f'-{self.over}'}"
 
 
-OURS: frozenset[Ability] = frozenset({"tools", "schema", "logprobs", "logit_bias"})
+OURS: frozenset[Ability] = frozenset({"tools", "schema", "logprobs", "logit_bias", "raw_prompt"})
 """What grammars of our own give any model."""
 ALL: frozenset[Ability] = frozenset({*OURS, "vision"})
 SHOWN: frozenset[Ability] = frozenset({"schema", "logprobs", "logit_bias"})
 """What the small model shows when a server that has it is tried: it calls nothing of its own choice."""
+RAW: frozenset[Ability] = frozenset({"raw_prompt"})
 TURN = 12
 """Words of an answer that a played server ends by itself."""
 
@@ -64,7 +65,7 @@ CASES = [
     ),
     Case(EngineSpec(engine="xllamacpp", context_tokens=512, slots=2), DEFAULT_MODEL, abilities=OURS),
     Case(EngineSpec(engine="llama-cpp-python", context_tokens=512), DEFAULT_MODEL, abilities=OURS),
-    Case(EngineSpec(engine="openai"), DEFAULT_MODEL, is_here=False, abilities=SHOWN),
+    Case(EngineSpec(engine="openai"), DEFAULT_MODEL, is_here=False, abilities=SHOWN | RAW),
     Case(EngineSpec(engine="litellm"), DEFAULT_MODEL, is_here=False, abilities=SHOWN),
     # Against played servers: the real ones take GPUs or minutes, and were tried by hand (docs/proofs).
     Case(
@@ -73,6 +74,7 @@ CASES = [
         has_model=False,
         is_here=False,
         turn_tokens=TURN,
+        abilities=RAW,
     ),
     Case(
         EngineSpec(engine="triton", context_tokens=512, slots=2),
@@ -80,6 +82,7 @@ CASES = [
         has_model=False,
         is_here=False,
         turn_tokens=TURN,
+        abilities=RAW,
     ),
 ]
 CASES.append(replaced(CASES[-1], over="grpc"))

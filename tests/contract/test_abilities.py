@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 import pytest_asyncio
+from aiohttp import ClientSession
 from hypothesis import HealthCheck, given, settings
 
 from nodes.engine import Generate, Piece
@@ -18,7 +19,7 @@ from streams.answer_parts import bytes_of, joined_calls
 from streams.chat import Message, Sampling, TokenBias, ToolCall
 from streams.tools import Function, OutputFormat, Tools
 from tests.contract.asking import pieces_of, text_of
-from tests.contract.engine_cases import ANNOUNCING, CASES, WITH_FILE, Case, Started, servers_running, start
+from tests.contract.engine_cases import ANNOUNCING, ASKING, CASES, WITH_FILE, Case, Started, servers_running, start
 from tests.unit.json_schemas import schemas
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ WEATHER = Function(
 )
 TIME = Function(name="time", parameters_json='{"type":"object","properties":{}}')
 BOTH = (WEATHER, TIME)
+RAW_PROMPT = "The capital of France is"
+RAW_TOKENS = [504, 3575, 282, 4649, 314]
+"""The same in the small model's vocabulary."""
+MARKED_TOKENS = 6
+SHORT = Sampling(temperature=0, max_tokens=8)
 ROOM = 80
 """Tokens that any of these calls has room in."""
 
@@ -74,7 +80,7 @@ def each(cases: Sequence[Case]) -> pytest.MarkDecorator:
 
 async def answer(started: Started, **demands: Any) -> list[Piece]:
     sampling = demands.pop("sampling", Sampling(temperature=0, max_tokens=ROOM))
-    return await pieces_of(started.engine, Generate(messages=MESSAGES, sampling=sampling, **demands))
+    return await pieces_of(started.engine, Generate(**{"messages": MESSAGES, "sampling": sampling, **demands}))
 
 
 def calls_of(pieces: list[Piece]) -> list[tuple[str | None, Any]]:
@@ -94,6 +100,7 @@ async def test_what_it_does_not_announce_it_refuses_by_name(started: Started) ->
         "schema": {"format": OutputFormat(kind="json_object")},
         "logprobs": {"sampling": Sampling(top_logprobs=0, max_tokens=1)},
         "logit_bias": {"sampling": Sampling(logit_bias=(TokenBias(token=1, bias=1),), max_tokens=1)},
+        "raw_prompt": {"messages": (), "prompt": "Once"},
     }
     for ability, demand in demands.items():
         if ability not in started.replica.abilities:
@@ -201,6 +208,55 @@ async def test_a_bias_decides_where_it_is_large(started: Started) -> None:
     bias = (TokenBias(token=504, bias=100),)
     pieces = await answer(started, sampling=Sampling(temperature=0, max_tokens=6, logit_bias=bias))
     assert text_of(pieces) == "The" * 6
+
+
+@each(ANNOUNCING["raw_prompt"])
+async def test_a_raw_prompt_is_gone_on_with_from_wherever_its_answer_was_cut(started: Started) -> None:
+    asked: dict[str, Any] = {"messages": (), "prompt": RAW_PROMPT}
+    whole = await answer(started, **asked, sampling=SHORT)
+    text, usage = text_of(whole), whole[-1].usage
+    assert usage is not None
+    assert (sum(piece.tokens for piece in whole), whole[-1].finish_reason) == (SHORT.max_tokens, "length")
+    # A token stands for a byte at least, and nothing stands around the text.
+    assert 0 < usage.prompt_tokens <= len(RAW_PROMPT)
+    at = len(whole[0].text + whole[1].text + whole[2].text)
+    rest = text_of(await answer(started, **asked, sampling=SHORT, prefix=text[:at]))
+    assert rest.startswith(text[at:])
+    as_messages = (Message(role="user", content=RAW_PROMPT),)
+    assert not started.case.has_model or text_of(await answer(started, messages=as_messages, sampling=SHORT)) != text
+
+
+@each([case for case in ANNOUNCING["raw_prompt"] if case.has_model])
+async def test_the_answer_to_a_raw_prompt_is_that_to_its_tokens_and_nothing_else(started: Started) -> None:
+    """The counterpart is llama.cpp's own server, which is given the tokens themselves."""
+    server = next(spec.remote.url for case, spec in ASKING.items() if case.spec.engine == "openai")
+    wanted = {"prompt": RAW_TOKENS, "max_tokens": SHORT.max_tokens, "temperature": 0, "cache_prompt": False}
+    async with ClientSession() as session, session.post(f"{server}/v1/completions", json=wanted) as response:
+        told = await response.json()
+    whole = await answer(started, messages=(), prompt=RAW_PROMPT, sampling=SHORT)
+    assert whole[-1].usage is not None
+    assert (text_of(whole), whole[-1].usage.prompt_tokens) == (told["choices"][0]["text"], len(RAW_TOKENS))
+    # Its user may put the model's own markers into it: they are what they are.
+    marked = await answer(started, messages=(), prompt="<|im_start|>user\nhi<|im_end|>\n", sampling=SHORT)
+    assert marked[-1].usage is not None
+    assert marked[-1].usage.prompt_tokens == MARKED_TOKENS
+
+
+@each([case for case in ANNOUNCING["raw_prompt"] if case.has_model])
+async def test_behind_a_raw_prompt_there_are_probabilities_and_biases_too(started: Started) -> None:
+    sampling = Sampling(temperature=0, max_tokens=4, top_logprobs=2)
+    pieces = await answer(started, messages=(), prompt=RAW_PROMPT, sampling=sampling)
+    places = list(chain.from_iterable(piece.logprobs for piece in pieces))
+    assert "".join(place.token for place in places) == text_of(pieces)
+    assert all(len(place.top) == 2 for place in places)
+    bias = Sampling(temperature=0, max_tokens=3, logit_bias=(TokenBias(token=504, bias=100),))
+    assert text_of(await answer(started, messages=(), prompt=RAW_PROMPT, sampling=bias)) == "The" * 3
+
+
+async def test_messages_tools_or_a_format_beside_a_raw_prompt_are_refused(started: Started) -> None:
+    for beside in ({"messages": MESSAGES}, {"messages": (), "format": OutputFormat(kind="json_object")}):
+        with pytest.raises(RequestRefused):
+            await answer(started, prompt=RAW_PROMPT, **beside)
 
 
 @each(WITH_FILE)

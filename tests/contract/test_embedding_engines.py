@@ -41,7 +41,7 @@ SPECS = [
     EmbeddingSpec(engine="minilm"),
     EmbeddingSpec(engine="xllamacpp", context_tokens=256),
     EmbeddingSpec(engine="openai", slots=1),
-    EmbeddingSpec(engine="vllm", context_tokens=256, slots=1),
+    EmbeddingSpec(engine="vllm", slots=1),
     EmbeddingSpec(engine="litellm", slots=1),
 ]
 LONG = Embed(texts=("word " * 200,) * MOST_TEXTS)
@@ -84,6 +84,7 @@ def spec(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             folder = tmp_path_factory.mktemp("vllm") / "all-MiniLM-L6-v2"
             folder.mkdir()
             (folder / "config.json").write_text('{"max_position_embeddings": 512, "dtype": "float32"}')
+            (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 256, "do_lower_case": false}')
             vllm = VllmSpec(program=installed_in(folder))
             return replace(spec, model=str(folder), vllm=vllm)
         case _:

@@ -31,6 +31,8 @@ IG3 = Path(sys.executable).with_name("ig3")
 ACME, OTHER = Token("acme"), Token("other")
 MARKER = "a-prompt-that-shall-be-gone"
 KEPT = "a-prompt-of-somebody-else"
+ENDLESS = 100_000
+"""Tokens of an answer that goes on until it is cancelled."""
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ async def test_what_was_asked_again_to_check_an_answer_goes_too(mesh: InProcessM
     check = CheckOf(account=ACME, task=mesh.key().task, node="somebody", engine="synthetic")
     key = await mesh.submit(TaskKey(CHECKS, mesh.key().task), text=MARKER, check_of=check)
     await mesh.steps(key)
-    running = await mesh.submit(TaskKey(CHECKS, mesh.key().task), text=MARKER, tokens=4000, check_of=check)
+    running = await mesh.submit(TaskKey(CHECKS, mesh.key().task), text=MARKER, tokens=ENDLESS, check_of=check)
     await mesh.reached(running, 3)
     done = await ig3(mesh, "account", "erase", ACME, "--reason", "asked for", "--yes", "--cancel")
     assert done.returncode == 0, done.stderr
@@ -124,7 +126,7 @@ async def test_what_was_asked_again_to_check_an_answer_goes_too(mesh: InProcessM
 
 
 async def test_nothing_is_erased_while_a_task_runs_unless_it_is_cancelled_first(mesh: InProcessMesh) -> None:
-    key = await mesh.submit(mesh.key(ACME), text=MARKER, tokens=4000)
+    key = await mesh.submit(mesh.key(ACME), text=MARKER, tokens=ENDLESS)
     await mesh.reached(key, 3)
     refused = await ig3(mesh, "account", "erase", ACME, "--reason", "asked for", "--yes")
     assert refused.returncode == 1

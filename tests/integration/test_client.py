@@ -16,6 +16,7 @@ from streams.errors import InvalidTaskId
 from streams.events import TaskAssigned, TaskEnded, TaskError
 from streams.task_id import new_task_id
 from streams.tokens import Token
+from tests.processes import until
 from tests.scripted_mesh import WORDS, ScriptedMesh, scripted_mesh
 
 MODEL = "some-model"
@@ -163,7 +164,8 @@ async def test_an_outage_of_the_broker_leaves_no_gap_and_no_repeat(the_mesh: Scr
     texts = [(await anext(pieces)).text for _ in range(10)]
     await the_mesh.broker.stop()
     the_mesh.go.set()
-    await asyncio.sleep(3)
+    await until(lambda: not client._link.is_connected)
+    await asyncio.sleep(0.5)
     await the_mesh.broker.start()
     texts += [piece.text async for piece in pieces]
     assert texts == list(WORDS)
@@ -180,10 +182,21 @@ async def test_what_live_delivery_lost_is_asked_for(the_mesh: ScriptedMesh, clie
     assert the_mesh.questions
 
 
-async def test_a_submission_is_repeated_until_the_broker_is_back(the_mesh: ScriptedMesh, client: Client) -> None:
+async def test_a_submission_is_repeated_until_the_broker_is_back(
+    the_mesh: ScriptedMesh, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+    append = client._link.append
+
+    async def counted(subject: str, data: bytes, timeout: timedelta) -> int:
+        tries.append(subject)
+        return await append(subject, data, timeout=timeout)
+
+    monkeypatch.setattr(client._link, "append", counted)
+    monkeypatch.setattr("mesh.client.client._SUBMIT_TIMEOUT", timedelta(milliseconds=300))
     await the_mesh.broker.stop()
     submitting = asyncio.create_task(client.submit(MODEL, "hello"))
-    await asyncio.sleep(4)
+    await until(lambda: len(tries) > 1)
     assert not submitting.done()
     await the_mesh.broker.start()
     assert (await (await submitting).result()).text == TEXT

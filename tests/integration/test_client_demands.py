@@ -46,6 +46,14 @@ async def test_calls_come_piece_by_piece_and_whole(client: Client) -> None:
     ]
 
 
+async def test_a_prompt_is_sent_as_it_stands_where_that_is_asked_for(client: Client) -> None:
+    raw, said = [
+        await (await client.submit("synthetic", "tale", raw=is_raw, max_tokens=3)).result() for is_raw in (True, False)
+    ]
+    assert (raw.finish_reason, len(raw.text.split())) == ("length", 3)
+    assert raw.text != said.text
+
+
 async def test_who_reads_later_or_from_the_middle_gets_the_rest_of_a_call(client: Client) -> None:
     answer = await client.submit("synthetic", "How is it?", tools=TOOLS)
     first = [piece async for piece in answer]

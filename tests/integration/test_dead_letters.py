@@ -25,6 +25,8 @@ from tests.mesh_in_process import LIMIT_S, InProcessMesh, text_of
 
 IG3 = Path(sys.executable).with_name("ig3")
 MINUTE_MS = 60_000
+TOKENS = 400
+"""So many that a node is not done before it is lost."""
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -38,7 +40,7 @@ async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:
 async def die(mesh: InProcessMesh, *, deadline_at_ms: int | None = None) -> DeadLetter:
     """Have the mesh lose its only node in the middle of an answer, which is one node too many."""
     node = await mesh.add_node("n1", delay_ms=20)
-    key = await mesh.submit(tokens=100, text="a question", service_class="batch", deadline_at_ms=deadline_at_ms)
+    key = await mesh.submit(tokens=TOKENS, text="a question", service_class="batch", deadline_at_ms=deadline_at_ms)
     await mesh.reached(key, 3)
     await node.vanish()
     assert (await mesh.steps(key))[-1].state.outcome == "dead"
@@ -91,7 +93,7 @@ async def test_an_operator_looks_at_a_dead_task_and_has_it_tried_again(mesh: InP
     assert done.stdout == f"{again.key.task}\n"
     assert again.service_class == "batch"
     assert (await mesh.steps(again.key))[-1].state.outcome == "completed"
-    assert len(text_of(await mesh.steps(again.key)).split()) == 100
+    assert len(text_of(await mesh.steps(again.key)).split()) == TOKENS
 
     assert await lines(mesh, "list") == []
     (decided,) = await lines(mesh, "list", "--all")

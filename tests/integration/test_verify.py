@@ -21,6 +21,7 @@ from streams.events import (
     TaskDead,
     TaskEnded,
 )
+from streams.messages import Cancel
 from streams.subjects import MESH, TaskKey
 from streams.task import TaskState
 from streams.tokens import token
@@ -59,12 +60,14 @@ async def test_a_mesh_at_work_is_what_its_log_says(mesh: InProcessMesh, store: S
     await answering(mesh, second)
     await mesh.add_node("n1", slots=8, delay_ms=5)
     keys = [await mesh.submit(tokens=30) for _ in range(12)]
-    waiting = await mesh.submit(model="promised")
-    for key in (keys[0], waiting):
+    waiting, endless = await mesh.submit(model="promised"), await mesh.submit(tokens=100_000)
+    for key in (waiting, endless):
         await mesh.reached(key, 1)
 
     meanwhile = await report_on(mesh, store)
-    for key in keys:
+    user = await mesh.connect_user()
+    await user.request(subjects.user_api(endless.account, "cancel"), encode(Cancel(task=endless.task)))
+    for key in (*keys, endless):
         await mesh.steps(key)
     afterwards = await report_on(mesh, store)
 
@@ -73,7 +76,7 @@ async def test_a_mesh_at_work_is_what_its_log_says(mesh: InProcessMesh, store: S
         **{"roster.models": 2, "roster.devices": 2},
         # The identity service has these two as well.
         **{"devices": 3, "access": 1, "groups": 2, "work": 2},
-        **{"running tasks": 1, "ends": 12, "dead letters": 0},
+        **{"running tasks": 1, "ends": 13, "dead letters": 0},
     }
     assert {one.projection: one.compared for one in meanwhile.comparisons}["running tasks"] > 1
 

@@ -1,15 +1,18 @@
 """The real vLLM under a node's supervision: what the tests show with a stand-in, shown with the program itself.
 
-    python -m tests.proofs.vllm FOLDER [PROGRAM]
+    python -m tests.proofs.vllm engine CHAT                 # the engine alone, as a node runs it
+    python -m tests.proofs.vllm orphans CHAT                # nodes that are killed: nothing of vLLM is left
+    python -m tests.proofs.vllm mesh CHAT EMBEDDING         # `ig3 up` with two vLLMs, asked through its gateway
 
-FOLDER is a chat model (``scripts/gguf-to-folder`` writes one). It takes minutes and 4 GB, so no suite runs it; its log
+CHAT is the folder of a chat model (``scripts/gguf-to-folder`` writes one), EMBEDDING that of all-MiniLM-L6-v2;
+``--program`` names another vLLM than that of ``make vllm``. It takes minutes and 4 GB, so no suite runs it; its log
 lies in docs/proofs/.
 """
 
+import argparse
 import asyncio
 import os
 import signal
-import sys
 import time
 from contextlib import aclosing
 from importlib.metadata import version
@@ -20,15 +23,12 @@ from nodes.engines import open_engine
 from nodes.engines.remote.vllm import VllmEngine
 from nodes.errors import RequestRefused
 from streams.chat import Message, Sampling
+from tests.proofs.told import resident_mib, say, text_of
+from tests.proofs.vllm_nodes import check_mesh, check_orphans
 
 OPTIONS = ("--enforce-eager", "--dtype=bfloat16")
 STORY = "Tell me a long story about the sea."
 CAPITALS = {"France": "Paris", "Japan": "Tokyo", "Egypt": "Cairo", "Germany": "Berlin"}
-BEGAN = time.monotonic()
-
-
-def say(text: str) -> None:
-    print(f"{time.monotonic() - BEGAN:7.1f} s  {text}", flush=True)
 
 
 def group(pid: int) -> list[int]:
@@ -45,19 +45,10 @@ def group(pid: int) -> list[int]:
     return found
 
 
-def resident_mib(pids: list[int]) -> int:
-    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
-    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
-
-
 async def pieces_of(engine: VllmEngine, content: str, *, tokens: int, prefix: str = "", stop: str = "") -> list[Piece]:
     sampling = Sampling(max_tokens=tokens, temperature=0, stop=(stop,) if stop else ())
     request = Generate(messages=(Message(role="user", content=content),), sampling=sampling, prefix=prefix)
     return [piece async for piece in engine.generate(request)]
-
-
-def text_of(pieces: list[Piece]) -> str:
-    return "".join(piece.text for piece in pieces)
 
 
 async def until(condition) -> None:
@@ -97,12 +88,12 @@ async def ask_all(engine: VllmEngine) -> None:
     say(f"its metrics: {len(engine._program._metrics)} of its own families, {engine.load()}")
 
 
-async def main(folder: str, program: str) -> None:
+async def check_engine(folder: Path, program: Path) -> None:
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
-    vllm = VllmSpec(program=Path(program), options=OPTIONS)
-    engine = open_engine(EngineSpec(engine="vllm", model=folder, slots=4, vllm=vllm), lambda loading: say(str(loading)))
+    vllm = VllmSpec(program=program, options=OPTIONS)
+    spec = EngineSpec(engine="vllm", model=str(folder), slots=4, vllm=vllm)
+    engine = open_engine(spec, lambda loading: say(str(loading)))
     assert isinstance(engine, VllmEngine)
-    say(f"ig3 {version('ig3-edge-network')}, {os.cpu_count()} CPU cores, load average {os.getloadavg()[0]:.1f}")
     replica = await engine.start()
     first = engine.child_pid
     assert first is not None
@@ -125,5 +116,25 @@ async def main(folder: str, program: str) -> None:
     say("stopped: no process is left")
 
 
+def main() -> None:
+    asked = argparse.ArgumentParser()
+    asked.add_argument("what", choices=("engine", "orphans", "mesh"))
+    asked.add_argument("chat", type=Path)
+    asked.add_argument("embedding", type=Path, nargs="?")
+    asked.add_argument("--program", type=Path, default=Path(".venvs/vllm/bin/vllm"))
+    given = asked.parse_args()
+    chat, program = given.chat.absolute(), given.program.absolute()
+    say(f"ig3 {version('ig3-edge-network')}, {os.cpu_count()} CPU cores, load average {os.getloadavg()[0]:.1f}")
+    match given.what:
+        case "engine":
+            asyncio.run(check_engine(chat, program))
+        case "orphans":
+            check_orphans(chat, program)
+        case _:
+            if given.embedding is None:
+                asked.error("mesh needs the folder of all-MiniLM-L6-v2 as well")
+            check_mesh(chat, given.embedding.absolute(), program)
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ".venvs/vllm/bin/vllm"))
+    main()

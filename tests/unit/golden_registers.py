@@ -80,6 +80,11 @@ REGISTERS = {
         node="n",
         replica=Replica(model="m", engine="xllamacpp", context_tokens=1, slots=1, abilities=("logit_bias",)),
     ),
+    "model.announced.v1.raw": ModelAnnounced(
+        at_ms=_AT_MS,
+        node="n",
+        replica=Replica(model="m", engine="triton", context_tokens=1, slots=1, abilities=("raw_prompt",)),
+    ),
     "model.announced.v1.group": ModelAnnounced(
         at_ms=_AT_MS,
         node="group-1",

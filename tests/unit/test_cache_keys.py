@@ -52,6 +52,10 @@ def test_any_way_of_sampling_that_is_another_makes_another_key(one: Sampling, ot
     assert (canonical(replace(TASK, sampling=one)) == canonical(replace(TASK, sampling=changed))) is is_same
 
 
+def test_a_raw_prompt_and_the_same_words_of_a_user_have_two_keys() -> None:
+    assert canonical(replace(TASK, messages=(), prompt="hello")) != canonical(TASK)
+
+
 def with_rules(**rules: Any) -> bytes:
     return canonical(replace(TASK, rules=Rules(**rules)))
 

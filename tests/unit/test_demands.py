@@ -7,6 +7,7 @@ import pytest
 
 from gateway.demands import demand_error, inability
 from gateway.dispatcher.gate import check_submission
+from gateway.dispatcher.plausible import prompt_bound
 from gateway.dispatcher.wishing import tokens_in, wish_of
 from gateway.limits.price import PICTURE_TOKENS, price_of_task
 from gateway.scheduling.aliases import Alias
@@ -35,6 +36,7 @@ DEMANDS: list[tuple[dict[str, Any], Ability, str]] = [
     ({"format": OutputFormat(kind="json_object")}, "schema", "response_format"),
     ({"messages": (PICTURE,)}, "vision", "messages"),
     ({"sampling": Sampling(top_logprobs=0)}, "logprobs", "logprobs"),
+    ({"messages": (), "prompt": "Once"}, "raw_prompt", "prompt"),
     ({"sampling": Sampling(logit_bias=(TokenBias(token=1, bias=1),))}, "logit_bias", "logit_bias"),
 ]
 
@@ -123,3 +125,14 @@ def test_functions_and_pictures_count_for_the_prompt() -> None:
     plain, demanding = (price_of_task(one, answer_tokens=10).prompt for one in (task(), task(tools=long)))
     assert demanding > plain + 900
     assert price_of_task(task(messages=(PICTURE,)), answer_tokens=10).prompt >= PICTURE_TOKENS
+
+
+def test_a_raw_prompt_is_counted_as_if_somebody_had_said_it() -> None:
+    text = "Explain why the sky is blue, and prove it. " * 20
+    said, raw = task(messages=(Message(role="user", content=text),)), task(messages=(), prompt=text)
+    key = TaskKey(Token("a"), new_task_id())
+    wishes = [wish_of(key, asked, "standard", TaskState(), at_ms=0) for asked in (said, raw)]
+    assert wishes[0].prompt_tokens == wishes[1].prompt_tokens > 100
+    assert wishes[0].level == wishes[1].level == "hard"
+    assert price_of_task(said, answer_tokens=5) == price_of_task(raw, answer_tokens=5)
+    assert prompt_bound(said) == prompt_bound(raw)

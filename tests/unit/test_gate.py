@@ -12,8 +12,10 @@ from streams.events import TaskError, TaskSubmitted
 from streams.subjects import TaskKey
 from streams.task_id import new_task_id
 from streams.tokens import token
+from streams.tools import OutputFormat, Tools
 
 HELLO = (Message(role="user", content="hello"),)
+SHORT = Sampling(max_tokens=5)
 
 
 def error_of(**asked: Any) -> TaskError | None:
@@ -26,16 +28,21 @@ def error_of(**asked: Any) -> TaskError | None:
     )
 
 
-def test_messages_or_texts_may_be_asked() -> None:
+def test_messages_a_raw_prompt_or_texts_may_be_asked() -> None:
     assert error_of(messages=HELLO) is None
     assert error_of(texts=("a", "b"), dimensions=64) is None
+    assert error_of(prompt="Once", sampling=SHORT) is None
 
 
 @pytest.mark.parametrize(
     ("asked", "param", "said"),
     [
-        ({}, "messages", "has neither"),
-        ({"messages": HELLO, "texts": ("a",)}, "texts", "has both"),
+        ({}, "messages", "has none of them"),
+        ({"messages": HELLO, "texts": ("a",)}, "texts", "has 'messages' and 'texts'"),
+        ({"messages": HELLO, "prompt": "a", "sampling": SHORT}, "prompt", "has 'messages' and 'prompt'"),
+        ({"prompt": "a"}, "max_tokens", "need not come to an end"),
+        ({"prompt": "a", "sampling": SHORT, "tools": Tools(functions=())}, "tools", "as it stands"),
+        ({"prompt": "a", "sampling": SHORT, "format": OutputFormat(kind="json_object")}, "format", "as it stands"),
         ({"texts": ("a",), "sampling": Sampling(temperature=0.0)}, "sampling", "not sampled"),
         ({"messages": HELLO, "dimensions": 64}, "dimensions", "Only vectors"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from mesh.client.loop_thread import LoopThread
 from mesh.errors import BusUnavailable
 
-LIMIT_S = 20.0
+LIMIT_S = 50.0
 
 
 @pytest.fixture

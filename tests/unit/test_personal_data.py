@@ -62,6 +62,12 @@ async def answered(request: HiddenRequest, *pieces: Piece) -> list[Piece]:
     return [piece async for piece in request.restored(given_pieces())]
 
 
+def test_a_raw_prompt_is_hidden_like_a_message():
+    raw = HiddenRequest(Generate(prompt=f"To {ALICE}: "), placeholders()).request.prompt
+    assert ALICE not in raw
+    assert hidden_request().request.messages[0].content.endswith(f"{raw.removeprefix('To ').removesuffix(': ')}.")
+
+
 @given(text=texts, sizes=cuts)
 def test_what_is_hidden_comes_back_wherever_the_answer_is_cut(text: str, sizes: list[int]):
     of = placeholders(text)

@@ -33,7 +33,7 @@ async def test_its_replica_claims_nothing_it_did_not_measure() -> None:
         context_tokens=2048,
         slots=3,
         tokens_per_s=50.0,
-        abilities=("schema", "logprobs", "logit_bias"),
+        abilities=("schema", "logprobs", "logit_bias", "raw_prompt"),
     )
 
 

@@ -1,1 +1,1 @@
-"""OpenAI's older completions API, on the same tasks: a prompt is one message of a user."""
+"""OpenAI's older completions API, on the same tasks: a prompt goes to the model as it stands."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gateway.http.cache_use import cache_use_of
 from gateway.http.completions.answer import CompletionFrames, choice_of, whole_completion
 from gateway.http.completions.choices import CompletionChoices
-from gateway.http.completions.request import asks, read_completion_request
+from gateway.http.completions.request import read_completion_request
 from gateway.http.several import unlike
 from gateway.limits.price import price_of_task
 
@@ -61,7 +61,7 @@ class CompletionQuestion:
 
     def draft_of(self, index: int) -> TaskSubmitted:
         """The draft of one answer: those to one prompt stand together, in the order of the prompts."""
-        draft = replace(self.draft, messages=asks(self._prompts[index // self._each]))
+        draft = replace(self.draft, prompt=self._prompts[index // self._each])
         return unlike(draft, index % self._each)
 
     def price_of(self, index: int, answer_tokens: int) -> Price:

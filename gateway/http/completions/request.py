@@ -10,7 +10,7 @@ from gateway.http.body_reader import BodyReader
 from gateway.http.chat_request import MaxTokens, Penalty, ServiceTier, StopText, StreamOptions
 from gateway.http.chat_tools import LogitBias, biases_of
 from gateway.http.errors import ApiError
-from streams.chat import Message, Sampling
+from streams.chat import Sampling
 from streams.events import TaskSubmitted
 
 USUAL_TOKENS: Final = 16
@@ -56,7 +56,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
         """The prompts, each of which has choices of its own.
 
         Raises:
-            ApiError: 400, if they are tokens, or too many.
+            ApiError: 400, if they are tokens, too many, or one is empty.
         """
         given = [self.prompt] if isinstance(self.prompt, str) else self.prompt
         prompts = tuple([prompt for prompt in given if isinstance(prompt, str)])
@@ -70,6 +70,9 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
             message = (
                 f"Invalid value: 'prompt' is one text or several, and there are 1 to {MOST_ANSWERS} answers in all."
             )
+            raise ApiError(400, message, code="invalid_value", param="prompt")
+        if not all(prompts):
+            message = "Invalid value: 'prompt' is empty. There is nothing to go on with."
             raise ApiError(400, message, code="invalid_value", param="prompt")
         return prompts
 
@@ -91,12 +94,7 @@ class CompletionRequest(Struct, frozen=True, kw_only=True):
             logit_bias=biases_of(self.logit_bias) if self.logit_bias else (),
             top_logprobs=self.logprobs,
         )
-        return TaskSubmitted(model=self.model, messages=asks(self.prompts[0]), sampling=sampling)
-
-
-def asks(prompt: str) -> tuple[Message, ...]:
-    """The conversation that a prompt is."""
-    return (Message(role="user", content=prompt),)
+        return TaskSubmitted(model=self.model, prompt=self.prompts[0], sampling=sampling)
 
 
 UNSUPPORTED_VALUES: Final = frozenset({"best_of"})

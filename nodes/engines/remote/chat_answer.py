@@ -76,7 +76,7 @@ class ChatAnswer:
         self._counting = counting
         self._key = key
         self._prompt_bytes = sum(len(turn.content.encode()) for turn in conversation.turns)
-        self._prompt_bytes += len(conversation.begun.encode())
+        self._prompt_bytes += len(conversation.raw.encode())
         self._turns = len(conversation.turns) + 1
         self._prompt_bytes += demanded_bytes
         self._top = sampling.top_logprobs

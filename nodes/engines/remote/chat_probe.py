@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from nodes.engines.conversation import conversation_of
 from nodes.engines.remote.chat_answer import ChatAnswer, chunks_of
-from nodes.engines.remote.chat_wire import Dialect, chat_body
+from nodes.engines.remote.chat_wire import Dialect, chat_body, raw_body
 from nodes.engines.remote.experiments import SHORT_TOKENS, Heard, cut_of, goes_on, listen, story
 from nodes.errors import EngineError, RequestRefused
 
@@ -93,6 +93,15 @@ class ChatProbe:
         answer = ChatAnswer(conversation, request.sampling, self._dialect.counting, self._server.key)
         body = chat_body(self._model, conversation, request, self._dialect)
         async with self._server.post(f"{self._server.api}/chat/completions", body) as response:
+            async for piece in answer.pieces(chunks_of(response)):
+                yield piece
+
+    async def raw_pieces(self, request: Generate) -> AsyncGenerator[Piece, None]:
+        """Have a raw prompt gone on with, in the same way."""
+        conversation = conversation_of(request)
+        answer = ChatAnswer(conversation, request.sampling, self._dialect.counting, self._server.key)
+        body = raw_body(self._model, conversation, request, self._dialect)
+        async with self._server.post(f"{self._server.api}/completions", body) as response:
             async for piece in answer.pieces(chunks_of(response)):
                 yield piece
 

@@ -1,11 +1,12 @@
-"""OpenAI's chat completions as they travel: the request, what some servers add to it, and the chunks of an answer."""
+"""OpenAI's completions of chats and of raw prompts as they travel: the request, what some servers add, the chunks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
+from msgspec.structs import replace
 
 from nodes.engines.openai_logprobs import Logprobs
 from nodes.engines.remote.chat_demands import Choice, Format, Tool, Turn, choice_of, format_of, tools_of, turn_of
@@ -58,7 +59,8 @@ class _Body(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole list of what may reach a server; llama.cpp has had holes that other JSON parameters open."""
 
     model: str
-    messages: list[Turn]
+    messages: list[Turn] | UnsetType = UNSET
+    prompt: str | UnsetType = UNSET
     stream: bool | UnsetType = UNSET
     stream_options: _StreamOptions | UnsetType = UNSET
     max_tokens: int | UnsetType = UNSET
@@ -70,7 +72,7 @@ class _Body(Struct, frozen=True, kw_only=True, omit_defaults=True):
     presence_penalty: float | UnsetType = UNSET
     frequency_penalty: float | UnsetType = UNSET
     logit_bias: dict[str, float] | UnsetType = UNSET
-    logprobs: bool | UnsetType = UNSET
+    logprobs: bool | int | UnsetType = UNSET
     top_logprobs: int | UnsetType = UNSET
     tools: list[Tool] | UnsetType = UNSET
     tool_choice: str | Choice | UnsetType = UNSET
@@ -91,29 +93,20 @@ def chat_body(model: str, conversation: Conversation, request: Generate, dialect
     Raises:
         RequestRefused: ``unsupported_schema``: one of its schemas is no JSON object.
     """
-    sampling, tools, output_format = request.sampling, request.tools, request.format
+    tools, output_format = request.tools, request.format
     turns = [turn_of(turn) for turn in conversation.turns]
     begun = bool(conversation.begun)
     if begun:
         turns.append(Turn(role="assistant", content=conversation.begun))
-    is_llama, limit = dialect.family == "llama.cpp", _given(sampling.max_tokens)
-    body = _Body(
-        model=model,
+    limit, top = _given(request.sampling.max_tokens), request.sampling.top_logprobs
+    body = replace(
+        _body(model, request, dialect),
         messages=turns,
-        stream=True,
-        stream_options=_stream_options(dialect),
         max_tokens=UNSET if dialect.new_limit else limit,
         max_completion_tokens=limit if dialect.new_limit else UNSET,
-        temperature=_given(sampling.temperature),
-        top_p=_given(sampling.top_p),
-        seed=UNSET if sampling.seed is None else sampling.seed % _SEEDS,
-        stop=sampling.stop if sampling.stop and dialect.stops_itself else UNSET,
-        presence_penalty=_given(sampling.presence_penalty),
-        frequency_penalty=_given(sampling.frequency_penalty),
-        logit_bias={str(one.token): one.bias for one in sampling.logit_bias} or UNSET,
-        logprobs=UNSET if sampling.top_logprobs is None else True,
+        logprobs=UNSET if top is None else True,
         # Some servers give none at all where no likely tokens are asked for.
-        top_logprobs=UNSET if sampling.top_logprobs is None else max(1, sampling.top_logprobs),
+        top_logprobs=UNSET if top is None else max(1, top),
         tools=UNSET if tools is None else tools_of(tools),
         tool_choice=UNSET if tools is None else choice_of(tools),
         parallel_tool_calls=UNSET if tools is None or tools.parallel else False,
@@ -121,11 +114,40 @@ def chat_body(model: str, conversation: Conversation, request: Generate, dialect
         continue_final_message=(begun and dialect.continuing == "flags") or UNSET,
         add_generation_prompt=False if begun and dialect.continuing == "flags" else UNSET,
         continue_=(begun and dialect.continuing == "continue_") or UNSET,
+    )
+    return msgspec.json.encode(body)
+
+
+def raw_body(model: str, conversation: Conversation, request: Generate, dialect: Dialect) -> bytes:
+    """Write the request for a raw prompt; a begun answer is the end of it."""
+    top = request.sampling.top_logprobs
+    body = replace(
+        _body(model, request, dialect),
+        prompt=conversation.raw,
+        max_tokens=_given(request.sampling.max_tokens),
+        logprobs=UNSET if top is None else max(1, top),
+    )
+    return msgspec.json.encode(body)
+
+
+def _body(model: str, request: Generate, dialect: Dialect) -> _Body:
+    """What both kinds of request say alike."""
+    sampling, is_llama = request.sampling, dialect.family == "llama.cpp"
+    return _Body(
+        model=model,
+        stream=True,
+        stream_options=_stream_options(dialect),
+        temperature=_given(sampling.temperature),
+        top_p=_given(sampling.top_p),
+        seed=UNSET if sampling.seed is None else sampling.seed % _SEEDS,
+        stop=sampling.stop if sampling.stop and dialect.stops_itself else UNSET,
+        presence_penalty=_given(sampling.presence_penalty),
+        frequency_penalty=_given(sampling.frequency_penalty),
+        logit_bias={str(one.token): one.bias for one in sampling.logit_bias} or UNSET,
         timings_per_token=is_llama or UNSET,
         return_progress=is_llama or UNSET,
         cache_prompt=False if is_llama else UNSET,
     )
-    return msgspec.json.encode(body)
 
 
 def _stream_options(dialect: Dialect) -> _StreamOptions | UnsetType:
@@ -147,6 +169,8 @@ class _Choice(Struct, frozen=True):
     delta: _Said | None = None
     message: _Said | None = None
     """Where a server does not stream: the whole answer."""
+    behind: str | None = field(name="text", default=None)
+    """What comes behind a raw prompt."""
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
 
@@ -158,7 +182,7 @@ class _Choice(Struct, frozen=True):
     @property
     def text(self) -> str:
         said = self.delta or self.message
-        return "" if said is None else said.content or ""
+        return (self.behind if said is None else said.content) or ""
 
 
 class _Details(Struct, frozen=True):

@@ -17,9 +17,10 @@ from nodes.engines.remote.ability_probe import abilities_of
 from nodes.engines.remote.api_key import ApiKey
 from nodes.engines.remote.chat_answer import ChatAnswer, chunks_of
 from nodes.engines.remote.chat_probe import ChatProbe
-from nodes.engines.remote.chat_wire import Dialect, chat_body
+from nodes.engines.remote.chat_wire import Dialect, chat_body, raw_body
 from nodes.engines.remote.http_server import HttpServer
 from nodes.engines.remote.model_list import ServerFacts, choose, facts_of, look
+from nodes.engines.remote.raw_probe import raw_abilities_of
 from nodes.engines.remote.remote_engine import RemoteEngine
 from nodes.engines.remote.seats import Seats
 from streams.replica import Replica
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from nodes.engine import EngineSpec, Generate, OnLoading, Piece
     from nodes.engines.conversation import Conversation
     from nodes.engines.remote.model_list import Choice, ListedModel
+    from streams.replica import Ability
 
 _ASKED: Final = 0.2
 _PROBED: Final = 0.7
@@ -50,13 +52,24 @@ class OpenAiEngine(RemoteEngine):
         super().__init__(spec, on_loading, self._server)
         self._dialect = Dialect()
         self._choice: Choice | None = None
+        self._behind_raw: tuple[Ability, ...] = ()
 
     def can_continue(self, request: Generate) -> bool:
         """Say what the server has shown at the start; nobody knows of it under tools or a format."""
+        if request.prompt:
+            return True
         return self._dialect.continuing != "no" and not is_constrained(request)
+
+    def _able(self, request: Generate) -> tuple[Ability, ...]:
+        """What the server has shown, which may do less behind a raw prompt."""
+        return self._behind_raw if request.prompt else self._abilities
 
     async def _asked(self, conversation: Conversation, request: Generate) -> AsyncGenerator[Piece, None]:
         """Ask the server, in its own way."""
+        if conversation.prompt:
+            path, body = "completions", raw_body(self._model, conversation, request, self._dialect)
+        else:
+            path, body = "chat/completions", chat_body(self._model, conversation, request, self._dialect)
         answer = ChatAnswer(
             conversation,
             request.sampling,
@@ -64,8 +77,7 @@ class OpenAiEngine(RemoteEngine):
             self._server.key,
             demanded_bytes=demanded_bytes(request),
         )
-        body = chat_body(self._model, conversation, request, self._dialect)
-        async with self._server.post(f"{self._server.api}/chat/completions", body) as response:
+        async with self._server.post(f"{self._server.api}/{path}", body) as response:
             async for piece in answer.pieces(chunks_of(response)):
                 yield piece
 
@@ -83,7 +95,9 @@ class OpenAiEngine(RemoteEngine):
         self._on_loading(Loading(stage="loading", fraction=_ASKED))
         probe = ChatProbe(self._server, model.id, model.family)
         self._dialect = await probe.dialect()
-        self._abilities = await abilities_of(probe.pieces, self._spec.without)
+        able = await abilities_of(probe.pieces, self._spec.without)
+        self._behind_raw = await raw_abilities_of(probe.raw_pieces, self._spec.without, able)
+        self._abilities = (*able, "raw_prompt") if self._behind_raw else able
         facts = await self._facts(model)
         self._plain = PlainText(facts.markers)
         slots = self._spec.slots or facts.slots or await probe.at_once()

@@ -1,7 +1,7 @@
 """A text model behind NVIDIA Triton, over HTTP or gRPC.
 
 Triton knows prompts and no conversations, so the prompt is written here, and going on from a text is a longer prompt.
-It counts no tokens and gives no reason for an end: a piece counts as one token.
+Raw prompts it takes by nature. It counts no tokens and gives no reason for an end: a piece counts as one token.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from nodes.engine import DEFAULT_MODEL, Loading
-from nodes.engines.demands import is_constrained
+from nodes.engines.demands import announced, is_constrained
 from nodes.engines.plain_text import NO_MARKERS, PlainText
 from nodes.engines.probe import measure
 from nodes.engines.remote.api_key import ApiKey
@@ -57,6 +57,7 @@ class TritonEngine(RemoteEngine):
         self._prompt: TritonPrompt = spec.triton_prompt
         self._plain = PlainText(_CHATML) if self._prompt == "chatml" else NO_MARKERS
         self._about = TritonModel()
+        self._abilities = announced(("raw_prompt",), spec)
 
     def can_continue(self, request: Generate) -> bool:
         """Say yes, where nothing constrains the answer: the text so far is a part of the prompt."""
@@ -82,6 +83,7 @@ class TritonEngine(RemoteEngine):
             slots=slots,
             tokens_per_s=speed.tokens_per_s,
             prompt_tokens_per_s=speed.prompt_tokens_per_s,
+            abilities=self._abilities,
         )
 
     async def _look(self) -> None:
@@ -104,10 +106,12 @@ class TritonEngine(RemoteEngine):
     async def _asked(self, conversation: Conversation, request: Generate) -> AsyncGenerator[Piece, None]:
         sampling = request.sampling
         limit = sampling.max_tokens or _DEFAULT_TOKENS
-        stops = (*sampling.stop, _CHATML[1]) if self._prompt == "chatml" else sampling.stop
+        is_chatml = self._prompt == "chatml" and not conversation.prompt
+        stops = (*sampling.stop, _CHATML[1]) if is_chatml else sampling.stop
         wanted = replace(sampling, max_tokens=limit, stop=stops)
         answer = ChatAnswer(conversation, wanted, "running", self._triton.key)
-        prompt = _chatml(conversation) if self._prompt == "chatml" else _plain(conversation)
+        templated = _chatml if is_chatml else _plain
+        prompt = conversation.raw if conversation.prompt else templated(conversation)
         async with aclosing(self._triton.texts(self._about, prompt, _wishes(wanted))) as texts:
             async for piece in answer.pieces(_chunks(texts, limit)):
                 yield piece

@@ -6,54 +6,26 @@ import os
 import re
 import secrets
 import socket
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
-
-import msgspec
-from msgspec import Struct
+from typing import TYPE_CHECKING, Final
 
 from nodes.engines.child_server import ChildServer
-from nodes.engines.plain_text import markers_of
 from nodes.engines.remote.api_key import ApiKey
+from nodes.engines.remote.model_folder import ModelFolder
 from nodes.errors import EngineUnavailable
 from nodes.model_file import model_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from nodes.engine import VllmSpec
     from nodes.engines.remote.http_server import HttpServer
-
-_T = TypeVar("_T", bound=Struct)
 
 _SAMPLE: Final = re.compile(r"^(vllm:[a-z_]+)(?:\{[^}]*\})? ([0-9.eE+-]+)$", re.MULTILINE)
 _CACHE: Final = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
 """What newer and older versions call the part of the memory for attention that is taken."""
 _INSIDE: Final = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 _KEY_VARIABLE: Final = "VLLM_API_KEY"
-
-
-class _Config(Struct, frozen=True):
-    """What ``config.json`` of a model says, as far as it is asked here."""
-
-    max_position_embeddings: int | None = None
-    quantization_config: dict[str, object] | None = None
-    dtype: str | None = None
-    torch_dtype: str | None = None
-
-
-class _AddedToken(Struct, frozen=True):
-    content: str
-    special: bool = False
-
-
-class _Tokenizer(Struct, frozen=True):
-    added_tokens: list[_AddedToken] = []
-
-
-class _TokenizerConfig(Struct, frozen=True):
-    added_tokens_decoder: dict[str, _AddedToken] = {}
-    chat_template: str | list[object] | None = None
 
 
 class VllmProgram:
@@ -69,17 +41,14 @@ class VllmProgram:
         """
         self._options = options
         self._program = _program(options.program)
-        self._folder = _folder(model)
-        config = _read(self._folder / "config.json", _Config)
-        self.quantisation = str(
-            (config.quantization_config or {}).get("quant_method") or config.dtype or config.torch_dtype
-        )
+        self._folder = folder = ModelFolder(model)
+        self.quantisation = folder.quantisation
         """As the model's own file calls it."""
-        self.context_tokens = min(context_tokens, config.max_position_embeddings or context_tokens)
+        self.context_tokens = folder.context_tokens(context_tokens)
         """What it is told to serve."""
         self.slots = slots
         """Requests at once."""
-        self.name = model_id or model_id_of(self._folder)
+        self.name = model_id or model_id_of(folder.path)
         """What it is told to call the model."""
         self.key = ApiKey.of(secret := secrets.token_urlsafe(24))
         """The key that it wants to see."""
@@ -142,12 +111,12 @@ class VllmProgram:
         Raises:
             EngineUnavailable: the model's files cannot be read.
         """
-        return _markers(self._folder)
+        return self._folder.markers()
 
     def _command(self) -> tuple[str, ...]:
         options = self._options
         return (
-            *(str(self._program), "serve", str(self._folder)),
+            *(str(self._program), "serve", str(self._folder.path)),
             *("--host", "127.0.0.1", "--port", str(self._port), "--served-model-name", self.name),
             *("--max-model-len", str(self.context_tokens), "--max-num-seqs", str(self.slots)),
             *("--tensor-parallel-size", str(options.tensor_parallel)),
@@ -166,36 +135,7 @@ def _program(path: Path) -> Path:
     return program
 
 
-def _folder(model: str | None) -> Path:
-    folder = Path(model or "").expanduser().absolute()
-    if model is None or not (folder / "config.json").is_file():
-        raise EngineUnavailable(
-            f"{model!r} is no model of vLLM's: give a folder with config.json and weights by --model"
-        )
-    return folder
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _read(path: Path, kind: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError) as error:
-        raise EngineUnavailable(f"{path} cannot be used: {error}") from error
-
-
-def _markers(folder: Path) -> tuple[str, ...]:
-    """The texts that the tokenizer takes for the model's own, which a message must not hold."""
-    config, tokenizer, jinja = (
-        folder / name for name in ("tokenizer_config.json", "tokenizer.json", "chat_template.jinja")
-    )
-    older = _read(config, _TokenizerConfig) if config.is_file() else _TokenizerConfig()
-    newer = _read(tokenizer, _Tokenizer) if tokenizer.is_file() else _Tokenizer()
-    added = (*older.added_tokens_decoder.values(), *newer.added_tokens)
-    template = older.chat_template if isinstance(older.chat_template, str) else ""
-    template += jinja.read_text("utf-8") if jinja.is_file() else ""
-    return tuple(sorted({token.content for token in added if token.special} | set(markers_of(template))))

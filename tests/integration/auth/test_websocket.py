@@ -1,6 +1,5 @@
 """The websocket asks too who is there: by header, by the first frame, and for as long as that is good."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 from aiohttp import WSServerHandshakeError
 
 from gateway.bridge import session as bridge_session
+from mesh.access import credentials_check
 from mesh.access.session_keys import SessionKeys
 from mesh.access.session_tokens import issue_session
 from streams.clock import now_ms
@@ -123,8 +123,7 @@ async def test_a_key_that_is_revoked_ends_its_connections(guarded: Guarded) -> N
     ):
         await socket.until_type("hello")
         await guarded.writer.revoke(Token("acme"), key.split("_")[1], reason="lost")
-        async with asyncio.timeout(5):
-            assert await socket.until_closed() == 4401
+        assert await socket.until_closed() == 4401
         await staying.send(type="ping", id=1)
         assert (await staying.until_type("pong"))["id"] == 1
 
@@ -135,16 +134,19 @@ def session_of(guarded: Guarded, account: str = "acme", left_s: int = 900) -> st
     return issue_session(sessions, did=DID, account=account, role="member", now_s=now_s)[0]
 
 
-async def test_a_session_that_is_renewed_in_time_goes_on_and_one_that_is_not_ends(guarded: Guarded) -> None:
+async def test_a_session_that_is_renewed_in_time_goes_on_and_one_that_is_not_ends(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await guarded.gateway.access.reach(await guarded.writer.join(Token("acme"), DID, "member"))
     async with connect(guarded.gateway) as renewed, connect(guarded.gateway) as ending:
         for socket in (renewed, ending):
-            await socket.send(type="authenticate", token=session_of(guarded, left_s=2))
+            await socket.send(type="authenticate", token=session_of(guarded, left_s=300))
             assert (await socket.until_type("authenticated"))["role"] == "member"
         await renewed.send(type="subscribe", topic="tasks", id=1)
         await renewed.until_type("tasks")
         await renewed.send(type="authenticate", token=session_of(guarded), id=2)
         assert (await renewed.until_type("authenticated"))["id"] == 2
+        monkeypatch.setattr(credentials_check, "now_ms", lambda: now_ms() + 400_000)
         assert await ending.until_closed() == 4401
         await renewed.send(type="ping", id=3)
         assert (await renewed.until_type("pong"))["id"] == 3

@@ -11,6 +11,8 @@ from tests.bridge_server import BridgeServer, serve_bridge
 from tests.mesh_in_process import InProcessMesh, text_of
 
 FORMATS = ["ig3.v1.json", "ig3.v1.msgpack"]
+ENDLESS = 100_000
+"""Tokens of an answer that goes on until it is cancelled, however slow this test is."""
 
 
 def counters(events: list[dict]) -> list[int]:
@@ -64,7 +66,7 @@ async def test_a_stored_task_is_told_from_any_counter(mesh: InProcessMesh, bridg
 async def test_a_dropped_reader_goes_on_at_another_gateway_where_it_stood(mesh: InProcessMesh):
     await mesh.add_dispatcher()
     await mesh.add_node(delay_ms=10)
-    key = await mesh.submit(tokens=60)
+    key = await mesh.submit(tokens=ENDLESS)
 
     async with serve_bridge(mesh.bus) as first, first.connect() as client:
         await client.send(type="subscribe", id=1, topic="task", task=key.task)
@@ -75,6 +77,8 @@ async def test_a_dropped_reader_goes_on_at_another_gateway_where_it_stood(mesh: 
     seen = client.events(key.task)
     async with serve_bridge(mesh.bus) as second, second.connect() as again:
         await again.send(type="subscribe", id=1, topic="task", task=key.task, after=seen[-1]["n"])
+        await again.until_type("events")
+        await again.send(type="cancel", id=2, task=key.task)
         over = await again.until_type("over")
 
     assert counters(seen + again.events(key.task)) == list(range(1, over["n"] + 1))
@@ -121,7 +125,7 @@ async def test_a_broker_that_dies_and_comes_back_is_a_pause_not_a_gap(mesh: InPr
 async def test_cancel_answers_with_how_the_task_ended(mesh: InProcessMesh, bridge: BridgeServer):
     await mesh.add_dispatcher()
     await mesh.add_node(delay_ms=10)
-    key = await mesh.submit(tokens=1000)
+    key = await mesh.submit(tokens=ENDLESS)
 
     async with bridge.connect() as client:
         await client.send(type="subscribe", id=1, topic="task", task=key.task)
@@ -151,7 +155,7 @@ async def test_a_task_of_another_account_does_not_exist_here(mesh: InProcessMesh
 async def test_unsubscribe_ends_it_and_leaves_room_to_come_back(mesh: InProcessMesh, bridge: BridgeServer):
     await mesh.add_dispatcher()
     await mesh.add_node(delay_ms=10)
-    key = await mesh.submit(tokens=40)
+    key = await mesh.submit(tokens=ENDLESS)
 
     async with bridge.connect() as client:
         await client.send(type="subscribe", id=1, topic="task", task=key.task)
@@ -160,6 +164,8 @@ async def test_unsubscribe_ends_it_and_leaves_room_to_come_back(mesh: InProcessM
         await client.until_type("unsubscribed")
         after = client.events(key.task)[-1]["n"]
         await client.send(type="subscribe", id=3, topic="task", task=key.task, after=after)
+        await client.until_type("events")
+        await client.send(type="cancel", id=4, task=key.task)
         over = await client.until_type("over")
 
     assert counters(client.events(key.task)) == list(range(1, over["n"] + 1))

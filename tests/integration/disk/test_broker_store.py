@@ -30,6 +30,8 @@ from tests.processes import until
 KIB = 1024
 MIB = 1024 * KIB
 A_MOMENT = timedelta(seconds=0.5)
+"""How long one that cannot write is waited for. One that can has more: it writes to a disk that others use too."""
+PATIENCE = timedelta(seconds=20)
 
 
 @pytest.fixture
@@ -55,9 +57,9 @@ async def broker(
             yield server, bus
 
 
-async def submit(bus: Bus, size: int = KIB) -> TaskKey:
+async def submit(bus: Bus, size: int = KIB, *, within: timedelta = PATIENCE) -> TaskKey:
     key = TaskKey(token("local"), new_task_id())
-    await bus.edge.append(subjects.submitted("standard", key), bytes(size), timeout=A_MOMENT)
+    await bus.edge.append(subjects.submitted("standard", key), bytes(size), timeout=within)
     return key
 
 
@@ -68,7 +70,7 @@ async def submit_for_ever(bus: Bus, size: int) -> None:
 
 async def is_taken(bus: Bus, size: int = KIB) -> bool:
     try:
-        await submit(bus, size)
+        await submit(bus, size, within=A_MOMENT)
     except PublishUnknown:
         return False
     return True
@@ -85,7 +87,7 @@ async def test_a_server_that_could_not_write_is_started_again_when_there_is_spac
         accepted = [await submit(bus) for _ in range(20)]
         disk.fill()
         with pytest.raises(PublishUnknown):
-            await submit(bus)
+            await submit(bus, within=A_MOMENT)
         await until(lambda: "no space left on device" in (server.store.shortage or ""))
         assert await stored(bus, accepted) == [True] * 20
         assert server.restarts == 0

@@ -60,8 +60,8 @@ async def taken_and_given_back(mesh: InProcessMesh) -> None:
     await queue.stop()
 
 
-async def uninterrupted(mesh: InProcessMesh, tokens: int, text: str = "hello") -> str:
-    return text_of(await mesh.steps(await mesh.submit(tokens=tokens, text=text)))
+async def uninterrupted(mesh: InProcessMesh, tokens: int, text: str = "hello", *, raw: bool = False) -> str:
+    return text_of(await mesh.steps(await mesh.submit(tokens=tokens, text=text, raw=raw)))
 
 
 async def node_of(mesh: InProcessMesh, key: TaskKey, nodes: list[RunningNode], *, n: int) -> RunningNode:
@@ -72,11 +72,13 @@ async def node_of(mesh: InProcessMesh, key: TaskKey, nodes: list[RunningNode], *
     return next(node for node in nodes if node.name == last)
 
 
-async def test_a_lost_node_s_answer_goes_on_elsewhere_without_gap_or_repeat(mesh: InProcessMesh) -> None:
+@pytest.mark.parametrize("raw", [False, True], ids=["messages", "raw prompt"])
+async def test_a_lost_node_s_answer_goes_on_elsewhere_without_gap_or_repeat(mesh: InProcessMesh, raw: bool) -> None:
     await mesh.add_dispatcher()
     nodes = [await mesh.add_node("n1", delay_ms=10), await mesh.add_node("n2", delay_ms=10)]
-    whole = await uninterrupted(mesh, 80)
-    key = await mesh.submit(tokens=80)
+    # The engine writes one thing to a message and another behind the same words as they stand.
+    whole = await uninterrupted(mesh, 80, raw=raw)
+    key = await mesh.submit(tokens=80, raw=raw)
     lost = await node_of(mesh, key, nodes, n=5)
 
     await lost.vanish()

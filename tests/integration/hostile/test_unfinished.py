@@ -19,6 +19,9 @@ from tests.mesh_in_process import LIMIT_S, InProcessMesh
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+SLOW_MS = 300
+"""Between two of ten tokens: the node is not done before it is stopped."""
+
 
 def proof_of(devices: Devices, node: Token) -> str:
     device = devices.device(node)
@@ -28,7 +31,7 @@ def proof_of(devices: Devices, node: Token) -> str:
 async def test_a_node_that_is_killed_in_the_middle_is_no_liar_and_its_words_stand(
     mesh: InProcessMesh, devices: DeviceLog, truth: str
 ):
-    slow = await mesh.add_node("z-killed", delay_ms=30)
+    slow = await mesh.add_node("z-killed", delay_ms=SLOW_MS)
     key = mesh.key()
     onlooker = Onlooker(mesh, key)
     await mesh.submit(key)
@@ -48,7 +51,7 @@ async def test_a_node_that_is_killed_in_the_middle_is_no_liar_and_its_words_stan
 
 
 async def test_a_node_that_hands_over_signs_for_what_it_has_written(mesh: InProcessMesh, truth: str):
-    leaving = await mesh.add_node("z-leaving", delay_ms=30)
+    leaving = await mesh.add_node("z-leaving", delay_ms=SLOW_MS)
     key = mesh.key()
     onlooker = Onlooker(mesh, key)
     await mesh.submit(key)

@@ -27,7 +27,7 @@ NOTE = Function(name="note")
 
 
 async def demanded(engine: Engine, *messages: Message, **demands: Any) -> list[Piece]:
-    request = Generate(messages=messages or ASKED, **{"sampling": Sampling(max_tokens=3), **demands})
+    request = Generate(**{"messages": messages or ASKED, "sampling": Sampling(max_tokens=3), **demands})
     return [piece async for piece in engine.generate(request)]
 
 
@@ -48,6 +48,33 @@ async def test_what_a_server_refuses_or_its_owner_will_not_have_is_not_announced
             await demanded(engine, tools=Tools(functions=(NOTE,)))
         assert refused.value.code == "unsupported_ability"
         await engine.stop()
+
+
+@pytest.mark.parametrize("raw", ["as it stands", "in a template", "no"])
+async def test_a_raw_prompt_is_announced_where_it_is_gone_on_with_as_it_stands(raw: Any) -> None:
+    able = frozenset({"logprobs", "logit_bias"})
+    async with PlayedChatServer(able=able, raw=raw).running() as server, started(server) as (engine, replica):
+        assert replica.abilities == ("logprobs", "logit_bias", *(("raw_prompt",) if raw == "as it stands" else ()))
+        if raw == "as it stands":
+            # The older form of probabilities, which vLLM has here.
+            pieces = await demanded(engine, messages=(), prompt="Once", sampling=Sampling(max_tokens=2, top_logprobs=1))
+            assert [(place.token, place.logprob, len(place.top)) for piece in pieces for place in piece.logprobs] == [
+                ("lorem ", -0.5, 1),
+                ("ipsum ", -0.5, 1),
+            ]
+            assert server.asked[-1]["prompt"] == "Once"
+            assert "messages" not in server.asked[-1]
+        else:
+            with pytest.raises(RequestRefused, match="raw prompt"):
+                await demanded(engine, messages=(), prompt="Once")
+
+
+async def test_what_a_server_does_in_a_chat_alone_is_refused_behind_a_raw_prompt() -> None:
+    server = PlayedChatServer(able=frozenset({"logprobs"}), raw="as it stands", raw_logprobs=False)
+    async with server.running(), started(server) as (engine, replica):
+        assert replica.abilities == ("logprobs", "raw_prompt")
+        with pytest.raises(RequestRefused, match="logprobs"):
+            await demanded(engine, messages=(), prompt="Once", sampling=Sampling(max_tokens=2, top_logprobs=1))
 
 
 async def test_calls_come_with_their_arguments_as_they_are_written() -> None:

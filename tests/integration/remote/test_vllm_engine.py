@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -124,9 +125,16 @@ async def test_a_program_that_ends_is_away_until_it_was_started_again(
         assert await answer(engine) == "lorem ipsum dolor sit "
 
 
-async def test_a_program_that_cannot_start_says_why(program: Path, model: Path) -> None:
-    with pytest.raises(EngineUnavailable, match="ended with 1 before it served: ValueError: CUDA is out of memory"):
-        async with started(program, model, "--boom"):
+@pytest.mark.parametrize(
+    ("boom", "why"),
+    [
+        ("--boom", "Value error, CUDA is out of memory"),
+        ("--bang", "_rust.SafetensorError: Error while deserializing header"),
+    ],
+)
+async def test_a_program_that_cannot_start_says_why(program: Path, model: Path, boom: str, why: str) -> None:
+    with pytest.raises(EngineUnavailable, match=f"ended with 1 before it served: {re.escape(why)}"):
+        async with started(program, model, boom):
             pass
 
 

@@ -81,7 +81,7 @@ async def test_a_model_that_is_loaded_later_is_announced_and_answers(site: Site)
 
 async def test_answers_of_a_model_that_goes_may_end_and_no_new_ones_begin(site: Site) -> None:
     async with serving(site, spec("a", delay_ms=20), spec("b"), drain=timedelta(minutes=1)) as (node, worker):
-        held = await site.dispatcher.place(model="a", sampling=Sampling(max_tokens=25))
+        held = await site.dispatcher.place(model="a", sampling=Sampling(max_tokens=75))
         await site.dispatcher.chunks_stored(held, 1)
         going = asyncio.create_task(node.evict("a"))
         await until(lambda: names(site) == ["b"])
@@ -89,7 +89,7 @@ async def test_answers_of_a_model_that_goes_may_end_and_no_new_ones_begin(site: 
         assert isinstance(late, Refused)
         assert late.code == "node_draining"
         await site.dispatcher.whole(await site.dispatcher.place(model="b", sampling=Sampling(max_tokens=2)))
-        assert (await site.dispatcher.whole(held)).state.tokens == 25
+        assert (await site.dispatcher.whole(held)).state.tokens == 75
         async with asyncio.timeout(PATIENCE_S):
             await going
         gone = await site.dispatcher.report_of(await site.dispatcher.place(model="a"))

@@ -33,6 +33,7 @@ def part(candidate: Candidate, name: str) -> float:
     [
         (Wish(model="m", kind="embedding"), node("n"), "it serves chat, not embedding"),
         (Wish(model="m", needs=frozenset({"tools", "vision"})), node("n", abilities=("vision",)), "it lacks tools"),
+        (Wish(model="m", needs=frozenset({"raw_prompt"})), node("n"), "it lacks raw_prompt"),
         (Wish(model="m", rules=Rules(region="eu")), node("n"), "it is not in region eu"),
         (Wish(model="m", rules=Rules(region="eu")), node("n", region="us"), "it is not in region eu"),
         (Wish(model="m", rules=Rules(highest_price_micro=9_999)), node("n", price=CENT_A_MILLION), "it costs too much"),

@@ -31,6 +31,14 @@ def test_accounts_and_processes_share_no_block():
     assert not set(blocks(long("s", 3))) & set(blocks(long("s", 3), salt=b"t" * 16))
 
 
+def test_a_raw_prompt_shares_its_beginning_with_raw_prompts_alone():
+    raw, longer = (blocks_of((), long("s", count), account="a", salt=SALT) for count in (3, 4))
+
+    assert len(raw) == 3
+    assert longer[:3] == raw
+    assert not set(raw) & set(blocks(long("s", 3)))
+
+
 def test_only_whole_blocks_count_and_of_a_very_long_prompt_the_beginning():
     assert blocks("short") == ()
     assert len(blocks(long("s", MOST_BLOCKS + 50))) == MOST_BLOCKS
