@@ -207,6 +207,13 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     reads_per_minute_of: Annotated[
         tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
     ] = ()
+    websockets_per_account: Annotated[
+        Limit | None,
+        Meta(description="Websockets that an account may have open at this gateway, which takes 10,000 in all."),
+    ] = 1000
+    websockets_per_account_of: Annotated[
+        tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
+    ] = ()
     answer_tokens: Annotated[
         int,
         Meta(
@@ -365,6 +372,11 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     def read_limits(self) -> dict[str, int | None]:
         """How often accounts with a limit of their own may ask for what no model answers, per minute."""
         return limits_by_account(self.reads_per_minute_of)
+
+    @property
+    def websocket_limits(self) -> dict[str, int | None]:
+        """How many websockets accounts with a limit of their own may have open."""
+        return limits_by_account(self.websockets_per_account_of)
 
     @property
     def cache_rules(self) -> CacheRules:

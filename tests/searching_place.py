@@ -41,6 +41,7 @@ class Place(NamedTuple):
         await self.mesh.begin_anew()
         self.mesh.words = ANSWER
         self.retrieval.asked.clear()
+        self.retrieval.finds = {}
         self.retrieval.found = (
             found(FACT, store=self.store, filename="salt.md", score=0.9),
             found("The sky is blue.", store=self.store, file="file-2", filename="sky.md", score=0.2),

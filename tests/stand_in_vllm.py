@@ -33,7 +33,7 @@ pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig
     For further information visit https://errors.pydantic.dev/2.14/v/value_error""",
     "--bang": f"""
 (Worker pid=3) ERROR 11-28 21:21:57 [multiproc_executor.py:953] _rust.SafetensorError: Error while deserializing header
-(EngineCore pid=2) WARNING 11-28 21:22:02 [multiproc_executor.py:491] [shutdown] Executor: workers still running
+(APIServer pid=1) WARNING 11-28 21:22:02 [system_utils.py:255] Errors like `OSError: Too many open files` may follow.
 (EngineCore pid=2) ERROR 11-28 21:22:03 [core.py:1510] Exception: WorkerProc failed. See stack trace for root cause.
 {TRACE * 20}Exception: WorkerProc failed. See stack trace for root cause.
 {TRACE * 20}    raise RuntimeError(

@@ -36,7 +36,8 @@ _LAST_LINES: Final = 20
 _LINES_KEPT: Final = 400
 """vLLM tells the reason in one process of its own, and then each process above that one shows where it was then."""
 _LONGEST_LINE: Final = 300
-_RAISED: Final = re.compile(r"(?:\b[\w.]*(?:Error|Exception): |\bValue error, ).+")
+_RAISED: Final = re.compile(r"(?:^|[\])] )((?:[\w.]*(?:Error|Exception): |Value error, ).+)")
+"""What was raised, at the beginning of a line or behind who says it: a warning may speak of an error in its midst."""
 _TELLING: Final = ("error", "exception", "not found", "out of memory", "cannot", "invalid")
 _POINTING: Final = ("for further information", "root cause")
 """What stands in lines that sound like a reason, and say that it is another one."""
@@ -177,7 +178,7 @@ class ChildServer:
     def _why(self) -> str:
         """What was raised last, else the last line that sounds like a reason, or the last one at all."""
         lines = [line for line in self._lines if not _has(line, _POINTING)] or ["it said nothing"]
-        raised = [found[0] for line in lines if (found := _RAISED.search(line))]
+        raised = [found[1] for line in lines if (found := _RAISED.search(line))]
         told = [line for line in lines[-_LAST_LINES:] if _has(line, _TELLING)]
         return (raised or told or lines)[-1]
 

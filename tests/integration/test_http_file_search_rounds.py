@@ -1,21 +1,30 @@
 """``file_search`` in rounds: the model says what to search for next, as long as it may."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from openai.types.responses import ResponseFileSearchToolCall
 
 from tests.http_gateway import MODEL
 from tests.played_retrieval import found
 from tests.searching_place import CITED, FACT, QUESTION, Place, cited, events_of, searching_place
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with searching_place(tmp_path) as running:
-        yield running
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    async with searching_place(tmp_path_factory.mktemp("mesh")) as place:
+        yield place
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def place(running: Place) -> Place:
+    """The mesh that all tests here share, as it was at first."""
+    await running.begin_anew()
+    return running
 
 
 async def test_the_model_may_ask_to_search_again_and_each_round_is_told_of(place: Place) -> None:
