@@ -1,13 +1,17 @@
-"""What a hold adds to the acceptance of a task: requests for one token, before anything has a price and with prices.
+"""What a hold adds to the acceptance of a task: the same requests to a mesh with prices and to one without, in turn.
 
-``python -m benchmarks.holds``. A whole mesh of processes by ``ig3 up`` with the synthetic engine, every stream synced
-(``durability power``). A request is timed from its first byte to the last of its answer; the difference is the hold.
+``python -m benchmarks.holds``. Two whole meshes of processes by ``ig3 up`` with the synthetic engine, every stream
+synced (``durability power``), in one run: a block of requests to the one, then to the other, so that what else the
+machine does falls on both. A request for one token is timed from its first byte to the last of its answer.
 """
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median, quantiles
+from typing import NamedTuple
 
 import aiohttp
 import click
@@ -21,10 +25,9 @@ from streams.billing_events import PriceRule
 from streams.money import NANO_PER_UNIT
 from streams.tokens import Token
 
-WARM_UP = 50
-REQUESTS = 400
 AT_ONCE = (1, 16)
-ROUNDS = 3
+BLOCK = 40
+"""Requests to one mesh before it is the other's turn."""
 BODY = {
     "model": "synthetic",
     "messages": [{"role": "user", "content": "Why is the sky blue?"}],
@@ -33,38 +36,60 @@ BODY = {
 HEADERS = {"x-ig3-cache": "off"}
 
 
-def main() -> None:
+class Pair(NamedTuple):
+    """The medians of two blocks that followed each other, in milliseconds."""
+
+    without: float
+    priced: float
+
+
+@click.command()
+@click.option("--pairs", default=40, help="How many times each mesh has its turn.")
+def main(pairs: int) -> None:
     """Measure and print."""
-    with running_mesh(durability="power") as mesh:
-        asyncio.run(_run(mesh))
+    with ExitStack() as stack:
+        without, priced = (stack.enter_context(running_mesh(durability="power")) for _ in range(2))
+        asyncio.run(_run(without, priced, pairs))
 
 
-async def _run(mesh: RunningMesh) -> None:
-    url = f"http://127.0.0.1:{mesh.http_port}/v1/chat/completions"
-    connector = aiohttp.TCPConnector(limit=max(AT_ONCE))
+async def _run(without: RunningMesh, priced: RunningMesh, pairs: int) -> None:
+    connector = aiohttp.TCPConnector(limit=2 * max(AT_ONCE))
     async with aiohttp.ClientSession(headers=HEADERS, connector=connector) as session:
-        await _until_served(session, url)
-        without = {at_once: await _measure(session, url, at_once) for at_once in AT_ONCE}
-        await _set_prices(mesh.nats_url, mesh.data_dir)
-        await _until_priced(session, mesh.http_port)
+        for mesh in (without, priced):
+            await _block(session, mesh, 1)
+        await _set_prices(priced.nats_url, priced.data_dir)
+        await _until_priced(session, priced.http_port)
         for at_once in AT_ONCE:
-            before, after = without[at_once], await _measure(session, url, at_once)
-            click.echo(
-                f"{at_once:3} at once   without p50 {before[0]:6.2f} ms  p95 {before[1]:6.2f} ms"
-                f"   with p50 {after[0]:6.2f} ms  p95 {after[1]:6.2f} ms   a hold adds {after[0] - before[0]:5.2f} ms"
-            )
+            found = [pair async for pair in _pairs(session, without, priced, pairs, at_once)]
+            _print(at_once, found)
 
 
-async def _measure(session: aiohttp.ClientSession, url: str, at_once: int) -> tuple[float, float]:
-    """Return p50 and p95 in milliseconds: medians over the rounds."""
-    await _ask(session, url, WARM_UP, at_once)
-    rounds = [await _ask(session, url, REQUESTS, at_once) for _ in range(ROUNDS)]
-    return median(median(times) for times in rounds), median(quantiles(times, n=20)[-1] for times in rounds)
+async def _pairs(
+    session: aiohttp.ClientSession, without: RunningMesh, priced: RunningMesh, pairs: int, at_once: int
+) -> AsyncIterator[Pair]:
+    for mesh in (without, priced):
+        await _block(session, mesh, at_once)
+    for number in range(pairs):
+        # Each goes first as often as the other.
+        order = (without, priced) if number % 2 else (priced, without)
+        times = {mesh.http_port: median(await _block(session, mesh, at_once)) for mesh in order}
+        yield Pair(times[without.http_port], times[priced.http_port])
 
 
-async def _ask(session: aiohttp.ClientSession, url: str, requests: int, at_once: int) -> list[float]:
+def _print(at_once: int, pairs: list[Pair]) -> None:
+    added = [pair.priced - pair.without for pair in pairs]
+    low, _, high = quantiles(added, n=4)
+    click.echo(
+        f"{at_once:3} at once   p50 without {median(pair.without for pair in pairs):6.2f} ms"
+        f"   with {median(pair.priced for pair in pairs):6.2f} ms"
+        f"   a hold adds {median(added):5.2f} ms (quartiles {low:.2f} and {high:.2f}, {len(pairs)} pairs)"
+    )
+
+
+async def _block(session: aiohttp.ClientSession, mesh: RunningMesh, at_once: int) -> list[float]:
+    url = f"http://127.0.0.1:{mesh.http_port}/v1/chat/completions"
     times: list[float] = []
-    left = iter(range(requests))
+    left: Iterator[int] = iter(range(BLOCK * at_once))
 
     async def one_after_the_other() -> None:
         for _ in left:
@@ -88,11 +113,6 @@ async def _set_prices(nats_url: str, data_dir: Path) -> None:
         await deposit(books, Token("local"), 1_000_000 * NANO_PER_UNIT, "EUR", reference="benchmark", by="benchmark")
         await set_prices(books, currency="EUR", rules=rules, fee_ppm=0, cached_answer_ppm=0, after_ms=0, by="benchmark")
         await books.stop()
-
-
-async def _until_served(session: aiohttp.ClientSession, url: str) -> None:
-    async with session.post(url, json=BODY) as answer:
-        answer.raise_for_status()
 
 
 async def _until_priced(session: aiohttp.ClientSession, http_port: int) -> None:

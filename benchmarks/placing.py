@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.dispatcher.placer import Placer, Ticket
 from gateway.scheduling.wish import WELL_REGARDED, Wish
 from streams.chat import Message
-from streams.events import DeviceReturned, ModelAnnounced
+from streams.events import DeviceReturned, ModelAnnounced, TaskSubmitted
 from streams.messages import NodeStatus
 from streams.replica import Replica
 from streams.roster import Roster
@@ -68,10 +68,11 @@ def _task_us(nodes: int, messages: tuple[Message, ...]) -> float:
     placer.start()
     tokens = sum(len(each.content) for each in messages) // 4
     keys = [TaskKey(Token("a"), Token(f"{number:032x}")) for number in range(TASKS)]
+    asked = TaskSubmitted(model="m", messages=messages)
     gc.collect()
     begun = time.process_time()
     for key in keys:
-        prefix = placer.blocks_of("a", messages)
+        prefix = placer.blocks_of("a", asked)
         wish = Wish(model="m", seed=key.task, account="a", prompt_tokens=tokens, prefix=prefix)
         node = placer.ask(Ticket(key, "standard", wish)).node
         if node is None:

@@ -69,9 +69,10 @@ def request(port: int, path: str, **body: object) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def open_readers(port: int, count: int) -> AsyncIterator[list[Reader]]:
+async def open_readers(port: int, count: int, *, tokens: int = TOKENS) -> AsyncIterator[list[Reader]]:
     """Open streams and read them, until each has its first piece and on."""
-    asked = request(port, "/v1/chat/completions", messages=[{"role": "user", "content": "Why is the sky blue?"}])
+    question = [{"role": "user", "content": "Why is the sky blue?"}]
+    asked = request(port, "/v1/chat/completions", messages=question, max_tokens=tokens)
     async with asyncio.TaskGroup() as group:
         readers: list[Reader] = []
         tasks: list[asyncio.Task[None]] = []

@@ -12,6 +12,7 @@ import click
 from gateway.backlog_feed import BacklogFeed
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.errors import GatewayError
+from gateway.limits.reads import Reads
 from gateway.projections import projection_desk
 from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
@@ -84,7 +85,8 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(await Bus.connect(_bus_options(mesh)))
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
-        feed, access, user_api = RosterFeed(bus, snapshots), AccessFeed(bus.core, snapshots), UserApi(bus)
+        feed, access = RosterFeed(bus, snapshots), AccessFeed(bus.core, snapshots)
+        user_api = UserApi(bus, Reads(settings.reads_per_minute, settings.read_limits))
         await bus.follow()
         for part in (feed, access, user_api, projection_desk(bus, feed, folds=(access.told,))):
             await part.start()

@@ -16,6 +16,7 @@ from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.groups.registry import GroupRegistry
 from gateway.limits.open_limiter import open_limiter
+from gateway.limits.reads import Reads
 from gateway.model_desk import ModelDesk
 from gateway.model_placer import ModelPlacer
 from gateway.projections import projection_desk
@@ -58,6 +59,7 @@ Examples:
         *("requests_per_minute", "requests_per_minute_of", "tokens_per_minute", "tokens_per_minute_of"),
         *("concurrent_streams", "concurrent_streams_of", "answer_tokens", "limits_store", "redis_url"),
         *("most_output_tokens", "most_output_tokens_of", "most_seconds", "most_seconds_of"),
+        *("reads_per_minute", "reads_per_minute_of"),
     ),
 )
 def dispatcher(mesh: MeshSettings, dispatcher: DispatcherSettings, gateway: GatewaySettings) -> None:
@@ -129,7 +131,8 @@ def _entrance(mesh: MeshSettings, bus: Bus, access: AccessFeed, limits: GatewayS
     sessions = SessionKeys.load_or_create(mesh.data_dir)
     limiter = open_limiter(bus.core, limits)
     bounds = limits.bound_rules
-    return Entrance(access, limiter, sessions, holds, answer_tokens=limits.answer_tokens, bounds=bounds)
+    reads = Reads(limits.reads_per_minute, limits.read_limits)
+    return Entrance(access, limiter, sessions, holds, answer_tokens=limits.answer_tokens, bounds=bounds, reads=reads)
 
 
 def _system(options: BusOptions, system: Credential) -> LinkOptions:

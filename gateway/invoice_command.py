@@ -64,7 +64,7 @@ def _show(invoice: Invoice) -> None:
     )
     rows = [
         (
-            *(line.model, line.api_key_id or ""),
+            *(f"{line.model}, corrected" if line.corrections else line.model, line.api_key_id or ""),
             *(f"{line.tasks:,}", f"{line.prompt_tokens:,}", f"{line.cached_prompt_tokens:,}"),
             *(f"{line.completion_tokens:,}", "" if line.amount is None else _shown(line.amount)),
         )

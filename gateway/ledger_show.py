@@ -190,11 +190,17 @@ def _transactions(data: bytes) -> tuple[Transaction, ...]:
             return ()
 
 
+def _went(correction: Transaction) -> str:
+    """Where a correction has put what lay in suspense."""
+    gotten = (each for each in correction.postings if each.amount_nano > 0)
+    return ", ".join(f"{decimal_of(each.amount_nano)} to {each.account}" for each in gotten)
+
+
 def _line(one: Transaction, account: str, balances: dict[str, int]) -> StatementLine:
     own = f"user:{account}"
     change = sum(posting.amount_nano for posting in one.postings if posting.account == own)
     balances[one.currency] = balances.get(one.currency, 0) + change
-    note = one.note
+    note = one.note if one.kind != "correction" else f"{_went(one)}: {one.note}"
     if one.used is not None:
         tokens = f"{one.used.prompt_tokens} + {one.used.completion_tokens} tokens"
         note = f"{one.used.model}: {tokens}, {one.used.outcome}"

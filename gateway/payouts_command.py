@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.errors import PayoutError
 from gateway.ledger_books import OPERATOR, PLACE, on_books
+from gateway.payout_policy_command import policies, policy
 from gateway.payouts.drivers.opening import open_driver
 from gateway.payouts.outbox import CHAIN, Amount, Outbox, read_payouts, request, set_destination
 from gateway.payouts.settings import PayoutSettings
@@ -40,6 +41,7 @@ Examples:
   ig3 payouts to rack-7 "IBAN of Ada" --by file --payout-file payouts.jsonl
   ig3 payouts request rack-7 EUR                   # all that it has earned
   ig3 payouts request rack-7 IG3 12.5
+  ig3 payouts policy IG3 --least 10 --every 7d     # running ledgers request it by themselves
   ig3 payouts run file --payout-file payouts.jsonl # see to those that are not over, until it is stopped
   ig3 payouts                                      # what became of each
 """
@@ -55,6 +57,10 @@ def payouts(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_all)
+
+
+for _command in (policy, policies):
+    payouts.add_command(_command)
 
 
 @payouts.command(name="list", epilog=_EXAMPLES)

@@ -49,6 +49,7 @@ class Desk:
         queue: str = "",
         inbox_of: Callable[[str], str] | None = None,
         is_report: bool = False,
+        refuse: Callable[[str], Refusal | None] | None = None,
     ) -> None:
         """Serve ``subject``.
 
@@ -60,13 +61,15 @@ class Desk:
             inbox_of: answer only callers whose reply lies under this prefix, which follows from their subject. Needed
                 wherever others than our own services can ask.
             is_report: nobody is answered, whatever reply subject is named, and whatever is wrong with the body.
+            refuse: gets the subject, and says why the question is not even read, or None.
         """
 
         def on_request(delivery: Delivery) -> None:
             if inbox_of is not None and not _is_callers_own(delivery, inbox_of):
                 log.warning("a request on %s names a reply subject that is not its caller's: ignored", subject)
                 return
-            self.spawn(self._answer(delivery._replace(reply="") if is_report else delivery, kind, serve))
+            asked = delivery._replace(reply="") if is_report else delivery
+            self.spawn(self._answer(asked, kind, serve, refuse))
 
         self._listeners.append(await self._link.listen(subject, on_request, queue=queue))
 
@@ -84,9 +87,12 @@ class Desk:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, delivery: Delivery, kind: type[T], serve: Serve) -> None:
+    async def _answer(
+        self, delivery: Delivery, kind: type[T], serve: Serve, refuse: Callable[[str], Refusal | None] | None
+    ) -> None:
         content_type = header(delivery.headers, CONTENT_TYPE)
-        answer = await _result(delivery, kind, serve, content_type)
+        answer = None if refuse is None else refuse(delivery.subject)
+        answer = answer or await _result(delivery, kind, serve, content_type)
         if answer is None:
             return
         if is_json(content_type):

@@ -15,6 +15,7 @@ from gateway.fetching.fetcher import FetchUrls
 from gateway.limits.rules import BoundRules, LimitRules
 from mesh.config.address import parse_address
 from mesh.tls.contexts import TlsFiles
+from streams.grounding import MOST_ROUNDS
 from streams.limits import MOST, Bounds, Limit, Limits
 from streams.placing import Redaction
 from streams.subjects import ServiceClass
@@ -101,6 +102,14 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=256, le=MOST, description="Tokens of passages that a request which searches files is given at most."),
     ] = 4096
+    file_search_rounds: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=MOST_ROUNDS,
+            description="How often a request that says nothing else searches files; the model decides after each time.",
+        ),
+    ] = 1
     vector_store_model: Annotated[
         str | None,
         Meta(
@@ -196,6 +205,13 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         ),
     ] = 6000
     reads_per_minute_of: Annotated[
+        tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
+    ] = ()
+    websockets_per_account: Annotated[
+        Limit | None,
+        Meta(description="Websockets that an account may have open at this gateway, which takes 10,000 in all."),
+    ] = 1000
+    websockets_per_account_of: Annotated[
         tuple[str, ...], Meta(description="The same for single accounts: ACCOUNT=NUMBER or ACCOUNT=none.")
     ] = ()
     answer_tokens: Annotated[
@@ -356,6 +372,11 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     def read_limits(self) -> dict[str, int | None]:
         """How often accounts with a limit of their own may ask for what no model answers, per minute."""
         return limits_by_account(self.reads_per_minute_of)
+
+    @property
+    def websocket_limits(self) -> dict[str, int | None]:
+        """How many websockets accounts with a limit of their own may have open."""
+        return limits_by_account(self.websockets_per_account_of)
 
     @property
     def cache_rules(self) -> CacheRules:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
+from gateway.limits.reads import NOT_COUNTED
 from gateway.requests import Desk
 from gateway.submissions import Submissions
 from mesh.bus.headers import CONTENT_TYPE, header
@@ -19,6 +20,7 @@ from streams.task import Rejection, TaskState, advance, fold
 from streams.task_id import parse_task_id
 
 if TYPE_CHECKING:
+    from gateway.limits.reads import Reads
     from mesh.bus.direct_client import Delivery
     from mesh.bus.service_bus import Bus
 
@@ -34,20 +36,19 @@ class UserApi:
     The caller's account stands in the subject, which the broker checks.
     """
 
-    def __init__(self, bus: Bus) -> None:
-        """Prepare."""
+    def __init__(self, bus: Bus, reads: Reads = NOT_COUNTED) -> None:
+        """Prepare; ``reads`` counts the questions of each account."""
+        self._reads = reads
         self._bus = bus
         self._desk = Desk(bus.edge)
         self._submissions = Submissions(bus.edge)
 
     async def start(self) -> None:
         """Begin to serve."""
-        everyone = subjects.user_api_all("events")
-        await self._desk.serve(
-            everyone, EventsRequest, self._events, queue=_QUEUE, inbox_of=subjects.inbox_of_user_call
-        )
+        everyone, inbox_of, refuse = subjects.user_api_all("events"), subjects.inbox_of_user_call, self._reads.refusal
+        await self._desk.serve(everyone, EventsRequest, self._events, queue=_QUEUE, inbox_of=inbox_of, refuse=refuse)
         everyone = subjects.user_api_all("store")
-        await self._desk.serve(everyone, StoreRequest, self._store, queue=_QUEUE, inbox_of=subjects.inbox_of_user_call)
+        await self._desk.serve(everyone, StoreRequest, self._store, queue=_QUEUE, inbox_of=inbox_of, refuse=refuse)
 
     async def stop(self) -> None:
         """Serve no more."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST_STORES: Final = 16
 """That one request may search."""
+MOST_ROUNDS: Final = 4
+"""How often one request may search them."""
 
 _Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -45,6 +47,13 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Under which the model read it; None: there was no room for it."""
 
 
+class Searched(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One search of a request, and what it has found, the best first."""
+
+    query: str
+    sources: Annotated[tuple[Source, ...], Meta(max_length=MOST_FOUND)] = ()
+
+
 class Grounding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a task's answer can rest on."""
 
@@ -56,12 +65,21 @@ class Grounding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """In front of which of the task's messages the passages stand, from 0."""
     chars: Count
     """How many characters of its text are not the user's own."""
+    again: Annotated[tuple[Searched, ...], Meta(max_length=MOST_ROUNDS - 1)] = ()
+    """What the model has asked to search for besides, in its order, before it answered."""
+
+    @property
+    def searches(self) -> tuple[Searched, ...]:
+        """All searches in their order."""
+        return (Searched(query=self.query, sources=self.sources), *self.again)
 
     @property
     def read(self) -> tuple[Source, ...]:
         """What the model has read, in the order of the numbers."""
-        numbered = [(source.number, source) for source in self.sources if source.number is not None]
-        return tuple([source for _, source in sorted(numbered, key=lambda pair: pair[0])])
+        found = (source for searched in self.searches for source in searched.sources)
+        # What several searches have found has the same number in each.
+        numbered = {source.number: source for source in found if source.number is not None}
+        return tuple([numbered[number] for number in sorted(numbered)])
 
 
 def put_before(messages: tuple[Message, ...], at: int, text: str) -> tuple[Message, ...]:

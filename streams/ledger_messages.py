@@ -89,6 +89,8 @@ class UsageRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cached_prompt_tokens: Tokens = 0
     completion_tokens: Tokens = 0
     amount_nano: Nano = 0
+    corrections: Tokens = 0
+    """How often a person has charged something out of suspense; such a row has nothing else but its amount."""
 
 
 class UsagePage(Wire, frozen=True, kw_only=True, tag="ledger.usage.v1"):

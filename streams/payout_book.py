@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from streams.payout_events import PayoutConfirmed, PayoutDestinationSet, PayoutFailed, PayoutRequested, PayoutSent
+from streams.payout_events import (
+    PayoutConfirmed,
+    PayoutDestinationSet,
+    PayoutFailed,
+    PayoutPolicySet,
+    PayoutReplaced,
+    PayoutRequested,
+    PayoutSent,
+)
 from streams.payouts import Payout
 
 if TYPE_CHECKING:
@@ -42,7 +50,16 @@ class PayoutRecord(Struct, frozen=True, kw_only=True):
     requested_at_ms: int
     changed_at_ms: int
     sent: PayoutSent | None = None
+    replacements: tuple[PayoutReplaced, ...] = ()
+    """What was handed over in the place of ``sent`` since, the newest last."""
     detail: str = ""
+
+
+class Asked(NamedTuple):
+    """How often payouts of a node in a currency were requested, and when last, by the clock of whoever did."""
+
+    times: int = 0
+    at_ms: int = 0
 
 
 class PayoutBook:
@@ -52,6 +69,9 @@ class PayoutBook:
         """Fold ``events``, in their order."""
         self.destinations: dict[Token, PayoutDestinationSet] = {}
         self.records: dict[str, PayoutRecord] = {}
+        self.policies: dict[tuple[Token | None, str], PayoutPolicySet] = {}
+        """By node (None: all for which nothing else was said) and currency."""
+        self._asked: dict[tuple[Token, str], Asked] = {}
         for event in events:
             self.apply(event)
 
@@ -60,16 +80,39 @@ class PayoutBook:
         match event:
             case PayoutDestinationSet():
                 self.destinations[event.node] = event
+            case PayoutPolicySet():
+                self.policies[event.node, event.currency] = event
             case PayoutRequested():
-                self.records.setdefault(event.payout, _requested(event))
+                self._request(event)
             case PayoutSent():
                 self._move(event.payout, PayoutState.PENDING, PayoutState.SENT, event.at_ms, sent=event)
+            case PayoutReplaced():
+                self._replace(event)
             case PayoutConfirmed():
                 self._move(event.payout, PayoutState.SENT, PayoutState.CONFIRMED, event.at_ms, detail=event.detail)
             case PayoutFailed():
                 self._move(event.payout, PayoutState.SENT, PayoutState.FAILED, event.at_ms, detail=event.detail)
             case _:
                 return
+
+    def asked(self, node: Token, currency: str) -> Asked:
+        """How often payouts of a node were requested in a currency, and when last."""
+        return self._asked.get((node, currency), Asked())
+
+    def due_nano(self, node: Token, currency: str, balance_nano: int, *, now_ms: int) -> int:
+        """How much is to be requested of what a node has, by what was said for it; 0: nothing now."""
+        policy = self.policies.get((node, currency)) or self.policies.get((None, currency))
+        destination = self.destinations.get(node)
+        if policy is None or destination is None or not policy.is_on:
+            return 0
+        if policy.driver not in (None, destination.driver):
+            return 0
+        asked = self.asked(node, currency)
+        # A request that lies further ahead than one may follow another was made by a clock that was wrong.
+        if asked.times and abs(now_ms - asked.at_ms) < policy.every_ms:
+            return 0
+        amount = max(0, balance_nano) // policy.step_nano * policy.step_nano
+        return amount if amount >= policy.least_nano else 0
 
     def open(self, driver: DriverName) -> tuple[PayoutRecord, ...]:
         """The payouts of a driver that are not over, in the order in which they were requested."""
@@ -79,6 +122,19 @@ class PayoutBook:
         """The places, in the order of the paying account's transactions, of what is sent and not over."""
         places = (each.sent.place for each in self.open(driver) if each.sent is not None)
         return tuple(place for place in places if place is not None)
+
+    def _request(self, event: PayoutRequested) -> None:
+        if event.payout in self.records:
+            return
+        self.records[event.payout] = _requested(event)
+        before = self.asked(event.node, event.currency)
+        self._asked[event.node, event.currency] = Asked(before.times + 1, event.at_ms)
+
+    def _replace(self, event: PayoutReplaced) -> None:
+        record = self.records.get(event.payout)
+        if record is not None and record.state is PayoutState.SENT:
+            replacements = (*record.replacements, event)
+            self.records[event.payout] = replace(record, changed_at_ms=event.at_ms, replacements=replacements)
 
     def _move(
         self,

@@ -6,7 +6,7 @@ the same place in a chain's order of transactions.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
@@ -17,6 +17,8 @@ from streams.payouts import DriverName
 from streams.tokens import Token
 
 _Id = Annotated[str, Meta(min_length=1, max_length=64)]
+HOUR_MS: Final = 3_600_000
+
 _Words = Annotated[str, Meta(max_length=512)]
 
 
@@ -28,6 +30,26 @@ class PayoutDestinationSet(Event, frozen=True, kw_only=True, tag="payout.destina
     node: Token
     driver: DriverName
     address: Annotated[str, Meta(min_length=1, max_length=512)]
+    by: _Words = ""
+
+
+class PayoutPolicySet(Event, frozen=True, kw_only=True, tag="payout.policy_set.v1"):
+    """When ledgers request payouts by themselves, of one node or of all; the newest for these and a currency counts."""
+
+    at_ms: int
+    previous: Previous = ""
+    node: Token | None = None
+    """None: of each node for which nothing else was said in this currency."""
+    currency: Currency
+    is_on: bool = True
+    least_nano: NotNegative = 0
+    """Less is left where it is."""
+    step_nano: Annotated[int, Meta(ge=1, le=2**63 - 1)] = 1
+    """What is requested is a multiple of this, rounded down: of what the way out can express."""
+    every_ms: Annotated[int, Meta(ge=HOUR_MS, le=2**53 - 1)] = 7 * 24 * HOUR_MS
+    """How long after the last request, whoever made it, another may follow."""
+    driver: DriverName | None = None
+    """Only of nodes whose money goes this way; None: whichever way it goes."""
     by: _Words = ""
 
 
@@ -57,6 +79,20 @@ class PayoutSent(Event, frozen=True, kw_only=True, tag="payout.sent.v1"):
     """In the order of the paying account's transactions: an Ethereum nonce."""
 
 
+class PayoutReplaced(Event, frozen=True, kw_only=True, tag="payout.replaced.v1"):
+    """In the place of what was not taken this is handed over, stored before it is; the other may be taken all the same.
+
+    It has the same place in the order of the paying account's transactions: at most one of them is ever taken.
+    """
+
+    at_ms: int
+    previous: Previous = ""
+    payout: _Id
+    reference: Annotated[str, Meta(max_length=128)]
+    body: Annotated[bytes, Meta(max_length=8192)] = b""
+    place: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+
+
 class PayoutConfirmed(Event, frozen=True, kw_only=True, tag="payout.confirmed.v1"):
     """It has arrived."""
 
@@ -83,5 +119,13 @@ class PayoutFailed(Event, frozen=True, kw_only=True, tag="payout.failed.v1"):
     currency: Currency
 
 
-PayoutEvent = PayoutDestinationSet | PayoutRequested | PayoutSent | PayoutConfirmed | PayoutFailed
+PayoutEvent = (
+    PayoutDestinationSet
+    | PayoutPolicySet
+    | PayoutRequested
+    | PayoutSent
+    | PayoutReplaced
+    | PayoutConfirmed
+    | PayoutFailed
+)
 """All that ``books.payouts`` may hold."""

@@ -35,3 +35,5 @@ class ResponseTerms(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether it may be read again as a response, and continued."""
     background: bool = False
     """Whether it was asked for by somebody who does not wait."""
+    max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
+    """How often the mesh itself may use a tool for it; None: nothing was said."""

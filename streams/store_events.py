@@ -141,8 +141,14 @@ class StoreReembedding(Event, frozen=True, kw_only=True, tag="store.reembedding.
     model: _Model
 
 
+class StoreExpired(Event, frozen=True, kw_only=True, tag="store.expired.v1"):
+    """Its time is over, for good: nothing of it is found, its passages are deleted, and its files stand as they did."""
+
+    at_ms: int
+
+
 class StoreClosed(Event, frozen=True, kw_only=True, tag="store.closed.v1"):
-    """Its owner wants it no more, or its time is over; its passages are deleted."""
+    """Its owner wants it no more; its passages are deleted."""
 
     at_ms: int
 
@@ -157,6 +163,7 @@ StoreEvent = (
     | StoreFileRemoved
     | StoreBatchCancelled
     | StoreReembedding
+    | StoreExpired
     | StoreClosed
 )
 """All that STORES may hold."""

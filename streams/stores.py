@@ -13,6 +13,7 @@ from streams.store_events import (
     StoreBatchCancelled,
     StoreChanged,
     StoreClosed,
+    StoreExpired,
     StoreFileAdded,
     StoreFileChanged,
     StoreFileFailed,
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 
     from streams.batch_events import Label
     from streams.store_events import StoreEvent
+
+    _Use = (
+        StoreChanged
+        | StoreFileAdded
+        | StoreFileChanged
+        | StoreFileRemoved
+        | StoreBatchCancelled
+        | StoreReembedding
+        | StoreClosed
+    )
 
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 """OpenAI's words for how a file of a store stands."""
@@ -67,6 +78,8 @@ class StoreState:
         self.expires_after_days = opened.expires_after_days
         self.used_at_ms = opened.at_ms
         self.is_closed = False
+        self.is_expired = False
+        """Whether its time is over for good; it is over a moment before that is said (``is_due``)."""
         self.files: dict[str, StoreFile] = {}
         """By their id, in the order in which they were first added."""
 
@@ -74,6 +87,19 @@ class StoreState:
     def expires_at_ms(self) -> int | None:
         """When its time is over unless it is used; None: never."""
         return None if self.expires_after_days is None else self.used_at_ms + self.expires_after_days * _DAY_MS
+
+    def is_over(self, at_ms: int) -> bool:
+        """Whether it is not searched any more at this time, and takes nothing in."""
+        return self.is_expired or self.is_due(at_ms)
+
+    def is_due(self, at_ms: int) -> bool:
+        """Whether its time is over and nobody has said so yet."""
+        ends_at_ms = self.expires_at_ms
+        return not (self.is_closed or self.is_expired) and ends_at_ms is not None and ends_at_ms <= at_ms
+
+    def takes(self, event: StoreEvent) -> bool:
+        """Whether this can happen to it: files can be removed from an expired store, which can be closed."""
+        return not self.is_closed and (not self.is_expired or isinstance(event, StoreFileRemoved | StoreClosed))
 
     @property
     def usage_bytes(self) -> int:
@@ -105,12 +131,19 @@ class StoreState:
 
     def apply(self, sequence: int, event: StoreEvent) -> None:
         """Fold one event; ``sequence`` is its place in STORES."""
-        if self.is_closed or isinstance(event, StoreOpened):
+        if isinstance(event, StoreOpened) or not self.takes(event):
             return
         if isinstance(event, StoreFileIndexed | StoreFileFailed):
             self._end(event)
-            return
-        self.used_at_ms = max(self.used_at_ms, event.at_ms)
+        elif isinstance(event, StoreExpired):
+            self._expire()
+        else:
+            self._use(sequence, event)
+
+    def _use(self, sequence: int, event: _Use) -> None:
+        """Fold what somebody does with it."""
+        if not self.is_expired:
+            self.used_at_ms = max(self.used_at_ms, event.at_ms)
         match event:
             case StoreChanged():
                 self._change(event)
@@ -165,6 +198,12 @@ class StoreState:
         for file in self.files.values():
             if file.batch == event.batch and file.status == "in_progress":
                 self.files[file.id] = replace(file, status="cancelled")
+
+    def _expire(self) -> None:
+        self.is_expired = True
+        for file in self.files.values():
+            status = "cancelled" if file.status == "in_progress" else file.status
+            self.files[file.id] = replace(file, status=status, indexed=None)
 
     def _ask_anew(self, sequence: int, event: StoreReembedding) -> None:
         self.model = event.model

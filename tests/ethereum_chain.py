@@ -16,6 +16,7 @@ from tests.served_app import served
 TOKEN = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 CHAIN_ID = 31337
 _Params = list[Any]
+_FEES = ("maxFeePerGas", "maxPriorityFeePerGas")
 
 
 class Fault(Exception):
@@ -35,6 +36,8 @@ class EthereumChain:
     included: dict[str, tuple[int, bool]] = field(default_factory=dict[str, tuple[int, bool]])
     nonces: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     """By address, in which block each of its transactions lies."""
+    replaced: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """What waited, and gave way to a dearer one with its nonce."""
     received: list[str] = field(default_factory=list[str])
     """Hashes of what was handed over, repeats with them."""
     loses_answers: int = 0
@@ -57,7 +60,7 @@ class EthereumChain:
 
     def _include(self, name: str, raw: bytes) -> None:
         sender, fields = _read(raw)
-        if fields["nonce"] != len(self.nonces.setdefault(sender, [])):
+        if fields["nonce"] != len(self.nonces.setdefault(sender, [])) or fields["maxFeePerGas"] < self.base_fee_wei:
             return
         del self.pool[name]
         self.nonces[sender].append(self.block)
@@ -123,8 +126,24 @@ class EthereumChain:
             raise Fault("nonce too low")
         if fields["maxFeePerGas"] < self.base_fee_wei:
             raise Fault("max fee per gas less than block base fee")
+        for other, known in list(self.pool.items()):
+            if _place(known) == _place(raw):
+                if any(fields[fee] * 10 < _read(known)[1][fee] * 11 for fee in _FEES):
+                    raise Fault("replacement transaction underpriced")
+                self.replaced[other] = self.pool.pop(other)
         self.pool[name] = raw
         return name
+
+    def prefer(self, name: str) -> None:
+        """Have another block maker, who has not heard of the dearer one, take a transaction that was replaced."""
+        raw = self.replaced.pop(name)
+        self.pool = {other: known for other, known in self.pool.items() if _place(known) != _place(raw)}
+        self.pool[name] = raw
+
+
+def _place(raw: bytes) -> tuple[str, int]:
+    sender, fields = _read(raw)
+    return sender, fields["nonce"]
 
 
 def _read(raw: bytes) -> tuple[str, dict[str, Any]]:

@@ -15,7 +15,13 @@ from tests.mesh_in_process import InProcessMesh
 Shell = Callable[..., Awaitable[str]]
 
 
-def ledger_shell(mesh: InProcessMesh, folder: Path, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> Shell:
+def ledger_shell(
+    mesh: InProcessMesh,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *modules: ModuleType,
+    group: str = "ledger",
+) -> Shell:
     """Return what runs a command of ``modules`` there, and returns what it prints."""
     loop = asyncio.get_running_loop()
 
@@ -29,7 +35,7 @@ def ledger_shell(mesh: InProcessMesh, folder: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(module, "run_on_bus", on_this_bus)
 
     async def ig3(*words: str, status: int = 0) -> str:
-        arguments = ["ledger", *words, "--data-dir", str(folder)]
+        arguments = [group, *words, "--data-dir", str(folder)]
         done = await asyncio.to_thread(CliRunner().invoke, root, arguments, catch_exceptions=False)
         assert done.exit_code == status
         return done.stdout

@@ -15,6 +15,7 @@ from gateway.dispatcher.service import Dispatcher
 from gateway.dispatcher.settings import DispatcherSettings
 from gateway.groups.registry import GroupRegistry
 from gateway.limits.open_limiter import open_limiter
+from gateway.limits.reads import Reads
 from gateway.registry import Registry
 from gateway.roster_feed import RosterFeed
 from gateway.settings import GatewaySettings
@@ -195,7 +196,10 @@ class InProcessMesh:
         dispatching = DispatcherSettings(**chosen)
         holds = Holds(bus.core, feed, dispatching.alias_table, patience=dispatching.ledger_patience)
         limiter, bounds = open_limiter(bus.core, limits), limits.bound_rules
-        entrance = Entrance(access, limiter, sessions, holds, answer_tokens=limits.answer_tokens, bounds=bounds)
+        reads = Reads(limits.reads_per_minute, limits.read_limits)
+        entrance = Entrance(
+            access, limiter, sessions, holds, answer_tokens=limits.answer_tokens, bounds=bounds, reads=reads
+        )
         dispatcher = Dispatcher(
             bus,
             feed,

@@ -29,6 +29,8 @@ class PlayedRetrieval:
         self.asked: list[SearchPassages] = []
         self.found: tuple[FoundPassage, ...] = ()
         """What every search finds, up to its limit."""
+        self.finds: dict[str, tuple[FoundPassage, ...]] = {}
+        """What some queries find instead."""
         self.refusal: RetrievalRefused | None = None
         self._working: set[asyncio.Task[None]] = set()
 
@@ -40,14 +42,16 @@ class PlayedRetrieval:
             Passage(number=number, text=text, place=Place(first=0, last=len(text)), tokens=9, vector=pack("<2f", 1, 0))
             for number, text in enumerate(texts)
         )
-        subject = store_subjects.passages(key, token(file), generation, 0)
-        await self._core.append(subject, encode(PassageBatch(model=MODEL, passages=passages)))
+        for passage in passages:
+            # Numbers of parts have holes, as those of groups have.
+            subject = store_subjects.passages(key, token(file), generation, passage.number * 32)
+            await self._core.append(subject, encode(PassageBatch(model=MODEL, passages=(passage,))))
         event = StoreFileIndexed(
             at_ms=now_ms(),
             file=file,
             generation=generation,
             model=MODEL,
-            parts=1,
+            parts=len(texts),
             passages=len(texts),
             tokens=9 * len(texts),
             characters=sum(map(len, texts)),
@@ -87,7 +91,8 @@ class PlayedRetrieval:
         """Answer one search."""
         wanted = decode(asked.data, SearchPassages)
         self.asked.append(wanted)
-        self._core.reply_to(asked, encode(self.refusal or FoundPassages(hits=self.found[: wanted.limit])))
+        found = self.finds.get(wanted.query, self.found)
+        self._core.reply_to(asked, encode(self.refusal or FoundPassages(hits=found[: wanted.limit])))
 
 
 def found(

@@ -104,6 +104,8 @@ class ScriptedMesh:
 
     def _as_at_first(self) -> None:
         self.words = WORDS
+        self.decisions: list[str] = []
+        """What tasks under a schema are answered with instead, one after the other, while there are some."""
         self.pause_after: int | None = None
         """After this many chunks every answer waits for ``go``."""
         self.go = asyncio.Event()
@@ -211,11 +213,14 @@ class ScriptedMesh:
             n = await self._write_in_vain(key, self.restart_after)
         node, attempt = (NODE, 1) if self.restart_after is None else (OTHER_NODE, 2)
         offset = 0
-        for number, word in enumerate(self.words, 1):
+        words = (self.decisions.pop(0),) if submitted.format is not None and self.decisions else self.words
+        for number, word in enumerate(words, 1):
             if key.task in self._cancelled:
                 break
             n += 1
-            await self.append(key, node, self._chunk(n, offset, word, number, attempt))
+            await self.append(
+                key, node, self._chunk(n, offset, word, attempt, number if number == len(words) else None)
+            )
             offset += len(word)
             if number == self.pause_after:
                 self.paused.set()
@@ -241,10 +246,11 @@ class ScriptedMesh:
         await self.append(key, MESH, again)
         return again.n
 
-    def _chunk(self, n: int, offset: int, word: str, number: int, attempt: int) -> TaskChunk:
-        if number < len(self.words):
+    def _chunk(self, n: int, offset: int, word: str, attempt: int, last: int | None) -> TaskChunk:
+        """A word; ``last`` is how many there were, with the last of them."""
+        if last is None:
             return TaskChunk(n=n, attempt=attempt, offset=offset, text=word, tokens=1)
-        usage = Usage(prompt_tokens=3, completion_tokens=number)
+        usage = Usage(prompt_tokens=3, completion_tokens=last)
         return TaskChunk(n=n, attempt=attempt, offset=offset, text=word, tokens=1, finish_reason="stop", usage=usage)
 
     async def _finish(self, key: TaskKey, submitted: TaskSubmitted, n: int) -> None:

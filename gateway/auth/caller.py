@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from gateway.auth.failed_logins import FailedLogins
+from gateway.bridge.places import Places
 from gateway.errors import GatewayError
 from gateway.limits.reads import Reads
 from mesh.access.caller import Caller, local_caller
@@ -46,6 +47,7 @@ class Door:
         self._check = check
         self.failures = FailedLogins(settings.proxies)
         self.reads = Reads(settings.reads_per_minute, settings.read_limits)
+        self.places = Places(settings.websockets_per_account, settings.websocket_limits)
         self.local = local_caller(account) if settings.auth == "local" else None
 
     async def authenticate(self, request: web.BaseRequest) -> Caller:

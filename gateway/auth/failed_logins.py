@@ -25,17 +25,19 @@ if TYPE_CHECKING:
 
 ADDRESS_PATIENCE: Final = Patience(free=20, forgiven_per_s=1 / 3, first_s=1, longest_s=60)
 KEY_PATIENCE: Final = Patience(free=10, forgiven_per_s=1 / 6, first_s=1, longest_s=60)
+CHALLENGE_PATIENCE: Final = Patience(free=60, forgiven_per_s=1, first_s=1, longest_s=60)
+"""A challenge costs a signature of ours, and proves nothing about who asks for it."""
 
 _PROVEN: Final = 4096
 
 
 class TooManyFailures(GatewayError):
-    """Somebody has failed to prove who they are too often, and has to wait."""
+    """Somebody has failed to prove who they are too often, or asked for too many challenges, and has to wait."""
 
-    def __init__(self, wait_s: float) -> None:
-        """Say for how long."""
+    def __init__(self, wait_s: float, what: str = "failed attempts to authenticate") -> None:
+        """Say for how long, and of what there were too many."""
         self.retry_after_s = max(1, math.ceil(wait_s))
-        super().__init__(f"Too many failed attempts to authenticate. Try again in {self.retry_after_s} s.")
+        super().__init__(f"Too many {what}. Try again in {self.retry_after_s} s.")
 
 
 class FailedLogins:
@@ -47,6 +49,7 @@ class FailedLogins:
         self._clock = clock
         self._addresses = Slowdown(ADDRESS_PATIENCE)
         self._keys = Slowdown(KEY_PATIENCE)
+        self._challenges = Slowdown(CHALLENGE_PATIENCE)
         self._proven: dict[int, None] = {}
         """Hashes, with this process's secret, of what was right: no credential is kept for this."""
 
@@ -80,6 +83,18 @@ class FailedLogins:
         shown = parse_key(text)
         if shown is not None and (wait_s := self._keys.failed(shown.key_id, now_s)):
             raise TooManyFailures(wait_s)
+
+    def count_challenge(self, address: str) -> None:
+        """Count a challenge that an address asks for.
+
+        Raises:
+            TooManyFailures: if it has to wait, for this reason or since it has failed too often.
+        """
+        self.check(address)
+        who, now_s = origin_of(address), self._clock()
+        wait_s = self._challenges.wait_s(who, now_s) or self._challenges.failed(who, now_s)
+        if wait_s:
+            raise TooManyFailures(wait_s, "challenges asked for from this address")
 
     def proved(self, text: str) -> None:
         """Remember what was right."""

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from gateway.batches.outputs import Outputs
 from gateway.batches.requests import Inputs
 from gateway.http.admission import Asked, admit
-from gateway.http.api import Grounded
+from gateway.http.api import Grounded, Prepared
 from gateway.http.errors import ApiError, from_end
 from gateway.http.following import Follower
 from gateway.http.placing_rules import with_redaction
@@ -223,6 +223,8 @@ class _Line:
             rules=with_redaction(None, defaults.redaction),
             bounds=defaults.bounds,
         )
+        if isinstance(question, Prepared):
+            question.urgency = wishes.urgency
         pause_s = _WAIT_S
         while True:
             try:

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from gateway.bridge import close_codes
 from gateway.bridge.audience import Audience
 from gateway.bridge.frames import BusState
+from gateway.bridge.places import Place
 from gateway.bridge.session import MAX_FRAME_BYTES, Client, Session
 from gateway.bridge.topics import Topics
 from gateway.bridge.wire import FORMATS, JSON
+from gateway.send_buffers import limit_buffers
 
 if TYPE_CHECKING:
     from gateway.auth.caller import Door
     from gateway.bridge.wire import Format
     from gateway.roster_feed import RosterFeed
+    from mesh.access.caller import Caller
     from mesh.bus.service_bus import Bus
 
 MAX_CONNECTIONS: Final = 10_000
-SEND_BUFFER_BYTES: Final = 64 * 1024
-"""What the kernel may hold for one reader; by default one that never reads pins megabytes."""
 
 _HEARTBEAT_S: Final = 20.0
 _CLOSE_ANSWER_S: Final = 2.0
 _LOOK_S: Final = 0.5
-_HIGH_WATER_BYTES: Final = 64 * 1024
 
 
 class Bridge:
@@ -68,15 +67,26 @@ class Bridge:
             web.HTTPException: if it is no websocket request, asks for another protocol, or there is no room.
             CredentialRefused: if it shows a credential that opens nothing.
             TooManyFailures: if whoever asks has to wait.
-            LimitReached: if the account has asked too often.
+            LimitReached: if the account has asked too often, or has too many connections open.
             BusError: if it cannot be known now who that is.
         """
         wire = _wanted_format(request)
         caller = await self._door.credential(request) or self._door.local
         if caller is not None:
             self._door.reads.count(caller.account)
+        place = Place(self._door.places)
         if len(self._sessions) >= MAX_CONNECTIONS:
             raise web.HTTPServiceUnavailable(text="too many websocket connections here", headers={"Retry-After": "5"})
+        if caller is not None:
+            place.take(caller.account)
+        try:
+            return await self._connect(request, wire, caller, place)
+        finally:
+            place.give_back()
+
+    async def _connect(
+        self, request: web.Request, wire: Format, caller: Caller | None, place: Place
+    ) -> web.StreamResponse:
         response = web.WebSocketResponse(
             protocols=tuple(FORMATS),
             heartbeat=_HEARTBEAT_S,
@@ -86,10 +96,10 @@ class Bridge:
             decode_text=False,
         )
         await response.prepare(request)
-        transport = _limit_buffers(request)
+        transport = limit_buffers(request)
         if transport is not None:
             client = Client(response, transport, wire, self._door.failures.address_of(request))
-            await self._run(Session(client, self._topics, self._door, caller))
+            await self._run(Session(client, self._topics, self._door, caller, place))
         return response
 
     async def _run(self, session: Session) -> None:
@@ -119,15 +129,3 @@ def _wanted_format(request: web.Request) -> Format:
     if offered and not known:
         raise web.HTTPBadRequest(text=f"none of these subprotocols is spoken here; known: {', '.join(FORMATS)}")
     return known[0] if known else JSON
-
-
-def _limit_buffers(request: web.Request) -> asyncio.WriteTransport | None:
-    """Bound what the kernel and the event loop hold for the reader; None if the connection is gone already."""
-    transport = cast("asyncio.WriteTransport | None", request.transport)
-    if transport is None:
-        return None
-    transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
-    raw = transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    return transport

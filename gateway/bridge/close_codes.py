@@ -59,6 +59,12 @@ SLOW_READER: Final = CloseCode(
     come_back="after a pause",
     meaning="You read too slowly; subscribe again with after = the last n that you have.",
 )
+TOO_MANY: Final = CloseCode(
+    code=4529,
+    name="too many connections",
+    come_back="after a pause",
+    meaning="The account has as many connections to this gateway open as it may have; close one, or come back later.",
+)
 
-CLOSE_CODES: Final = (STOPPING, INTERNAL, TOO_BIG, BAD_FRAMES, NOT_AUTHENTICATED, SLOW_READER)
+CLOSE_CODES: Final = (STOPPING, INTERNAL, TOO_BIG, BAD_FRAMES, NOT_AUTHENTICATED, SLOW_READER, TOO_MANY)
 """Every code that the bridge sends on purpose. 1006 means that the connection broke: come back after a pause."""

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.auth.caller import Door
     from gateway.bridge.close_codes import CloseCode
     from gateway.bridge.frames import ClientFrame
+    from gateway.bridge.places import Place
     from gateway.bridge.topics import Topics
     from gateway.bridge.wire import Format
     from mesh.access.caller import Caller
@@ -68,8 +69,12 @@ class Client(NamedTuple):
 class Session:
     """Serves one connection from ``hello`` to the close frame."""
 
-    def __init__(self, client: Client, topics: Topics, door: Door, caller: Caller | None) -> None:
-        """Prepare; ``run`` serves. Without a caller nothing is served until somebody says who that is."""
+    def __init__(self, client: Client, topics: Topics, door: Door, caller: Caller | None, place: Place) -> None:
+        """Prepare; ``run`` serves. Without a caller nothing is served until somebody says who that is.
+
+        ``place`` is that of the connection among those of its account.
+        """
+        self._place = place
         self._client = client
         self._topics = topics
         self._door = door
@@ -206,10 +211,16 @@ class Session:
             return
         except WrittenByNewer as error:
             raise RequestRefused("newer_version", str(error)) from error
-        if self._subscriptions is None or (self._account != caller.account and not self._subscriptions):
-            self._subscriptions = self._subscriptions_of(caller)
-        elif self._account != caller.account:
+        if self._account != caller.account and self._subscriptions:
             raise RequestRefused("another_account", f"this connection follows account {self._account}: open another")
+        try:
+            self._place.take(caller.account)
+        except LimitReached as error:
+            if self._caller is None:
+                self.end(close_codes.TOO_MANY)
+            raise RequestRefused("rate_limit_exceeded", str(error)) from error
+        if self._subscriptions is None or self._account != caller.account:
+            self._subscriptions = self._subscriptions_of(caller)
         self._caller = caller
         self._tell(
             Authenticated(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from gateway.dispatcher.life import TaskLife
     from gateway.dispatcher.metering import TierOf
+    from gateway.limits.reads import Reads
     from mesh.bus.direct_client import Delivery
     from mesh.bus.service_bus import Bus
 
@@ -45,8 +46,12 @@ _TRIES: Final = 3
 class Cancelling:
     """Serves cancel requests: of users in EDGE, of our own services in CORE, of other dispatchers."""
 
-    def __init__(self, bus: Bus, lives: Mapping[TaskKey, TaskLife], tier_of: TierOf) -> None:
-        """Prepare; ``lives`` are this dispatcher's tasks, ``tier_of`` says where a node runs a model."""
+    def __init__(self, bus: Bus, lives: Mapping[TaskKey, TaskLife], tier_of: TierOf, reads: Reads) -> None:
+        """Prepare; ``lives`` are this dispatcher's tasks, ``tier_of`` says where a node runs a model.
+
+        ``reads`` counts what users ask; what our own services ask was counted there.
+        """
+        self._reads = reads
         self._tier_of = tier_of
         self._bus = bus
         self._lives = lives
@@ -57,7 +62,8 @@ class Cancelling:
     async def start(self) -> None:
         """Begin to serve."""
         everyone = subjects.user_api_all("cancel")
-        await self._edge.serve(everyone, Cancel, self._cancel, queue=_QUEUE, inbox_of=subjects.inbox_of_user_call)
+        inbox_of, refuse = subjects.inbox_of_user_call, self._reads.refusal
+        await self._edge.serve(everyone, Cancel, self._cancel, queue=_QUEUE, inbox_of=inbox_of, refuse=refuse)
         await self._core.serve(everyone, Cancel, self._cancel, queue=_QUEUE)
         await self._core.serve(f"{_OWNER}.*", Cancel, self._cancel_if_ours)
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from gateway.limits.bounds import answer_error, capped, time_error
 from gateway.limits.price import price_of_task
+from gateway.limits.reads import NOT_COUNTED
 from gateway.limits.rules import BoundRules
 from gateway.limits.ticket import LimitReached
 from mesh.access.caller import Caller
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from gateway.dispatcher.holds import Holds
+    from gateway.dispatcher.task_run import TaskRun
     from gateway.limits.limiter import Limiter
+    from gateway.limits.reads import Reads
     from gateway.limits.ticket import Ticket
     from mesh.access.feed import AccessFeed
     from mesh.access.session_keys import SessionKeys
@@ -54,6 +57,7 @@ class Entrance:
         *,
         answer_tokens: int,
         bounds: BoundRules = _UNBOUNDED,
+        reads: Reads = NOT_COUNTED,
     ) -> None:
         """Go by ``access``; have tasks pay at ``limiter`` that show no mark made with ``keys``.
 
@@ -64,7 +68,9 @@ class Entrance:
             holds: has the ledger put aside what a task may cost, however it came.
             answer_tokens: what a task counts for that does not say how long its answer may be.
             bounds: how large answers to an account may be, and how long they may take.
+            reads: counts what users ask the dispatcher on the bus.
         """
+        self.reads = reads
         self._access = access
         self._limiter = limiter
         self._keys = keys
@@ -157,17 +163,35 @@ class Entrance:
     def _has_passed(self, work: Work) -> bool:
         return has_passed(self._keys, work.subject, header(work.headers, PASSED))
 
-    async def pay(self, ticket: Ticket | None, key: TaskKey, asked: TaskSubmitted) -> TaskError | None:
-        """Pay for a task, and for the stream that its account hears while it runs; returns why that cannot be.
-
-        Last what it may cost is put aside: what is refused for another reason holds nobody's money.
-
-        Raises:
-            LedgerAway: if no ledger answers in time.
-        """
+    async def pay(self, ticket: Ticket | None, asked: TaskSubmitted) -> TaskError | None:
+        """Pay for a task, and for the stream that its account hears while it runs; returns why that cannot be."""
         try:
             if ticket is not None:
                 await ticket.pay(lambda: price_of_task(asked, answer_tokens=self._answer_tokens), stream=True)
         except LimitReached as error:
             return TaskError(code="rate_limit_exceeded", message=str(error), status=429)
+        return None
+
+    def inherit(self, ticket: Ticket | None, record: TaskRun, asked: TaskSubmitted) -> None:
+        """Settle at the end what another dispatcher has paid for a task, whether that one was stopped or killed.
+
+        Who has a node has paid; when, no event says: not before the task was made, so not too much is given back.
+        """
+        if ticket is not None and record.state.attempt > 0:
+            ticket.inherit(price_of_task(asked, answer_tokens=self._answer_tokens), created_ms(record.key.task))
+
+    def needs_hold(self, account: Token) -> bool:
+        """Whether something must be put aside for tasks of an account. Asked last: no other refusal holds money."""
+        return self._holds.needs(account)
+
+    def is_good_for(self, account: Token) -> bool:
+        """Whether the ledger has refused an account nothing lately, so that a node may be chosen meanwhile."""
+        return self._holds.is_good_for(account)
+
+    async def hold(self, key: TaskKey, asked: TaskSubmitted) -> TaskError | None:
+        """Have put aside what a task may cost; returns why that cannot be.
+
+        Raises:
+            LedgerAway: if no ledger answers in time.
+        """
         return await self._holds.refusal(key, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -11,6 +12,7 @@ from gateway.demands import demand_error
 from gateway.scheduling.policies import POLICIES
 from mesh.bus.headers import CONTENT_TYPE, header
 from streams.chat import Sampling
+from streams.clock import now_ms as clock_ms
 from streams.codec import decode
 from streams.errors import InvalidTaskId, UndecodableEvent
 from streams.events import TaskError, TaskSubmitted
@@ -19,7 +21,6 @@ from streams.task_id import check_age, created_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
 
     from mesh.bus.work import Work
     from streams.subjects import TaskKey
@@ -124,6 +125,11 @@ def deadline_ms(task: Token, submission: TaskSubmitted, *, default: timedelta) -
     if submission.deadline_at_ms is not None:
         return submission.deadline_at_ms
     return created_ms(task) + round(default.total_seconds() * 1000)
+
+
+def time_left(task: Token, submission: TaskSubmitted, *, default: timedelta) -> timedelta:
+    """How long from now the task may take."""
+    return timedelta(milliseconds=deadline_ms(task, submission, default=default) - clock_ms())
 
 
 def deadline_error(*, waited_for: str) -> TaskError:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from gateway.demands import inability
-from gateway.dispatcher import gate, retrying
+from gateway.dispatcher import gate, retrying, serving
 from gateway.dispatcher.backlog import BacklogReports
 from gateway.dispatcher.cancelling import Cancelling
 from gateway.dispatcher.holds import LedgerAway
@@ -24,6 +24,7 @@ from gateway.dispatcher.overflow import Overflow, Waiting
 from gateway.dispatcher.placer import Placer
 from gateway.dispatcher.regards import Regards
 from gateway.dispatcher.result_check import ResultCheck
+from gateway.dispatcher.serving import Serving
 from gateway.dispatcher.spot_checks import Checks, SpotChecks
 from gateway.dispatcher.task_run import Verdict, failed
 from gateway.scheduling.policies import POLICIES
@@ -63,9 +64,6 @@ _TICK_S: Final = 0.5
 _FAULT_PAUSE: Final = timedelta(seconds=1)
 """After a fault of our own: a task that meets it each time must not keep everybody busy."""
 
-_LEDGER_PAUSE: Final = timedelta(seconds=5)
-"""Before a task of the class batch is offered again for which nothing could be put aside."""
-
 _UNREADABLE_PAUSE: Final = timedelta(seconds=30)
 """Before a task is offered again that a newer dispatcher has gone on with."""
 
@@ -95,6 +93,7 @@ class Dispatcher:
         self._feed = feed
         self._settings = settings
         self._entrance = entrance
+        self._serving = Serving(entrance, settings)
         self._retention = retention
         self.devices = DeviceLog(bus.core, snapshots)
         self.regards = Regards(bus.core, self.devices, snapshots)
@@ -107,7 +106,7 @@ class Dispatcher:
         )
         self._checks = Checks(ResultCheck(self.devices, self._placer.dimensions_of), spots)
         self._reports = NodeReports(bus, self.lives, self.name)
-        self._cancelling = Cancelling(bus, self.lives, self._placer.tier_of)
+        self._cancelling = Cancelling(bus, self.lives, self._placer.tier_of, entrance.reads)
         self._overflow = Overflow(settings.account_overflow)
         self._backlog = BacklogReports(bus.core, self.name, self.lives, self._overflow)
         self._held: Counter[tuple[Token, subjects.ServiceClass]] = Counter()
@@ -219,7 +218,7 @@ class Dispatcher:
                 refused = self._set_aside(life, asked)
                 if refused is None:
                     return
-            await self._serve(life, work, asked, refused)
+            await self._serving.serve(life, work, asked, refused)
             self._backlog.note_end(life.asked.model, life.service_class)
         except BusError as error:
             log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
@@ -227,7 +226,7 @@ class Dispatcher:
         except LedgerAway as error:
             # Nobody sits and waits for it.
             log.warning("task %s goes back to the queue: %s", life.record.key.task, error)
-            life.set_aside(_LEDGER_PAUSE)
+            life.set_aside(serving.LEDGER_PAUSE)
         except WrittenByNewer as error:
             log.error("%s; until then the task waits for a dispatcher that can read it", error)
             work.hand_back(_UNREADABLE_PAUSE)
@@ -239,26 +238,6 @@ class Dispatcher:
             self._let_go(life.record.key.account, life.service_class)
             self._telemetry.add(TASKS_HELD, -1, {ATTRIBUTE_CLASS: life.service_class})
             life.over.set()
-
-    async def _serve(
-        self, life: TaskLife, work: Work, asked: TaskSubmitted | TaskError, refused: TaskError | None
-    ) -> None:
-        """See a task to its end; one that came by itself pays before anything is written of it, as over HTTP."""
-        if refused is not None or isinstance(asked, TaskError):
-            await life.run(asked, refused)
-            return
-        ticket = self._entrance.ticket(work, life.record.key.account)
-        with ticket or contextlib.nullcontext():
-            if not await life.has_begun():
-                try:
-                    refused = await self._entrance.pay(ticket, life.record.key, asked)
-                except LedgerAway as error:
-                    if life.service_class == "batch" and self._time_left(life, asked) > _LEDGER_PAUSE:
-                        raise
-                    refused = gate.ledger_away_error(str(error))
-            # What another dispatcher began, and gave up, has paid nothing by now: all of it is charged at the end.
-            on_end = None if ticket is None or refused is not None else ticket.finish
-            await life.run(asked, refused, on_end=on_end)
 
     def _let_go(self, account: Token, service_class: subjects.ServiceClass) -> None:
         self._held[account, service_class] -= 1
@@ -291,7 +270,8 @@ class Dispatcher:
         """Whether the account has its fill here, and nobody has begun this task; what is late only has to end."""
         if self._has_room(life):
             return False
-        return self._time_left(life, asked) > timedelta(0) and not await life.has_begun()
+        left = gate.time_left(life.record.key.task, asked, default=self._settings.deadline)
+        return left > timedelta(0) and not await life.has_begun()
 
     def _set_aside(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
         """Let the task come again later; returns why not, where far too many wait like this already."""
@@ -301,12 +281,9 @@ class Dispatcher:
             return gate.too_many_error(service_class, most, retry_after_s=self._backlog.retry_after_s(service_class))
         region = None if asked.rules is None else asked.rules.region
         waiting = Waiting(account, service_class, asked.model, region)
-        life.set_aside(self._overflow.add(waiting, longest=self._time_left(life, asked)))
+        left = gate.time_left(life.record.key.task, asked, default=self._settings.deadline)
+        life.set_aside(self._overflow.add(waiting, longest=left))
         return None
-
-    def _time_left(self, life: TaskLife, asked: TaskSubmitted) -> timedelta:
-        until_ms = gate.deadline_ms(life.record.key.task, asked, default=self._settings.deadline)
-        return timedelta(milliseconds=until_ms - now_ms())
 
     def _is_known(self, model: str) -> bool:
         return self._feed.roster.knows(model) or model in self._settings.known_models or model in self._aliases

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mesh.bus.answer import AnswerText, Step
     from streams.events import TaskSubmitted
     from streams.placing import Rules
-    from streams.subjects import TaskKey
+    from streams.subjects import ServiceClass, TaskKey
     from streams.task import TaskState
     from streams.tokens import Token
 
@@ -136,6 +136,14 @@ class Grounded(Protocol):
             BusError: if it cannot be read now.
         """
         ...
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A question for which models may be asked before its own task is stored."""
+
+    urgency: ServiceClass
+    """The class of the request, in which they are asked too; whoever lets it in says it."""
 
 
 Read = Callable[["Site", "Caller", bytes], Awaitable[Question]]

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gateway.auth.caller import caller_with
 from gateway.http.admission import Asked, admit
-from gateway.http.api import Grounded
+from gateway.http.api import Grounded, Prepared
 from gateway.http.body import read_json_body
 from gateway.http.cached_answer import CachedAnswer, note_bypass
 from gateway.http.chat_question import ChatQuestion
@@ -59,6 +59,8 @@ class Asking:
         wishes = read_wishes(request, asked.service_tier, site.defaults_of(caller))
         if asked.is_background:
             wishes = replace(wishes, on_disconnect="continue")
+        if isinstance(asked, Prepared):
+            asked.urgency = wishes.urgency
         goes_on = bool(asked.is_streamed and wishes.after)
         question = Asked(
             account=caller.account,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.http.chat_answer import ChunkFrames, choice_of, whole_answers
+from gateway.http.chat_answer import choice_of, whole_answers
 
 if TYPE_CHECKING:
-    from gateway.http.chat_answer import Choice
+    from gateway.http.chat_answer import Choice, ChunkFrames
+    from gateway.http.chat_question import ChatQuestion
     from mesh.bus.answer import AnswerText
+    from streams.grounding import Grounding
+    from streams.subjects import TaskKey
     from streams.task import TaskState
     from streams.tokens import Token
 
@@ -16,40 +19,47 @@ if TYPE_CHECKING:
 class ChatChoices:
     """The choices of one request as they come."""
 
-    def __init__(self, first: Token, model: str, *, include_usage: bool) -> None:
-        """Prepare; ``first`` names the answer."""
-        self._first = first
-        self._model = model
-        self._include_usage = include_usage
+    def __init__(self, first: Token, question: ChatQuestion) -> None:
+        """Prepare to answer ``question``; ``first`` names the answer."""
+        self.first = first
+        self.question = question
         self.there: dict[int, Choice] = {}
 
     def part(self, index: int) -> ChatPart:
         """One of them."""
-        frames = ChunkFrames(self._first, self._model, include_usage=self._include_usage, part=index)
-        return ChatPart(self, index, frames)
+        return ChatPart(self, index)
 
     def whole(self, model: str, state: TaskState) -> bytes:
         """Write a ``chat.completion``."""
         choices = tuple(choice for _, choice in sorted(self.there.items()))
-        return whole_answers(self._first, model, choices, state)
+        return whole_answers(self.first, model, choices, state)
 
 
 class ChatPart:
-    """One choice."""
+    """One choice. What it rests on is what was found for the request, unless its task was stored before."""
 
-    def __init__(self, choices: ChatChoices, index: int, frames: ChunkFrames) -> None:
+    def __init__(self, choices: ChatChoices, index: int) -> None:
         """Be one of ``choices``."""
         self._choices = choices
         self._index = index
-        self._frames = frames
+        self._grounding: Grounding | None = choices.question.grounding
+        self._frames: ChunkFrames | None = None
+
+    async def recall(self, key: TaskKey) -> None:
+        """Take from the log what was found for its task, which was stored before."""
+        self._grounding = await self._choices.question.found_for(key)
 
     def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
         """Keep it until the others are there."""
         del task
-        self._choices.there[self._index] = choice_of(text, state, index=self._index)
+        choice = choice_of(text, state, index=self._index, grounding=self._grounding)
+        self._choices.there[self._index] = choice
         return b""
 
     def frames(self, task: Token) -> ChunkFrames:
         """A writer of chunks."""
         del task
+        if self._frames is None:
+            choices = self._choices
+            self._frames = choices.question.frames_of(choices.first, self._grounding, part=self._index)
         return self._frames

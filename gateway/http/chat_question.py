@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from streams.events import TaskSubmitted
     from streams.grounding import Grounding
     from streams.placing import Rules
-    from streams.subjects import TaskKey
+    from streams.subjects import ServiceClass, TaskKey
     from streams.task import TaskState
     from streams.tokens import Token
 
@@ -58,6 +58,12 @@ class ChatQuestion:
         self.choices = request.n or 1
         self.include_usage = request.include_usage
         self.service_tier: ServiceTier | None = request.service_tier
+        self.urgency: ServiceClass = "interactive"
+
+    @property
+    def grounding(self) -> Grounding | None:
+        """What was found for it, once its task is made or known."""
+        return self._grounding
 
     @property
     def cache_use(self) -> CacheUse:
@@ -81,14 +87,21 @@ class ChatQuestion:
             draft = self._request.draft(await self._pictures.all_there())
         asked = replace(draft, deadline_at_ms=deadline_at_ms, rules=rules)
         if self._finder is not None:
-            asked = await self._finder.ground(asked)
+            asked = await self._finder.ground(asked, self.urgency)
             self._grounding = asked.grounding
         return asked
 
     async def recall(self, key: TaskKey) -> None:
         """Take from the log what was found for a task that was stored before."""
-        if self._finder is not None:
-            self._grounding = await self._finder.recall(key)
+        self._grounding = await self.found_for(key)
+
+    async def found_for(self, key: TaskKey) -> Grounding | None:
+        """What was found for a task that was stored before; None: nothing was searched.
+
+        Raises:
+            BusError: if it cannot be read now.
+        """
+        return None if self._finder is None else await self._finder.recall(key)
 
     def draft_of(self, index: int) -> TaskSubmitted:
         """The draft of each choice: the same."""
@@ -101,17 +114,17 @@ class ChatQuestion:
         return self.price(answer_tokens)
 
     async def submissions(self, deadline_at_ms: int, rules: Rules | None) -> list[TaskSubmitted]:
-        """A task for each choice.
+        """A task for each choice, all with what one search has found.
 
         Raises:
-            ApiError: 400, if a picture cannot be fetched, or is none.
+            ApiError: if a picture cannot be fetched, or is none, or files cannot be searched.
         """
         task = await self.submission(deadline_at_ms, rules)
         return [unlike(task, index) for index in range(self.choices)]
 
     def gathering(self, first: Token) -> ChatChoices:
         """What puts the choices together."""
-        return ChatChoices(first, self.model, include_usage=self.include_usage)
+        return ChatChoices(first, self)
 
     def answer(self, task: Token, text: AnswerText, state: TaskState) -> bytes:
         """Write a ``chat.completion``."""
@@ -119,9 +132,14 @@ class ChatQuestion:
 
     def frames(self, task: Token) -> ChunkFrames:
         """A writer of chunks."""
-        if self._grounding is not None:
-            return CitingFrames(task, self.model, self._grounding, include_usage=self.include_usage)
-        return ChunkFrames(task, self.model, include_usage=self.include_usage)
+        return self.frames_of(task, self._grounding)
+
+    def frames_of(self, task: Token, grounding: Grounding | None, part: int | None = None) -> ChunkFrames:
+        """A writer of chunks that cites what ``grounding`` has; ``part`` is which of several choices it writes."""
+        usage = self.include_usage
+        if grounding is None:
+            return ChunkFrames(task, self.model, include_usage=usage, part=part)
+        return CitingFrames(task, self.model, grounding, include_usage=usage, part=part)
 
 
 async def read_chat(site: Site, caller: Caller, body: bytes) -> ChatQuestion:

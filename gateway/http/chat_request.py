@@ -94,9 +94,6 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
         """
         tools = [tool for tool in self.tools or () if isinstance(tool, FileSearchTool)]
         found = search_of(tools, shows_results=False)
-        if found is not None and (self.n or 1) > 1:
-            message = "Unsupported value: 'n' is 1 where files are searched."
-            raise ApiError(400, message, code="unsupported_value", param="n")
         return None if self.tool_choice == "none" else found
 
     @property

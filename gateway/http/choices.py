@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from gateway.auth.caller import CALLER_KEY
 from gateway.errors import GatewayError
 from gateway.http.admission import admit
+from gateway.http.api import Grounded
 from gateway.http.chat_answer import DONE
 from gateway.http.errors import ApiError, unavailable
 from gateway.http.event_stream import EventStream
@@ -105,25 +106,31 @@ class Choices:
             asked = self._asked._replace(wishes=wishes, stream=False, beside=number, price=price, draft=draft)
             admitted = await admit(site, asked, None, other)
             let_in.append((admitted._replace(may_exist=first.may_exist), other))
-        tasks = await self._question.submissions(self._asked.wishes.deadline_at_ms, self._asked.wishes.rules)
+        # Of a repeat nothing is fetched or searched, where it is known to be one.
+        is_new = not all(admitted.exists for admitted, _ in let_in)
+        wishes = self._asked.wishes
+        tasks = await self._question.submissions(wishes.deadline_at_ms, wishes.rules) if is_new else ()
         followed: list[_Followed] = []
         try:
             for number, one in enumerate(let_in):
-                followed.append(await self._follow(stack, number, tasks[number], *one))
+                task = tasks[number] if tasks else None
+                followed.append(await self._follow(stack, number, task, *one))
         except BaseException:
             self._give_up(followed)
             raise
         return followed
 
     async def _follow(
-        self, stack: ExitStack, number: int, task: TaskSubmitted, admitted: Admitted, ticket: Ticket
+        self, stack: ExitStack, number: int, task: TaskSubmitted | None, admitted: Admitted, ticket: Ticket
     ) -> _Followed:
         site, wishes = self._site, self._asked.wishes
         watch = None
-        if not admitted.exists:
+        if task is not None and not admitted.exists:
             headers = self._measure.bus_headers
             watch = await store_task(site, admitted, task.model, _given(task), wishes, ticket, headers=headers)
         part = self._gathering.part(number)
+        if watch is None and isinstance(part, Grounded):
+            await part.recall(admitted.key)
         exchange = Exchange(site, self._request, admitted.key, part, wishes, self._measure, ticket)
         self._exchanges.append(exchange)
         only_whole = not self._question.is_streamed

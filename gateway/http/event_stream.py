@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from gateway.send_buffers import limit_buffers
+
 if TYPE_CHECKING:
     from datetime import timedelta
 
@@ -48,6 +50,7 @@ class EventStream:
         if self.response is None:
             self.response = web.StreamResponse(headers=_HEADERS)
             await self.response.prepare(self._request)
+            limit_buffers(self._request)
         await self.response.write(data)
         self._sent_at_s = time.monotonic()
 

@@ -51,6 +51,8 @@ class SignIns:
 
     async def challenge(self, request: web.Request) -> web.Response:
         """Answer with what to sign."""
+        failures = self._site.door.failures
+        failures.count_challenge(failures.address_of(request))
         asked = await self._body(request, _challenge)
         return _answer(self._site.sign_in.challenge(asked, _reached(request)))
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from mesh.bus.appends import Fence
 from mesh.errors import BusError, FenceMismatch, PublishUnknown
+from mesh.history.book import readable
 from mesh.history.checkpoint import Checkpoint
 from mesh.history.tail import StreamTail
 from streams.billing_log import AnyBillingEvent
@@ -88,6 +89,10 @@ class Books:
         """The connection that they are read and written by."""
         return self._core
 
+    def last_sequence_of(self, subject: str) -> int:
+        """The last event of a chain that this process knows of; 0: none."""
+        return self.state.chain(subject).last_sequence
+
     async def start(self) -> None:
         """Read the books and follow them from then on.
 
@@ -118,13 +123,19 @@ class Books:
             return None
         return FoldDigest(projection=NAME, sequence=self._tail.position, state=digest_of(self._projection.dump()))
 
-    async def write(self, chain: Chain, compose: Compose) -> int:
+    async def write(self, chain: Chain, compose: Compose, *, by_hand: bool = False) -> int:
         """Write to a chain until ``compose`` has nothing left; returns the last sequence of the chain.
 
         Whoever was overtaken reads on and composes anew; so does whoever does not know whether an event was stored.
 
+        Args:
+            chain: which.
+            compose: what is to be written next.
+            by_hand: it is of what a person has typed, so it is looked whether it can be read again.
+
         Raises:
             BusError: if it cannot be stored now; what was written before stands.
+            UndecodableEvent: if it could not be read again; it is not written.
         """
         lock = self._locks.setdefault(chain.subject, asyncio.Lock())
         async with lock:
@@ -134,8 +145,9 @@ class Books:
                 event = compose(state, max(now_ms(), state.at_ms))
                 if event is None:
                     return state.last_sequence
+                data = readable(event, chain) if by_hand else encode(event)
                 try:
-                    await self._append(chain, state, encode(event))
+                    await self._append(chain, state, data)
                 except (FenceMismatch, PublishUnknown) as error:
                     failures += 1
                     if failures >= _TRIES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import LedgerError
+from gateway.ledger.sealing import read_seals
 from mesh.history.ordered import OrderedReader
 from streams.billing_events import LedgerPosted
 from streams.billing_subjects import account_chain, parse_chain
@@ -12,6 +13,7 @@ from streams.codec import decode_billing_event
 from streams.errors import StreamsError
 from streams.ledger import corrections
 from streams.ledger.corrections import SuspenseBook, correction_id
+from streams.ledger.periods import ends_ms
 from streams.topology import BILLING
 
 if TYPE_CHECKING:
@@ -62,16 +64,20 @@ async def correct(
     entry = (await read_suspense(books.core, account)).entry(account, entry_id)
     if entry is None:
         raise LedgerError(f"account {account} has no entry {entry_id} in suspense: `ig3 ledger suspense` lists them")
+    seals = await read_seals(books.core)
+    # By a clock that is behind it would stand on the invoice of a month that is closed.
+    earliest_ms = ends_ms(seals[-1].period) if seals else 0
     mine: Transaction | None = None
 
     def compose(chain: ChainState, at_ms: int) -> AnyBillingEvent | None:
         nonlocal mine
+        at_ms = max(at_ms, earliest_ms)
         if chain.has(correction_id(entry_id)):
             return None
         mine = corrections.correct(entry, parts, at_ms=at_ms, by=by, note=note)
         return LedgerPosted(at_ms=at_ms, previous=chain.digest, transactions=(mine,))
 
     await books.catch_up()
-    await books.write(account_chain(account), compose)
+    await books.write(account_chain(account), compose, by_hand=True)
     stands = (await read_suspense(books.core, account)).entry(account, entry_id)
     return mine is not None and stands is not None and stands.correction == mine

@@ -56,7 +56,7 @@ async def deposit(
         )
         return LedgerPosted(at_ms=at_ms, previous=chain.digest, transactions=(transaction,))
 
-    await books.write(account_chain(account), compose)
+    await books.write(account_chain(account), compose, by_hand=True)
     return written
 
 
@@ -93,7 +93,7 @@ async def set_plan(
             by=by,
         )
 
-    await books.write(account_chain(account), compose)
+    await books.write(account_chain(account), compose, by_hand=True)
 
 
 async def set_prices(
@@ -132,7 +132,7 @@ async def set_prices(
             by=by,
         )
 
-    await books.write(book_chain("prices"), compose)
+    await books.write(book_chain("prices"), compose, by_hand=True)
     stored = books.state.prices.version(version or 0)
     if stored is None:
         raise LedgerError("another price list was written at the same moment: look at `ig3 prices list`, and repeat")

@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from gateway.ledger.clocks import by_both_clocks
 from mesh.errors import BusError
 from mesh.history.stream_facts import stream_facts
 from mesh.telemetry.names import LEDGER_RELEASED
 from streams.billing_events import LedgerPosted
 from streams.billing_subjects import account_chain, parse_chain
-from streams.clock import now_ms
 from streams.codec import encode
 from streams.ledger.fold import digest_of_body
 from streams.ledger.releasing import given_up_after, old_holds, release
@@ -77,9 +76,8 @@ class Releasing:
         # Idempotency keys are kept as long as tasks are, and can be asked for in this account.
         keys, facts = await stream_facts(self._core, KEYS), await stream_facts(self._core, ENDED)
         after = given_up_after(keys.max_age, facts.max_age)
-        # By the clock that is behind: one that has jumped ahead must not give back what runs.
-        told_at = facts.told_at or datetime.now(UTC)
-        now = min(now_ms(), int(told_at.timestamp() * 1000))
+        # One that has jumped ahead must not give back what runs.
+        now = await by_both_clocks(self._core)
         for subject, state in tuple(self._books.state.chains.items()):
             if old_holds(state, now_ms=now, after=after, most=1):
                 await self._give_back(parse_chain(subject).name, now, after)

@@ -5,18 +5,19 @@ A month has the events that the broker has stored in it, so all who look agree w
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.errors import LedgerError
+from gateway.ledger.clocks import by_both_clocks
 from mesh.history.book import read_book, write_book
 from mesh.history.ordered import OrderedReader
 from mesh.history.stream_facts import stream_facts
 from streams.billing_events import PeriodSealed
 from streams.billing_subjects import book_chain
-from streams.clock import now_ms
 from streams.ledger.chain import month_of
 from streams.ledger.fold import LedgerState
-from streams.ledger.periods import OpenPeriod, ends_ms, month_after, month_before
+from streams.ledger.periods import OpenPeriod, ends_ms, month_after, month_before, months_due
 from streams.topology import BILLING
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ CHAIN: Final = book_chain("sealed")
 
 _WAIT_S: Final = 5.0
 _NS_PER_MS: Final = 1_000_000
+_BREATH: Final = 64
+"""Events that are added up without letting others do something."""
 
 
 class Sealing(NamedTuple):
@@ -58,16 +61,23 @@ async def due(core: Link, *, at_ms: int | None = None) -> list[str]:
         LedgerError: if no month of the books is over.
         BusError: if they cannot be read.
     """
-    last = month_before(await _now(core) if at_ms is None else at_ms)
-    seals = await read_seals(core)
-    period = month_after(seals[-1].period) if seals else await _first_month(core)
-    if period > last and seal_of(seals, last) is None:
-        raise LedgerError(f"the books begin in {period}, which is not over: nothing can be sealed yet")
-    found: list[str] = []
-    while period <= last:
-        found.append(period)
-        period = month_after(period)
+    last = month_before(await by_both_clocks(core) if at_ms is None else at_ms)
+    found = await months_to_seal(core, last)
+    if not found and seal_of(await read_seals(core), last) is None:
+        begins = await _first_month(core)
+        why = "the books are empty" if begins is None else f"the books begin in {begins}, which is not over"
+        raise LedgerError(f"{why}: nothing can be sealed yet")
     return found or [last]
+
+
+async def months_to_seal(core: Link, last: str) -> list[str]:
+    """Return the months up to ``last`` that are not sealed, in order.
+
+    Raises:
+        BusError: if the books cannot be read.
+    """
+    first = await _first_month(core)
+    return [] if first is None else months_due(first, await read_seals(core), last)
 
 
 async def seal(core: Link, period: str, *, at_ms: int | None = None) -> Sealing:
@@ -83,7 +93,7 @@ async def seal(core: Link, period: str, *, at_ms: int | None = None) -> Sealing:
         LedgerError: if it is not over, or does not follow what was sealed before.
         BusError: if the books cannot be read, or written now.
     """
-    now = await _now(core) if at_ms is None else at_ms
+    now = await by_both_clocks(core) if at_ms is None else at_ms
     if now < ends_ms(period):
         raise LedgerError(f"{period} is not over (UTC): a month is sealed when nothing can be written in it any more")
     seals = await read_seals(core)
@@ -91,6 +101,8 @@ async def seal(core: Link, period: str, *, at_ms: int | None = None) -> Sealing:
     if found is not None:
         return Sealing(found, is_new=False)
     expected = month_after(seals[-1].period) if seals else await _first_month(core)
+    if expected is None:
+        raise LedgerError("the books are empty: there is nothing to seal")
     if period != expected:
         raise LedgerError(f"the next month to seal is {expected}, not {period}: months are sealed in their order")
     fresh = await _add_up(core, period, seals[-1].last_sequence + 1 if seals else 1, now)
@@ -119,6 +131,9 @@ async def _add_up(core: Link, period: str, first_sequence: int, at_ms: int) -> P
     async with OrderedReader(core, BILLING) as reader:
         while not reader.is_caught_up:
             for each in await reader.take(wait_s=_WAIT_S):
+                if each.sequence % _BREATH == 0:
+                    # A ledger seals too: whoever asks it for a hold meanwhile does not wait for all of this.
+                    await asyncio.sleep(0)
                 if each.sequence >= first_sequence:
                     adding = adding or OpenPeriod(state, first_sequence)
                     if each.stored_ns >= end_ns:
@@ -128,17 +143,10 @@ async def _add_up(core: Link, period: str, first_sequence: int, at_ms: int) -> P
     return (adding or OpenPeriod(state, first_sequence)).seal(period, at_ms=at_ms)
 
 
-async def _first_month(core: Link) -> str:
-    facts = await stream_facts(core, BILLING)
-    if facts.first_at is None:
-        raise LedgerError("the books are empty: there is nothing to seal")
-    return month_of(int(facts.first_at.timestamp() * 1000))
-
-
-async def _now(core: Link) -> int:
-    """The time by the clock that is behind: a month is over when it is by both."""
-    told_at = (await stream_facts(core, BILLING)).told_at
-    return now_ms() if told_at is None else min(now_ms(), int(told_at.timestamp() * 1000))
+async def _first_month(core: Link) -> str | None:
+    """The month of the first event; None: there is none."""
+    first_at = (await stream_facts(core, BILLING)).first_at
+    return None if first_at is None else month_of(int(first_at.timestamp() * 1000))
 
 
 def _seals(book: Book) -> tuple[PeriodSealed, ...]:

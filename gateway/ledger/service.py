@@ -1,4 +1,4 @@
-"""One ledger: the books, the settling, the desk for holds, old holds, and what the books say."""
+"""One ledger: the books, the settling, the desk for holds, old holds, the calendar, and what the books say."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from gateway.ledger.books import Books
 from gateway.ledger.desk import HoldsDesk
 from gateway.ledger.releasing import Releasing
 from gateway.ledger.settling import Settling
+from gateway.ledger.timetable import Timetable
 from gateway.ledger.views import Views
 from mesh.history.projection_desk import ProjectionDesk
 from mesh.telemetry.telemetry import Telemetry
@@ -40,6 +41,7 @@ class Ledger:
             HoldsDesk(core, self.books, watched),
             Settling(core, self.books, settings, watched),
             Releasing(core, self.books, watched),
+            Timetable(self.books, settings, watched),
             ProjectionDesk(core, self._told),
         )
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from gateway.limits.store import Owner, SharedLimits
     from streams.limits import Limits
 
-Kind = Literal["requests", "tokens", "streams", "reads"]
-"""``reads`` are counted by each gateway for itself (``gateway.limits.reads``)."""
+Kind = Literal["requests", "tokens", "streams", "reads", "websockets"]
+"""Each gateway counts ``reads`` (``gateway.limits.reads``) and ``websockets`` (``gateway.bridge.places``) by itself."""
 
 HELD_MS: Final = 10_000
 """For how long a gateway's word about its open streams counts: so long a dead one's streams are not to be had."""

@@ -14,6 +14,8 @@ from gateway.limits.store import Owner
 from gateway.limits.ticket import LimitReached
 from streams.access import LOCAL
 from streams.clock import now_ms
+from streams.messages import Refusal
+from streams.subjects import parse_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,8 +58,24 @@ class Reads:
             self._forget(now)
         self._taken[account] = drawn.state
 
+    def refusal(self, subject: str) -> Refusal | None:
+        """Count a question on the bus, whose subject says whose it is; return the answer where it is one too many.
+
+        Raises:
+            StreamsError: if the subject names no account.
+        """
+        try:
+            self.count(parse_call(subject).caller)
+        except LimitReached as error:
+            return Refusal(code="rate_limit_exceeded", message=str(error), status=429)
+        return None
+
     def _forget(self, now: int) -> None:
         """Keep those who have asked within the last minute, more or less: the others are as good as new."""
         self._taken = {name: state for name, state in self._taken.items() if reset_ms(1, state, now)}
         while len(self._taken) >= _MOST:
             del self._taken[next(iter(self._taken))]
+
+
+NOT_COUNTED: Final = Reads(None, {})
+"""Nobody asks too often."""

@@ -26,6 +26,7 @@ _WHAT: Final = {
     "tokens": "tokens per minute",
     "streams": "concurrent streams",
     "reads": "reads per minute",
+    "websockets": "open websockets",
 }
 
 
@@ -94,6 +95,11 @@ class Ticket:
         self._has_stream = self._has_stream or stream
         self._price = cost
         self._paid_at_ms = self._clock()
+
+    def inherit(self, price: Price, paid_at_ms: int) -> None:
+        """Settle at the end what somebody else has paid; without an end nothing goes back."""
+        self._price = price
+        self._paid_at_ms = min(paid_at_ms, self._clock())
 
     async def open_stream(self) -> None:
         """Pay for nothing but a stream: what it carries was paid for before.

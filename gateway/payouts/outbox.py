@@ -7,6 +7,7 @@ or one behind a crash, finds it there and hands over the same.
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.errors import PayoutError
@@ -15,7 +16,14 @@ from mesh.history.book import read_book, write_book
 from streams.billing_subjects import book_chain
 from streams.clock import now_ms
 from streams.payout_book import PayoutBook, PayoutState
-from streams.payout_events import PayoutConfirmed, PayoutDestinationSet, PayoutFailed, PayoutRequested, PayoutSent
+from streams.payout_events import (
+    PayoutConfirmed,
+    PayoutDestinationSet,
+    PayoutFailed,
+    PayoutReplaced,
+    PayoutRequested,
+    PayoutSent,
+)
 from streams.task_id import new_task_id
 
 if TYPE_CHECKING:
@@ -106,20 +114,25 @@ async def request(core: Link, node: Token, amount: Amount, *, balance_nano: int,
             raise PayoutError(f"nobody has said where the money of {node} goes: `ig3 payouts to {node} …` does")
         if not 0 < amount.nano <= balance_nano:
             raise PayoutError(f"{node} has {balance_nano} nano {amount.currency}, and {amount.nano} were asked for")
-        event = PayoutRequested(
-            at_ms=now_ms(),
-            payout=name,
-            node=node,
-            driver=destination.driver,
-            address=destination.address,
-            amount_nano=amount.nano,
-            currency=amount.currency,
-        )
+        event = made_of(destination, name, amount, now_ms())
         made.append(event)
         return event
 
     await write_book(core, CHAIN, decide)
     return made[-1]
+
+
+def made_of(destination: PayoutDestinationSet, name: str, amount: Amount, at_ms: int) -> PayoutRequested:
+    """Return the request that pays to where a node's money goes now."""
+    return PayoutRequested(
+        at_ms=at_ms,
+        payout=name,
+        node=destination.node,
+        driver=destination.driver,
+        address=destination.address,
+        amount_nano=amount.nano,
+        currency=amount.currency,
+    )
 
 
 class Outbox:
@@ -147,9 +160,10 @@ class Outbox:
 
     async def _forward(self, record: PayoutRecord) -> PayoutState:
         try:
-            sent = record.sent or await self._prepare(record)
-            prepared = Prepared(reference=sent.reference, body=sent.body, sequence=sent.place)
-            outcome = await self._driver.hand_over(record.payout, prepared)
+            record = await self._prepare(record) if record.sent is None else record
+            outcome = await self._hand_over(record)
+            if outcome.fate is Fate.UNDERWAY and not outcome.is_taken:
+                record, outcome = await self._replace(record, outcome)
         except PayoutError as error:
             log.warning("payout %s waits: %s", record.payout.id, error)
             return record.state
@@ -158,14 +172,40 @@ class Outbox:
             return PayoutState.SENT
         return await self._end(record, outcome)
 
-    async def _prepare(self, record: PayoutRecord) -> PayoutSent:
-        """Store what will be handed over; returns what counts, which somebody else may have stored."""
+    async def _hand_over(self, record: PayoutRecord) -> Outcome:
+        *before, newest = _handed(record)
+        return await self._driver.hand_over(record.payout, newest, before=tuple(before))
+
+    async def _replace(self, record: PayoutRecord, outcome: Outcome) -> tuple[PayoutRecord, Outcome]:
+        """Store what is handed over in the place of what is not taken, and hand it over: that which counts."""
+        waited = timedelta(milliseconds=self._clock_ms() - record.changed_at_ms)
+        dearer = await self._driver.replace(record.payout, _handed(record), waited=waited)
+        if dearer is None:
+            return record, outcome
+        name = record.payout.id
+        event = PayoutReplaced(
+            at_ms=self._clock_ms(),
+            payout=name,
+            reference=dearer.reference,
+            body=dearer.body,
+            place=dearer.sequence,
+        )
+        was = _handed(record)[-1].reference
+        log.warning("payout %s: %s is not taken, and is replaced by %s", name, was, dearer.reference)
+        book = await write_book(
+            self._core, CHAIN, lambda book: event if PayoutBook(book.events).records[name] == record else None
+        )
+        stands = PayoutBook(book.events).records[name]
+        return (stands, outcome) if stands.state.is_over else (stands, await self._hand_over(stands))
+
+    async def _prepare(self, record: PayoutRecord) -> PayoutRecord:
+        """Store what will be handed over; returns the record with what counts, which somebody else may have stored."""
         name = record.payout.id
         book = await read_book(self._core, CHAIN)
-        while (sent := (folded := PayoutBook(book.events)).records[name].sent) is None:
+        while (stands := (folded := PayoutBook(book.events)).records[name]).sent is None:
             prepared = await self._driver.prepare(record.payout, underway=folded.underway(self._driver.name))
             book = await self._store_prepared(book, name, prepared)
-        return sent
+        return stands
 
     async def _store_prepared(self, seen: Book, name: str, prepared: Prepared) -> Book:
         """Store it only behind the very book that it was prepared from: its place may be taken since."""
@@ -190,9 +230,19 @@ class Outbox:
             currency=payout.currency,
             detail=outcome.detail[:_MOST_DETAIL],
         )
+        # What was handed over besides, since this was looked at, may be what was taken: it is looked at again then.
         book = await write_book(
-            self._core, CHAIN, lambda book: None if PayoutBook(book.events).records[payout.id].state.is_over else event
+            self._core, CHAIN, lambda book: event if PayoutBook(book.events).records[payout.id] == record else None
         )
         state = PayoutBook(book.events).records[payout.id].state
         log.info("payout %s of %s %s to %s is %s", payout.id, payout.amount_text, payout.currency, payout.node, state)
         return state
+
+
+def _handed(record: PayoutRecord) -> tuple[Prepared, ...]:
+    """All that was handed over for a payout, the newest last."""
+    sent = () if record.sent is None else (record.sent,)
+    return tuple(
+        Prepared(reference=each.reference, body=each.body, sequence=each.place)
+        for each in (*sent, *record.replacements)
+    )

@@ -32,6 +32,13 @@ class PayoutSettings(Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=10_000, description="Blocks on top of a transfer before it counts as paid.")
     ] = 12
     payout_most_gwei: Annotated[int, Meta(ge=1, description="Above this price of gas transfers wait.")] = 500
+    payout_replace_after: Annotated[
+        timedelta | None,
+        Meta(description="A transfer in no block for so long is sent again, dearer, with the same nonce; off: never."),
+    ] = timedelta(minutes=10)
+    payout_replacements: Annotated[
+        int, Meta(ge=0, le=20, description="How often one transfer is sent again with dearer gas.")
+    ] = 5
     payout_every: Annotated[timedelta, Meta(description="How often payouts that are not over are looked after.")] = (
         timedelta(seconds=15)
     )

@@ -91,6 +91,7 @@ class Library:
         """Make a store whose vectors ``model`` makes.
 
         Raises:
+            TooManyStores: if the account has as many as it may have.
             BusError: if it cannot be stored.
         """
         return await self._log.open(self._account, StoreOpened(at_ms=now_ms(), model=model, name=name))
@@ -99,10 +100,12 @@ class Library:
         """Put a file into a store, unless the same stands there under that name.
 
         Raises:
-            NotTakenIn: if it cannot be read, is too large, or the account has too many files.
+            NotTakenIn: if it cannot be read, is too large, the account has too many files, or the store has expired.
             BusError: if it cannot be stored.
         """
         standing = await self._standing(key)
+        if standing.state.is_over(now_ms()):
+            raise NotTakenIn(f"{name}: the store {key.store} has expired")
         before = next((file for file in standing.state.files.values() if file.filename == name), None)
         if before is not None and before.status == "completed" and await self._is_same(before, path):
             return Brought(name, None, None)
@@ -152,6 +155,7 @@ class Library:
 
         Raises:
             UnknownStore: if it is not there, or no more.
+            StoreOver: if it has expired.
             BusError: if it cannot be stored.
         """
         await self._log.note(key, lambda state: StoreReembedding(at_ms=now_ms(), model=model or state.model))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from gateway.retrieval.expiring import Expirer
 from gateway.retrieval.following import IndexFollower
 from gateway.retrieval.index.open_index import open_index
 from gateway.retrieval.ingesting.ingester import Ingester
@@ -68,7 +69,8 @@ async def serve(mesh: MeshSettings, settings: RetrievalSettings, stop: asyncio.E
         means = open_means(bus, settings, mesh.retention)
         follower = IndexFollower(bus.core, index, is_anew=is_anew)
         # What is added while the index is built, which takes a while where it is new, is taken in meanwhile.
-        parts = (Ingester(bus.core, means, telemetry=telemetry), follower, SearchDesk(bus, follower, index))
+        ingester, desk = Ingester(bus.core, means, telemetry=telemetry), SearchDesk(bus, follower, index)
+        parts = (ingester, follower, desk, Expirer(follower, means.stores))
         announce_progress("bringing the index up to date")
         for part in parts:
             await part.start()

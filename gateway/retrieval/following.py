@@ -120,6 +120,10 @@ class IndexFollower:
         state, shown = self._states.get(key), self._shown.get(key)
         return None if state is None or shown is None or state.is_closed else (state, shown)
 
+    def due(self, at_ms: int) -> list[StoreKey]:
+        """Return the stores whose time is over at this time, and nobody has said so."""
+        return [key for key, state in self._states.items() if state.is_due(at_ms)]
+
     def _is_shown(self, key: StoreKey, sequence: int) -> bool:
         shown = self._shown.get(key)
         return key not in self._states or (shown is not None and shown.sequence >= sequence)

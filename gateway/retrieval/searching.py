@@ -109,7 +109,7 @@ class SearchDesk:
         if found is None:
             raise _unknown(name)
         state, shown = found
-        if state.expires_at_ms is not None and state.expires_at_ms <= now_ms():
+        if state.is_over(now_ms()):
             message = f"The vector store {name} has expired: its files are found no more."
             raise Refused("vector_store_expired", message, 400)
         return _Store(key, state, shown)

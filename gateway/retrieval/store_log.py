@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.retrieval.errors import StoreOver, TooManyStores
+from gateway.retrieval.store_names import StoreNames
 from mesh.bus.appends import Fence
 from mesh.errors import BusError, FenceMismatch
 from mesh.history.held_messages import messages_of
-from mesh.history.stream_facts import last_message, last_messages
+from mesh.history.stream_facts import last_message
 from streams import store_subjects
+from streams.clock import now_ms
 from streams.codec import decode_store_event, encode
-from streams.store_events import StoreOpened
-from streams.store_subjects import StoreKey, parse_store
+from streams.store_events import StoreExpired, StoreOpened
+from streams.store_subjects import StoreKey
 from streams.stores import StoreState
 from streams.task_id import new_task_id
 from streams.tokens import Token
@@ -23,12 +27,15 @@ if TYPE_CHECKING:
     from mesh.bus.link import Link
     from streams.store_events import StoreEvent
 
-MOST_LISTED: Final = 1000
-"""Stores of an account."""
+MOST_STORES: Final = 1000
+"""Of an account, but for those that were deleted or have expired."""
 
 _AT_ONCE: Final = 256
 _REMEMBERED: Final = 256
 _TRIES: Final = 8
+_OPENING_TRIES: Final = 64
+"""Whatever happens to any store of the account meanwhile has it counted again."""
+_OPENING_PAUSE_S: Final = 0.01
 
 
 class Standing(NamedTuple):
@@ -45,6 +52,7 @@ class StoreLog:
     def __init__(self, core: Link) -> None:
         """Use ``core``."""
         self._core = core
+        self._names = StoreNames(core)
         self._known: dict[StoreKey, Standing] = {}
 
     async def find(self, key: StoreKey) -> Standing | None:
@@ -70,44 +78,70 @@ class StoreLog:
         return self._known.get(key)
 
     async def list_all(self, account: Token) -> tuple[Token, ...]:
-        """Return the names of an account's stores, closed ones too, the newest first.
+        """Return the names of an account's stores, but for closed ones, the newest first.
 
         Raises:
             BusError: if they cannot be read.
         """
-        filters = (store_subjects.stores_of(account),)
-        messages = await last_messages(self._core, STORES, filters, most=MOST_LISTED)
-        return tuple(sorted((parse_store(message.subject).store for message in messages), reverse=True))
+        return tuple(sorted(await self._names.there(account), reverse=True))
 
     async def open(self, account: Token, event: StoreOpened) -> Standing:
         """Store a new one; returns how it stands.
 
         Raises:
+            TooManyStores: if the account has as many as it may have.
             BusError: if it cannot be stored.
         """
-        key = StoreKey(account, new_store_id())
-        return await self._append(key, 0, event)
+        key, family = StoreKey(account, new_store_id()), store_subjects.stores_of(account)
+        for _ in range(_OPENING_TRIES):
+            # Read before they are counted, so that whatever comes after is refused by it: of two gateways that open
+            # the last store, one counts again.
+            newest = await last_message(self._core, STORES, family)
+            if await self._is_full(account):
+                raise TooManyStores(f"The account has {MOST_STORES} vector stores, which is the most: delete some.")
+            try:
+                return await self._append(key, Fence(family, 0 if newest is None else newest.sequence), event)
+            except FenceMismatch:
+                await asyncio.sleep(_OPENING_PAUSE_S)
+        raise BusError(f"the vector stores of {account} change too fast: try again")
 
     async def note(self, key: StoreKey, decide: Callable[[StoreState], StoreEvent | None]) -> Standing | None:
         """Store what ``decide`` makes of a store as it stands, unless that is None; returns how it stands then.
 
+        Where the store's time is over and nobody has said so yet, that is stored first.
+
         Raises:
+            StoreOver: if the time of the store is over, and what was decided cannot happen to it any more.
             BusError: if it cannot be stored.
         """
         for _ in range(_TRIES):
             standing = await self.find(key)
-            event = None if standing is None or standing.state.is_closed else decide(standing.state)
-            if standing is None or event is None:
+            if standing is None or standing.state.is_closed:
                 return standing
+            is_due = standing.state.is_due(now_ms())
+            event = StoreExpired(at_ms=now_ms()) if is_due else decide(standing.state)
+            if event is None:
+                return standing
+            if not standing.state.takes(event):
+                raise StoreOver(f"The vector store {key.store} has expired.")
             try:
-                return await self._append(key, standing.sequence, event)
+                standing = await self._append(key, Fence(store_subjects.store(key), standing.sequence), event)
             except FenceMismatch:
                 continue
+            if not is_due:
+                return standing
         raise BusError(f"{store_subjects.store(key)} changes too fast: try again")
 
-    async def _append(self, key: StoreKey, after: int, event: StoreEvent) -> Standing:
-        subject = store_subjects.store(key)
-        sequence = await self._core.append(subject, encode(event), fence=Fence(subject, after))
+    async def _is_full(self, account: Token) -> bool:
+        names = await self._names.lasting(account)
+        if len(names) < MOST_STORES:
+            return False
+        # Whether the time of one is over stands in no event until somebody notices.
+        found = [await self.find(StoreKey(account, name)) for name in names]
+        return sum(one is not None and not one.state.is_over(now_ms()) for one in found) >= MOST_STORES
+
+    async def _append(self, key: StoreKey, fence: Fence, event: StoreEvent) -> Standing:
+        sequence = await self._core.append(store_subjects.store(key), encode(event), fence=fence)
         self._apply(key, sequence, event)
         return self._known[key]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gateway.auth.caller import need, need_model
@@ -12,6 +11,7 @@ from gateway.demands import demand_error
 from gateway.http.admission import Asked, admit
 from gateway.http.errors import ApiError, from_task_error, stopping
 from gateway.http.exchange import OVERDUE_MS
+from gateway.http.file_search.finder import Finder
 from gateway.http.following import Follower
 from gateway.http.measuring import Measure
 from gateway.http.storing import store_task
@@ -20,6 +20,7 @@ from gateway.http.wishes import unknown_task
 from gateway.limits.price import price_of_task
 from gateway.rpc import telling
 from gateway.rpc.asking import read_submission, read_task_id, read_wishes
+from gateway.rpc.file_search import add_citations, read_file_search
 from gateway.rpc.watching import watch
 from gateway.rpc.wire import inference_pb2 as pb
 from mesh.bus.answer import Reader
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.http.admission import Admitted
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
-    from gateway.limits.ticket import Ticket
+    from gateway.limits.ticket import Price, Ticket
     from gateway.rpc.call import Call
     from mesh.bus.answer import Step
     from mesh.bus.live import Watch
@@ -101,6 +102,7 @@ class Inference:
             raise unknown_task(key.task)
         told = telling.task(key.task, "" if submission is None else submission.asked.model, reader.state)
         telling.add_answer(told, steps)
+        add_citations(told, None if submission is None else submission.asked.grounding)
         return told
 
     async def cancel(self, call: Call, request: pb.CancelRequest) -> pb.CancelReply:
@@ -148,6 +150,8 @@ class _Asking:
         self._task = site.need_allowed(call.caller, read_submission(request, self.wishes))
         if (wrong := demand_error(self._task)) is not None:
             raise from_task_error(wrong)
+        wanted = read_file_search(request)
+        self._finder = None if wanted is None else Finder(site, call.caller, wanted, self._task)
 
     async def admit(self, ticket: Ticket, *, is_streamed: bool) -> Admitted:
         question = Asked(
@@ -158,7 +162,7 @@ class _Asking:
             wishes=self.wishes,
             goes_on=False,
             stream=is_streamed,
-            price=partial(price_of_task, self._task, answer_tokens=self._site.settings.answer_tokens),
+            price=self._price,
             draft=self._task,
         )
         return await admit(self._site, question, self._request.idempotency_key or None, ticket)
@@ -179,8 +183,12 @@ class _Asking:
             headers=measure.bus_headers,
         )
 
+    def _price(self) -> Price:
+        price = price_of_task(self._task, answer_tokens=self._site.settings.answer_tokens)
+        return price if self._finder is None else self._finder.price(price)
+
     async def _submission(self) -> TaskSubmitted:
-        return self._task
+        return self._task if self._finder is None else await self._finder.ground(self._task, self.wishes.urgency)
 
 
 class _Following:

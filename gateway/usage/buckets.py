@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from streams.money import Currency
     from streams.replica import ModelKind
 
+CORRECTION: Final = "correction"
+"""The line of what a person has charged, or given back, out of suspense."""
+
 _OBJECTS: Final[Mapping[ModelKind, UsageObject]] = {
     "chat": "organization.usage.completions.result",
     "embedding": "organization.usage.embeddings.result",
@@ -33,11 +36,12 @@ class _Group(NamedTuple):
     key: str
     beside: str
     """The kind of work, or the currency."""
+    is_correction: bool = False
 
 
 def usage_list(query: UsageQuery, rows: Iterable[UsageRow]) -> UsageList:
     """Return the days of a page, with what was used on each."""
-    groups = _grouped(query, rows, lambda row: row.kind)
+    groups = _grouped(query, (row for row in rows if not row.corrections), lambda row: row.kind)
     data = tuple(
         UsageBucket(
             start_time=start,
@@ -75,7 +79,8 @@ def _grouped(
     for row in rows:
         if (query.models and row.model not in query.models) or (query.keys and row.key not in query.keys):
             continue
-        group = _Group(row.model if query.by_model else "", (row.key or "") if query.by_key else "", beside(row))
+        model, key = row.model if query.by_model else "", (row.key or "") if query.by_key else ""
+        group = _Group(model, key, beside(row), query.by_model and row.corrections > 0)
         groups[row.day].setdefault(group, []).append(row)
     return groups
 
@@ -97,7 +102,7 @@ def _cost(query: UsageQuery, group: _Group, rows: list[UsageRow]) -> CostResult:
     model = group.model if query.by_model else None
     return CostResult(
         amount=Amount(value=decimal_of(sum(row.amount_nano for row in rows)), currency=group.beside),
-        line_item=model,
+        line_item=CORRECTION if group.is_correction else model,
         model=model,
         api_key_id=group.key or None,
     )

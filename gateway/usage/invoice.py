@@ -28,12 +28,12 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes a text that begins with it for: names are written by others."""
 _HEAD: Final = (
     *("account", "month", "model", "kind", "api_key_id", "tasks", "cached_answers"),
-    *("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "amount", "currency"),
+    *("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "amount", "currency", "corrections"),
 )
 
 
 class InvoiceLine(Struct, frozen=True, kw_only=True):
-    """What was used of one model by one key, in one currency."""
+    """What was used of one model by one key, in one currency; or what corrections have charged for it."""
 
     model: str
     kind: ModelKind
@@ -45,6 +45,8 @@ class InvoiceLine(Struct, frozen=True, kw_only=True):
     completion_tokens: int
     amount: Amount | None
     """None: it had no price."""
+    corrections: int = 0
+    """How many there were; such a line has nothing else but their amount."""
 
 
 class Invoice(Struct, frozen=True, kw_only=True):
@@ -73,11 +75,11 @@ def days_of(month: str) -> tuple[str, str]:
 
 def invoice_of(account: str, month: str, rows: Iterable[UsageRow]) -> Invoice:
     """Add up the rows of a month's days."""
-    groups: defaultdict[tuple[str, ModelKind, str, str], list[UsageRow]] = defaultdict(list)
+    groups: defaultdict[tuple[str, ModelKind, str, str, bool], list[UsageRow]] = defaultdict(list)
     totals: defaultdict[str, int] = defaultdict(int)
     for row in rows:
         currency = currency_of(row)
-        groups[row.model, row.kind, row.key or "", currency or ""].append(row)
+        groups[row.model, row.kind, row.key or "", currency or "", row.corrections > 0].append(row)
         if currency is not None:
             totals[currency] += row.amount_nano
     return Invoice(
@@ -103,7 +105,7 @@ def csv_of(invoice: Invoice) -> str:
             line.completion_tokens,
         )
         names = (invoice.account, invoice.month, line.model, line.kind, line.api_key_id or "")
-        writer.writerow((*map(_harmless, names), *counts, *amount))
+        writer.writerow((*map(_harmless, names), *counts, *amount, line.corrections))
     return written.getvalue()
 
 
@@ -120,6 +122,7 @@ def _line(rows: list[UsageRow]) -> InvoiceLine:
         cached_prompt_tokens=sum(row.cached_prompt_tokens for row in rows),
         completion_tokens=sum(row.completion_tokens for row in rows),
         amount=None if currency is None else Amount(value=decimal_of(amount), currency=currency),
+        corrections=sum(row.corrections for row in rows),
     )
 
 

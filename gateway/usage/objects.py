@@ -57,7 +57,7 @@ class CostResult(Struct, frozen=True, kw_only=True):
     object: Literal["organization.costs.result"] = "organization.costs.result"
     amount: Amount
     line_item: str | None
-    """The model, where it is grouped by it."""
+    """The model, where it is grouped by it; ``correction``: what corrections have charged for it."""
     model: str | None
     api_key_id: str | None
 

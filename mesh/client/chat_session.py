@@ -11,14 +11,20 @@ from msgspec import Struct
 from mesh.errors import MeshError
 from streams.chat import Message
 from streams.events import TaskChunk, TaskQueued
+from streams.task_id import new_task_id
 
 if TYPE_CHECKING:
     from mesh.bus.answer import Step
     from mesh.client.client import SubmitOptions
     from mesh.client.sync import SyncAnswer, SyncClient
     from mesh.processes.terminal import Terminal
+    from streams.tokens import Token
 
 _KEPT: Final = "\n\t"
+_REASON: Final = "cancelled by Ctrl-C"
+_ON_ITS_WAY_S: Final = 1.0
+"""How long a question that nothing is known of may still be on its way to the broker, ahead of the cancel."""
+_PAUSE_S: Final = 0.1
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -53,14 +59,15 @@ class ChatSession:
     def ask(self, question: str) -> Asked:
         """Send the conversation with one more question and write the answer out as it arrives.
 
-        Ctrl-C cancels the answer; what was written of it stays in the conversation. A question that fails leaves none.
+        Ctrl-C cancels the answer, also while the question is on its way: it was never stored then, or is cancelled.
+        What was written of an answer stays in the conversation. A question that fails leaves none.
 
         Raises:
             MeshError: if no answer comes.
         """
         self._said.append(Message(role="user", content=question))
         try:
-            asked = self._write(self._client.submit(self.model, self._messages(), **self._options))
+            asked = self._write(new_task_id())
         except (MeshError, KeyboardInterrupt):
             self._said.pop()
             raise
@@ -72,20 +79,23 @@ class ChatSession:
         system = [] if self._system is None else [Message(role="system", content=self._system)]
         return [*system, *self._said]
 
-    def _write(self, answer: SyncAnswer) -> Asked:
-        self._task = answer.task
+    def _write(self, task: Token) -> Asked:
+        self._task = task
+        options: SubmitOptions = {**self._options, "task": task}
         begun = time.monotonic()
         first_s: float | None = None
+        answer: SyncAnswer | None = None
         try:
+            answer = self._client.submit(self.model, self._messages(), **options)
             for step in answer.events():
                 self._show(step)
                 if first_s is None and isinstance(step.event, TaskChunk):
                     first_s = time.monotonic() - begun
             result = answer.result()
         except KeyboardInterrupt:
-            answer.cancel("cancelled by Ctrl-C")
+            text = self._withdraw(task) if answer is None else self._cancel(answer)
             self._end_line()
-            return Asked(text=answer.result(check=False).text, cancelled=True)
+            return Asked(text=text, cancelled=True)
         except MeshError:
             self._end_line()
             raise
@@ -94,6 +104,18 @@ class ChatSession:
             took = f"{time.monotonic() - begun:.1f} s, the first after {first_s or 0:.2f} s"
             self._screen.err.print(f"{result.usage.completion_tokens} tokens in {took}", style="dim", markup=False)
         return Asked(text=result.text)
+
+    def _cancel(self, answer: SyncAnswer) -> str:
+        """Cancel what is being written; return what there is of it."""
+        answer.cancel(_REASON)
+        return answer.result(check=False).text
+
+    def _withdraw(self, task: Token) -> str:
+        """Cancel a question of which nobody knows yet whether it was stored; there is no text of it."""
+        give_up_at_s = time.monotonic() + _ON_ITS_WAY_S
+        while self._client.cancel(task, reason=_REASON).outcome == "unknown" and time.monotonic() < give_up_at_s:
+            time.sleep(_PAUSE_S)
+        return ""
 
     def _show(self, step: Step) -> None:
         if step.restarts and self._line_is_open:

@@ -44,6 +44,7 @@ _ASK_TIMEOUT: Final = timedelta(seconds=2)
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 1.0
 _NOT_FOUND: Final = 404
+_TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
 
 _events_reply: Final = msgspec.msgpack.Decoder(EventsPage | Refusal)
@@ -99,6 +100,10 @@ class UserCalls:
             try:
                 answer = await self._link.request(subject, data, timeout=_ASK_TIMEOUT)
                 return _checked(reply, answer.data)
+            except TaskRefused as refusal:
+                # Asked too often: there is room for more questions soon.
+                if refusal.status != _TOO_MANY or loop.time() >= give_up_at:
+                    raise
             except (NoResponders, RequestTimedOut) as error:
                 if loop.time() >= give_up_at:
                     raise BusUnavailable(f"nobody answers on {subject} ({error}): does a dispatcher run?") from error

@@ -53,6 +53,9 @@ LEDGER_HOLDS: Final = Instrument("ig3.ledger.holds", "{task}", "Tasks that asked
 LEDGER_RELEASED: Final = Instrument(
     "ig3.ledger.released", "{hold}", "Holds that this ledger gave back, since the end of their task can come no more."
 )
+LEDGER_BY_ITSELF: Final = Instrument(
+    "ig3.ledger.by_itself", "{thing}", "What this ledger has done by the calendar: months, weeks, payouts."
+)
 LEDGER_LAG: Final = Instrument(
     "ig3.ledger.lag", "s", "From the end of a task to its entry in the books, by the clocks of both.", _SECONDS
 )

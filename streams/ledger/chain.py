@@ -46,7 +46,10 @@ class SpentKey(Struct, frozen=True, order=True):
 class ChainState:
     """The fold of one chain."""
 
-    __slots__ = ("at_ms", "digest", "forgotten_ms", "holds", "last_sequence", "others", "plan", "settled", "spent")
+    __slots__ = (
+        *("at_ms", "digest", "forgotten_ms", "holds", "last_sequence", "others", "plan", "settled", "spent"),
+        "suspended",
+    )
 
     def __init__(self) -> None:
         """Begin with nothing."""
@@ -60,6 +63,8 @@ class ChainState:
         """Tasks older than that may have been settled, and nobody knows."""
         self.others: set[str] = set()
         self.holds: dict[str, OpenHold] = {}
+        self.suspended: dict[str, OpenHold] = {}
+        """What was put aside for tasks that lie in suspense: it counts as spent until somebody corrects that."""
         self.spent: dict[SpentKey, int] = {}
         self.plan: PlanSet | None = None
 
@@ -100,6 +105,22 @@ class ChainState:
         hold = self.holds.pop(task, None)
         if hold is not None:
             self._spend(hold, cost_nano - hold.amount_nano)
+
+    def suspend_hold(self, task: str) -> None:
+        """What was put aside for a task lies in suspense: all of it stays spent."""
+        hold = self.holds.pop(task, None)
+        if hold is not None and hold.amount_nano:
+            self.suspended[task] = hold
+
+    def correct(self, task: str, back_nano: int) -> OpenHold | None:
+        """Of what lies in suspense for a task ``back_nano`` was given back: in the month of its hold it is not spent.
+
+        Returns what was held; None: nothing lies there for it.
+        """
+        hold = self.suspended.pop(task, None)
+        if hold is not None:
+            self._spend(hold, -back_nano)
+        return hold
 
     def spend(self, transaction: Transaction, cost_nano: int, key: str | None) -> None:
         """Count what was spent without a hold."""

@@ -29,6 +29,7 @@ class _Chain(Struct, frozen=True, kw_only=True, array_like=True):
     settled: bytes
     others: tuple[str, ...]
     holds: tuple[tuple[str, OpenHold], ...]
+    suspended: tuple[tuple[str, OpenHold], ...]
     spent: tuple[tuple[SpentKey, int], ...]
     plan: PlanSet | None
 
@@ -40,7 +41,8 @@ class _Row(Struct, frozen=True, kw_only=True, array_like=True):
     kind: ModelKind
     key: str
     currency: str
-    sums: tuple[int, int, int, int, int, int]
+    is_correction: bool
+    sums: tuple[int, int, int, int, int, int, int]
 
 
 class _State(Struct, frozen=True, kw_only=True):
@@ -87,7 +89,7 @@ def load(state: LedgerState, data: bytes) -> None:
     state.prices = Prices(read.prices)
     state.usage = UsageBook()
     for row in read.usage:
-        place = UsageKey(row.day, row.model, row.kind, row.key, row.currency)
+        place = UsageKey(row.day, row.model, row.kind, row.key, row.currency, row.is_correction)
         state.usage.put(row.account, place, Tally(*row.sums))
     state.transactions, state.suspensions = read.transactions, read.suspensions
     state.fault_count, state.faults = read.fault_count, list(read.faults)
@@ -103,6 +105,7 @@ def _chain(subject: str, chain: ChainState) -> _Chain:
         settled=b"".join(sorted(chain.settled)),
         others=tuple(sorted(chain.others)),
         holds=tuple(sorted(chain.holds.items(), key=_first)),
+        suspended=tuple(sorted(chain.suspended.items(), key=_first)),
         spent=tuple(sorted(chain.spent.items(), key=_whose)),
         plan=chain.plan,
     )
@@ -114,14 +117,22 @@ def _chain_of(read: _Chain) -> ChainState:
     chain.at_ms, chain.forgotten_ms = read.at_ms, read.forgotten_ms
     chain.settled = {read.settled[begin : begin + _TASK_BYTES] for begin in range(0, len(read.settled), _TASK_BYTES)}
     chain.others, chain.holds = set(read.others), dict(read.holds)
-    chain.spent, chain.plan = dict(read.spent), read.plan
+    chain.suspended, chain.spent, chain.plan = dict(read.suspended), dict(read.spent), read.plan
     return chain
 
 
 def _row(account: str, place: UsageKey, tally: Tally) -> _Row:
-    day, model, kind, key, currency = place
     sums: Any = tally.sums
-    return _Row(account=account, day=day, model=model, kind=kind, key=key, currency=currency, sums=sums)
+    return _Row(
+        account=account,
+        day=place.day,
+        model=place.model,
+        kind=place.kind,
+        key=place.key,
+        currency=place.currency,
+        is_correction=place.is_correction,
+        sums=sums,
+    )
 
 
 def _first(item: tuple[str, OpenHold]) -> str:

@@ -49,7 +49,7 @@ def digest_of_body(data: bytes) -> str:
 class LedgerState:
     """What BILLING adds up to."""
 
-    VERSION: Final = 1
+    VERSION: Final = 2
     """Of the dumped form and of the fold: another one starts from the first event."""
 
     def __init__(self) -> None:
@@ -140,12 +140,22 @@ class LedgerState:
                 amount_nano=held_nano, currency=transaction.currency, at_ms=transaction.at_ms, terms=transaction.hold
             )
             state.open_hold(transaction.task, hold)
+        elif transaction.kind == "correction":
+            self._correct(chain, state, transaction, cost_nano)
+        elif transaction.kind == "suspense":
+            state.suspend_hold(transaction.task or "")
         elif transaction.task is not None:
             state.close_hold(transaction.task, cost_nano)
         if transaction.used is not None:
             if transaction.kind == "cache_hit":
                 state.spend(transaction, cost_nano, transaction.used.key)
             self.usage.take(chain.name, transaction, transaction.used, cost_nano)
+
+    def _correct(self, chain: Chain, state: ChainState, transaction: Transaction, cost_nano: int) -> None:
+        """What a correction keeps of what was held is charged on its own day, at the model and key of the hold."""
+        hold = state.correct(transaction.task or "", -cost_nano)
+        if hold is not None:
+            self.usage.correct(chain.name, transaction, hold.terms, hold.amount_nano + cost_nano)
 
     def _move(self, chain: Chain, transaction: Transaction) -> tuple[int, int]:
         """Move the money; returns what it costs the chain's account, and what is put aside for it."""

@@ -14,7 +14,7 @@ from streams.ledger.chain import month_of
 from streams.ledger.fold import PLAIN_ACCOUNTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from streams.ledger.fold import LedgerState
 
@@ -126,6 +126,16 @@ def out_of_order(seals: Iterable[PeriodSealed]) -> list[str]:
             )
         before = seal
     return faults
+
+
+def months_due(first: str, seals: Sequence[PeriodSealed], last: str) -> list[str]:
+    """Return the months that are not sealed, in their order, up to ``last``; ``first`` is that of the first event."""
+    period = month_after(seals[-1].period) if seals else first
+    found: list[str] = []
+    while period <= last:
+        found.append(period)
+        period = month_after(period)
+    return found
 
 
 def ends_ms(period: str) -> int:

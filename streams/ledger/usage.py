@@ -10,7 +10,7 @@ from streams.ledger_messages import MOST_ROWS, UsagePage, UsageRow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streams.billing_events import Transaction, Used
+    from streams.billing_events import HoldTerms, Transaction, Used
     from streams.money import Currency
     from streams.replica import ModelKind
 
@@ -24,12 +24,17 @@ class UsageKey(NamedTuple):
     key: str
     """Empty: no key."""
     currency: Currency
+    is_correction: bool = False
+    """Of what a person has charged out of suspense, and not of use."""
 
 
 class Tally:
     """What a row adds up to."""
 
-    __slots__ = ("amount_nano", "cached_prompt_tokens", "completion_tokens", "hits", "prompt_tokens", "tasks")
+    __slots__ = (
+        *("amount_nano", "cached_prompt_tokens", "completion_tokens", "corrections", "hits", "prompt_tokens"),
+        "tasks",
+    )
 
     def __init__(self, *sums: int) -> None:
         """Begin with nothing, or with sums in the order of ``sums``."""
@@ -40,14 +45,15 @@ class Tally:
             self.cached_prompt_tokens,
             self.completion_tokens,
             self.amount_nano,
-        ) = sums or (0, 0, 0, 0, 0, 0)
+            self.corrections,
+        ) = sums or (0, 0, 0, 0, 0, 0, 0)
 
     @property
     def sums(self) -> tuple[int, ...]:
         """All of it."""
         return (
             *(self.tasks, self.hits, self.prompt_tokens),
-            *(self.cached_prompt_tokens, self.completion_tokens, self.amount_nano),
+            *(self.cached_prompt_tokens, self.completion_tokens, self.amount_nano, self.corrections),
         )
 
     def take(self, transaction: Transaction, used: Used, cost_nano: int) -> None:
@@ -72,11 +78,22 @@ class UsageBook:
     def take(self, account: str, transaction: Transaction, used: Used, cost_nano: int) -> None:
         """Add what an account was charged."""
         place = UsageKey(day_of(transaction.at_ms), used.model, used.kind, used.key or "", transaction.currency)
+        self._tally(account, place).take(transaction, used, cost_nano)
+
+    def correct(self, account: str, transaction: Transaction, terms: HoldTerms, cost_nano: int) -> None:
+        """Add what a correction has charged of what lay in suspense, on its own day: days that are over stay."""
+        day = day_of(transaction.at_ms)
+        place = UsageKey(day, terms.model, terms.kind, terms.key or "", transaction.currency, is_correction=True)
+        tally = self._tally(account, place)
+        tally.corrections += 1
+        tally.amount_nano += cost_nano
+
+    def _tally(self, account: str, place: UsageKey) -> Tally:
         rows = self._rows.setdefault(account, {})
         tally = rows.get(place)
         if tally is None:
             tally = rows[place] = Tally()
-        tally.take(transaction, used, cost_nano)
+        return tally
 
     def put(self, account: str, place: UsageKey, tally: Tally) -> None:
         """Set a row to what it was when it was dumped."""
@@ -112,4 +129,5 @@ def _row(place: UsageKey, tally: Tally) -> UsageRow:
         cached_prompt_tokens=tally.cached_prompt_tokens,
         completion_tokens=tally.completion_tokens,
         amount_nano=tally.amount_nano,
+        corrections=tally.corrections,
     )

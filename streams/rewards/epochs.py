@@ -49,6 +49,11 @@ def epoch_at(at_ms: int) -> Epoch:
     return epoch((at_ms - _FIRST_MS) // EPOCH_MS)
 
 
+def last_over(at_ms: int) -> int:
+    """Return the number of the last epoch that is over at a moment; below 0: none is."""
+    return (at_ms - _FIRST_MS) // EPOCH_MS - 1
+
+
 def epoch(number: int) -> Epoch:
     """Return the epoch with this number.
 

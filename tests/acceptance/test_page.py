@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from urllib.request import urlopen
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests import chromium
@@ -14,7 +15,7 @@ from tests.chromium import Visit
 from tests.integration.test_up import Up, running
 from tests.processes import is_running, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 TOKENS_OF_A_CHAT = 50
 """What the synthetic engine answers with where nobody says how much."""
@@ -26,13 +27,13 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield up
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with chromium.browser() as started:
         yield started
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def visit(browser: Browser, mesh: Up) -> AsyncIterator[Visit]:
     async with chromium.visit(browser, mesh.ready.url) as visiting:
         yield visiting

@@ -1,7 +1,9 @@
+"""One browser for the tests of a module: each opens a page, which shares nothing with the others."""
+
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
+import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests import chromium
@@ -9,19 +11,19 @@ from tests.bridge_server import BridgeServer, serve_bridge
 from tests.mesh_in_process import InProcessMesh
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:
     async with InProcessMesh(folder=tmp_path / "mesh") as running:
         yield running
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def bridge(mesh: InProcessMesh) -> AsyncIterator[BridgeServer]:
     async with serve_bridge(mesh.bus) as server:
         yield server
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with chromium.browser() as started:
         yield started

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Page
 
@@ -27,7 +28,7 @@ from streams.subjects import MESH
 from streams.task import TaskState, fold
 from streams.vectors import Vectors
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 TASK = "01a20a9fb8247faf9e4c062b8de01035"
 
@@ -68,7 +69,7 @@ STORIES: dict[str, list[TaskEvent]] = {
 }
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def page(browser: Browser) -> AsyncIterator[Page]:
     app = web.Application()
     routes.add_routes(app)

@@ -19,7 +19,7 @@ from tests.mesh_in_process import InProcessMesh
 UNKNOWN = "\N{EN DASH}"
 """What the page shows where it cannot know."""
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 
 async def test_an_empty_mesh_says_what_to_do_next(browser: Browser, bridge: BridgeServer) -> None:

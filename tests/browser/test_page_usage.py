@@ -12,7 +12,7 @@ from tests.http_gateway import serve_http
 from tests.mesh_in_process import InProcessMesh
 from tests.played_ledger import played_ledger
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 TODAY = datetime.now(UTC).date()
 

@@ -3,95 +3,53 @@
 import asyncio
 import json
 import re
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import openai
 import pytest
 import pytest_asyncio
-from openai.types.responses import ResponseFileSearchToolCall, ResponseStreamEvent
+from aiohttp import ClientResponse
+from openai.types.responses import ResponseFileSearchToolCall
 
 from mesh.access.writer import AccessWriter
 from streams.access import LOCAL
 from streams.task_id import new_task_id
-from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http, until, until_known
+from tests.http_gateway import MODEL, serve_http, until, until_known
 from tests.played_retrieval import MODEL as EMBEDDER
-from tests.played_retrieval import PlayedRetrieval, found, played_retrieval
-from tests.scripted_mesh import ScriptedMesh, scripted_mesh
+from tests.played_retrieval import found
+from tests.scripted_mesh import scripted_mesh
+from tests.searching_place import CITED, FACT, QUESTION, TEXT, Place, cited, client, events_of, searching_place
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-FACT = "Rivers carry dissolved salt into the sea."
-ANSWER = ("It is salty. ", "Rivers carry dissolved ", "salt into the sea. ", "That is all.")
-TEXT = "".join(ANSWER)
-CITED = (TEXT.index(" That"), "file-1", "salt.md", "overlap")
-QUESTION = "Why is the sea salty?"
-
-
-class Place(NamedTuple):
-    """A mesh, two gateways with a client each, and a store."""
-
-    mesh: ScriptedMesh
-    one: openai.AsyncOpenAI
-    other: openai.AsyncOpenAI
-    gateways: tuple[HttpGateway, HttpGateway]
-    retrieval: PlayedRetrieval
-    store: str
-
-    @property
-    def tool(self) -> Any:
-        return {"type": "file_search", "vector_store_ids": [self.store], "max_num_results": 3}
-
-
-def client(gateway: HttpGateway) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    known = {"known_models": (MODEL, EMBEDDER), "vector_store_model": EMBEDDER}
-    async with scripted_mesh(tmp_path_factory.mktemp("mesh")) as mesh:
-        bus = await mesh.connect("other")
-        await mesh.bus.follow()
-        await bus.follow()
-        async with (
-            played_retrieval(mesh.bus.core) as retrieval,
-            serve_http(mesh.bus, **known) as one,
-            serve_http(bus, **known) as other,
-            client(one) as first,
-            client(other) as second,
-        ):
-            store = (await first.vector_stores.create(name="sea")).id
-            yield Place(mesh, first, second, (one, other), retrieval, store)
-        await bus.close()
+    async with searching_place(tmp_path_factory.mktemp("mesh")) as place:
+        yield place
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def place(running: Place) -> Place:
     """The mesh that all tests here share, as it was at first."""
-    await running.mesh.begin_anew()
-    running.mesh.words = ANSWER
-    running.retrieval.asked.clear()
-    running.retrieval.found = (
-        found(FACT, store=running.store, filename="salt.md", score=0.9),
-        found("The sky is blue.", store=running.store, file="file-2", filename="sky.md", score=0.2),
-    )
+    await running.begin_anew()
     return running
 
 
-async def events_of(stream: openai.AsyncStream[ResponseStreamEvent], until: int | None = None) -> list[Any]:
-    seen: list[Any] = []
-    async with asyncio.timeout(LIMIT_S):
-        async for event in stream:
-            seen.append(event)
-            if event.sequence_number == until:
-                break
-    return seen
-
-
-def cited(annotations: list[Any]) -> list[tuple[int, str, str, str]]:
-    return [(one.index, one.file_id, one.filename, one.support) for one in annotations]
+async def told_by_choice(answer: ClientResponse, *, is_streamed: bool) -> dict[int, tuple[str, list[tuple[int, str]]]]:
+    """The text of each choice, and place and file of its citations."""
+    assert answer.status == 200, await answer.text()
+    body = await answer.text()
+    lines = [line[6:] for line in body.splitlines() if line.startswith("data: {")] if is_streamed else [body]
+    texts, noted = defaultdict[int, str](str), defaultdict[int, list[tuple[int, str]]](list)
+    for choice in (choice for line in lines for choice in json.loads(line)["choices"]):
+        said, index = choice["delta" if is_streamed else "message"], choice["index"]
+        texts[index] += said.get("content") or ""
+        noted[index] += [(one["index"], one["file_id"]) for one in said.get("annotations", ())]
+    return {index: (text, noted[index]) for index, text in sorted(texts.items())}
 
 
 async def test_an_answer_names_what_was_found_and_what_it_rests_on(place: Place) -> None:
@@ -246,13 +204,34 @@ async def test_a_chat_completion_searches_too_and_cites_behind_its_text(place: P
     assert len(place.mesh.submitted) == 2, "what is found may change, so no answer comes from the cache"
 
 
-async def test_a_batch_of_chat_completions_searches_and_cites(place: Place) -> None:
-    body = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "tools": [place.tool]}
-    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
-    file = await place.one.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
-    batch = await place.one.batches.create(
-        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
-    )
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_several_choices_are_searched_for_once_and_each_cites_the_same_at_any_gateway(
+    place: Place, is_streamed: bool
+) -> None:
+    body = {"messages": [{"role": "user", "content": QUESTION}], "tools": [place.tool], "n": 3, "stream": is_streamed}
+    body, task = {"model": MODEL, **body}, new_task_id()
+    first = await place.gateways[0].post("/v1/chat/completions", body, x_ig3_task=task)
+    told = await told_by_choice(first, is_streamed=is_streamed)
+    assert told == {index: (TEXT, [CITED[:2]]) for index in range(3)}
+    assert (len(place.retrieval.asked), len(place.mesh.submitted)) == (1, 3)
+    place.retrieval.found = ()
+    again = await place.gateways[1].post("/v1/chat/completions", body, x_ig3_task=task)
+    assert await told_by_choice(again, is_streamed=is_streamed) == told
+    assert len(place.mesh.submitted) == 3
+
+
+@pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/v1/responses"])
+async def test_a_batch_searches_and_cites(place: Place, endpoint: Literal["/v1/chat/completions"]) -> None:
+    asked: Any = {"input": QUESTION, "include": ["file_search_call.results"]}
+    if endpoint == "/v1/chat/completions":
+        asked = {"messages": [{"role": "user", "content": QUESTION}]}
+    body = {"model": MODEL, "tools": [place.tool], **asked}
+    line = {"custom_id": "a", "method": "POST", "url": endpoint, "body": body}
+    missing = {**body, "tools": [{**place.tool, "vector_store_ids": ["vs_nobody"]}]}
+    lines = [line, {**line, "custom_id": "b", "body": missing}]
+    data = "\n".join(map(json.dumps, lines)).encode()
+    file = await place.one.files.create(file=("in.jsonl", data), purpose="batch")
+    batch = await place.one.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h")
 
     async def is_over() -> bool:
         return (await place.one.batches.retrieve(batch.id)).output_file_id is not None
@@ -260,8 +239,21 @@ async def test_a_batch_of_chat_completions_searches_and_cites(place: Place) -> N
     await until(is_over)
     output = (await place.one.batches.retrieve(batch.id)).output_file_id
     assert output is not None
+    ended = await place.one.batches.retrieve(batch.id)
+    assert ended.error_file_id is not None
+    refused = json.loads((await place.one.files.content(ended.error_file_id)).text)
+    error = refused["response"]["body"]["error"]
+    assert (refused["custom_id"], error["code"]) == ("b", "vector_store_not_found")
     answer = json.loads((await place.one.files.content(output)).text)["response"]["body"]
-    (cited,) = answer["choices"][0]["message"]["annotations"]
+    if endpoint == "/v1/responses":
+        search, message = answer["output"]
+        assert (search["queries"], [one["filename"] for one in search["results"]]) == (
+            [QUESTION],
+            ["salt.md", "sky.md"],
+        )
+        (cited,) = message["content"][0]["annotations"]
+    else:
+        (cited,) = answer["choices"][0]["message"]["annotations"]
     assert (cited["index"], cited["filename"]) == (CITED[0], "salt.md")
 
 
@@ -315,8 +307,6 @@ async def test_what_makes_no_sense_is_refused_by_name_and_asks_nothing(place: Pl
         answer = await place.gateways[0].post("/v1/responses", {"model": MODEL, "input": QUESTION, **body})
         error = (await answer.json())["error"]
         assert (answer.status, error["code"]) == (status, code), (body, error)
-    chat = await place.gateways[0].ask({"tools": [tool], "n": 2})
-    assert ((await chat.json())["error"]["param"], chat.status) == ("n", 400)
     assert place.mesh.submitted == []
 
 

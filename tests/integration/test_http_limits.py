@@ -1,33 +1,27 @@
 """Limits over HTTP: what a caller is told on every answer, what is refused and when, and who is slowed down."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import openai
 import pytest
 import pytest_asyncio
-from aiohttp import ClientResponse, WSServerHandshakeError
+from aiohttp import ClientResponse
 
-from gateway.auth.failed_logins import ADDRESS_PATIENCE
 from gateway.idempotency import IdempotencyKeys, key_digest
-from mesh.access.api_keys import new_key
 from mesh.access.writer import AccessWriter
-from streams.clock import now_ms
 from streams.limits import Limits
 from streams.task_id import new_task_id
 from streams.tokens import Token
-from tests.bridge_server import Socket
-from tests.http_gateway import LIMIT_S, HttpGateway, read_sse, serve_http
-from tests.identity_in_process import device_did
+from tests.http_gateway import LIMIT_S, HttpGateway, read_sse
+from tests.limited_gateway import ACME, a_key, status, still, verdict, with_keys
 from tests.patient_limits import be_patient
 from tests.processes import until
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
 
-ACME = Token("acme")
 RATE = "x-ratelimit-"
-NOW_MS = now_ms()
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,49 +42,13 @@ def mesh(running: ScriptedMesh) -> ScriptedMesh:
     return running
 
 
-@asynccontextmanager
-async def still(mesh: ScriptedMesh, **settings: Any) -> AsyncIterator[HttpGateway]:
-    """A gateway for which no time passes, so that nothing is paid back or forgiven however slow this machine is."""
-    async with serve_http(mesh.bus, **{"limits_store": "memory", **settings}) as gateway:
-        gateway.limiter._clock = lambda: NOW_MS
-        gateway.door.failures._clock = lambda: 0.0
-        yield gateway
-
-
 def rates(response: ClientResponse) -> dict[str, str]:
     return {name.lower().removeprefix(RATE): value for name, value in response.headers.items() if RATE in name.lower()}
-
-
-async def status(asking: Awaitable[ClientResponse]) -> int:
-    """The status of an answer that is read to its end."""
-    response = await asking
-    await response.read()
-    return response.status
-
-
-async def verdict(response: ClientResponse) -> tuple[int, str, str]:
-    error = (await response.json())["error"]
-    return response.status, error["code"], error["type"]
-
-
-async def a_key(mesh: ScriptedMesh, gateway: HttpGateway, limits: Limits | None = None) -> dict[str, str]:
-    """A new key of the account acme, as the header that shows it."""
-    issued = await AccessWriter(mesh.bus.core).issue(ACME, name="test", rights=("chat", "read"), limits=limits)
-    await gateway.access.reach(issued.sequence)
-    return {"Authorization": f"Bearer {issued.shown.text}"}
 
 
 async def ask_with(gateway: HttpGateway, key: dict[str, str]) -> ClientResponse:
     """Ask with a key."""
     return await gateway.ask(None, **key)
-
-
-@asynccontextmanager
-async def with_keys(mesh: ScriptedMesh, **settings: Any) -> AsyncIterator[HttpGateway]:
-    """A gateway that knows the account acme."""
-    async with still(mesh, **settings) as gateway:
-        await gateway.access.look()
-        yield gateway
 
 
 # --- requests ----------------------------------------------------------------------------------------------------
@@ -312,89 +270,3 @@ async def test_a_client_that_hangs_up_gives_its_place_back(mesh: ScriptedMesh) -
         assert again.status == 200
         mesh.go.set()
         await read_sse(again)
-
-
-# --- those who fail ----------------------------------------------------------------------------------------------
-
-
-def wrong_key() -> dict[str, str]:
-    return {"Authorization": f"Bearer {new_key().text}"}
-
-
-async def test_an_address_that_guesses_is_slowed_and_who_was_right_before_is_not(mesh: ScriptedMesh) -> None:
-    async with with_keys(mesh, auth="required") as gateway:
-        known, unknown = await a_key(mesh, gateway), await a_key(mesh, gateway)
-        assert await status(gateway.get("/v1/models", **known)) == 200
-        statuses = [await status(gateway.get("/v1/models", **wrong_key())) for _ in range(ADDRESS_PATIENCE.free + 1)]
-        assert statuses == [401] * len(statuses)
-        for shown in (wrong_key(), unknown):
-            refused = await gateway.get("/v1/models", **shown)
-            assert await verdict(refused) == (429, "too_many_attempts", "rate_limit_error")
-            assert int(refused.headers["Retry-After"]) >= 1
-        assert await status(gateway.get("/v1/models", **known)) == 200
-        # Who shows nothing is told so, and nothing is held against them.
-        assert await status(gateway.get("/v1/models")) == 401
-
-
-async def test_a_websocket_is_a_door_as_well(mesh: ScriptedMesh) -> None:
-    async with with_keys(mesh, auth="required") as gateway:
-        good, url = await a_key(mesh, gateway), f"{gateway.url}/ws"
-        async with gateway.session.ws_connect(url, protocols=("ig3.v1.json",)) as ws:
-            socket = Socket(ws)
-            await socket.until_type("hello")
-            for _ in range(ADDRESS_PATIENCE.free + 1):
-                with pytest.raises(WSServerHandshakeError, match="401"):
-                    await gateway.session.ws_connect(url, headers=wrong_key())
-            await socket.send(type="authenticate", token=new_key().text)
-            assert (await socket.until_type("error"))["code"] == "too_many_attempts"
-        with pytest.raises(WSServerHandshakeError, match="429"):
-            await gateway.session.ws_connect(url, headers=good)
-
-
-async def test_reading_is_counted_by_itself_on_http_and_on_the_websocket(mesh: ScriptedMesh) -> None:
-    async with with_keys(mesh, auth="required", reads_per_minute=3, requests_per_minute=1) as gateway:
-        gateway.door.reads._clock = lambda: NOW_MS
-        good, url = await a_key(mesh, gateway), f"{gateway.url}/ws"
-        assert [await status(ask_with(gateway, good)) for _ in range(2)] == [200, 429]
-        assert await status(gateway.get("/v1/models", **good)) == 200
-        async with gateway.session.ws_connect(url, protocols=("ig3.v1.json",), headers=good) as ws:
-            socket = Socket(ws)
-            await socket.send(type="subscribe", topic="nodes")
-            await socket.until_type("subscribed")
-            await socket.send(type="subscribe", topic="nodes")
-            assert (await socket.until_type("error"))["code"] == "rate_limit_exceeded"
-            for path in ("/v1/models", f"/v1/tasks/{new_task_id()}", "/v1/auth/me", "/v1/nothing"):
-                refused = await gateway.get(path, **good)
-                assert await verdict(refused) == (429, "rate_limit_exceeded", "requests")
-                assert refused.headers["Retry-After"] == "20"
-            with pytest.raises(WSServerHandshakeError, match="429"):
-                await gateway.session.ws_connect(url, headers=good)
-
-
-async def test_clients_behind_a_trusted_proxy_are_told_apart(mesh: ScriptedMesh) -> None:
-    async with with_keys(mesh, auth="required", trusted_proxies=("127.0.0.0/8",)) as gateway:
-        good, guesser = await a_key(mesh, gateway), {"X-Forwarded-For": "198.51.100.1"}
-        for _ in range(ADDRESS_PATIENCE.free + 1):
-            assert await status(gateway.get("/v1/models", **wrong_key(), **guesser)) == 401
-        assert await status(gateway.get("/v1/models", **good, **guesser)) == 429
-        # What the client itself has written before the proxy did changes nothing.
-        behind = {"X-Forwarded-For": "203.0.113.5, 198.51.100.1"}
-        assert await status(gateway.get("/v1/models", **good, **behind)) == 429
-        assert await status(gateway.get("/v1/models", **good, X_Forwarded_For="203.0.113.5")) == 200
-
-
-async def test_without_a_trusted_proxy_nobody_chooses_an_address(mesh: ScriptedMesh) -> None:
-    async with with_keys(mesh, auth="required") as gateway:
-        for number in range(ADDRESS_PATIENCE.free + 1):
-            response = await gateway.get("/v1/models", **wrong_key(), X_Forwarded_For=f"198.51.100.{number}")
-            assert response.status == 401
-        assert await status(gateway.get("/v1/models", **wrong_key(), X_Forwarded_For="198.51.100.99")) == 429
-
-
-async def test_failed_sign_ins_count_as_well(mesh: ScriptedMesh) -> None:
-    did = device_did("somebody").text
-    nonsense = {"method": "did", "did": did, "algorithm": "ed25519", "nonce": "0" * 76, "signature": "00"}
-    async with with_keys(mesh) as gateway:
-        statuses = [await status(gateway.post("/v1/auth/login", nonsense)) for _ in range(ADDRESS_PATIENCE.free + 2)]
-    assert statuses[-1] == 429
-    assert set(statuses[:-1]) == {401}

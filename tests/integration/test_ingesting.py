@@ -28,6 +28,7 @@ from streams.store_events import (
     Chunking,
     StoreClosed,
     StoreEvent,
+    StoreExpired,
     StoreFileAdded,
     StoreFileRemoved,
     StoreOpened,
@@ -246,13 +247,14 @@ async def test_passages_that_the_model_cannot_read_are_made_shorter(shelf: Shelf
     assert max(len(passage.text) for passage in await shelf.found(key)) <= LONGEST
 
 
-async def test_what_is_removed_closed_or_erased_while_it_is_taken_in_leaves_nothing(shelf: Shelf) -> None:
+async def test_what_is_removed_closed_expired_or_erased_while_it_is_taken_in_leaves_nothing(shelf: Shelf) -> None:
     slow = NumberEngine(pause_s=0.05)
     await shelf.mesh.add_node(engine=slow, interval_s=5)
     file = await shelf.put(LONG)
     async with ingesting(shelf):
-        removed, closed = await shelf.open(), await shelf.open()
-        for key, end in ((removed, StoreFileRemoved(at_ms=2, file=file)), (closed, StoreClosed(at_ms=2))):
+        ends = (StoreFileRemoved(at_ms=2, file=file), StoreClosed(at_ms=2), StoreExpired(at_ms=2))
+        for end in ends:
+            key = await shelf.open()
             await shelf.add(key, file)
             await shelf.until_held(key, lambda held: held >= 1)
             await shelf.note(key, end)

@@ -325,8 +325,11 @@ async def test_a_slow_reader_holds_back_the_broker(nats_server: NatsServer, link
     for _ in range(60):
         await asyncio.gather(*(link.append("log.a", payload) for _ in range(100)))
     async with OrderedReader(link, STREAM) as reader:
-        await asyncio.sleep(1.5)
-        held = len(reader._buffer)
+        held, before = 0, -1
+        while held > before:
+            # As long as the broker sends more.
+            await asyncio.sleep(0.25)
+            held, before = len(reader._buffer), held
         total = 0
         while total < 6000:
             total += len(await reader.take(wait_s=10))

@@ -22,9 +22,10 @@ from streams.billing_events import LedgerPosted, Posting, Transaction, Used
 from streams.billing_subjects import account_chain, book_chain
 from streams.codec import encode
 from streams.device_events import DeviceAdmitted, DeviceEvent, DeviceLost, DeviceRegistered, DeviceVerified
+from streams.errors import UndecodableEvent
 from streams.ledger.moves import transactions_of
 from streams.money import PPM
-from streams.payout_book import PayoutState
+from streams.payout_book import PayoutRecord, PayoutState
 from streams.reward_events import RewardMachineSet, RewardRulesSet
 from streams.rewards.epochs import parse_epoch
 from streams.rewards.rules import IG3_RULES
@@ -189,6 +190,13 @@ async def test_an_epoch_that_is_not_over_and_one_without_rules_are_not_closed(co
     assert (await read_book(core, CHAIN)).events == ()
 
 
+async def test_what_nobody_could_read_again_is_not_written(core: Link) -> None:
+    await set_rules(core)
+    with pytest.raises(UndecodableEvent, match=r"books\.rewards, and is not written"):
+        await write_book(core, CHAIN, lambda _: RewardMachineSet(at_ms=BEGAN, node=N1, machine="no name"))
+    assert len((await read_book(core, CHAIN)).events) == 1
+
+
 # --- payouts -----------------------------------------------------------------------------------------------------
 
 
@@ -228,7 +236,7 @@ async def test_what_cannot_be_paid_out_is_refused_before_it_is_set_aside(core: L
 class Failing(FileDriver):
     """Says that it will never be paid."""
 
-    async def hand_over(self, payout: object, prepared: Prepared) -> Outcome:
+    async def hand_over(self, payout: object, prepared: Prepared, *, before: tuple[Prepared, ...] = ()) -> Outcome:
         return Outcome(fate=Fate.FAILED, detail="account closed")
 
 
@@ -262,3 +270,118 @@ async def test_transfers_are_signed_once_whoever_dies_and_each_has_its_own_place
             await Outbox(core, driver()).look()
         assert [await state(core, name) for name in names] == [PayoutState.CONFIRMED] * 2
         assert chain.balances[PAYEE.lower()] == 10 * 10**18
+
+
+class Played:
+    """A chain on which transfers get stuck, and outboxes whose clock a test sets."""
+
+    def __init__(self, core: Link, chain: EthereumChain) -> None:
+        self.core = core
+        self.chain = chain
+        self.at_ms = AFTER
+        chain.balances[self.driver().sender.lower()] = 100 * 10**18
+
+    def driver(self, **terms: int) -> Erc20Driver:
+        usual = Erc20Terms(chain_id=CHAIN_ID, token=TOKEN, confirmations=2, most_replacements=2)
+        return Erc20Driver(EthereumRpc(self.chain.url), replace(usual, **terms), KEY)
+
+    async def look(self, *, minutes: int = 0, **terms: int) -> None:
+        """Two outboxes look at once, some time later."""
+        self.at_ms += minutes * 60_000
+        outboxes = (Outbox(self.core, self.driver(**terms), clock_ms=lambda: self.at_ms) for _ in range(2))
+        await asyncio.gather(*(outbox.look() for outbox in outboxes))
+
+    async def stuck(self) -> str:
+        """Have a payout sent, and gas become too dear for it."""
+        await set_destination(self.core, N1, self.driver(), PAYEE, by="op")
+        name = await asked(self.core)
+        await self.look()
+        self.chain.base_fee_wei *= 50
+        self.chain.mine(3)
+        return name
+
+    async def record(self, name: str) -> PayoutRecord:
+        return (await read_payouts(self.core)).records[name]
+
+
+@pytest.fixture
+async def played(core: Link) -> AsyncIterator[Played]:
+    async with EthereumChain().running() as chain:
+        yield Played(core, chain)
+
+
+async def test_a_stuck_transfer_is_sent_again_dearer_with_its_nonce_and_pays_once(played: Played) -> None:
+    chain, name = played.chain, await played.stuck()
+    await played.look(minutes=9)
+    assert (await played.record(name)).replacements == ()
+    await played.look(minutes=1)
+    record = await played.record(name)
+    assert record.sent is not None
+    (replaced,) = record.replacements
+    assert (replaced.place, record.state) == (record.sent.place, PayoutState.SENT)
+    assert list(chain.pool) == [replaced.reference]
+    assert list(chain.replaced) == [record.sent.reference]
+    await played.look(minutes=9)
+    for _ in range(3):
+        chain.mine()
+        await played.look()
+    ended = await played.record(name)
+    assert (ended.state, ended.replacements) == (PayoutState.CONFIRMED, (replaced,))
+    assert replaced.reference in ended.detail
+    assert chain.balances[PAYEE.lower()] == 5 * 10**18
+
+
+async def test_the_first_transfer_may_be_taken_after_it_was_replaced_and_nothing_is_paid_twice(played: Played) -> None:
+    chain, name = played.chain, await played.stuck()
+    await played.look(minutes=10)
+    record = await played.record(name)
+    assert record.sent is not None
+    chain.prefer(record.sent.reference)
+    chain.base_fee_wei //= 50
+    for _ in range(3):
+        chain.mine()
+        await played.look(minutes=10)
+    ended = await played.record(name)
+    assert (ended.state, len(ended.replacements)) == (PayoutState.CONFIRMED, 1)
+    assert record.sent.reference in ended.detail
+    assert chain.balances[PAYEE.lower()] == 5 * 10**18
+
+
+async def test_replacing_has_bounds_and_goes_on_where_somebody_died_before_sending(played: Played) -> None:
+    chain, name = played.chain, await played.stuck()
+    await played.look(minutes=10, most_fee_gwei=100)
+    assert (await played.record(name)).replacements == ()  # gas costs more than is paid
+    await played.look(minutes=10)
+    for _ in range(4):
+        chain.base_fee_wei *= 2
+        chain.loses_answers = 2  # as if whoever sent it had died behind that
+        await played.look(minutes=10)
+    record = await played.record(name)
+    assert len(record.replacements) == 2
+    assert record.sent is not None
+    assert set(chain.received) == {record.sent.reference, *(each.reference for each in record.replacements)}
+    chain.base_fee_wei = 10**9
+    for _ in range(3):
+        chain.mine()
+        await played.look()
+    assert (await played.record(name)).state is PayoutState.CONFIRMED
+    assert chain.balances[PAYEE.lower()] == 5 * 10**18
+
+
+async def test_a_payout_is_not_called_failed_by_who_has_not_seen_what_replaced_it(played: Played) -> None:
+    chain, core, name = played.chain, played.core, await played.stuck()
+    driver, at_ms = played.driver(), played.at_ms
+
+    class Behind(Outbox):
+        """Has read the book, and then sleeps while others replace the transfer and the chain takes that."""
+
+        async def _hand_over(self, record: PayoutRecord) -> Outcome:
+            await played.look(minutes=10)
+            chain.mine(3)
+            return await super()._hand_over(record)
+
+    await Behind(core, driver, clock_ms=lambda: at_ms).look()
+    assert (await played.record(name)).state is PayoutState.SENT
+    await played.look()
+    assert (await played.record(name)).state is PayoutState.CONFIRMED
+    assert chain.balances[PAYEE.lower()] == 5 * 10**18

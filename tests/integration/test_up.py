@@ -138,11 +138,16 @@ def answers(mesh: Up) -> bool:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_nothing_runs_after_it_was_stopped(tmp_path: Path, how: signal.Signals) -> None:
+def test_it_says_what_to_try_and_nothing_runs_after_it_was_stopped(tmp_path: Path, how: signal.Signals) -> None:
     with running(tmp_path / "data") as up:
         family = up.family()
         assert up.stop(how) == 0
         assert [pid for pid in family if is_running(pid)] == []
+        output = up.process.communicate(timeout=PATIENCE_S)[0]
+    assert f"  page  {up.ready.url}/\n" in output
+    assert f"curl -N {up.ready.url}/v1/chat/completions" in output
+    # By its path, where the shell would not find it by its name.
+    assert re.search(rf"IG3_DATA_DIR={tmp_path}/data (\S+/)?ig3 chat\n", output)
 
 
 def test_a_second_ctrl_c_does_not_wait_for_running_answers(tmp_path: Path) -> None:
@@ -180,13 +185,3 @@ def test_a_mistake_in_a_setting_is_told_before_anything_starts(tmp_path: Path) -
     assert done.returncode == 1
     assert done.stderr.startswith("ig3: drain = 'soon' (from IG3_DRAIN) cannot be used")
     assert not (tmp_path / "data").exists()
-
-
-def test_it_says_what_to_try(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as up:
-        up.process.terminate()
-        output = up.process.communicate(timeout=PATIENCE_S)[0]
-    assert f"  page  {up.ready.url}/\n" in output
-    assert f"curl -N {up.ready.url}/v1/chat/completions" in output
-    # By its path, where the shell would not find it by its name.
-    assert re.search(rf"IG3_DATA_DIR={tmp_path}/data (\S+/)?ig3 chat\n", output)

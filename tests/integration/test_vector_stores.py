@@ -199,7 +199,7 @@ async def test_a_store_whose_time_is_over_is_not_used_and_use_puts_that_off(plac
 async def test_no_store_is_made_without_a_model_or_beyond_the_limit(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.http.vector_stores.stores.MOST_LISTED", 1)
+    monkeypatch.setattr("gateway.retrieval.store_log.MOST_STORES", 1)
     await place.client.vector_stores.create()
     with pytest.raises(openai.ConflictError) as full:
         await place.client.vector_stores.create()

@@ -2,7 +2,16 @@
 
 from typing import get_args
 
-from streams.payout_events import PayoutConfirmed, PayoutDestinationSet, PayoutFailed, PayoutRequested, PayoutSent
+from streams.payout_events import (
+    HOUR_MS,
+    PayoutConfirmed,
+    PayoutDestinationSet,
+    PayoutFailed,
+    PayoutPolicySet,
+    PayoutReplaced,
+    PayoutRequested,
+    PayoutSent,
+)
 from streams.payouts import DriverName
 from streams.reward_events import RewardEpochClosed, RewardGranted, RewardInputs, RewardMachineSet, RewardRulesSet
 from streams.rewards.computing import DeviceInputs, Reward, WorkDone
@@ -87,6 +96,22 @@ REWARDS = {
         for driver in get_args(DriverName)
     },
     **{
+        f"payout.policy_set.v1.{driver}": PayoutPolicySet(
+            at_ms=_AT_MS,
+            previous=_PREVIOUS,
+            node=_NODE,
+            currency="IG3",
+            is_on=False,
+            least_nano=10**10,
+            step_nano=1000,
+            every_ms=24 * HOUR_MS,
+            driver=driver,
+            by="operator",
+        )
+        for driver in get_args(DriverName)
+    },
+    "payout.policy_set.v1.minimal": PayoutPolicySet(at_ms=_AT_MS, currency="IG3"),
+    **{
         f"payout.requested.v1.{driver}": PayoutRequested(
             at_ms=_AT_MS,
             previous=_PREVIOUS,
@@ -103,6 +128,10 @@ REWARDS = {
         at_ms=_AT_MS, previous=_PREVIOUS, payout="p1", reference="0xab", body=b"\x02\xf8", place=7
     ),
     "payout.sent.v1.minimal": PayoutSent(at_ms=_AT_MS, payout="p1", reference="p1"),
+    "payout.replaced.v1": PayoutReplaced(
+        at_ms=_AT_MS, previous=_PREVIOUS, payout="p1", reference="0xac", body=b"\x02\xf9", place=7
+    ),
+    "payout.replaced.v1.minimal": PayoutReplaced(at_ms=_AT_MS, payout="p1", reference="p1"),
     "payout.confirmed.v1": PayoutConfirmed(
         at_ms=_AT_MS, previous=_PREVIOUS, payout="p1", detail="in block 7", node=_NODE, amount_nano=900, currency="IG3"
     ),

@@ -7,6 +7,7 @@ from streams.store_events import (
     StoreBatchCancelled,
     StoreChanged,
     StoreClosed,
+    StoreExpired,
     StoreFileAdded,
     StoreFileChanged,
     StoreFileFailed,
@@ -69,5 +70,6 @@ STORES = {
     "store.file_removed.v1": StoreFileRemoved(at_ms=_AT_MS, file=_FILE),
     "store.batch_cancelled.v1": StoreBatchCancelled(at_ms=_AT_MS, batch="vsfb_019b7a3e00007abc8def012345678901"),
     "store.reembedding.v1": StoreReembedding(at_ms=_AT_MS, model="nomic-embed-text-v1.5"),
+    "store.expired.v1": StoreExpired(at_ms=_AT_MS),
     "store.closed.v1": StoreClosed(at_ms=_AT_MS),
 }

@@ -2,7 +2,7 @@
 
 from streams.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
 from streams.events import CheckOf, TaskSubmitted
-from streams.grounding import FileSearch, Grounding, Source
+from streams.grounding import FileSearch, Grounding, Searched, Source
 from streams.passages import Place
 from streams.placing import Redaction, Rules
 from streams.response_terms import MetadataPair, ResponseTerms
@@ -178,6 +178,37 @@ SUBMITTED = {
         model=_MODEL,
         messages=(Message(role="user", content="Why?"),),
         grounding=Grounding(search=FileSearch(stores=("vs_1",), ranking="lexical"), query="Why?", message=0, chars=0),
+    ),
+    "task.submitted.v1.grounded-again": TaskSubmitted(
+        model=_MODEL,
+        messages=(Message(role="user", content="Why?"),),
+        grounding=Grounding(
+            search=FileSearch(stores=("vs_1",)),
+            query="Why?",
+            message=0,
+            chars=0,
+            again=(
+                Searched(query="salt in rivers"),
+                Searched(
+                    query="Flüsse",
+                    sources=(
+                        Source(
+                            found=FoundPassage(
+                                store="vs_1",
+                                file="file-1",
+                                filename="a.md",
+                                attributes=(Attribute(name="year", value=1999.0),),
+                                score=1.0,
+                                text="Rivers carry salt.",
+                                place=Place(first=0, last=18, page=2, heading=("Salt",)),
+                            ),
+                            number=1,
+                        ),
+                    ),
+                ),
+            ),
+        ),
+        response=ResponseTerms(max_tool_calls=3),
     ),
     "task.submitted.v1.grounded-dense": TaskSubmitted(
         model=_MODEL,

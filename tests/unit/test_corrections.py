@@ -1,11 +1,27 @@
 """What lies in suspense leaves it as a whole, once, and only to where it may go."""
 
 import pytest
+from msgspec.structs import replace
 
-from streams.billing_events import LedgerPosted, LedgerSuspended, Posting, Transaction
-from streams.billing_subjects import account_chain
+from streams.billing_events import (
+    KeyBudget,
+    LedgerPosted,
+    LedgerSuspended,
+    PlanSet,
+    Posting,
+    PriceRule,
+    PricesSet,
+    Transaction,
+)
+from streams.billing_log import AnyBillingEvent
+from streams.billing_subjects import account_chain, book_chain
+from streams.codec import encode
 from streams.errors import InvalidAmount, InvalidLedgerAccount
 from streams.ledger.corrections import SuspenseBook, SuspenseEntry, correct, read_part
+from streams.ledger.dump import dump, load
+from streams.ledger.fold import LedgerState
+from streams.ledger.holding import Taken, decide
+from streams.ledger_messages import Held, HoldRefused, HoldWanted
 from streams.tokens import Token
 
 ACME = Token("acme")
@@ -100,6 +116,45 @@ def test_a_correction_of_something_else_than_what_lies_there_is_named() -> None:
     (fault,) = book.take(9, CHAIN, posted(too_much))
     assert "1500 nano EUR" in fault
     assert entry.id in fault
+
+
+def test_what_a_correction_gives_back_is_free_again_in_the_budgets_of_the_month_of_its_hold() -> None:
+    state, number = LedgerState(), 0
+
+    def store(subject: str, event: AnyBillingEvent) -> None:
+        nonlocal number
+        number += 1
+        state.apply(number, subject, encode(replace(event, previous=state.chain(subject).digest)))
+
+    def asked(task: str, at_ms: int = AT_MS) -> Transaction | Held | HoldRefused:
+        want = HoldWanted(
+            account=ACME, task=task, model="m", key="k1", prompt_tokens_most=100, completion_tokens_most=0
+        )
+        return decide(state, state.chain(CHAIN.subject), want, Taken(), at_ms=at_ms)
+
+    rules = (PriceRule(model="m", prompt=10),)
+    prices = PricesSet(at_ms=AT_MS, version=1, effective_at_ms=AT_MS, currency="EUR", rules=rules)
+    store(book_chain("prices").subject, prices)
+    budget = (KeyBudget(key="k1", monthly_nano=1500),)
+    store(CHAIN.subject, PlanSet(at_ms=AT_MS, kind="postpaid", limit_nano=10**6, keys=budget))
+    held = asked(TASK)
+    assert isinstance(held, Transaction)
+    store(CHAIN.subject, posted(held))
+    store(CHAIN.subject, suspended())
+    other = f"{int(TASK, 16) + 1:032x}"
+    refused = asked(other)
+    assert isinstance(refused, HoldRefused)
+    assert refused.code == "budget_exceeded"
+
+    (entry,) = book_with(suspended())[0].newest_first
+    store(CHAIN.subject, posted(corrected(entry, "fees=0.0000004", "back")))
+    assert isinstance(asked(other), Transaction)
+    assert [state.chain(CHAIN.subject).spent_nano(month, "EUR", "k1") for month in ("2026-01", "2026-02")] == [400, 0]
+    (row,) = state.usage.page(ACME, "2026-01-01", "2026-01-31").rows
+    assert (row.key, row.corrections, row.amount_nano) == ("k1", 1, 400)
+    fresh = LedgerState()
+    load(fresh, dump(state))
+    assert dump(fresh) == dump(state)
 
 
 def test_entries_come_the_newest_first() -> None:

@@ -5,12 +5,14 @@ import re
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.http.file_search.citations import citations_of
-from gateway.http.file_search.fitting import LEAST_TOKENS, fitted, kept, room_of, tokens_of
+from gateway.http.file_search.deciding import MOST_QUERY_CHARS, decided
+from gateway.http.file_search.fitting import LEAST_TOKENS, fitted, kept, room_of, tokens_of, woven
 from gateway.http.file_search.marks import defanged, marked, new_nonce, preface
 from streams.chat import Message, TextPart
-from streams.grounding import FileSearch, Grounding, Source, own_messages, put_before
+from streams.grounding import FileSearch, Grounding, Searched, Source, own_messages, put_before
 from streams.passages import Place
 from streams.retrieval_messages import FoundPassage
 
@@ -39,6 +41,40 @@ def found(text: str, *, filename: str = "a.md", **place: object) -> FoundPassage
 def grounding(*texts: str) -> Grounding:
     sources = tuple(Source(found=found(text), number=number) for number, text in enumerate(texts, 1))
     return Grounding(search=FileSearch(stores=("vs_1",)), query="?", sources=sources, message=0, chars=0)
+
+
+# --- rounds ------------------------------------------------------------------------------------------------------
+
+
+def test_several_searches_are_one_order_in_which_the_best_of_each_come_first_and_each_passage_once() -> None:
+    a, b, c, d = (found(text, filename=f"{text}.md", first=at) for at, text in enumerate("abcd"))
+    assert woven([(a, b, c), (b, d), ()]) == (a, b, d, c)
+    assert woven([]) == ()
+
+
+def test_the_model_has_read_what_any_search_has_found_and_each_number_once() -> None:
+    one, two = (Source(found=found(text), number=number) for number, text in enumerate(("a", "b"), 1))
+    whole = replace(grounding("a"), again=(Searched(query="x", sources=(two, one, Source(found=found("c")))),))
+    assert whole.read == (one, two)
+    assert [searched.query for searched in whole.searches] == ["?", "x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ('{"enough": false, "search": " salt\\n in  rivers "}', "salt in rivers"),
+        ('{"enough": false, "search": "' + "x" * 300 + '"}', "x" * MOST_QUERY_CHARS),
+        ('{"enough": true, "search": "salt"}', None),
+        ('{"enough": false, "search": "Why is it SALTY"}', None),
+        ('{"enough": false, "search": " .?"}', None),
+        ('{"enough": false}', None),
+        ('{"enough": "no", "search": "salt"}', None),
+        ('{"enough": false, "sea', None),
+        ("", None),
+    ],
+)
+def test_a_decision_is_new_words_to_search_for_or_none(text: str, query: str | None) -> None:
+    assert decided(text, ("Why is it salty?",)) == query
 
 
 # --- marks -------------------------------------------------------------------------------------------------------

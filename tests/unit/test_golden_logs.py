@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mesh.inspection.task_fold import TaskFold
@@ -25,6 +26,18 @@ ROOT = Path(__file__).parents[2]
 
 def results(records: list[Record]) -> list[Record]:
     return [record for record in records if record.stream == "RESULTS"]
+
+
+def said(record: Record) -> tuple[str, str, object]:
+    """What a record says.
+
+    The length of a MessagePack map may be written in one byte or in three, and msgspec takes three for a struct that
+    could have more than 15 fields.
+    """
+    try:
+        return record.stream, record.subject, msgspec.msgpack.decode(record.body)
+    except msgspec.DecodeError:
+        return record.stream, record.subject, record.body
 
 
 def test_the_folder_holds_these_logs_and_nothing_else() -> None:
@@ -55,7 +68,7 @@ def test_the_end_of_an_old_log_is_what_its_events_say(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOGS)
 def test_a_log_would_be_written_alike_today(name: str) -> None:
-    assert LOGS[name]().records == read_log(name)
+    assert list(map(said, LOGS[name]().records)) == list(map(said, read_log(name)))
 
 
 def test_a_log_is_never_written_twice(tmp_path: Path) -> None:

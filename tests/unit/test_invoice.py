@@ -53,3 +53,19 @@ def test_a_month_has_its_days(month: str, days: tuple[str, str]) -> None:
 def test_what_is_no_month_is_refused(month: str) -> None:
     with pytest.raises(GatewayError, match="is no month"):
         days_of(month)
+
+
+def test_a_correction_is_a_line_of_its_own_and_in_the_total() -> None:
+    rows = (
+        *ROWS[:2],
+        UsageRow(day="2026-11-09", model="small", key="k1", currency="EUR", corrections=1, amount_nano=7),
+        UsageRow(day="2026-11-30", model="small", key="k1", currency="EUR", corrections=2),
+    )
+    made = invoice_of("acme", "2026-11", rows)
+    used, corrected = made.lines
+    assert (used.corrections, used.tasks, used.amount) == (0, 3, Amount(value="0.3", currency="EUR"))
+    assert (corrected.corrections, corrected.tasks) == (3, 0)
+    assert corrected.amount == Amount(value="0.000000007", currency="EUR")
+    assert made.total == (Amount(value="0.300000007", currency="EUR"),)
+    written = list(csv.DictReader(io.StringIO(csv_of(made))))
+    assert [(row["corrections"], row["amount"]) for row in written] == [("0", "0.3"), ("3", "0.000000007")]

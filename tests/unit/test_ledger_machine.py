@@ -15,16 +15,18 @@ from streams.billing_events import (
     Transaction,
 )
 from streams.billing_log import AnyBillingEvent
-from streams.billing_subjects import Chain, account_chain, book_chain
+from streams.billing_subjects import Chain, account_chain, book_chain, parse_chain
 from streams.chat import Usage
-from streams.codec import encode
+from streams.codec import decode_billing_event, encode
 from streams.events import AttemptShare, EndEvent, TaskCancelled, TaskCompleted, TaskDead, TaskError, TaskFailed
-from streams.ledger.charging import settle
+from streams.ledger.charging import settle, unreadable
+from streams.ledger.corrections import Part, SuspenseBook, correct, correction_id
 from streams.ledger.dump import dump, load
 from streams.ledger.fold import LedgerState
 from streams.ledger.holding import Taken, decide, floor_nano, held_by
 from streams.ledger_messages import Held, HoldWanted
 from streams.metering import Metered
+from streams.money import FEES, user
 from streams.subjects import TaskKey
 from streams.tokens import Token
 
@@ -220,6 +222,41 @@ class LedgerMachine(RuleBasedStateMachine):
 
         self.write(which, account_chain(key.account), compose)
 
+    @rule(which=st.integers(0, 1), held=consumes(holds))
+    def end_that_nobody_can_read(self, which: int, held: tuple[TaskKey, int, int, bool]) -> None:
+        """What was held for it goes to suspense."""
+        key = held[0]
+
+        def compose(_: LedgerState, state: Any) -> AnyBillingEvent | None:
+            if state.is_settled(key.task):
+                return None
+            settled = unreadable(key, state.holds.get(key.task), "no event", at_ms=self.clock_ms)
+            return settled.suspended(previous=state.digest)
+
+        self.write(which, account_chain(key.account), compose)
+
+    @rule(which=st.integers(0, 1), part_nano=st.integers(0, 500), place=st.integers(0, 3), is_late=st.booleans())
+    def correct_what_lies_there(self, which: int, part_nano: int, place: int, is_late: bool) -> None:
+        """Somebody takes an entry out of suspense, perhaps one that another has just taken out."""
+        suspense = SuspenseBook()
+        for sequence, (subject, data) in enumerate(self.book.stored, 1):
+            suspense.take(sequence, parse_chain(subject), decode_billing_event(data))
+        entries = [each for each in suspense.newest_first if each.amount_nano and (is_late or each.lies_nano)]
+        if not entries:
+            return
+        entry = entries[place % len(entries)]
+        part = min(part_nano, entry.amount_nano - 1)
+        given = () if part == 0 else (Part(FEES, part),)
+        back = Part(user(Token(entry.account)))
+
+        def compose(_: LedgerState, state: Any) -> AnyBillingEvent | None:
+            if state.has(correction_id(entry.id)):
+                return None
+            transaction = correct(entry, (*given, back), at_ms=self.clock_ms, by="a test", note="")
+            return LedgerPosted(at_ms=self.clock_ms, previous=state.digest, transactions=(transaction,))
+
+        self.write(which, account_chain(Token(entry.account)), compose)
+
     @rule(which=st.integers(0, 1), keeps_snapshot=st.booleans())
     def crash(self, which: int, keeps_snapshot: bool) -> None:
         """A ledger dies; what comes instead begins at its snapshot or at nothing, and reads on when it must."""
@@ -254,9 +291,18 @@ class LedgerMachine(RuleBasedStateMachine):
             amount for (name, _), amount in whole.balances.items() if name.startswith(("node:", "fees", "round"))
         )
         assert sum(spent.values()) == earned
+        lies = 0
         for account in ACCOUNTS:
+            chain = whole.chain(account_chain(account).subject)
+            suspended = sum(hold.amount_nano for hold in chain.suspended.values())
+            aside = sum(hold.amount_nano for hold in chain.holds.values())
             there = whole.balance(f"user:{account}", "EUR") + whole.balance(f"held:{account}", "EUR")
-            assert there + spent[account] == self.paid_in.get(account, 0)
+            assert there + spent[account] + suspended == self.paid_in.get(account, 0)
+            # What budgets count: charges, what runs, and what lies in suspense; nothing that was given back.
+            in_months = sum(chain.spent_nano(place.month, "EUR") for place in chain.spent if place.key is None)
+            assert in_months == spent[account] + aside + suspended
+            lies += suspended
+        assert whole.balance("suspense", "EUR") == lies
 
     def teardown(self) -> None:
         for ledger in self.ledgers:

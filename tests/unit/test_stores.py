@@ -10,6 +10,7 @@ from streams.store_events import (
     StoreChanged,
     StoreClosed,
     StoreEvent,
+    StoreExpired,
     StoreFileAdded,
     StoreFileChanged,
     StoreFileFailed,
@@ -118,6 +119,41 @@ def test_a_store_is_renamed_piece_by_piece_and_using_it_puts_its_end_off() -> No
 
 def test_outcomes_of_files_put_no_end_off() -> None:
     assert state_of(added(at_ms=5), indexed(11)).expires_at_ms == 5 + _DAY_MS
+
+
+def test_a_store_is_due_until_somebody_says_that_it_expired_and_over_from_then_on() -> None:
+    state = state_of(added(at_ms=5))
+    ends_at_ms = 5 + _DAY_MS
+    assert [(state.is_due(at_ms), state.is_over(at_ms)) for at_ms in (ends_at_ms - 1, ends_at_ms)] == [
+        (False, False),
+        (True, True),
+    ]
+    state.apply(12, StoreExpired(at_ms=ends_at_ms))
+    assert (state.is_due(ends_at_ms), state.is_over(0), state.expires_at_ms) == (False, True, ends_at_ms)
+    assert not any(one.is_due(ends_at_ms) for one in (state_of(StoreClosed(at_ms=2)),))
+
+
+def test_of_an_expired_store_nothing_is_found_or_awaited_and_nothing_brings_it_back() -> None:
+    state = state_of(added(), added("file-b"), added("file-c"), indexed(11), failed(12, "file-b"))
+    for sequence, event in enumerate(
+        (
+            StoreExpired(at_ms=9),
+            indexed(13, "file-c"),
+            added("file-d"),
+            StoreChanged(at_ms=10 * _DAY_MS, name="other", expires_after_days=0),
+            StoreReembedding(at_ms=9, model="n"),
+            StoreExpired(at_ms=10),
+            StoreFileRemoved(at_ms=10 * _DAY_MS, file="file-a"),
+        ),
+        start=16,
+    ):
+        state.apply(sequence, event)
+    assert {file.id: file.status for file in state.files.values()} == {"file-b": "failed", "file-c": "cancelled"}
+    assert (state.name, state.model, state.usage_bytes, state.used_at_ms) == ("rules", "m", 0, 1)
+    assert not state.counts("file-a", 11)
+    assert not state.awaits("file-c", 13)
+    state.apply(23, StoreClosed(at_ms=11))
+    assert state.is_closed
 
 
 def test_attributes_of_a_file_are_replaced_and_those_of_an_unknown_one_are_passed_over() -> None:

@@ -118,3 +118,16 @@ def test_a_filter_leaves_out_what_it_does_not_name() -> None:
     asked = UsageQuery(DAYS[0], DAYS[0] + DAY, 1, False, False, frozenset({"a"}), frozenset({"k1"}))
     (bucket,) = usage_list(asked, rows).data
     assert [result.num_model_requests for result in bucket.results] == [1]
+
+
+def test_what_corrections_have_charged_is_a_cost_of_its_own_and_no_usage() -> None:
+    of_use = UsageRow(day="2026-11-01", model="a", currency="EUR", tasks=1, amount_nano=5)
+    rows = [of_use, UsageRow(day="2026-11-01", model="a", currency="EUR", corrections=1, amount_nano=2)]
+
+    def shown(by_model: bool) -> list[tuple[str | None, str]]:
+        asked = UsageQuery(DAYS[0], DAYS[0] + DAY, 1, by_model, False, frozenset(), frozenset())
+        assert len(usage_list(asked, rows).data[0].results) == 1
+        return [(each.line_item, each.amount.value) for each in cost_list(asked, rows).data[0].results]
+
+    assert shown(by_model=True) == [("a", decimal_of(5)), ("correction", decimal_of(2))]
+    assert shown(by_model=False) == [(None, decimal_of(7))]

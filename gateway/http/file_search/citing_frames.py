@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 class CitingFrames(ChunkFrames):
     """Writes such a stream: one chunk with ``annotations`` comes before the last."""
 
-    def __init__(self, task: Token, model: str, grounding: Grounding, *, include_usage: bool) -> None:
+    def __init__(
+        self, task: Token, model: str, grounding: Grounding, *, include_usage: bool, part: int | None = None
+    ) -> None:
         """Prepare to cite what ``grounding`` has."""
-        super().__init__(task, model, include_usage=include_usage)
+        super().__init__(task, model, include_usage=include_usage, part=part)
         self._grounding = grounding
         self._answer = AnswerText()
 

@@ -8,23 +8,28 @@ from msgspec.structs import replace
 
 from gateway.auth.caller import NotAllowed
 from gateway.http.errors import ApiError
-from gateway.http.file_search.fitting import LEAST_TOKENS, fitted, kept, room_of
+from gateway.http.file_search.deciding import Decider
+from gateway.http.file_search.fitting import LEAST_TOKENS, fitted, identity, kept, room_of, woven
 from gateway.http.file_search.marks import new_nonce, preface
 from gateway.http.file_search.passages import find_passages
 from gateway.http.file_search.request import TOOL
 from gateway.limits.price import price_of_task
 from gateway.limits.ticket import Price
-from streams.grounding import Grounding, Source, put_before
+from streams.grounding import Grounding, Searched, Source, put_before
+from streams.retrieval_messages import MOST_FOUND
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.http.file_search.request import Wanted
     from gateway.http.site import Site
     from mesh.access.caller import Caller
     from streams.events import TaskSubmitted
     from streams.retrieval_messages import FoundPassage
-    from streams.subjects import TaskKey
+    from streams.subjects import ServiceClass, TaskKey
+
+    _Found = Mapping[str, tuple[FoundPassage, ...]]
+    """What each query has found, in the order of the searches."""
 
 UNKNOWN_CONTEXT_TOKENS = 2048
 """What a model is taken to read where no replica of it has been announced yet."""
@@ -45,14 +50,17 @@ class Finder:
         self._site = site
         self._caller = caller
         self._wanted = wanted
+        self._rounds = wanted.rounds or site.settings.file_search_rounds
         _question_of(draft)
 
     def price(self, price: Price) -> Price:
         """What a request may use with all the passages that it may be given."""
         return Price(prompt=price.prompt + self._site.settings.file_search_tokens, answer=price.answer)
 
-    async def ground(self, asked: TaskSubmitted) -> TaskSubmitted:
+    async def ground(self, asked: TaskSubmitted, urgency: ServiceClass) -> TaskSubmitted:
         """Find passages for what the user said last, and put those that fit before it.
+
+        Between searches the model says, in a task of ``urgency``, what to search for next, or that it has enough.
 
         Raises:
             ApiError: if a store is none of the account's, nobody can search, or there is no room for any passage.
@@ -61,21 +69,48 @@ class Finder:
         at, query = _question_of(asked)
         for store in self._wanted.search.stores:
             await self._site.shelf.use(self._caller.account, store)
-        found = kept(await find_passages(self._site.bus.core, self._caller, self._wanted, query))
-        shown = fitted(found, self._room(asked)) if found else ()
-        numbers = {each.at: number for number, each in enumerate(shown, 1)}
-        text = preface([each.passage for each in shown], _nonce_for(found))
+        found = {query: await self._find(query)}
+        decider = Decider(self._site, self._caller, asked, at, urgency)
+        while len(found) < self._rounds:
+            following = await decider.next_query(self._text(asked, found), tuple(found))
+            if following is None:
+                break
+            found[following] = await self._find(following)
+        text = self._text(asked, found)
         return replace(
-            asked,
-            messages=put_before(asked.messages, at, text),
-            grounding=Grounding(
-                search=self._wanted.search,
-                query=query,
-                sources=tuple([Source(found=one, number=numbers.get(place)) for place, one in enumerate(found)]),
-                message=at,
-                chars=len(text),
-            ),
+            asked, messages=put_before(asked.messages, at, text), grounding=self._grounding(asked, at, found, len(text))
         )
+
+    def _grounding(self, asked: TaskSubmitted, at: int, found: _Found, chars: int) -> Grounding:
+        numbers = {identity(passage): number for number, passage in enumerate(self._shown(asked, found), 1)}
+        first, *again = [
+            Searched(
+                query=query, sources=tuple([Source(found=one, number=numbers.get(identity(one))) for one in passages])
+            )
+            for query, passages in found.items()
+        ]
+        return Grounding(
+            search=self._wanted.search,
+            query=first.query,
+            sources=first.sources,
+            again=tuple(again),
+            message=at,
+            chars=chars,
+        )
+
+    def _shown(self, asked: TaskSubmitted, found: _Found) -> tuple[FoundPassage, ...]:
+        """What of all that was found the model reads, in the order of its numbers."""
+        best = woven(tuple(found.values()))
+        return tuple([each.passage for each in fitted(best, self._room(asked))])[:MOST_FOUND] if best else ()
+
+    def _text(self, asked: TaskSubmitted, found: _Found) -> str:
+        """What stands before the question."""
+        nonce = _nonce_for([passage for passages in found.values() for passage in passages])
+        return preface(self._shown(asked, found), nonce)
+
+    async def _find(self, query: str) -> tuple[FoundPassage, ...]:
+        found = await find_passages(self._site.bus.core, self._caller, self._wanted, query)
+        return kept(found, self._rounds)
 
     async def recall(self, key: TaskKey) -> Grounding | None:
         """What was found for a task that was stored before.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
@@ -45,9 +46,24 @@ def fitted(found: Sequence[FoundPassage], room_tokens: int) -> tuple[Fitted, ...
     return tuple(chosen)
 
 
-def kept(found: Sequence[FoundPassage]) -> tuple[FoundPassage, ...]:
-    """As many of the best as one task can carry."""
-    left = RESULT_BYTES
+def woven(searches: Sequence[Sequence[FoundPassage]]) -> tuple[FoundPassage, ...]:
+    """What several searches have found as one order: the best of each, then the second of each; each passage once."""
+    best: dict[tuple[str, str, int, int], FoundPassage] = {}
+    for rank in itertools.zip_longest(*searches):
+        for passage in rank:
+            if passage is not None:
+                best.setdefault(identity(passage), passage)
+    return tuple(best.values())
+
+
+def identity(passage: FoundPassage) -> tuple[str, str, int, int]:
+    """What tells a passage from all others, whoever has found it."""
+    return passage.store, passage.file, passage.place.first, passage.place.last
+
+
+def kept(found: Sequence[FoundPassage], searches: int = 1) -> tuple[FoundPassage, ...]:
+    """As many of the best as one task can carry, which has so many searches."""
+    left = RESULT_BYTES // searches
     chosen: list[FoundPassage] = []
     for passage in found:
         left -= len(passage.text.encode("utf-8", "replace"))

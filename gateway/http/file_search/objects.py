@@ -88,15 +88,19 @@ def annotations_of(text: str, grounding: Grounding | None) -> tuple[FileCitation
     )
 
 
-def search_call(task: Token, grounding: Grounding, *, is_over: bool = True) -> FileSearchCall:
-    """The search of a task."""
+def search_calls(task: Token, grounding: Grounding, *, is_over: bool = True) -> tuple[FileSearchCall, ...]:
+    """The searches of a task, in their order."""
     shows = is_over and grounding.search.shows_results
-    results = tuple([_found_text(source.found) for source in grounding.sources])
-    return FileSearchCall(
-        id=f"fs_{task}",
-        status="completed" if is_over else "in_progress",
-        queries=(grounding.query,),
-        results=results if shows else None,
+    return tuple(
+        [
+            FileSearchCall(
+                id=f"fs_{task}_{number}" if number else f"fs_{task}",
+                status="completed" if is_over else "in_progress",
+                queries=(searched.query,),
+                results=tuple([_found_text(source.found) for source in searched.sources]) if shows else None,
+            )
+            for number, searched in enumerate(grounding.searches)
+        ]
     )
 
 

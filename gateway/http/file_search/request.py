@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.http.errors import ApiError
-from streams.grounding import MOST_STORES, FileSearch
+from streams.grounding import MOST_ROUNDS, MOST_STORES, FileSearch
 from streams.retrieval_messages import MOST_FOUND, Combined, Compared, Comparing, Filter, Listed, Ranking
 
 if TYPE_CHECKING:
@@ -65,10 +65,12 @@ class Wanted(NamedTuple):
 
     search: FileSearch
     filter: Filter | None
+    rounds: int | None = None
+    """How often at most, as the model sees fit; None: as the gateway is set."""
 
 
-def search_of(tools: Sequence[FileSearchTool], *, shows_results: bool) -> Wanted | None:
-    """What to search; None: nothing.
+def search_of(tools: Sequence[FileSearchTool], *, shows_results: bool, most_calls: int | None = None) -> Wanted | None:
+    """What to search, ``most_calls`` times at most where that is said; None: nothing.
 
     Raises:
         ApiError: 400, if there are two such tools, or its filters make no sense.
@@ -87,7 +89,8 @@ def search_of(tools: Sequence[FileSearchTool], *, shows_results: bool) -> Wanted
         threshold=options.score_threshold or 0.0,
         shows_results=shows_results,
     )
-    return Wanted(search, filter_of(tool.filters, "tools[].filters"))
+    rounds = None if most_calls is None else min(most_calls, MOST_ROUNDS)
+    return Wanted(search, filter_of(tool.filters, "tools[].filters"), rounds)
 
 
 def ranking_of(options: RankingOptions) -> Ranking:

@@ -101,7 +101,7 @@ def search_of(request: ResponseRequest) -> Wanted | None:
     if isinstance(request.tool_choice, SearchChoice) and not tools:
         message = "'tool_choice' asks for file_search, and there is no such tool in 'tools'."
         raise ApiError(400, message, code="invalid_value", param="tool_choice")
-    found = file_search.search_of(tools, shows_results=bool(request.include))
+    found = file_search.search_of(tools, shows_results=bool(request.include), most_calls=request.max_tool_calls)
     return None if request.tool_choice == "none" else found
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from gateway.http.file_search.objects import annotations_of, search_call
+from gateway.http.file_search.objects import annotations_of, search_calls
 from gateway.http.responses.events import (
     SEARCH_KINDS,
     AnnotationAdded,
@@ -163,16 +163,18 @@ class ResponseFrames:
         self.has_text = self.has_text or self._items > self._searches
 
     def _search(self) -> None:
-        """Tell of the search, which was over before the task was asked."""
+        """Tell of the searches, which were over before the task was asked."""
         grounding = self._asked.grounding
         if grounding is None:
             return
-        self._searches, at = 1, self._next_item()
-        item = search_call(self._task, grounding, is_over=False)
-        self._item("response.output_item.added", at, item)
-        for kind in SEARCH_KINDS:
-            self._event(SearchEvent(type=kind, item_id=item.id, output_index=at, sequence_number=self._number()))
-        self._item("response.output_item.done", at, search_call(self._task, grounding))
+        begun = search_calls(self._task, grounding, is_over=False)
+        self._searches = len(begun)
+        for item, done in zip(begun, search_calls(self._task, grounding), strict=True):
+            at = self._next_item()
+            self._item("response.output_item.added", at, item)
+            for kind in SEARCH_KINDS:
+                self._event(SearchEvent(type=kind, item_id=item.id, output_index=at, sequence_number=self._number()))
+            self._item("response.output_item.done", at, done)
 
     def _add_call(self, piece: ToolCallPiece) -> None:
         at = self._calls_at.get(piece.index)

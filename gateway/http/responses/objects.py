@@ -12,7 +12,7 @@ from gateway.http.file_search.objects import (
     FileSearchCall,
     FileSearchShown,
     annotations_of,
-    search_call,
+    search_calls,
     tool_shown,
 )
 from streams.task import Phase
@@ -150,6 +150,7 @@ class Response(Struct, frozen=True, kw_only=True):
     incomplete_details: IncompleteDetails | None = None
     instructions: str | None
     max_output_tokens: int | None
+    max_tool_calls: int | None = None
     metadata: dict[str, str]
     model: str
     output: tuple[OutputItem, ...] = ()
@@ -236,6 +237,7 @@ def response_of(
         incomplete_details=IncompleteDetails() if status == "incomplete" else None,
         instructions=asked.messages[0].content if terms.instructed else None,
         max_output_tokens=asked.sampling.max_tokens,
+        max_tool_calls=terms.max_tool_calls,
         metadata={pair.name: pair.text for pair in terms.metadata},
         model=state.model or asked.model,
         output=_output(task, asked.grounding, answer, status),
@@ -253,7 +255,7 @@ def response_of(
 
 def _output(task: Token, grounding: Grounding | None, answer: AnswerText, status: Status) -> tuple[OutputItem, ...]:
     """Its items: what was searched, a message, unless it only calls functions, and its calls."""
-    searched = () if grounding is None else (search_call(task, grounding),)
+    searched = () if grounding is None else search_calls(task, grounding)
     text, calls, item_status = str(answer), answer.tool_calls, item_status_of(status)
     is_whole = status in ("completed", "incomplete")
     annotations = annotations_of(text, grounding) if is_whole else ()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mesh.access.caller import Caller
     from mesh.bus.answer import AnswerText
     from streams.placing import Rules
-    from streams.subjects import TaskKey
+    from streams.subjects import ServiceClass, TaskKey
     from streams.task import TaskState
     from streams.tokens import Token
 
@@ -62,6 +62,7 @@ class ResponseQuestion:
         # Each is a thing of its own, which is read again, gone on from and deleted by its id.
         self.cache_use: CacheUse = "never"
         self.service_tier: ServiceTier | None = request.service_tier
+        self.urgency: ServiceClass = "interactive"
 
     def price(self, answer_tokens: int) -> Price:
         """What it may use: what was said before counts too, since the model reads it again."""
@@ -80,7 +81,7 @@ class ResponseQuestion:
             messages = (*messages[: len(messages) - len(own)], *own)
         asked = replace(self.draft, messages=messages, deadline_at_ms=deadline_at_ms, rules=rules)
         if self._finder is not None:
-            asked = await self._finder.ground(asked)
+            asked = await self._finder.ground(asked, self.urgency)
             self.draft = replace(self.draft, grounding=asked.grounding)
         return asked
 
@@ -140,6 +141,7 @@ class ResponseReader:
             metadata=tuple([MetadataPair(name=name, text=text) for name, text in (request.metadata or {}).items()]),
             stored=request.store is not False,
             background=bool(request.background),
+            max_tool_calls=request.max_tool_calls,
         )
         sampling = Sampling(max_tokens=request.max_output_tokens, temperature=request.temperature, top_p=request.top_p)
         pictures = Pictures(picture_urls(request.input), site.fetcher)

@@ -118,6 +118,7 @@ class ResponseRequest(Struct, frozen=True, kw_only=True):
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | SearchChoice | None = None
     include: list[Literal["file_search_call.results"]] | None = None
     parallel_tool_calls: bool | None = None
+    max_tool_calls: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     # What follows cannot be honoured.
     truncation: Literal["disabled"] | None = None
     reasoning: Reasoning | None = None

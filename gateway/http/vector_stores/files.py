@@ -27,14 +27,11 @@ from gateway.http.vector_stores.request import (
     read_page,
 )
 from gateway.http.vector_stores.stores import answer
-from mesh.history.stream_facts import last_message
+from gateway.retrieval.passage_log import PassageLog
 from streams import store_subjects
 from streams.clock import now_ms
-from streams.codec import decode
-from streams.passages import PassageBatch
 from streams.store_events import StoreBatchCancelled, StoreFileChanged, StoreFileRemoved
 from streams.tokens import token
-from streams.topology import PASSAGES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -135,12 +132,14 @@ class StoreFiles:
         return await self._site.shelf.get(caller_with(request, right).account, request.match_info["store"])
 
     async def _texts(self, standing: Standing, file: StoreFile) -> AsyncIterator[str]:
-        indexed = file.indexed
-        for part in range(0 if indexed is None else indexed.parts):
-            generation = 0 if indexed is None else indexed.generation
-            subject = store_subjects.passages(standing.key, token(file.id), generation, part)
-            message = await last_message(self._site.bus.core, PASSAGES, subject)
-            for passage in () if message is None else decode(message.data, PassageBatch).passages:
+        if file.indexed is None:
+            return
+        passages = PassageLog(self._site.bus.core)
+        every = store_subjects.passages_of_generation(standing.key, token(file.id), file.indexed.generation)
+        # Numbers of parts have holes.
+        for part in await passages.held(every):
+            batch = await passages.get(part)
+            for passage in () if batch is None else batch.passages:
                 yield passage.text
 
 

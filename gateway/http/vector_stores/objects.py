@@ -166,7 +166,6 @@ def store_object(standing: Standing) -> VectorStore:
     state = standing.state
     days, expires_at_ms = state.expires_after_days, state.expires_at_ms
     counts = counts_of(state.files.values())
-    is_expired = expires_at_ms is not None and now_ms() > expires_at_ms
     return VectorStore(
         id=standing.key.store,
         created_at=state.opened.at_ms // _MS,
@@ -174,7 +173,7 @@ def store_object(standing: Standing) -> VectorStore:
         description=state.opened.description,
         usage_bytes=state.usage_bytes,
         file_counts=counts,
-        status="expired" if is_expired else "in_progress" if counts.in_progress else "completed",
+        status="expired" if state.is_over(now_ms()) else "in_progress" if counts.in_progress else "completed",
         expires_after=None if days is None else ExpiresAfter(days=days),
         expires_at=None if expires_at_ms is None else expires_at_ms // _MS,
         last_active_at=state.used_at_ms // _MS,

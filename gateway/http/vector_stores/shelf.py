@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.http.errors import ApiError
+from gateway.retrieval.errors import StoreOver
 from gateway.retrieval.store_log import StoreLog
 from streams.clock import now_ms
 from streams.errors import StreamsError
@@ -52,12 +53,10 @@ class Shelf:
             BusError: if it cannot be read.
         """
         standing = await self.get(account, name)
-        at_ms, expires_at_ms = now_ms(), standing.state.expires_at_ms
-        if expires_at_ms is None:
-            return standing
-        if at_ms > expires_at_ms:
-            raise ApiError(400, f"The vector store {name[:100]} has expired.", code="vector_store_expired")
-        if at_ms - standing.state.used_at_ms < _USED_EVERY_MS:
+        at_ms = now_ms()
+        if standing.state.is_over(at_ms):
+            raise _expired(name)
+        if standing.state.expires_at_ms is None or at_ms - standing.state.used_at_ms < _USED_EVERY_MS:
             return standing
         return await self.note(standing.key, lambda _: StoreChanged(at_ms=now_ms()))
 
@@ -65,10 +64,13 @@ class Shelf:
         """Store what ``decide`` makes of a store; returns how it stands then.
 
         Raises:
-            ApiError: 404, if it is no more.
+            ApiError: 404, if it is no more; 400, if its time is over and this cannot happen to it any more.
             BusError: if it cannot be stored.
         """
-        standing = await self.log.note(key, decide)
+        try:
+            standing = await self.log.note(key, decide)
+        except StoreOver as error:
+            raise _expired(key.store) from error
         if standing is None:
             raise unknown_store(key.store)
         return standing
@@ -87,6 +89,10 @@ def unknown_store(name: str) -> ApiError:
     """No such store is the account's."""
     message = f"Vector store with id '{name[:100]}' not found."
     return ApiError(404, message, code="vector_store_not_found", param="vector_store_id")
+
+
+def _expired(name: str) -> ApiError:
+    return ApiError(400, f"The vector store {name[:100]} has expired.", code="vector_store_expired")
 
 
 def _key(account: Token, name: str) -> StoreKey:

@@ -27,12 +27,13 @@ from gateway.http.vector_stores.request import (
     read_body,
     read_page,
 )
-from gateway.retrieval.store_log import MOST_LISTED
+from gateway.retrieval.errors import TooManyStores
 from mesh.client.embedding import SMALL_EMBEDDING_MODEL
 from streams.clock import now_ms
 from streams.grounding import FileSearch
 from streams.store_events import StoreChanged, StoreClosed, StoreOpened
 from streams.store_subjects import StoreKey
+from streams.tokens import token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,9 +62,6 @@ class VectorStores:
         model = self._model(caller, asked.embedding_model)
         wanted = [StoreFileRequest(file_id=file) for file in dict.fromkeys(asked.file_ids or ())]
         files = await self._adding.find(caller.account, wanted)
-        if len(await self._site.shelf.log.list_all(caller.account)) >= MOST_LISTED:
-            message = f"The account has had {MOST_LISTED} vector stores, deleted ones included, which is the most."
-            raise ApiError(409, message, code="too_many_vector_stores")
         event = StoreOpened(
             at_ms=now_ms(),
             model=model,
@@ -74,7 +72,10 @@ class VectorStores:
             labels=labels_of(asked.metadata),
             key_id=caller.key_id,
         )
-        standing = await self._site.shelf.log.open(caller.account, event)
+        try:
+            standing = await self._site.shelf.log.open(caller.account, event)
+        except TooManyStores as error:
+            raise ApiError(409, str(error), code="too_many_vector_stores") from error
         for file in files:
             standing = await self._adding.add(standing.key, added(file, key_id=caller.key_id))
         return answer(store_object(standing))
@@ -83,12 +84,10 @@ class VectorStores:
         """List the account's stores."""
         account = caller_with(request, "read").account
         shelf, page = self._site.shelf, read_page(dict(request.query))
-        names = sorted(await shelf.log.list_all(account))
-        standings = [await shelf.log.find(StoreKey(account, name)) for name in names]
-        there = {one.key.store: one for one in standings if one is not None and not one.state.is_closed}
-        part = part_of(list(there), page)
-        items = [store_object(one) for name, one in there.items() if name in part.ids]
-        items.sort(key=lambda item: part.ids.index(item.id))
+        part = part_of(sorted(await shelf.log.list_all(account)), page)
+        standings = [await shelf.log.find(StoreKey(account, token(name))) for name in part.ids]
+        # One that was closed a moment ago is left out of its page.
+        items = [store_object(one) for one in standings if one is not None and not one.state.is_closed]
         return answer(listed(items, has_more=part.has_more))
 
     async def show(self, request: web.Request) -> web.Response:

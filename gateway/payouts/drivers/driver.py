@@ -2,7 +2,8 @@
 
 A payout is prepared (nothing has left yet), what was prepared is stored on the log, and only then it is handed over,
 again and again until somebody says what became of it. So handing over the same thing twice must pay once: a file looks
-for the payout's id, a webhook's receiver does, and a chain takes one transaction with one hash once.
+for the payout's id, a webhook's receiver does, and a chain takes one transaction with one hash once, and of several
+with one nonce one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from msgspec import Struct
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from streams.payouts import DriverName, Payout
 
 
@@ -43,6 +46,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     fate: Fate
     detail: str = ""
     """For a person: why it failed, or what it waits for."""
+    is_taken: bool = True
+    """False: the other side has it and does nothing with it; something dearer may be handed over in its place."""
 
 
 class PayoutDriver(Protocol):
@@ -66,10 +71,25 @@ class PayoutDriver(Protocol):
         """
         ...
 
-    async def hand_over(self, payout: Payout, prepared: Prepared) -> Outcome:
+    async def hand_over(self, payout: Payout, prepared: Prepared, *, before: tuple[Prepared, ...] = ()) -> Outcome:
         """Pay, if that has not been done, and say what became of it. The same twice pays once.
+
+        ``before``: what was handed over for the same place before ``prepared`` replaced it; it may count all the same.
 
         Raises:
             PayoutError: if it is not known what became of it; it is then tried again.
+        """
+        ...
+
+    async def replace(self, payout: Payout, handed: tuple[Prepared, ...], *, waited: timedelta) -> Prepared | None:
+        """Return what is to be handed over in the place of what is not taken; None: nothing.
+
+        Args:
+            payout: which.
+            handed: all that was handed over for it, the newest last.
+            waited: for how long that newest one.
+
+        Raises:
+            PayoutError: if it cannot be prepared now.
         """
         ...

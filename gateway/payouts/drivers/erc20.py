@@ -1,29 +1,33 @@
 """Payouts as transfers of an ERC-20 token (EIP-20), by transactions of EIP-1559 that are signed here.
 
 One sending account, one nonce after the other. What is signed is stored on the log before it is sent, so that after a
-crash the same transaction is sent again and no second one is signed: a chain takes a nonce once.
+crash the same transaction is sent again and no second one is signed: a chain takes a nonce once. One that is in no
+block for too long is signed again at the same nonce with dearer gas (EIP-1559), and all of them are watched.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from msgspec import Struct
 
 from gateway.errors import PayoutError
 from gateway.payouts.drivers.driver import Fate, Outcome, Prepared
+from gateway.payouts.drivers.ethereum_rpc import FeePerGas
 from streams.money import NANO_PER_UNIT
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
-    from gateway.payouts.drivers.ethereum_rpc import EthereumRpc
+    from gateway.payouts.drivers.ethereum_rpc import EthereumRpc, Receipt
     from streams.payouts import DriverName, Payout
 
 _TRANSFER: Final = bytes.fromhex("a9059cbb")
 """The selector of ``transfer(address,uint256)`` (EIP-20)."""
 _DECIMALS: Final = bytes.fromhex("313ce567")
 _MOST_DECIMALS: Final = 36
+_DEARER: Final = 8
 _GAS_SPARE: Final = 5
 """A fifth more gas than was estimated: what a transfer takes depends on storage that others change meanwhile."""
 
@@ -38,6 +42,9 @@ class Erc20Terms(Struct, frozen=True, kw_only=True):
     """Blocks on top of a transfer before it counts as paid."""
     most_fee_gwei: int = 500
     """Above this price of gas nothing is sent; it waits."""
+    replace_after: timedelta | None = timedelta(minutes=10)
+    """A transfer that is in no block for so long is sent again with dearer gas; None: never."""
+    most_replacements: int = 5
 
 
 class Erc20Driver:
@@ -79,11 +86,9 @@ class Erc20Driver:
         data = _transfer(self.check_address(payout.address), await self._units(payout.amount_nano))
         nonce = max([await self._rpc.next_nonce(self.sender), *(taken + 1 for taken in underway)])
         fee = await self._rpc.fee_per_gas()
-        if fee.most_wei > self._terms.most_fee_gwei * 10**9:
-            most = self._terms.most_fee_gwei
-            raise PayoutError(f"gas costs {fee.most_wei // 10**9} gwei now, and at most {most} is paid: it waits")
+        self._check_fee(fee)
         gas = await self._rpc.estimate_gas(sender=self.sender, to=self._token, data=data)
-        signed = self._account.sign_transaction(
+        return self._sign(
             {
                 "type": 2,
                 "chainId": self._terms.chain_id,
@@ -96,34 +101,71 @@ class Erc20Driver:
                 "maxPriorityFeePerGas": fee.tip_wei,
             }
         )
-        return Prepared(reference="0x" + signed.hash.hex(), body=bytes(signed.raw_transaction), sequence=nonce)
 
-    async def hand_over(self, payout: Payout, prepared: Prepared) -> Outcome:
-        """Look for the transaction; send it where the chain does not know it; say how deep it is.
+    async def hand_over(self, payout: Payout, prepared: Prepared, *, before: tuple[Prepared, ...] = ()) -> Outcome:
+        """Look for the transactions; send the newest where the chain knows none; say how deep the one it took is.
 
         Raises:
             PayoutError: if the chain cannot be asked.
         """
-        receipt = await self._rpc.receipt(prepared.reference)
-        if receipt is None:
-            return await self._send(prepared)
+        found = await self._found((prepared, *before))
+        if found is None:
+            return await self._send(prepared, before)
+        reference, receipt = found
         depth = await self._rpc.block_number() - receipt.block + 1
         if depth < self._terms.confirmations:
             return Outcome(fate=Fate.UNDERWAY, detail=f"{depth} of {self._terms.confirmations} blocks deep")
         if not receipt.has_succeeded:
-            return Outcome(fate=Fate.FAILED, detail=f"{prepared.reference} was reverted in block {receipt.block}")
-        return Outcome(fate=Fate.CONFIRMED, detail=f"{prepared.reference} in block {receipt.block}")
+            return Outcome(fate=Fate.FAILED, detail=f"{reference} was reverted in block {receipt.block}")
+        return Outcome(fate=Fate.CONFIRMED, detail=f"{reference} in block {receipt.block}")
 
-    async def _send(self, prepared: Prepared) -> Outcome:
+    async def replace(self, payout: Payout, handed: tuple[Prepared, ...], *, waited: timedelta) -> Prepared | None:
+        """Sign the same transfer at the same nonce with dearer gas, where it is the next that the chain can take.
+
+        Raises:
+            PayoutError: if the chain cannot be asked, or gas would cost more than is paid.
+        """
+        after, newest = self._terms.replace_after, handed[-1]
+        if after is None or waited < after or len(handed) > self._terms.most_replacements:
+            return None
+        if await self._rpc.nonce_at_depth(self.sender, 1) != newest.sequence:
+            # It waits for one before it, or has just been taken.
+            return None
+        await self._check_chain()
+        fields = _fields_of(newest.body)
+        fee = _dearer(FeePerGas(fields["maxFeePerGas"], fields["maxPriorityFeePerGas"]), await self._rpc.fee_per_gas())
+        self._check_fee(fee)
+        return self._sign({**fields, "maxFeePerGas": fee.most_wei, "maxPriorityFeePerGas": fee.tip_wei})
+
+    async def _found(self, handed: tuple[Prepared, ...]) -> tuple[str, Receipt] | None:
+        """Which of the transactions with one nonce is in a block; None: none is."""
+        for each in handed:
+            if (receipt := await self._rpc.receipt(each.reference)) is not None:
+                return each.reference, receipt
+        return None
+
+    async def _send(self, prepared: Prepared, before: tuple[Prepared, ...]) -> Outcome:
         # Whether somebody has used its nonce for something else is asked first, of blocks that cannot go away again.
         taken = await self._rpc.nonce_at_depth(self.sender, self._terms.confirmations)
         if prepared.sequence is not None and taken > prepared.sequence:
-            if await self._rpc.receipt(prepared.reference) is not None:
+            if await self._found((prepared, *before)) is not None:
                 return Outcome(fate=Fate.UNDERWAY, detail="it has just been included")
             why = f"nonce {prepared.sequence} was used by another transaction of {self.sender}"
             return Outcome(fate=Fate.FAILED, detail=why)
-        await self._rpc.send(prepared.body)
-        return Outcome(fate=Fate.UNDERWAY, detail="sent, in no block yet")
+        is_kept = await self._rpc.send(prepared.body)
+        detail = "sent, in no block yet" if is_kept else "its gas is too cheap for the chain's node now"
+        return Outcome(fate=Fate.UNDERWAY, detail=detail, is_taken=False)
+
+    def _check_fee(self, fee: FeePerGas) -> None:
+        if fee.most_wei > self._terms.most_fee_gwei * 10**9:
+            most = self._terms.most_fee_gwei
+            raise PayoutError(f"gas costs {fee.most_wei // 10**9} gwei now, and at most {most} is paid: it waits")
+
+    def _sign(self, fields: dict[str, Any]) -> Prepared:
+        signed = self._account.sign_transaction(fields)
+        return Prepared(
+            reference="0x" + signed.hash.hex(), body=bytes(signed.raw_transaction), sequence=fields["nonce"]
+        )
 
     async def _check_chain(self) -> None:
         found = await self._rpc.chain_id()
@@ -175,6 +217,30 @@ def _account(key: bytes) -> LocalAccount:
     except Exception:
         # Whatever it says stays here: it might say the key.
         raise PayoutError("the key is none: its file holds 64 hex digits, of a secp256k1 key") from None
+
+
+def _fields_of(raw: bytes) -> dict[str, Any]:
+    """Read a transaction that was signed here, without its signature.
+
+    Raises:
+        PayoutError: if it is none.
+    """
+    try:
+        from eth_account.typed_transactions.typed_transaction import TypedTransaction
+        from hexbytes import HexBytes
+    except ImportError as error:
+        raise PayoutError(_MISSING) from error
+    try:
+        fields: dict[str, Any] = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+    except Exception as error:
+        raise PayoutError("what was handed over is no transaction of EIP-1559: look at `ig3 payouts`") from error
+    return {name: value for name, value in fields.items() if name not in ("v", "r", "s")}
+
+
+def _dearer(old: FeePerGas, now: FeePerGas) -> FeePerGas:
+    """Return what gas costs now, but an eighth more than before at least: nodes replace for a tenth more of both."""
+    tip_wei = max(now.tip_wei, old.tip_wei + old.tip_wei // _DEARER + 1)
+    return FeePerGas(max(now.most_wei, old.most_wei + old.most_wei // _DEARER + 1, tip_wei), tip_wei)
 
 
 def _transfer(to: str, units: int) -> bytes:

@@ -15,6 +15,7 @@ _TIMEOUT_S: Final = 20.0
 _MOST_ANSWER_BYTES: Final = 1_000_000
 _KNOWN: Final = ("already known", "already imported", "known transaction", "alreadyknown")
 """What nodes say of a transaction that they have: that is no error here."""
+_TOO_CHEAP: Final = ("underpriced", "less than block base fee", "fee too low", "feetoolow")
 
 T = TypeVar("T")
 
@@ -96,13 +97,17 @@ class EthereumRpc:
         found: _Receipt | None = await self._ask("eth_getTransactionReceipt", _Receipt | None, transaction)
         return None if found is None else Receipt(_number(found.block_number), _number(found.status) == 1)
 
-    async def send(self, raw: bytes) -> None:
-        """Hand a signed transaction over; one that the node has already is no error."""
+    async def send(self, raw: bytes) -> bool:
+        """Hand a signed transaction over, perhaps again; False: it is too cheap by now for the node to keep it."""
         try:
             await self._ask("eth_sendRawTransaction", str, "0x" + raw.hex())
         except PayoutError as error:
-            if not any(words in str(error).lower() for words in _KNOWN):
+            said = str(error).lower()
+            if any(words in said for words in _TOO_CHEAP):
+                return False
+            if not any(words in said for words in _KNOWN):
                 raise
+        return True
 
     async def _ask(self, method: str, answer: type[T] | Any, *params: object) -> T:
         asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}

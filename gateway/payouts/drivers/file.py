@@ -14,6 +14,7 @@ from gateway.payouts.drivers.in_words import any_address, in_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import timedelta
     from pathlib import Path
 
     from streams.payouts import DriverName, Payout
@@ -38,13 +39,16 @@ class FileDriver:
         """Nothing is needed beforehand."""
         return Prepared(reference=payout.id)
 
-    async def hand_over(self, payout: Payout, prepared: Prepared) -> Outcome:
+    async def hand_over(self, payout: Payout, prepared: Prepared, *, before: tuple[Prepared, ...] = ()) -> Outcome:
         """Append the payout's line, unless it stands there."""
         try:
             await asyncio.to_thread(self._append_once, payout, prepared.reference)
         except OSError as error:
             raise PayoutError(f"{self._path} cannot be written: {error.strerror or error}") from error
         return Outcome(fate=Fate.CONFIRMED, detail=f"written to {self._path.name}")
+
+    async def replace(self, payout: Payout, handed: tuple[Prepared, ...], *, waited: timedelta) -> None:
+        """Nothing ever is: a line is there, or it is not."""
 
     def _append_once(self, payout: Payout, reference: str) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _PRIVATE)

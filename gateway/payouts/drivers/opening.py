@@ -42,6 +42,8 @@ def _erc20(settings: PayoutSettings) -> Erc20Driver:
         token=_text(settings.payout_token, "payout_token"),
         confirmations=settings.payout_confirmations,
         most_fee_gwei=settings.payout_most_gwei,
+        replace_after=settings.payout_replace_after,
+        most_replacements=settings.payout_replacements,
     )
     rpc = EthereumRpc(_text(settings.payout_rpc_url, "payout_rpc_url"))
     written = read_secret(_path(settings.payout_key_file, "payout_key_file")).strip()

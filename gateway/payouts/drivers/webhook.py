@@ -18,6 +18,7 @@ from gateway.payouts.drivers.in_words import any_address, in_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from streams.payouts import DriverName, Payout
 
@@ -61,7 +62,7 @@ class WebhookDriver:
         """Make the body, which stays the same each time it is told."""
         return Prepared(reference=payout.id, body=in_json(payout))
 
-    async def hand_over(self, payout: Payout, prepared: Prepared) -> Outcome:
+    async def hand_over(self, payout: Payout, prepared: Prepared, *, before: tuple[Prepared, ...] = ()) -> Outcome:
         """Tell it and take the answer; what is no clear answer leaves it under way."""
         headers = {
             "content-type": "application/json",
@@ -77,6 +78,9 @@ class WebhookDriver:
                 return _outcome(answer.status, await body_of(answer, _MOST_ANSWER_BYTES))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PayoutError(f"the webhook did not answer: {error or type(error).__name__}") from error
+
+    async def replace(self, payout: Payout, handed: tuple[Prepared, ...], *, waited: timedelta) -> None:
+        """Nothing ever is: the receiver knows a payout by its id."""
 
 
 def signature(secret: bytes, at_s: int, body: bytes) -> str:

@@ -22,6 +22,7 @@ from streams.errors import NewerEvent, StreamsError
 from streams.store_events import (
     StoreBatchCancelled,
     StoreClosed,
+    StoreExpired,
     StoreFileAdded,
     StoreFileFailed,
     StoreFileIndexed,
@@ -144,7 +145,7 @@ class Ingester:
                 await self._take_in(work, key)
             case StoreFileIndexed() | StoreFileFailed() | StoreFileRemoved():
                 await self._sweep(key, store_subjects.passages_of_file(key, Token(event.file)))
-            case StoreClosed() | StoreBatchCancelled():
+            case StoreClosed() | StoreExpired() | StoreBatchCancelled():
                 await self._sweep(key, store_subjects.passages_of_store(key))
             case _:
                 # What else happens to a store is for its readers.

@@ -95,7 +95,7 @@ PHASE_HALTED: Phase
 PHASE_ENDED: Phase
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("model", "messages", "texts", "dimensions", "sampling", "tools", "format", "task", "idempotency_key", "urgency", "deadline_ms", "on_hang_up", "rules", "prompt")
+    __slots__ = ("model", "messages", "texts", "dimensions", "sampling", "tools", "format", "task", "idempotency_key", "urgency", "deadline_ms", "on_hang_up", "rules", "prompt", "file_search")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     TEXTS_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +110,7 @@ class SubmitRequest(_message.Message):
     ON_HANG_UP_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
+    FILE_SEARCH_FIELD_NUMBER: _ClassVar[int]
     model: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
     texts: _containers.RepeatedScalarFieldContainer[str]
@@ -124,7 +125,22 @@ class SubmitRequest(_message.Message):
     on_hang_up: OnHangUp
     rules: Rules
     prompt: str
-    def __init__(self, model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping[str, object]]]] = ..., texts: _Optional[_Iterable[str]] = ..., dimensions: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping[str, object]]] = ..., tools: _Optional[_Union[Tools, _Mapping[str, object]]] = ..., format: _Optional[_Union[OutputFormat, _Mapping[str, object]]] = ..., task: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., urgency: _Optional[_Union[Urgency, str]] = ..., deadline_ms: _Optional[int] = ..., on_hang_up: _Optional[_Union[OnHangUp, str]] = ..., rules: _Optional[_Union[Rules, _Mapping[str, object]]] = ..., prompt: _Optional[str] = ...) -> None: ...
+    file_search: FileSearch
+    def __init__(self, model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping[str, object]]]] = ..., texts: _Optional[_Iterable[str]] = ..., dimensions: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping[str, object]]] = ..., tools: _Optional[_Union[Tools, _Mapping[str, object]]] = ..., format: _Optional[_Union[OutputFormat, _Mapping[str, object]]] = ..., task: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., urgency: _Optional[_Union[Urgency, str]] = ..., deadline_ms: _Optional[int] = ..., on_hang_up: _Optional[_Union[OnHangUp, str]] = ..., rules: _Optional[_Union[Rules, _Mapping[str, object]]] = ..., prompt: _Optional[str] = ..., file_search: _Optional[_Union[FileSearch, _Mapping[str, object]]] = ...) -> None: ...
+
+class FileSearch(_message.Message):
+    __slots__ = ("vector_store_ids", "max_results", "score_threshold", "filters_json", "max_rounds")
+    VECTOR_STORE_IDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_JSON_FIELD_NUMBER: _ClassVar[int]
+    MAX_ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    vector_store_ids: _containers.RepeatedScalarFieldContainer[str]
+    max_results: int
+    score_threshold: float
+    filters_json: str
+    max_rounds: int
+    def __init__(self, vector_store_ids: _Optional[_Iterable[str]] = ..., max_results: _Optional[int] = ..., score_threshold: _Optional[float] = ..., filters_json: _Optional[str] = ..., max_rounds: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("role", "content", "name", "parts", "tool_calls", "tool_call_id")
@@ -442,7 +458,7 @@ class TaskError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., status: _Optional[int] = ..., param: _Optional[str] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("task", "created_ms", "model", "phase", "n", "node", "attempt", "text", "tool_calls", "vectors", "finish_reason", "usage", "outcome", "error")
+    __slots__ = ("task", "created_ms", "model", "phase", "n", "node", "attempt", "text", "tool_calls", "vectors", "finish_reason", "usage", "outcome", "error", "searched", "citations")
     TASK_FIELD_NUMBER: _ClassVar[int]
     CREATED_MS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -457,6 +473,8 @@ class Task(_message.Message):
     USAGE_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    SEARCHED_FIELD_NUMBER: _ClassVar[int]
+    CITATIONS_FIELD_NUMBER: _ClassVar[int]
     task: str
     created_ms: int
     model: str
@@ -471,7 +489,31 @@ class Task(_message.Message):
     usage: TokenUsage
     outcome: Outcome
     error: TaskError
-    def __init__(self, task: _Optional[str] = ..., created_ms: _Optional[int] = ..., model: _Optional[str] = ..., phase: _Optional[_Union[Phase, str]] = ..., n: _Optional[int] = ..., node: _Optional[str] = ..., attempt: _Optional[int] = ..., text: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping[str, object]]]] = ..., vectors: _Optional[_Union[Vectors, _Mapping[str, object]]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[TokenUsage, _Mapping[str, object]]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., error: _Optional[_Union[TaskError, _Mapping[str, object]]] = ...) -> None: ...
+    searched: _containers.RepeatedScalarFieldContainer[str]
+    citations: _containers.RepeatedCompositeFieldContainer[Citation]
+    def __init__(self, task: _Optional[str] = ..., created_ms: _Optional[int] = ..., model: _Optional[str] = ..., phase: _Optional[_Union[Phase, str]] = ..., n: _Optional[int] = ..., node: _Optional[str] = ..., attempt: _Optional[int] = ..., text: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping[str, object]]]] = ..., vectors: _Optional[_Union[Vectors, _Mapping[str, object]]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[TokenUsage, _Mapping[str, object]]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., error: _Optional[_Union[TaskError, _Mapping[str, object]]] = ..., searched: _Optional[_Iterable[str]] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping[str, object]]]] = ...) -> None: ...
+
+class Citation(_message.Message):
+    __slots__ = ("index", "vector_store_id", "file_id", "filename", "support", "first", "last", "page", "headings")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    FILE_ID_FIELD_NUMBER: _ClassVar[int]
+    FILENAME_FIELD_NUMBER: _ClassVar[int]
+    SUPPORT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    HEADINGS_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    vector_store_id: str
+    file_id: str
+    filename: str
+    support: str
+    first: int
+    last: int
+    page: int
+    headings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, index: _Optional[int] = ..., vector_store_id: _Optional[str] = ..., file_id: _Optional[str] = ..., filename: _Optional[str] = ..., support: _Optional[str] = ..., first: _Optional[int] = ..., last: _Optional[int] = ..., page: _Optional[int] = ..., headings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ()

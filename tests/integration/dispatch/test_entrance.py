@@ -1,31 +1,38 @@
 """A task that is published straight on the bus passes the same gate as one that comes by a gateway."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
 from gateway.dispatcher.ending import stored_end
 from gateway.limits.limiter import Limiter
+from gateway.limits.price import price_of_task
+from gateway.limits.reads import Reads
 from gateway.settings import GatewaySettings
+from gateway.user_api import UserApi
 from mesh.access.passed_mark import PASSED, passed_mark
 from mesh.access.session_keys import SessionKeys
 from mesh.access.writer import AccessWriter
 from mesh.bus.answer import Step
+from mesh.client.user_source import UserCalls
 from mesh.errors import WrittenByNewer
 from streams import subjects
 from streams.chat import Message, Sampling
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.events import TaskCompleted, TaskError, TaskSubmitted
-from streams.messages import Cancel
+from streams.messages import Cancel, CancelOutcome, Refusal
 from streams.metering import Metered
 from streams.subjects import TaskKey
 from streams.task import TaskState
 from streams.task_id import new_task_id
 from streams.tokens import Token
-from tests.http_gateway import serve_http
+from tests.http_gateway import LIMIT_S, serve_http
 from tests.mesh_in_process import InProcessMesh, RunningDispatcher
 from tests.packed import packed
 from tests.processes import until
@@ -40,6 +47,7 @@ LIMITS: dict[str, Any] = {
     "concurrent_streams_of": ("wide=1",),
     "most_output_tokens_of": ("brief=2",),
     "most_seconds_of": ("brief=20",),
+    "reads_per_minute_of": ("local=2",),
 }
 
 
@@ -225,7 +233,51 @@ async def test_answers_to_a_task_on_the_bus_are_within_the_bounds_of_its_account
     assert (short.outcome, short.usage.completion_tokens) == ("completed", 2)
 
 
-async def test_what_a_dispatcher_has_begun_its_heir_ends_and_settles_whatever_is_left(
+@pytest.mark.usefixtures("dispatcher")
+async def test_an_account_asks_so_many_questions_on_the_bus_and_is_then_told_to_wait(mesh: InProcessMesh) -> None:
+    user, task = await mesh.connect_user(), new_task_id()
+    subject, answers = subjects.user_api(Token("local"), "cancel"), list[object]()
+    for data in (encode(Cancel(task=task)), b"nonsense", encode(Cancel(task=task))):
+        reply = await user.request(subject, data)
+        answers.append(msgspec.msgpack.decode(reply.data, type=CancelOutcome | Refusal))
+    assert answers[0] == CancelOutcome(task=task, outcome="unknown")
+    assert [(answer.code, answer.status) for answer in answers[1:] if isinstance(answer, Refusal)] == [
+        ("invalid_request_error", 400),
+        ("rate_limit_exceeded", 429),
+    ]
+    assert isinstance(answers[2], Refusal)
+    assert answers[2].message.startswith("Rate limit reached for account local on reads per minute: limit 2")
+    # What gateways ask for their clients was counted there.
+    await mesh.bus.core.request(subject, encode(Cancel(task=task)))
+
+
+async def test_a_client_that_has_asked_too_often_asks_again_when_there_is_room(
+    mesh: InProcessMesh, dispatcher: RunningDispatcher
+) -> None:
+    key, clock_ms = await mesh.submit(tokens=2), [NOW_MS]
+    await mesh.steps(key)
+    reads = Reads(None, {"local": 1}, clock=lambda: clock_ms[0])
+    counted: list[Refusal | None] = []
+
+    def refuse(subject: str) -> Refusal | None:
+        counted.append(Reads.refusal(reads, subject))
+        return counted[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reads, "refusal", refuse)
+        await mesh.user_api.stop()
+        mesh.user_api = UserApi(mesh.bus, reads)
+        await mesh.user_api.start()
+    calls = UserCalls(await mesh.connect_user(), Token("local"), patience=timedelta(seconds=LIMIT_S))
+    first = await calls.events(key.task, after=0)
+    asking = asyncio.create_task(calls.events(key.task, after=0))
+    await until(lambda: len(counted) > 2)
+    assert [refusal is None for refusal in counted[:2]] == [True, False]
+    clock_ms[0] += 60_000
+    assert await asking == first
+
+
+async def test_what_a_dispatcher_has_reserved_its_heir_settles_by_what_was_used(
     mesh: InProcessMesh, dispatcher: RunningDispatcher
 ) -> None:
     key = await mesh.submit(mesh.key("moved"), tokens=900)
@@ -233,8 +285,19 @@ async def test_what_a_dispatcher_has_begun_its_heir_ends_and_settles_whatever_is
     # No room for it a second time.
     heir = still(await mesh.add_dispatcher("d2", gateway=GatewaySettings(**LIMITS)))
     await dispatcher.stop()
-    assert verdict(await mesh.steps(key)) is None
-    await until(lambda: tokens_left(heir, "moved") <= 1000 - 900)
+    assert 60 <= tokens_left(dispatcher, "moved") < 100, "who stops gives back as little as who is killed"
+    await mesh.bus.core.request(subjects.user_api(key.account, "cancel"), encode(Cancel(task=key.task)))
+    ends = [(await mesh.steps(key))[-1].state]
+    ends.append((await mesh.steps(await mesh.submit(mesh.key("moved"), tokens=3)))[-1].state)
+    assert tokens_left(heir, "moved") == 1000 - sum(map(used, ends))
+
+
+def used(end: TaskState) -> int:
+    """What a task counts: as the node has it; of an answer that is not whole, the prompt's guess and what there is."""
+    if end.usage is not None:
+        return end.usage.total_tokens
+    asked = TaskSubmitted(model="", messages=(Message(role="user", content="hello"),))
+    return price_of_task(asked, answer_tokens=0).prompt + sum(share.tokens for share in end.shares)
 
 
 async def test_nobody_is_believed_about_an_account_of_which_a_newer_version_wrote(mesh: InProcessMesh) -> None:

@@ -5,17 +5,34 @@ from pathlib import Path
 
 import pytest
 
-from gateway import ledger_books, suspense_command
+from gateway import ledger_books, ledger_show, suspense_command
 from gateway.errors import LedgerError
 from gateway.ledger.correcting import correct, read_suspense
+from gateway.ledger.entries import deposit
+from gateway.ledger.sealing import seal
 from gateway.ledger.verifying import verify
 from mesh.history.snapshots import SnapshotStore
 from streams.billing_events import LedgerPosted, Posting, Transaction
 from streams.billing_subjects import account_chain
 from streams.codec import encode
+from streams.errors import UndecodableEvent
+from streams.ledger.chain import month_of
 from streams.ledger.corrections import read_part
+from streams.ledger.periods import ends_ms, month_after
 from streams.tokens import Token
-from tests.books import CURRENCY, UNIT, ask_hold, completed, end, key_of, open_books, paid_in, priced, running_ledger
+from tests.books import (
+    CURRENCY,
+    MODEL,
+    UNIT,
+    ask_hold,
+    completed,
+    end,
+    key_of,
+    open_books,
+    paid_in,
+    priced,
+    running_ledger,
+)
 from tests.ledger_shell import ledger_shell
 from tests.mesh_in_process import InProcessMesh
 from tests.processes import until
@@ -39,6 +56,11 @@ async def test_an_entry_in_suspense_is_corrected_once_and_the_books_stay_whole(t
             books = await open_books(core)
             with pytest.raises(LedgerError, match="no entry"):
                 await correct(books, ACME, "charge:none", (read_part("back", ACME),), by="op")
+            with pytest.raises(UndecodableEvent, match=r"billing\.acme, and is not written"):
+                await deposit(books, ACME, 7, "e u", reference="nobody could read that again", by="op")
+            month = month_of(state.chain(account_chain(ACME).subject).at_ms)
+            sealed = await seal(core, month, at_ms=ends_ms(month))
+            assert sealed.is_new
             parts = (read_part("fees=0.0000005", ACME), read_part("back", ACME))
             assert await correct(books, ACME, entry.id, parts, by="op", note="seen")
             assert not await correct(books, ACME, entry.id, (read_part("fees", ACME),), by="op")
@@ -46,6 +68,13 @@ async def test_an_entry_in_suspense_is_corrected_once_and_the_books_stay_whole(t
             await ledger.books.catch_up()
             has = {name: state.balance(name, CURRENCY) for name in ("suspense", "held:acme", "fees", "user:acme")}
             assert has == {"suspense": 0, "held:acme": 0, "fees": 500, "user:acme": UNIT - 500}
+            page = state.usage.page(ACME, "2000-01-01", "9999-12-31")
+            # On the invoice of the month that is open, however far behind the clock of whoever corrects is.
+            shown = [(row.day, row.model, row.corrections, row.tasks, row.amount_nano) for row in page.rows]
+            assert shown == [(f"{month_after(month)}-01", MODEL, 1, 0, 500)]
+            # And in the budget of the month of the hold, where all of it had counted.
+            chain = state.chain(account_chain(ACME).subject)
+            assert [chain.spent_nano(each, CURRENCY) for each in (month, month_after(month))] == [500, 0]
             store = SnapshotStore(tmp_path)
             assert (await verify(core, store)).differences == ()
             (after,) = (await read_suspense(core, ACME)).newest_first
@@ -82,7 +111,7 @@ async def test_the_commands_show_what_lies_there_and_what_became_of_it(
             await end(core, key, b"garbage")
             await until(lambda: ledger.books.state.balance("suspense", CURRENCY) == HELD)
 
-        ig3 = ledger_shell(mesh, tmp_path, monkeypatch, ledger_books, suspense_command)
+        ig3 = ledger_shell(mesh, tmp_path, monkeypatch, ledger_books, suspense_command, ledger_show)
         entry = f"charge:{key.task}"
         (line,) = map(json.loads, (await ig3("suspense", "--open", "--json")).splitlines())
         assert (line["entry"], line["code"], line["amount"]) == (entry, "unreadable", "0.0000021")
@@ -92,3 +121,6 @@ async def test_the_commands_show_what_lies_there_and_what_became_of_it(
         assert said == f"{entry} was corrected before (0.000002 to node:n1, 0.0000001 to user:acme): nothing moved\n"
         assert await ig3("suspense", "--open", "--json") == ""
         assert "node:n1, user:acme: by hand" in await ig3("suspense", "--account", "acme")
+        *_, last = map(json.loads, (await ig3("statement", "acme", "--json")).splitlines())
+        assert (last["kind"], last["change"]) == ("correction", "0.0000001")
+        assert last["note"] == "0.000002 to node:n1, 0.0000001 to user:acme: by hand"

@@ -156,7 +156,7 @@ async def test_the_commands_seal_what_is_over_and_check_its_archive(
         async def later(_: Link) -> int:
             return ends_ms(month)
 
-        monkeypatch.setattr(sealing, "_now", later)
+        monkeypatch.setattr(sealing, "by_both_clocks", later)
         ig3 = ledger_shell(mesh, tmp_path, monkeypatch, seal_command, ledger_show)
         (sealed,) = (await ig3("seal")).splitlines()
         assert sealed.startswith(f"{month} is sealed: 3 events up to 3, 3 transactions, ")

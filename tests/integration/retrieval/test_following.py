@@ -3,15 +3,19 @@
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from gateway.retrieval.expiring import Expirer
 from gateway.retrieval.following import IndexFollower
 from gateway.retrieval.index.index import Index, Origin, shelf_name
 from gateway.retrieval.index.qdrant_folder import QdrantFolder
 from gateway.retrieval.index.words import Words
-from streams.store_events import StoreClosed
+from gateway.retrieval.store_log import StoreLog
+from streams.store_events import StoreChanged, StoreClosed
 from streams.tokens import Token
 from tests.http_gateway import until
 from tests.mesh_in_process import InProcessMesh
@@ -37,6 +41,22 @@ async def following(mesh: InProcessMesh, folder: Path, *, is_anew: bool = False)
     try:
         yield index
     finally:
+        await follower.stop()
+        await index.aclose()
+
+
+@asynccontextmanager
+async def expiring(mesh: InProcessMesh, folder: Path) -> AsyncIterator[None]:
+    """One retrieval process that looks for stores whose time is over."""
+    index = QdrantFolder(folder / uuid4().hex, Words())
+    follower = IndexFollower(mesh.bus.core, index)
+    await follower.start()
+    expirer = Expirer(follower, StoreLog(mesh.bus.core), every=timedelta(milliseconds=20))
+    await expirer.start()
+    try:
+        yield
+    finally:
+        await expirer.stop()
         await follower.stop()
         await index.aclose()
 
@@ -74,6 +94,23 @@ async def test_an_index_built_anew_equals_one_that_has_followed_all_along(mesh: 
     # The live one, thrown away by its own process.
     async with following(mesh, tmp_path / "live", is_anew=True) as again:
         assert await content(again) == built
+
+
+async def test_a_store_whose_time_is_over_is_said_to_be_by_one_of_those_who_see_it_and_leaves_the_index(
+    mesh: InProcessMesh, tmp_path: Path
+) -> None:
+    store = await WrittenStore.open(mesh.bus)
+    await store.add("file-apples", *APPLES)
+    before = await store.note(StoreChanged(at_ms=9, expires_after_days=1))
+    async with following(mesh, tmp_path / "index") as index, expiring(mesh, tmp_path), expiring(mesh, tmp_path):
+
+        async def is_gone() -> bool:
+            return not await index.shelves()
+
+        await until(is_gone)
+        standing = await store.log.find(store.key)
+    assert standing is not None
+    assert (standing.state.is_expired, standing.sequence) == (True, before + 1)
 
 
 async def test_what_happened_while_nobody_followed_is_mended(mesh: InProcessMesh, tmp_path: Path) -> None:

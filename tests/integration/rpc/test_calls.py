@@ -12,13 +12,19 @@ from grpc.aio import AioRpcError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from gateway.retrieval.store_log import StoreLog
 from gateway.rpc.server import SERVICE
 from gateway.rpc.wire import inference_pb2 as pb
 from mesh.access.writer import AccessWriter
+from streams.access import LOCAL
+from streams.clock import now_ms
+from streams.retrieval_messages import Compared
+from streams.store_events import StoreOpened
 from streams.task_id import new_task_id
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh
+from tests.played_retrieval import found, played_retrieval
 from tests.rpc_gateway import RpcClient, calling, question, refusal, serve_rpc, text_of
 
 SLOW_MS = 20
@@ -223,6 +229,41 @@ async def test_what_cannot_be_asked_is_refused_by_name(client: RpcClient, fields
         await client.call("Submit", question(**fields), pb.SubmitReply)
     code, words = refusal(refused.value)
     assert (code, words.get("ig3-param")) == (grpc.StatusCode.INVALID_ARGUMENT, param)
+
+
+async def test_files_are_searched_and_the_answer_says_what_it_rests_on(client: RpcClient, mesh: InProcessMesh) -> None:
+    store = (await StoreLog(mesh.bus.core).open(LOCAL, StoreOpened(at_ms=now_ms(), model="m"))).key.store
+    async with played_retrieval(mesh.bus.core) as retrieval:
+        retrieval.found = (found("The sea is salty.", store=store, filename="sea.md"),)
+        search = pb.FileSearch(
+            vector_store_ids=[store],
+            max_results=3,
+            score_threshold=0.25,
+            filters_json='{"type": "eq", "key": "topic", "value": "sea"}',
+            max_rounds=1,
+        )
+        submitted = await client.call("Submit", question(file_search=search), pb.SubmitReply)
+        became = await ended(client, submitted.task)
+        wrong: tuple[dict[str, Any], ...] = (
+            {"vector_store_ids": []},
+            {"vector_store_ids": [store], "filters_json": "{"},
+            {"vector_store_ids": [store], "score_threshold": 2},
+            {"vector_store_ids": ["vs_nobody"]},
+        )
+        for fields in wrong:
+            with pytest.raises(AioRpcError) as refused:
+                await client.call("Submit", question(file_search=pb.FileSearch(**fields)), pb.SubmitReply)
+            code, words = refusal(refused.value)
+            is_unknown = fields["vector_store_ids"] == ["vs_nobody"]
+            assert code == (grpc.StatusCode.NOT_FOUND if is_unknown else grpc.StatusCode.INVALID_ARGUMENT)
+            assert words["ig3-param"] == ("vector_store_id" if is_unknown else "file_search")
+    (asked,) = retrieval.asked
+    assert (asked.query, asked.limit, asked.threshold) == ("hello", 3, 0.25)
+    assert asked.filter == Compared(how="eq", name="topic", value="sea")
+    assert (list(became.searched), became.outcome) == (["hello"], pb.OUTCOME_COMPLETED)
+    (citation,) = became.citations
+    assert (citation.filename, citation.vector_store_id, citation.support) == ("sea.md", store, "prompt")
+    assert (citation.index, citation.page, list(citation.headings)) == (len(became.text.rstrip()), 2, ["Top"])
 
 
 async def test_an_unknown_model_and_a_message_that_is_too_large_are_refused(client: RpcClient) -> None:
