@@ -4,7 +4,7 @@ import math
 import shutil
 import struct
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from gateway.retrieval.index.words import Words
 from gateway.retrieval.settings import RetrievalSettings
 from streams.passages import Passage, Place
 from streams.tokens import Token
+from tests.memory_folder import memory_folder
 
 Open = Callable[[], Awaitable[Index]]
 
@@ -49,6 +50,12 @@ FRUIT = (
 
 def found(matches: tuple[Match, ...]) -> list[tuple[str, int]]:
     return [(match.origin.file, match.number) for match in matches]
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with memory_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(params=["qdrant-folder", "qdrant-server", "faiss-folder"])

@@ -13,7 +13,7 @@ from gateway.ledger.settings import LedgerSettings
 from gateway.ledger.timetable import Timetable
 from gateway.ledger.verifying import verify
 from gateway.payouts.drivers.file import FileDriver
-from gateway.payouts.outbox import read_payouts, set_destination
+from gateway.payouts.outbox import Amount, read_payouts, request, set_destination
 from gateway.rewards import closing
 from gateway.rewards.closing import CHAIN, read_rewards
 from mesh.bus.link import Link
@@ -220,6 +220,27 @@ async def test_payouts_are_requested_by_what_was_said_and_only_then(
         await books.catch_up()
         has = {name: books.state.balance(f"{name}:n1", "IG3") for name in ("node", "paying")}
         assert has == {"node": 3 * A_WEEK_NANO - 6 * step, "paying": 6 * step}
+
+
+async def test_ledgers_and_a_person_who_ask_at_once_never_ask_for_more_than_there_is(
+    ledgers: Ledgers, tmp_path: Path
+) -> None:
+    core = ledgers.core
+    earned = Posting(account="suspense", amount_nano=-7), Posting(account="node:n1", amount_nano=7)
+    correction = Transaction(id="correction:x", kind="correction", at_ms=1, currency=CURRENCY, postings=earned)
+    event = LedgerPosted(at_ms=1, transactions=(correction,))
+    await write_book(core, account_chain(Token("acme")), lambda _: event)
+    await set_destination(core, N1, FileDriver(tmp_path / "payouts.jsonl"), "Ada", by="op")
+    policy = PayoutPolicySet(at_ms=1, currency=CURRENCY)
+    await write_book(core, PAYOUTS, lambda _: policy)
+    seen = (await read_book(core, PAYOUTS)).last_sequence
+    ledgers.at_ms = 7 * DAY_MS
+    asked = [request(core, N1, Amount(6, CURRENCY), balance_nano=7, seen_sequence=seen) for _ in range(2)]
+    await asyncio.gather(ledgers.look(times=3), *asked, return_exceptions=True)
+    requested = [each.payout.amount_nano for each in (await read_payouts(core)).records.values()]
+    assert requested in ([7], [6], [6, 1])  # whoever was first; what is left may follow, since clocks are years apart
+    await ledgers.books[0].catch_up()
+    assert ledgers.books[0].state.balance("node:n1", CURRENCY) == 7 - sum(requested)
 
 
 async def test_a_ledger_that_starts_does_what_is_due_at_once(tmp_path: Path) -> None:

@@ -42,10 +42,11 @@ MOST_QUERY_CHARS: Final = 200
 _PATIENCE_S: Final = 60.0
 _ANSWER_TOKENS: Final = 96
 _INSTRUCTION: Final = (
-    "\n\nDo not answer yet. Say whether the passages above hold all that the answer needs. If something is missing, "
-    "write what to search the user's files for next, in a few words other than those searched for ({searched}). "
-    'Write JSON: {{"enough": true or false, "search": "the words, or nothing"}}'
+    "\n\nDo not answer yet. Say in JSON whether the passages above hold all that the answer needs (`enough`), and if "
+    "not, in a few words other than those searched for already ({searched}), what to search the user's files for next "
+    "(`search`)."
 )
+"""Without an example: a small model copies it."""
 
 
 class _Decision(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """An index is what STORES and PASSAGES say: live, after a crash or a day away, and built anew from nothing."""
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from gateway.retrieval.store_log import StoreLog
 from streams.store_events import StoreChanged, StoreClosed
 from streams.tokens import Token
 from tests.http_gateway import until
+from tests.memory_folder import memory_folder
 from tests.mesh_in_process import InProcessMesh
 from tests.number_engine import MODEL, vector_of
 from tests.stored_passages import WrittenStore
@@ -25,6 +26,12 @@ from tests.stored_passages import WrittenStore
 APPLES = ("Apples keep in a cool cellar.", "Pruning is done in February.", "The orchard has 40 trees.")
 PEARS = ("Pears ripen on the shelf.", "Their trees need a warm wall.")
 OTHER_MODEL = "other"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with memory_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

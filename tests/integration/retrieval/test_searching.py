@@ -25,6 +25,7 @@ from streams.store_events import Attribute, StoreChanged, StoreClosed, StoreFile
 from streams.store_subjects import SEARCH
 from streams.tokens import Token
 from streams.topology import stream_specs
+from tests.memory_folder import memory_folder
 from tests.mesh_in_process import InProcessMesh
 from tests.number_engine import LONGEST, NumberEngine
 from tests.stored_passages import WrittenStore
@@ -36,20 +37,20 @@ PEARS = ("Pears ripen on the shelf.", "Their trees need a warm wall.")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcessMesh]:
-    folder = tmp_path_factory.mktemp("mesh")
-    index = QdrantFolder(folder / "index", Words())
-    async with InProcessMesh(folder=folder / "mesh") as running:
-        await running.add_dispatcher()
-        await running.add_node("n1", engine=NumberEngine(), interval_s=5)
-        follower = IndexFollower(running.bus.core, index)
-        desk = SearchDesk(running.bus, follower, index)
-        await follower.start()
-        await desk.start()
-        yield running
-        await desk.stop()
-        await follower.stop()
-    await index.aclose()
+async def mesh() -> AsyncIterator[InProcessMesh]:
+    with memory_folder() as folder:
+        index = QdrantFolder(folder / "index", Words())
+        async with InProcessMesh(folder=folder / "mesh") as running:
+            await running.add_dispatcher()
+            await running.add_node("n1", engine=NumberEngine(), interval_s=5)
+            follower = IndexFollower(running.bus.core, index)
+            desk = SearchDesk(running.bus, follower, index)
+            await follower.start()
+            await desk.start()
+            yield running
+            await desk.stop()
+            await follower.stop()
+        await index.aclose()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -161,13 +161,12 @@ async def test_what_cannot_be_continued_nor_replayed_begins_again(site: Site) ->
 @pytest.mark.parametrize("seam", ["continued", "replayed"])
 async def test_a_stop_string_across_the_seam_ends_the_answer_and_never_shows(site: Site, seam: Seam) -> None:
     engine = synthetic(token_delay_ms=20)
-    async with site.worker(engine):
+    async with site.worker(engine) as worker:
         words = (await text_of(engine, "tell me", TOKENS)).split()
         # What may begin the stop string is held back: the seam comes before it, and its beginning is written again.
         stop = f"{words[5]} {words[6]} {words[7]}"
         sampling = Sampling(max_tokens=TOKENS, stop=(stop,))
-        key = await site.dispatcher.place(content="tell me", sampling=sampling)
-        await site.dispatcher.chunks_stored(key, 5)
+        key, _ = await begun(site, worker, sampling)
         await site.dispatcher.place(content="tell me", sampling=sampling, key=key, seam=seam)
         answer = await site.dispatcher.whole(key)
     assert answer.text.split() == words[:5]
