@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mesh.bus.appends import Fence
 from mesh.errors import BusError, FenceMismatch
-from mesh.history.held_messages import messages_of
-from mesh.history.stream_facts import last_messages
+from mesh.history.held_messages import messages_of, subjects_held
 from streams import batch_subjects
 from streams.batches import Batch, fold_batch
 from streams.codec import decode_batch_event, encode
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
     from mesh.bus.link import Link
     from streams.batch_events import BatchEvent
-
-MOST_LISTED: Final = 1000
 
 _CHAIN: Final = 64
 """More than a batch can have."""
@@ -60,9 +57,8 @@ class BatchLog:
         Raises:
             BusError: if they cannot be read.
         """
-        filters = (batch_subjects.batches_of(account),)
-        messages = await last_messages(self._core, BATCHES, filters, most=MOST_LISTED)
-        return tuple(sorted((batch_subjects.parse_batch(message.subject)[1] for message in messages), reverse=True))
+        held = await subjects_held(self._core, BATCHES, batch_subjects.batches_of(account))
+        return tuple(sorted((batch_subjects.parse_batch(subject)[1] for subject in held), reverse=True))
 
     async def create(self, account: Token, event: BatchEvent) -> Token:
         """Store a new batch; returns its name.

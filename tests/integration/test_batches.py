@@ -269,6 +269,15 @@ async def test_a_batch_takes_no_response_in_the_background(client: openai.AsyncO
     assert [(fault.code, fault.param) for fault in batch.errors.data or ()] == [("unsupported_value", "background")]
 
 
+async def test_an_account_with_more_than_a_thousand_batches_is_shown_the_newest(mesh: InProcessMesh) -> None:
+    log, asked = BatchLog(mesh.bus.core), BatchCreated(at_ms=1, input_file="file-1", endpoint=CHAT, expires_at_ms=2)
+    names = [await log.create(LOCAL, asked)]
+    for _ in range(11):
+        names += await asyncio.gather(*(log.create(LOCAL, asked) for _ in range(100)))
+    await log.create(Token("other"), asked)
+    assert await log.list_all(LOCAL) == tuple(sorted(names, reverse=True))
+
+
 async def test_how_far_a_batch_is_is_counted_once_in_a_while(mesh: InProcessMesh) -> None:
     store, name, now_s = FileStore(mesh.bus.core), Token("batch_x"), [0.0]
     progress = Progress(store, clock=lambda: now_s[0])
