@@ -89,8 +89,12 @@ class AtTerminal:
     def __init__(self, mesh: RunningMesh, *arguments: str, **variables: str) -> None:
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
-            os.chdir(mesh.place.folder)
-            os.execve(IG3, [str(IG3), *arguments], {**mesh.place.variables, "TERM": "xterm", **variables})
+            try:
+                os.chdir(mesh.place.folder)
+                os.execve(IG3, [str(IG3), *arguments], {**mesh.place.variables, "TERM": "xterm", **variables})
+            finally:
+                # Else this copy of the test process would go on as a second one.
+                os._exit(127)
         self.seen = ""
 
     def type(self, text: str) -> None:
