@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from http import HTTPStatus
 from pathlib import Path
 from statistics import median, quantiles
 from typing import NamedTuple
@@ -56,7 +57,7 @@ async def _run(without: RunningMesh, priced: RunningMesh, pairs: int) -> None:
     connector = aiohttp.TCPConnector(limit=2 * max(AT_ONCE))
     async with aiohttp.ClientSession(headers=HEADERS, connector=connector) as session:
         for mesh in (without, priced):
-            await _block(session, mesh, 1)
+            await _until_served(session, mesh.http_port)
         await _set_prices(priced.nats_url, priced.data_dir)
         await _until_priced(session, priced.http_port)
         for at_once in AT_ONCE:
@@ -113,6 +114,14 @@ async def _set_prices(nats_url: str, data_dir: Path) -> None:
         await deposit(books, Token("local"), 1_000_000 * NANO_PER_UNIT, "EUR", reference="benchmark", by="benchmark")
         await set_prices(books, currency="EUR", rules=rules, fee_ppm=0, cached_answer_ppm=0, after_ms=0, by="benchmark")
         await books.stop()
+
+
+async def _until_served(session: aiohttp.ClientSession, http_port: int) -> None:
+    while True:
+        async with session.get(f"http://127.0.0.1:{http_port}/v1/models/synthetic") as answer:
+            if answer.status == HTTPStatus.OK:
+                return
+        await asyncio.sleep(0.1)
 
 
 async def _until_priced(session: aiohttp.ClientSession, http_port: int) -> None:
