@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.scheduling.complexity import level_of, points_of
-from streams.chat import Message
+from streams.tasks.chat import Message
 
 SET = Path(__file__).with_name("complexity_set") / "prompts.txt"
 LEVELS = ("simple", "moderate", "hard")

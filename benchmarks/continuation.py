@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from nodes.engine import Engine, EngineName, EngineSpec, Generate, Piece
 from nodes.engines import open_engine
-from streams.chat import Message, Sampling
+from streams.tasks.chat import Message, Sampling
 from tests.contract.prompts import PROMPTS
 
 GREEDY = Sampling(temperature=0)

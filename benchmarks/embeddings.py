@@ -21,9 +21,9 @@ import mesh as mesh_client
 from benchmarks.measured import cost_of
 from benchmarks.running_mesh import RunningMesh, running_mesh
 from mesh.client.client import Client
+from nodes.attempts.vector_work import TEXTS_AT_ONCE
 from nodes.embedding import Embed, EmbeddingEngine, EmbeddingSpec
 from nodes.engines.embedding import open_embedding_engine
-from nodes.vector_work import TEXTS_AT_ONCE
 
 MODEL = "all-minilm-l6-v2"
 WORDS = """

@@ -19,7 +19,7 @@ from mesh.bus.provision import provision
 from mesh.config.address import Address
 from streams import subjects
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import token
 from streams.topology import stream_specs
 

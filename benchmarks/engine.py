@@ -16,8 +16,8 @@ from typing import NamedTuple, get_args
 
 from nodes.engine import DEFAULT_MODEL, Engine, EngineName, EngineSpec, Generate, Piece
 from nodes.engines import open_engine
-from nodes.engines.xllamacpp import XllamacppEngine
-from streams.chat import Message, Sampling
+from nodes.engines.llama.xllamacpp import XllamacppEngine
+from streams.tasks.chat import Message, Sampling
 
 AT_ONCE = 4
 TOKENS = 100

@@ -22,8 +22,8 @@ from gateway.ledger.books import Books
 from gateway.ledger.entries import deposit, set_prices
 from mesh.broker.credentials import Credentials
 from mesh.bus.service_bus import Bus, BusOptions
-from streams.billing_events import PriceRule
-from streams.money import NANO_PER_UNIT
+from streams.billing.events import PriceRule
+from streams.billing.money import NANO_PER_UNIT
 from streams.tokens import Token
 
 AT_ONCE = (1, 16)

@@ -21,14 +21,14 @@ from mesh.bus.link import Link
 from mesh.errors import BusError
 from mesh.history.snapshots import SNAPSHOTS, SnapshotStore
 from mesh.processes.child import own_command
-from streams.billing_events import HoldTerms, LedgerPosted, Posting, Transaction, Used
-from streams.billing_subjects import account_chain
+from streams.billing.events import HoldTerms, LedgerPosted, Posting, Transaction, Used
+from streams.billing.messages import Held
+from streams.billing.subjects import account_chain
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.ledger.fold import digest_of_body
-from streams.ledger_messages import Held
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.books import (
     RunningLedger,

@@ -28,7 +28,7 @@ from mesh.broker.server import EmbeddedServer
 from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
-from streams.limits import NO_LIMITS, Limits
+from streams.access.limits import NO_LIMITS, Limits
 from streams.tokens import Token
 from streams.topology import stream_specs
 from tests.valkey_server import ValkeyServer

@@ -26,10 +26,10 @@ from mesh.identity.key_file import device_key
 from mesh.models.objects import BUCKET
 from mesh.models.push import Push
 from mesh.models.store import ModelStore
-from nodes.model_cache import ModelCache
-from nodes.model_pull import ModelPuller
+from nodes.models.cache import ModelCache
+from nodes.models.pull import ModelPuller
 from streams import subjects
-from streams.model_store import StoredModel
+from streams.models.store import StoredModel
 from streams.tokens import Token
 from tests.unit.gguf_files import VALUES, gguf, tensor
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, get_args
 from nodes.personal_data.found import Found, Kind
 from nodes.personal_data.recogniser import recognise
 from nodes.personal_data.spec import RedactionSpec
-from streams.placing import Redaction
+from streams.tasks.placing import Redaction
 
 SET: Final = Path(__file__).with_name("personal_set") / "texts.txt"
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)

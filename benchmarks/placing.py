@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.dispatcher.placer import Placer, Ticket
 from gateway.scheduling.wish import WELL_REGARDED, Wish
-from streams.chat import Message
+from streams.devices.replica import Replica
+from streams.devices.roster import Roster
 from streams.events import DeviceReturned, ModelAnnounced, TaskSubmitted
 from streams.messages import NodeStatus
-from streams.replica import Replica
-from streams.roster import Roster
 from streams.subjects import TaskKey
+from streams.tasks.chat import Message
 from streams.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.feed import RosterFeed
 
 TASKS = 3_000
 ROUNDS = 7

@@ -13,14 +13,14 @@ from mesh.identity.accounts import evm_account
 from mesh.identity.chunk_proof import has_signed, sign_chunks
 from mesh.identity.did import Did, did_key, did_peaq
 from mesh.identity.keys import SigningKey
-from streams import chunk_chain
-from streams.chat import Message, Usage
 from streams.codec import decode_end_event, encode
+from streams.devices.reputation import NOTHING, WorkDone, score
 from streams.events import AttemptShare, TaskChunk, TaskCompleted, TaskSubmitted
-from streams.reputation import NOTHING, WorkDone, score
 from streams.subjects import TaskKey
-from streams.task import TaskState
-from streams.task_id import new_task_id
+from streams.tasks import chunk_chain
+from streams.tasks.chat import Message, Usage
+from streams.tasks.task import TaskState
+from streams.tasks.task_id import new_task_id
 from streams.tokens import token
 
 ROUNDS = 9

@@ -15,11 +15,11 @@ from gateway.scheduling.policy import Policy
 from gateway.scheduling.prefixes import blocks_of
 from gateway.scheduling.scheduler import Scheduler
 from gateway.scheduling.wish import Regard, Wish
-from streams.chat import Message, Usage
+from streams.devices.replica import Price, Replica
+from streams.devices.roster import NodeView
 from streams.messages import NodeStatus
-from streams.replica import Price, Replica
-from streams.roster import NodeView
 from streams.subjects import TaskKey
+from streams.tasks.chat import Message, Usage
 from streams.tokens import Token
 
 TASKS = 4_000

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Generate
-from nodes.engines import llama_sequence, open_engine
-from nodes.engines.llama_context import LlamaContext
-from nodes.engines.llama_sampler import LlamaSampler
-from streams.chat import Message, Sampling
-from streams.tools import OutputFormat
+from nodes.engines import open_engine
+from nodes.engines.llama import sequence as llama_sequence
+from nodes.engines.llama.context import LlamaContext
+from nodes.engines.llama.sampler import LlamaSampler
+from streams.tasks.chat import Message, Sampling
+from streams.tasks.tools import OutputFormat
 
 TOKENS = 100
 SCHEMA = """{"type": "object", "required": ["name", "country", "sights", "people"], "properties": {

@@ -18,15 +18,15 @@ import click
 
 from mesh.config.address import Address
 from nodes.engine import EngineSpec, Generate
-from nodes.engines.llama_model import Offload
-from nodes.model_file import find_model
+from nodes.engines.llama.model import Offload
+from nodes.models.file import find_model
 from nodes.shards.certificate import make_certificate
 from nodes.shards.group_engine import GroupEngine
 from nodes.shards.leader_link import LeaderLink
 from nodes.shards.member_link import MemberLink
 from nodes.shards.rpc_server import RpcServer
 from nodes.shards.split import Capacity, split_model, weights_of
-from streams.chat import Message, Sampling
+from streams.tasks.chat import Message, Sampling
 
 if TYPE_CHECKING:
     from nodes.engine import Engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from streams.limits import MOST
+from streams.access.limits import MOST
 from streams.tokens import is_token
 
 if TYPE_CHECKING:

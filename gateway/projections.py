@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from gateway.dispatcher.life import TaskLife
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.feed import RosterFeed
     from mesh.bus.service_bus import Bus
     from streams.messages import FoldDigest
     from streams.subjects import TaskKey

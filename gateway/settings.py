@@ -15,10 +15,10 @@ from gateway.fetching.fetcher import FetchUrls
 from gateway.limits.rules import BoundRules, LimitRules
 from mesh.config.address import parse_address
 from mesh.tls.contexts import TlsFiles
-from streams.grounding import MOST_ROUNDS
-from streams.limits import MOST, Bounds, Limit, Limits
-from streams.placing import Redaction
+from streams.access.limits import MOST, Bounds, Limit, Limits
 from streams.subjects import ServiceClass
+from streams.tasks.grounding import MOST_ROUNDS
+from streams.tasks.placing import Redaction
 
 OnDisconnect = Literal["continue", "cancel"]
 """What becomes of a task whose client hangs up: it ends as if nothing had happened, or it is cancelled."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
+from gateway.intake.submissions import Submissions
 from gateway.limits.reads import NOT_COUNTED
 from gateway.requests import Desk
-from gateway.submissions import Submissions
 from mesh.bus.headers import CONTENT_TYPE, header
 from mesh.bus.task_log import Stored, decoded, refuse_newer
 from streams import subjects
@@ -16,8 +16,8 @@ from streams.clock import now_ms
 from streams.codec import encode, encode_json, is_json
 from streams.messages import EventsPage, EventsRequest, Refusal, StoredEvent, StoreRequest, StoreStatus
 from streams.subjects import TaskKey
-from streams.task import Rejection, TaskState, advance, fold
-from streams.task_id import parse_task_id
+from streams.tasks.task import Rejection, TaskState, advance, fold
+from streams.tasks.task_id import parse_task_id
 
 if TYPE_CHECKING:
     from gateway.limits.reads import Reads

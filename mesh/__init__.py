@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from mesh.client.client import connect
     from mesh.client.sync import connect_sync
     from mesh.errors import BusUnavailable, MeshError, TaskCancelledError, TaskFailedError, TaskRefused
-    from streams.chat import Message, ToolCall
-    from streams.tools import Function, OutputFormat, Tools
+    from streams.tasks.chat import Message, ToolCall
+    from streams.tasks.tools import Function, OutputFormat, Tools
 
 __all__ = [
     "BusUnavailable",
@@ -35,11 +35,11 @@ __all__ = [
 _HOMES: Final = {
     "connect": "mesh.client.client",
     "connect_sync": "mesh.client.sync",
-    "Function": "streams.tools",
-    "Message": "streams.chat",
-    "OutputFormat": "streams.tools",
-    "ToolCall": "streams.chat",
-    "Tools": "streams.tools",
+    "Function": "streams.tasks.tools",
+    "Message": "streams.tasks.chat",
+    "OutputFormat": "streams.tasks.tools",
+    "ToolCall": "streams.tasks.chat",
+    "Tools": "streams.tasks.tools",
 }
 
 

@@ -9,13 +9,13 @@ from msgspec import Meta, Struct
 
 from nodes.engine import Engine, RemoteSpec, VllmSpec
 from nodes.personal_data.spec import RedactionSpec
-from streams import vectors
-from streams.chat import Usage
-from streams.placing import Redaction
+from streams.tasks import vectors
+from streams.tasks.chat import Usage
+from streams.tasks.placing import Redaction
 
 if TYPE_CHECKING:
     from nodes.engine import EngineLoad
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
 
 EmbeddingEngineName = Literal["minilm", "xllamacpp", "openai", "vllm", "litellm"]
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 from msgspec import Meta, Struct
 
 from nodes.personal_data.spec import RedactionSpec
-from streams.answer_parts import TokenLogprob, ToolCallPiece
-from streams.chat import FinishReason, Message, Sampling, Usage
-from streams.placing import Redaction
-from streams.replica import Ability
-from streams.tools import OutputFormat, Tools
+from streams.devices.replica import Ability
+from streams.tasks.answer_parts import TokenLogprob, ToolCallPiece
+from streams.tasks.chat import FinishReason, Message, Sampling, Usage
+from streams.tasks.placing import Redaction
+from streams.tasks.tools import OutputFormat, Tools
 
 if TYPE_CHECKING:
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
 
 EngineName = Literal["xllamacpp", "llama-cpp-python", "vllm", "openai", "triton", "litellm", "synthetic"]
 
@@ -178,7 +178,7 @@ class Engine(Protocol):
         """Say whether it can go on from ``request.prefix``, under everything else that the request demands.
 
         Where the output is constrained, that takes an engine that leads the prefix through the constraint before it
-        samples. One that says no is asked for the whole answer again instead (``nodes.continuation.Replay``).
+        samples. One that says no is asked for the whole answer again instead (``nodes.attempts.continuation.Replay``).
         ``Replica.continues`` is the same for a request without constraints.
         """
         ...

@@ -19,25 +19,25 @@ from mesh.identity.key_file import device_key
 from mesh.processes.process import unless
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.opening import open_telemetry
-from nodes.announce import Announcer
+from nodes.attempts.worker import Worker
 from nodes.engines import every_model
 from nodes.engines.embedding import is_minilm_installed
 from nodes.errors import EngineUnavailable
-from nodes.hints import HintReader
-from nodes.loaded_models import LoadedModels
-from nodes.model_cache import MODELS_FOLDER, ModelCache
-from nodes.model_pull import ModelPuller
+from nodes.models.cache import MODELS_FOLDER, ModelCache
+from nodes.models.loaded import LoadedModels
+from nodes.models.orders import ModelOrders
+from nodes.models.pull import ModelPuller
+from nodes.models.serving import Serving, announce_changes
 from nodes.node_id import node_id
-from nodes.orders import ModelOrders
 from nodes.pauses import jittered_s
-from nodes.probe_answers import ProbeAnswers
-from nodes.serving import Serving, announce_changes
+from nodes.presence.announce import Announcer
+from nodes.presence.hints import HintReader
+from nodes.presence.probe_answers import ProbeAnswers
+from nodes.presence.status import StatusReporter, new_process_name
 from nodes.settings import AUTO
 from nodes.shards.link_self import link_self
 from nodes.shards.role import ShardRole, ShardSite
 from nodes.shards.settings import ShardSettings
-from nodes.status import StatusReporter, new_process_name
-from nodes.worker import Worker
 from streams import subjects
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from nodes.embedding import EmbeddingSpec
     from nodes.engine import Loading
     from nodes.settings import NodeSettings
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)

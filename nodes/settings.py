@@ -11,8 +11,8 @@ from msgspec import Meta, Struct
 from nodes.embedding import EmbeddingEngineName, EmbeddingSpec
 from nodes.engine import DEFAULT_MODEL, EngineName, EngineSpec, RemoteSpec, SyntheticKind, TritonPrompt, VllmSpec
 from nodes.personal_data.spec import RedactionSpec
-from streams.placing import Redaction
-from streams.replica import Ability
+from streams.devices.replica import Ability
+from streams.tasks.placing import Redaction
 
 NO_MODEL: Final = "none"
 """What ``--model`` says where a node only lends memory, or serves by a shard group."""

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
 
-from streams.channels import CHANNELS, PARAMETERS
+from streams.addresses import PARAMETERS
+from streams.channels import CHANNELS
 from streams.codec import JSON_CONTENT_TYPE
 from streams.events import CATALOGUE
 from streams.messages import ALL_MESSAGES
 from streams.subjects import SERVICE_CLASSES, DeviceKind
-from streams.task_id import BUCKETS
+from streams.tasks.task_id import BUCKETS
 
 if TYPE_CHECKING:
     from streams.channel import Channel, Reply

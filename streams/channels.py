@@ -6,74 +6,34 @@ twice.
 
 from __future__ import annotations
 
-import inspect
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import Any, Final, get_args
 
-from streams import events, messages, model_orders, model_store, node_probe, subjects, topology
-from streams.billing_channels import BILLING_CHANNELS, BILLING_PARAMETERS
-from streams.cache_channels import CACHE_CHANNELS
+from streams import events, messages, subjects, topology
+from streams.addresses import (
+    ACCOUNT,
+    DID,
+    DIGEST,
+    DISPATCHER,
+    KEY,
+    LIMITED,
+    MODEL,
+    NODE,
+    SERVER,
+    SESSION,
+    WRITER,
+    address,
+    words_of,
+)
+from streams.billing.channels import BILLING_CHANNELS
+from streams.cache.channels import CACHE_CHANNELS
 from streams.channel import Channel, Kinds, Reply, Sender
-from streams.file_channels import FILE_CHANNELS, FILE_PARAMETERS
-from streams.group_channels import GROUP_CHANNELS
-from streams.group_messages import GroupAnswer
-from streams.store_channels import STORE_CHANNELS, STORE_PARAMETERS
-from streams.subjects import TaskKey
-from streams.tokens import Token
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-PARAMETERS: Final[dict[str, str]] = {
-    "class": "Urgency; each class is served on its own.",
-    "bucket": "The last hex digit of the task id.",
-    "account": "Whose task it is, or whose members and keys.",
-    "task": "The task id: a UUIDv7 in 32 lower-case hex digits.",
-    "writer": "A node id, or `mesh` for markers of services.",
-    "node": "The id of a device.",
-    "group": "The id of a shard group.",
-    **FILE_PARAMETERS,
-    **STORE_PARAMETERS,
-    **BILLING_PARAMETERS,
-    "model": "The model's name as one token; names of other characters are encoded.",
-    "kind": "What happened to the device.",
-    "digest": "A hash of an idempotency key, of the nonce of a sign-in, or of a request whose answer is kept, in hex.",
-    "session": "The random id of a sign-in, which all tokens of it name.",
-    "dispatcher": "The name of a dispatcher.",
-    "server": "The name of a NATS server.",
-    "scope": "Whose limits: `account` or `key`.",
-    "did": "The fingerprint of a DID.",
-    "limited": "The account, or the id of the API key.",
-    "reply": "Chosen by the caller for each request.",
-}
-"""What stands in braces in an address."""
-
-_ACCOUNT: Final = Token("some-account")
-_NODE: Final = Token("some-node")
-_WRITER: Final = Token("some-writer")
-_MODEL: Final = Token("some-model")
-_DIGEST: Final = Token("some-digest")
-_SESSION: Final = Token("some-session")
-_DISPATCHER: Final = Token("some-dispatcher")
-_SERVER: Final = Token("some-server")
-_LIMITED: Final = Token("some-limited")
-_DID: Final = Token("some-did")
-_KEY: Final = TaskKey(_ACCOUNT, Token("019b7a3e00007abc8def012345678900"))
-_VARIABLE: Final[dict[str, str]] = {
-    _SESSION: "session",
-    "interactive": "class",
-    subjects.bucket_of(_KEY.task): "bucket",
-    _ACCOUNT: "account",
-    _KEY.task: "task",
-    _WRITER: "writer",
-    _NODE: "node",
-    _MODEL: "model",
-    "lost": "kind",
-    _DIGEST: "digest",
-    _DISPATCHER: "dispatcher",
-    _SERVER: "server",
-    _LIMITED: "limited",
-    _DID: "did",
-}
+from streams.devices import probe as node_probe
+from streams.files.channels import FILE_CHANNELS
+from streams.groups.channels import GROUP_CHANNELS
+from streams.groups.messages import GroupAnswer
+from streams.models import orders as model_orders
+from streams.models import store as model_store
+from streams.stores.channels import STORE_CHANNELS
 
 _MARKERS: Final[Kinds] = (
     events.TaskAccepted,
@@ -102,23 +62,14 @@ _DEVICE_EVENTS: Final[Kinds] = get_args(events.DeviceEvent)
 _ACCESS_EVENTS: Final[Kinds] = get_args(events.AccessEvent)
 
 
-def _address(subject: str) -> str:
-    """Turn a sample subject into the pattern that all of its family follow."""
-    return ".".join(f"{{{_VARIABLE[part]}}}" if part in _VARIABLE else part for part in subject.split("."))
-
-
-def _doc(documented: Callable[..., str] | type[Any]) -> str:
-    return inspect.getdoc(documented) or ""
-
-
 def _stored() -> tuple[Channel, ...]:
     """What is stored of tasks."""
     return (
         Channel(
             name="submitted",
-            address=_address(subjects.submitted("interactive", _KEY)),
+            address=address(subjects.submitted("interactive", KEY)),
             account="EDGE",
-            description=_doc(subjects.submitted),
+            description=words_of(subjects.submitted),
             senders=(Sender("user", (events.TaskSubmitted,)),),
             receivers=("service",),
             stream=topology.TASKS,
@@ -126,36 +77,36 @@ def _stored() -> tuple[Channel, ...]:
         ),
         Channel(
             name="results",
-            address=_address(subjects.result(_KEY, _WRITER)),
+            address=address(subjects.result(KEY, WRITER)),
             account="EDGE",
-            description=f"{_doc(subjects.result)} Every publish is fenced; readers follow `live` instead.",
+            description=f"{words_of(subjects.result)} Every publish is fenced; readers follow `live` instead.",
             senders=(Sender("service", _MARKERS), Sender("node", (events.TaskChunk,))),
             receivers=("service",),
             stream="RESULTS_*",
         ),
         Channel(
             name="ended",
-            address=_address(subjects.ended(_KEY)),
+            address=address(subjects.ended(KEY)),
             account="CORE",
-            description=_doc(subjects.ended),
+            description=words_of(subjects.ended),
             senders=(Sender("service", _ENDS),),
             receivers=("service",),
             stream=topology.ENDED,
         ),
         Channel(
             name="dead",
-            address=_address(subjects.dead(_KEY)),
+            address=address(subjects.dead(KEY)),
             account="CORE",
-            description=_doc(subjects.dead),
+            description=words_of(subjects.dead),
             senders=(Sender("service", _DEAD),),
             receivers=("service",),
             stream=topology.DEAD,
         ),
         Channel(
             name="keys",
-            address=_address(subjects.request_key(_ACCOUNT, _DIGEST)),
+            address=address(subjects.request_key(ACCOUNT, DIGEST)),
             account="CORE",
-            description=_doc(subjects.request_key),
+            description=words_of(subjects.request_key),
             senders=(Sender("service", (events.RequestKeyed, events.ResponseDeleted)),),
             receivers=("service",),
             stream=topology.KEYS,
@@ -170,52 +121,52 @@ def _kept() -> tuple[Channel, ...]:
             name="unreadable",
             address=subjects.UNREADABLE_SUBMISSION,
             account="CORE",
-            description=_doc(events.SubmissionUnreadable),
+            description=words_of(events.SubmissionUnreadable),
             senders=(Sender("service", _UNREADABLE),),
             receivers=("service",),
             stream=topology.UNREADABLE,
         ),
         Channel(
             name="models",
-            address=_address(subjects.model(_NODE, _MODEL)),
+            address=address(subjects.model(NODE, MODEL)),
             account="CORE",
-            description=_doc(subjects.model),
+            description=words_of(subjects.model),
             senders=(Sender("service", _MODEL_EVENTS),),
             receivers=("service",),
             stream=topology.MODELS,
         ),
         Channel(
             name="devices",
-            address=_address(subjects.device(_NODE, "lost")),
+            address=address(subjects.device(NODE, "lost")),
             account="CORE",
-            description=_doc(subjects.device),
+            description=words_of(subjects.device),
             senders=(Sender("service", _DEVICE_EVENTS),),
             receivers=("service",),
             stream=topology.DEVICES,
         ),
         Channel(
             name="access",
-            address=_address(subjects.access(_ACCOUNT)),
+            address=address(subjects.access(ACCOUNT)),
             account="CORE",
-            description=_doc(subjects.access),
+            description=words_of(subjects.access),
             senders=(Sender("service", _ACCESS_EVENTS),),
             receivers=("service",),
             stream=topology.ACCESS,
         ),
         Channel(
             name="nonces",
-            address=_address(subjects.nonce(_DIGEST)),
+            address=address(subjects.nonce(DIGEST)),
             account="CORE",
-            description=_doc(subjects.nonce),
+            description=words_of(subjects.nonce),
             senders=(Sender("service", (events.NonceSpent,)),),
             receivers=("service",),
             stream=topology.NONCES,
         ),
         Channel(
             name="sessions",
-            address=_address(subjects.session(_SESSION)),
+            address=address(subjects.session(SESSION)),
             account="CORE",
-            description=_doc(subjects.session),
+            description=words_of(subjects.session),
             senders=(Sender("service", (events.SessionEnded,)),),
             receivers=("service",),
             stream=topology.SESSIONS,
@@ -228,18 +179,18 @@ def _states() -> tuple[Channel, ...]:
     return (
         Channel(
             name="limits",
-            address=_address(subjects.limit_state("account", _LIMITED)).replace(".account.", ".{scope}.", 1),
+            address=address(subjects.limit_state("account", LIMITED)).replace(".account.", ".{scope}.", 1),
             account="CORE",
-            description=_doc(subjects.limit_state),
+            description=words_of(subjects.limit_state),
             senders=(Sender("service", (messages.LimitState,)),),
             receivers=("service",),
             stream=topology.LIMITS,
         ),
         Channel(
             name="chain",
-            address=_address(subjects.chain_reading(_DID)),
+            address=address(subjects.chain_reading(DID)),
             account="CORE",
-            description=_doc(subjects.chain_reading),
+            description=words_of(subjects.chain_reading),
             senders=(Sender("service", (messages.ChainReading,)),),
             receivers=("service",),
             stream=topology.CHAIN,
@@ -252,17 +203,17 @@ def _sent_on() -> tuple[Channel, ...]:
     return (
         Channel(
             name="live",
-            address=_address(subjects.result(_KEY, _WRITER)).replace("results.", "live.", 1),
+            address=address(subjects.result(KEY, WRITER)).replace("results.", "live.", 1),
             account="EDGE",
-            description=_doc(subjects.live_of),
+            description=words_of(subjects.live_of),
             senders=(Sender("broker", (*_MARKERS, events.TaskChunk)),),
             receivers=("user", "service"),
         ),
         Channel(
             name="settled",
-            address=_address(subjects.settled(_KEY)),
+            address=address(subjects.settled(KEY)),
             account="CORE",
-            description=_doc(subjects.settled),
+            description=words_of(subjects.settled),
             senders=(Sender("broker", _ENDS),),
             receivers=("service",),
         ),
@@ -272,7 +223,7 @@ def _sent_on() -> tuple[Channel, ...]:
 def _to_node(verb: subjects.NodeOrder, description: str, *kinds: type[Any], answers: Kinds = ()) -> Channel:
     return Channel(
         name=verb,
-        address=_address(subjects.node_inbox(_NODE, verb)),
+        address=address(subjects.node_inbox(NODE, verb)),
         account="EDGE",
         description=description,
         senders=(Sender("service", kinds), *((Sender("node", answers),) if answers else ())),
@@ -284,9 +235,9 @@ def _to_node(verb: subjects.NodeOrder, description: str, *kinds: type[Any], answ
 def _from_node(verb: subjects.NodeVerb, kind: type[Any], answer: type[Any] | None = None) -> Channel:
     return Channel(
         name=verb,
-        address=_address(subjects.node_api(_NODE, verb)),
+        address=address(subjects.node_api(NODE, verb)),
         account="EDGE",
-        description=_doc(kind),
+        description=words_of(kind),
         senders=(Sender("node", (kind,)),),
         receivers=("service",),
         reply=None if answer is None else Reply("node_inbox", (answer, messages.Refusal)),
@@ -296,9 +247,9 @@ def _from_node(verb: subjects.NodeVerb, kind: type[Any], answer: type[Any] | Non
 def _from_user(verb: subjects.UserVerb, kind: type[Any], answer: type[Any]) -> Channel:
     return Channel(
         name=verb,
-        address=_address(subjects.user_api(_ACCOUNT, verb)),
+        address=address(subjects.user_api(ACCOUNT, verb)),
         account="EDGE",
-        description=f"{_doc(kind)} The answer has the format of the question.",
+        description=f"{words_of(kind)} The answer has the format of the question.",
         senders=(Sender("user", (kind,)),),
         receivers=("service",),
         reply=Reply("user_inbox", (answer, messages.Refusal)),
@@ -309,9 +260,9 @@ def _from_user(verb: subjects.UserVerb, kind: type[Any], answer: type[Any]) -> C
 def _passing() -> tuple[Channel, ...]:
     status = Channel(
         name="status",
-        address=_address(subjects.status(_NODE)),
+        address=address(subjects.status(NODE)),
         account="EDGE",
-        description=_doc(subjects.status),
+        description=words_of(subjects.status),
         senders=(Sender("node", (messages.NodeStatus,)),),
         receivers=("service",),
     )
@@ -320,8 +271,8 @@ def _passing() -> tuple[Channel, ...]:
         _to_node("assign", grant, messages.Assign),
         _to_node("stop", "Where a node is told to give up an attempt.", messages.Stop),
         _to_node("registry", "An empty message: announce again, the registry has started anew."),
-        _to_node("probe", f"{_doc(node_probe.Probe)}{_BACK}", node_probe.Probe, answers=(node_probe.Probed,)),
-        _to_node("orders", f"{_doc(model_orders.ModelOrder)}{_BACK}", *_ORDERS[:1], answers=_ORDERS[1:]),
+        _to_node("probe", f"{words_of(node_probe.Probe)}{_BACK}", node_probe.Probe, answers=(node_probe.Probed,)),
+        _to_node("orders", f"{words_of(model_orders.ModelOrder)}{_BACK}", *_ORDERS[:1], answers=_ORDERS[1:]),
         status,
         _from_node("announce", messages.Announce, messages.Announced),
         _from_node("ask", messages.Ask, messages.Standing),
@@ -334,17 +285,17 @@ def _passing() -> tuple[Channel, ...]:
         _from_user("store", messages.StoreRequest, messages.StoreStatus),
         Channel(
             name="stores",
-            address=_address(subjects.store(_SERVER)),
+            address=address(subjects.store(SERVER)),
             account="CORE",
-            description=_doc(subjects.store),
+            description=words_of(subjects.store),
             senders=(Sender("service", (messages.StoreStatus,)),),
             receivers=("service",),
         ),
         Channel(
             name="backlog",
-            address=_address(subjects.backlog(_DISPATCHER)),
+            address=address(subjects.backlog(DISPATCHER)),
             account="CORE",
-            description=_doc(subjects.backlog),
+            description=words_of(subjects.backlog),
             senders=(Sender("service", (messages.Backlog,)),),
             receivers=("service",),
         ),
@@ -364,17 +315,17 @@ def _inboxes() -> tuple[Channel, ...]:
     return (
         Channel(
             name="node_inbox",
-            address=_address(f"{subjects.node_inbox_prefix(_NODE)}.{{reply}}"),
+            address=address(f"{subjects.node_inbox_prefix(NODE)}.{{reply}}"),
             account="EDGE",
-            description=_doc(subjects.node_inbox_prefix),
+            description=words_of(subjects.node_inbox_prefix),
             senders=(Sender("service", _ANSWERS_TO_NODES),),
             receivers=("node",),
         ),
         Channel(
             name="user_inbox",
-            address=_address(f"{subjects.user_inbox_prefix(_ACCOUNT)}.{{reply}}"),
+            address=address(f"{subjects.user_inbox_prefix(ACCOUNT)}.{{reply}}"),
             account="EDGE",
-            description=_doc(subjects.user_inbox_prefix),
+            description=words_of(subjects.user_inbox_prefix),
             senders=(Sender("service", (*_ANSWERS_TO_USERS, messages.Refusal)),),
             receivers=("user",),
             takes_json=True,

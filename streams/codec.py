@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 import msgspec
 
-from streams.batch_events import BatchEvent
-from streams.billing_log import AnyBillingEvent
+from streams.batches.events import BatchEvent
+from streams.billing.log import AnyBillingEvent
 from streams.errors import NewerEvent, UndecodableEvent
 from streams.events import CATALOGUE, AccessEvent, DeadEvent, DeviceEvent, EndEvent, ModelEvent, TaskEvent
-from streams.file_events import FileEvent
-from streams.group_events import GroupEvent
-from streams.store_events import StoreEvent
+from streams.files.events import FileEvent
+from streams.groups.events import GroupEvent
+from streams.stores.events import StoreEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from streams.task import TaskState
+    from streams.tasks.task import TaskState
 
 _BYTES: Final = 16
 

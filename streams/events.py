@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 
-from streams.access_events import (
+from streams.access.events import (
     AccessEvent,
     AccountClosed,
     AccountErased,
@@ -26,14 +26,10 @@ from streams.access_events import (
     NonceSpent,
     SessionEnded,
 )
-from streams.answer_check import CheckOf
-from streams.answer_parts import TokenLogprob, ToolCallPiece, chars_in
-from streams.batch_events import BatchEvent
-from streams.billing_log import AnyBillingEvent
-from streams.cache_events import CacheHit
-from streams.chat import Count, FinishReason, Message, Sampling, Usage
-from streams.dead_events import DeadDropped, DeadEvent, DeadKept, DeadRedriven
-from streams.device_events import (
+from streams.batches.events import BatchEvent
+from streams.billing.log import AnyBillingEvent
+from streams.cache.events import CacheHit
+from streams.devices.events import (
     DeviceAdmitted,
     DeviceChecked,
     DeviceEvent,
@@ -46,18 +42,22 @@ from streams.device_events import (
     DeviceVerified,
 )
 from streams.event import Event
-from streams.file_events import FileEvent
-from streams.grounding import Grounding
-from streams.group_events import GroupEvent
-from streams.metering import Key, Metered
-from streams.model_events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
-from streams.placing import Candidate, Hedge, Rejects, Rules
-from streams.request_events import RequestKeyed, ResponseDeleted, SubmissionUnreadable
-from streams.response_terms import ResponseTerms
-from streams.store_events import StoreEvent
-from streams.task_error import TaskError
-from streams.tools import OutputFormat, Tools
-from streams.vectors import Dimensions, Texts, Vectors
+from streams.files.events import FileEvent
+from streams.groups.events import GroupEvent
+from streams.models.events import ModelAnnounced, ModelDesired, ModelEvent, ModelRefused, ModelScaled, ModelWithdrawn
+from streams.stores.events import StoreEvent
+from streams.tasks.answer_check import CheckOf
+from streams.tasks.answer_parts import TokenLogprob, ToolCallPiece, chars_in
+from streams.tasks.chat import Count, FinishReason, Message, Sampling, Usage
+from streams.tasks.dead_events import DeadDropped, DeadEvent, DeadKept, DeadRedriven
+from streams.tasks.grounding import Grounding
+from streams.tasks.metering import Key, Metered
+from streams.tasks.placing import Candidate, Hedge, Rejects, Rules
+from streams.tasks.request_events import RequestKeyed, ResponseDeleted, SubmissionUnreadable
+from streams.tasks.response_terms import ResponseTerms
+from streams.tasks.task_error import TaskError
+from streams.tasks.tools import OutputFormat, Tools
+from streams.tasks.vectors import Dimensions, Texts, Vectors
 
 Counter = Annotated[int, Meta(ge=1)]
 """``n``: the one counter that markers and chunks of a task share, from 1, without holes."""
@@ -104,7 +104,7 @@ class TaskSubmitted(Event, frozen=True, kw_only=True, tag="task.submitted.v1"):
     grounding: Grounding | None = None
     """What was found in files for it, and stands in front of its question; None: nothing was searched."""
     prompt: str = ""
-    """A raw prompt (``streams.raw_prompts``): a node that does not know the word finds nothing to answer."""
+    """A raw prompt (``streams.tasks.raw_prompts``): a node that does not know the word finds nothing to answer."""
 
 
 # --- RESULTS: what happens on the way ----------------------------------------------------------------------------

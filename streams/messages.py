@@ -10,24 +10,24 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from streams.assignments import Assign, Stop
-from streams.cache_messages import CACHE_MESSAGES
-from streams.chat import Count
-from streams.device_hints import DeviceHints
+from streams.access.limits import RateState, StreamHolder
+from streams.billing.messages import LEDGER_MESSAGES
+from streams.cache.messages import CACHE_MESSAGES
+from streams.devices.hints import DeviceHints
+from streams.devices.probe import Probe, Probed
+from streams.devices.region_backlog import RegionBacklog
+from streams.devices.replica import Replica
 from streams.events import Attempt, ChunkSignature
-from streams.file_events import FilePart
-from streams.group_messages import GROUP_MESSAGES
-from streams.ledger_messages import LEDGER_MESSAGES
-from streams.limits import RateState, StreamHolder
-from streams.model_orders import ModelOrder, ModelOrdered, NodeRoom
-from streams.model_store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
-from streams.node_probe import Probe, Probed
-from streams.passages import PassageBatch
+from streams.files.events import FilePart
+from streams.groups.messages import GROUP_MESSAGES
+from streams.models.orders import ModelOrder, ModelOrdered, NodeRoom
+from streams.models.store import ChunkRequest, ModelChunk, ModelOffer, ModelQuestion
 from streams.projection_messages import FoldDigest, ProjectionRequest, Projections, RosterDigest, TaskDigest
-from streams.region_backlog import RegionBacklog
-from streams.replica import Replica
-from streams.retrieval_messages import RETRIEVAL_MESSAGES
+from streams.stores.messages import RETRIEVAL_MESSAGES
+from streams.stores.passages import PassageBatch
 from streams.subjects import ServiceClass, TaskKey
+from streams.tasks.assignments import Assign, Stop
+from streams.tasks.chat import Count
 from streams.wire import Wire
 
 __all__ = [

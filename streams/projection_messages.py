@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from streams.chat import Count
+from streams.tasks.chat import Count
 from streams.wire import Wire
 
 

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from msgspec import Struct
 
-from streams import (
-    batch_subjects,
-    billing_subjects,
-    cache_subjects,
-    file_subjects,
-    group_subjects,
-    store_subjects,
-    subjects,
-)
+from streams import subjects
+from streams.batches import subjects as batch_subjects
+from streams.billing import subjects as billing_subjects
+from streams.cache import subjects as cache_subjects
+from streams.files import subjects as file_subjects
+from streams.groups import subjects as group_subjects
 from streams.rights import BusRights, node_rights, user_rights, viewer_rights
-from streams.store_subjects import StoreKey
+from streams.stores import subjects as store_subjects
+from streams.stores.subjects import StoreKey
 from streams.subjects import TaskKey
 from streams.tokens import Token
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple, get_args
 
 from streams.errors import InvalidSubject, InvalidTaskId, InvalidToken
-from streams.task_id import bucket_of, parse_task_id
+from streams.tasks.task_id import bucket_of, parse_task_id
 from streams.tokens import Token, encode_name, token
 
 ServiceClass = Literal["interactive", "standard", "batch"]

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from streams.subjects import SERVICE_CLASSES
-from streams.task_id import BUCKETS
+from streams.tasks.task_id import BUCKETS
 
 Account = Literal["EDGE", "CORE"]
 """EDGE holds claims of users and devices; CORE holds facts that only services write."""

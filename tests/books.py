@@ -15,18 +15,18 @@ from mesh.bus.service_bus import Bus
 from mesh.history.ordered import OrderedReader
 from mesh.history.snapshots import SnapshotStore
 from streams import subjects
-from streams.billing_events import LedgerPosted, LedgerSuspended, PriceRule, Transaction
-from streams.billing_log import AnyBillingEvent
-from streams.billing_subjects import account_chain, ledger_api
-from streams.chat import Usage
+from streams.billing.events import LedgerPosted, LedgerSuspended, PriceRule, Transaction
+from streams.billing.log import AnyBillingEvent
+from streams.billing.messages import Held, HoldRefused, HoldWanted, LedgerRefusal
+from streams.billing.money import NANO_PER_UNIT
+from streams.billing.subjects import account_chain, ledger_api
 from streams.clock import now_ms
 from streams.codec import decode_billing_event, encode
 from streams.events import AttemptShare, EndEvent, TaskCompleted
 from streams.ledger.answers import read_answer
-from streams.ledger_messages import Held, HoldRefused, HoldWanted, LedgerRefusal
-from streams.money import NANO_PER_UNIT
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.chat import Usage
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from streams.topology import BILLING
 from tests.mesh_in_process import InProcessMesh

@@ -15,7 +15,7 @@ from gateway.auth.caller import Door
 from gateway.bridge import routes as bridge_routes
 from gateway.bridge.bridge import Bridge
 from gateway.page import routes as page_routes
-from gateway.roster_feed import RosterFeed
+from gateway.roster.feed import RosterFeed
 from gateway.settings import GatewaySettings
 from mesh.access.credentials_check import CredentialsCheck
 from mesh.access.feed import AccessFeed

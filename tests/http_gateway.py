@@ -20,9 +20,9 @@ from gateway.http.leaving import Leaving
 from gateway.http.metrics_page import MetricsPage
 from gateway.http.server import HttpServer
 from gateway.http.site import SITE
+from gateway.intake.queue_gate import QueueGate
 from gateway.limits.limiter import Limiter
-from gateway.queue_gate import QueueGate
-from gateway.roster_feed import RosterFeed
+from gateway.roster.feed import RosterFeed
 from gateway.settings import GatewaySettings
 from mesh.access.feed import AccessFeed
 from mesh.access.session_keys import SessionKeys

@@ -7,8 +7,8 @@ from typing import Any
 from aiohttp import ClientResponse
 
 from mesh.access.writer import AccessWriter
+from streams.access.limits import Limits
 from streams.clock import now_ms
-from streams.limits import Limits
 from streams.tokens import Token
 from tests.http_gateway import HttpGateway, serve_http
 from tests.scripted_mesh import ScriptedMesh

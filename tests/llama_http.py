@@ -24,7 +24,7 @@ SLOTS: Final = 2
 _PROGRAM: Final = """
 import sys, signal, threading
 import xllamacpp
-from nodes.model_file import find_model
+from nodes.models.file import find_model
 params = xllamacpp.CommonParams()
 params.model.path = str(find_model(sys.argv[3] or "smollm2-135m-instruct").path)
 params.embedding = bool(sys.argv[3])

@@ -16,8 +16,8 @@ from gateway.dispatcher.settings import DispatcherSettings
 from gateway.groups.registry import GroupRegistry
 from gateway.limits.open_limiter import open_limiter
 from gateway.limits.reads import Reads
-from gateway.registry import Registry
-from gateway.roster_feed import RosterFeed
+from gateway.roster.feed import RosterFeed
+from gateway.roster.registry import Registry
 from gateway.settings import GatewaySettings
 from gateway.user_api import UserApi
 from mesh.access.feed import AccessFeed
@@ -33,26 +33,26 @@ from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
 from mesh.identity.chunk_proof import sign_chunks
 from mesh.telemetry.telemetry import Telemetry
-from nodes.announce import Announcer
+from nodes.attempts.worker import Worker
 from nodes.embedding import AnyEngine
 from nodes.engine import EngineSpec, SyntheticKind
 from nodes.engines import open_engine
-from nodes.loaded_models import Served
-from nodes.probe_answers import ProbeAnswers
-from nodes.status import StatusReporter
-from nodes.worker import Worker
+from nodes.models.loaded import Served
+from nodes.presence.announce import Announcer
+from nodes.presence.probe_answers import ProbeAnswers
+from nodes.presence.status import StatusReporter
 from streams import subjects
-from streams.answer_parts import ToolCallPiece
-from streams.chat import Message, Sampling
 from streams.codec import encode
 from streams.consumers import consumer_name, consumer_specs
+from streams.devices.probe import Probed
 from streams.events import CheckOf, TaskChunk, TaskSubmitted
-from streams.node_probe import Probed
-from streams.placing import Rules
 from streams.subjects import ServiceClass, TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.answer_parts import ToolCallPiece
+from streams.tasks.chat import Message, Sampling
+from streams.tasks.placing import Rules
+from streams.tasks.task_id import new_task_id
+from streams.tasks.tools import Tools
 from streams.tokens import Token, token
-from streams.tools import Tools
 from streams.topology import TASKS, stream_specs
 from tests.identity_in_process import connect_device, device_did, device_key, identity_service
 

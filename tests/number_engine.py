@@ -8,8 +8,8 @@ import struct
 from nodes.embedding import Embed, Embedded
 from nodes.engine import EngineLoad
 from nodes.errors import RequestRefused
-from streams.chat import Usage
-from streams.replica import Replica
+from streams.devices.replica import Replica
+from streams.tasks.chat import Usage
 
 MODEL = "numbers"
 DIMENSIONS = 8

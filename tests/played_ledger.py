@@ -7,11 +7,8 @@ from contextlib import asynccontextmanager
 from gateway.requests import Desk
 from mesh.bus.direct_client import Delivery
 from mesh.bus.link import Link
-from streams.billing_events import PriceRule, PricesSet
-from streams.billing_subjects import book_chain, ledger_api
-from streams.clock import now_ms
-from streams.codec import encode
-from streams.ledger_messages import (
+from streams.billing.events import PriceRule, PricesSet
+from streams.billing.messages import (
     Held,
     HoldRefused,
     HoldWanted,
@@ -22,6 +19,9 @@ from streams.ledger_messages import (
     UsageRow,
     UsageWanted,
 )
+from streams.billing.subjects import book_chain, ledger_api
+from streams.clock import now_ms
+from streams.codec import encode
 
 PRICES = PricesSet(
     at_ms=now_ms(),

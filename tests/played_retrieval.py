@@ -8,13 +8,13 @@ from struct import pack
 from gateway.retrieval.store_log import StoreLog
 from mesh.bus.direct_client import Delivery
 from mesh.bus.link import Link
-from streams import store_subjects
 from streams.clock import now_ms
 from streams.codec import decode, decode_store_event, encode
-from streams.passages import Passage, PassageBatch, Place
-from streams.retrieval_messages import FoundPassage, FoundPassages, RetrievalRefused, SearchPassages
-from streams.store_events import StoreFileAdded, StoreFileFailed, StoreFileIndexed
-from streams.store_subjects import StoreKey
+from streams.stores import subjects as store_subjects
+from streams.stores.events import StoreFileAdded, StoreFileFailed, StoreFileIndexed
+from streams.stores.messages import FoundPassage, FoundPassages, RetrievalRefused, SearchPassages
+from streams.stores.passages import Passage, PassageBatch, Place
+from streams.stores.subjects import StoreKey
 from streams.tokens import Token, token
 
 MODEL = "all-minilm-l6-v2"

@@ -27,7 +27,6 @@ from mesh.client.options import ClientOptions
 from mesh.config.address import Address
 from mesh.errors import BusError, FenceMismatch, SubjectTaken
 from streams import subjects
-from streams.chat import Usage
 from streams.codec import JSON_CONTENT_TYPE, decode, decode_task_event, encode, encode_json
 from streams.consumers import consumer_name, consumer_specs
 from streams.events import (
@@ -46,8 +45,9 @@ from streams.events import (
 )
 from streams.messages import Backlog, Cancel, CancelOutcome, EventsPage, EventsRequest, Refusal, StoredEvent
 from streams.subjects import MESH, SERVICE_CLASSES, TaskKey
-from streams.task import fold
-from streams.task_id import parse_task_id
+from streams.tasks.chat import Usage
+from streams.tasks.task import fold
+from streams.tasks.task_id import parse_task_id
 from streams.tokens import Token
 from streams.topology import TASKS, stream_specs
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from gateway.retrieval.passage_log import PassageLog
 from gateway.retrieval.store_log import StoreLog
 from mesh.bus.service_bus import Bus
-from streams.passages import Passage, PassageBatch, Place
-from streams.store_events import (
+from streams.stores.events import (
     Attribute,
     AttributeValue,
     StoreEvent,
@@ -15,7 +14,8 @@ from streams.store_events import (
     StoreFileRemoved,
     StoreOpened,
 )
-from streams.store_subjects import PassagesKey, StoreKey
+from streams.stores.passages import Passage, PassageBatch, Place
+from streams.stores.subjects import PassagesKey, StoreKey
 from streams.tokens import Token
 from tests.number_engine import DIMENSIONS, MODEL, vector_of
 

@@ -17,9 +17,9 @@ from gateway.retrieval.settings import RetrievalSettings
 from nodes.embedding import Embed, EmbeddingEngine, EmbeddingSpec
 from nodes.engines.embedding import open_embedding_engine
 from nodes.errors import RequestRefused
-from streams.passages import Passage
-from streams.retrieval_messages import Ranking
-from streams.store_events import Chunking
+from streams.stores.events import Chunking
+from streams.stores.messages import Ranking
+from streams.stores.passages import Passage
 from streams.tokens import Token
 
 MODEL = "all-minilm-l6-v2"

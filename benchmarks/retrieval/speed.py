@@ -14,8 +14,8 @@ from gateway.retrieval.hybrid import Search, search
 from gateway.retrieval.index.index import Index, Origin
 from gateway.retrieval.index.qdrant_folder import QdrantFolder
 from gateway.retrieval.index.words import Words
-from streams.passages import Passage, Place
-from streams.retrieval_messages import Ranking
+from streams.stores.messages import Ranking
+from streams.stores.passages import Passage, Place
 from streams.tokens import Token
 
 DIMENSIONS = 384

@@ -19,9 +19,9 @@ from mesh.errors import CredentialRefused
 if TYPE_CHECKING:
     from gateway.settings import GatewaySettings
     from mesh.access.credentials_check import CredentialsCheck
-    from streams.access_events import Right
+    from streams.access.events import Right
+    from streams.tasks.tools import Tools
     from streams.tokens import Token
-    from streams.tools import Tools
 
 log = logging.getLogger(__name__)
 

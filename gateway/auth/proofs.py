@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from streams.access import Membership
+from streams.access.fold import Membership
 
 Text = Annotated[str, Meta(min_length=1, max_length=512)]
 Hex = Annotated[str, Meta(max_length=512)]

@@ -10,7 +10,7 @@ from gateway.auth.refusal import BAD_REQUEST, SignInRefused
 from mesh.access.session_tokens import SignedInBefore, issue_session, new_sign_in
 from mesh.errors import CredentialRefused, SubjectTaken
 from streams import subjects
-from streams.access_events import SessionEnded
+from streams.access.events import SessionEnded
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.tokens import Token
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from mesh.access.feed import AccessFeed
     from mesh.access.session_keys import SessionKeys
     from mesh.bus.link import Link
-    from streams.access import Membership
-    from streams.access_events import Role
+    from streams.access.events import Role
+    from streams.access.fold import Membership
 
 log = logging.getLogger(__name__)
 

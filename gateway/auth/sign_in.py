@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mesh.access.session_keys import SessionKeys
     from mesh.bus.link import Link
     from mesh.identity.did import Did
-    from streams.access import Membership
+    from streams.access.fold import Membership
 
 log = logging.getLogger(__name__)
 

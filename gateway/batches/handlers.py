@@ -16,7 +16,7 @@ from gateway.http.body import read_json_body
 from gateway.http.body_reader import BodyReader
 from gateway.http.errors import ApiError
 from mesh.files.store import parse_file_id
-from streams.batch_events import BatchCancelling, BatchCreated, BatchEnded, BatchRefused, Label
+from streams.batches.events import BatchCancelling, BatchCreated, BatchEnded, BatchRefused, Label
 from streams.clock import now_ms
 from streams.errors import StreamsError
 from streams.tokens import token
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.batches.log import BatchLog, Standing
     from gateway.http.site import Site
     from mesh.files.store import FileStore
-    from streams.batches import Batch
+    from streams.batches.fold import Batch
     from streams.tokens import Token
 
 _JSON: Final = {"Content-Type": "application/json"}

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from mesh.bus.appends import Fence
 from mesh.errors import BusError, FenceMismatch
 from mesh.history.held_messages import messages_of, subjects_held
-from streams import batch_subjects
-from streams.batches import Batch, fold_batch
+from streams.batches import subjects as batch_subjects
+from streams.batches.fold import Batch, fold_batch
 from streams.codec import decode_batch_event, encode
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from streams.topology import BATCHES
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mesh.bus.link import Link
-    from streams.batch_events import BatchEvent
+    from streams.batches.events import BatchEvent
 
 _CHAIN: Final = 64
 """More than a batch can have."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from streams.file_events import PART_BYTES
+from streams.files.events import PART_BYTES
 from streams.tokens import Token
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.auth.caller import NotAllowed
-from gateway.http.chat_question import ChatQuestion
+from gateway.http.chat.question import ChatQuestion
 from gateway.http.completions.question import CompletionQuestion
 from gateway.http.errors import ApiError, from_exception, turned_away
-from streams.batch_events import MOST_REQUESTS, LineFault
+from streams.batches.events import MOST_REQUESTS, LineFault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -24,10 +24,10 @@ from gateway.http.storing import store_task
 from gateway.http.task_calls import cancel_quietly
 from gateway.http.wishes import Wishes
 from mesh.bus.answer import AnswerText
-from streams.batch_events import BatchEnded, BatchRefused, BatchStarted, LineFault
+from streams.batches.events import BatchEnded, BatchRefused, BatchStarted, LineFault
 from streams.clock import now_ms
 from streams.subjects import TaskKey
-from streams.task_id import sibling_task_id
+from streams.tasks.task_id import sibling_task_id
 from streams.tokens import Token
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from gateway.http.site import Site
     from mesh.access.caller import Caller
     from mesh.files.store import FileStore
-    from streams.batch_events import BatchEvent
-    from streams.batches import Batch
+    from streams.batches.events import BatchEvent
+    from streams.batches.fold import Batch
 
     _Decide = Callable[[Batch], BatchEvent | None]
 

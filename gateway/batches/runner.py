@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.batches.run import BatchRun
 from mesh.bus.work import WorkQueue
-from streams import batch_subjects
-from streams.batch_events import BatchCreated
+from streams.batches import subjects as batch_subjects
+from streams.batches.events import BatchCreated
 from streams.codec import decode_batch_event
 from streams.consumers import BATCH_RUNNERS
 from streams.errors import StreamsError

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.bridge.audience import Ear
-    from gateway.submissions import Submission, Submissions
+    from gateway.intake.submissions import Submission, Submissions
     from mesh.bus.answer import Step
     from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Listener

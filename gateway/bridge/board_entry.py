@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.bridge.frames import TaskView
 from streams.events import TaskChunk, TaskEnded
-from streams.task import TaskState
-from streams.task_id import created_ms
+from streams.tasks.task import TaskState
+from streams.tasks.task_id import created_ms
 
 if TYPE_CHECKING:
-    from gateway.submissions import Submission
+    from gateway.intake.submissions import Submission
     from mesh.bus.answer import Step
     from streams.subjects import TaskKey
 

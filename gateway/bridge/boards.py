@@ -9,7 +9,7 @@ from gateway.bridge.board import Board
 
 if TYPE_CHECKING:
     from gateway.bridge.audience import Ear
-    from gateway.submissions import Submissions
+    from gateway.intake.submissions import Submissions
     from mesh.bus.service_bus import Bus
     from streams.tokens import Token
 

@@ -19,7 +19,7 @@ from gateway.send_buffers import limit_buffers
 if TYPE_CHECKING:
     from gateway.auth.caller import Door
     from gateway.bridge.wire import Format
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.feed import RosterFeed
     from mesh.access.caller import Caller
     from mesh.bus.service_bus import Bus
 

@@ -6,12 +6,12 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from streams.access_events import Right, Role
-from streams.chat import FinishReason
+from streams.access.events import Right, Role
+from streams.devices.replica import ModelKind, Replica
 from streams.events import Outcome, TaskError, TaskEvent
 from streams.messages import NodeStatus
-from streams.replica import ModelKind, Replica
-from streams.task import Phase
+from streams.tasks.chat import FinishReason
+from streams.tasks.task import Phase
 
 Topic = Literal["task", "tasks", "nodes", "models"]
 """``task``: one task, resumable. ``tasks``: all of the account's. ``nodes``, ``models``: who can do what."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.limits.meter import Shortage
 from gateway.limits.store import Owner
 from gateway.limits.ticket import LimitReached
-from streams.access import LOCAL
+from streams.access.fold import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

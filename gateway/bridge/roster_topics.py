@@ -11,8 +11,8 @@ from gateway.bridge.wire import Encoded
 
 if TYPE_CHECKING:
     from gateway.bridge.outbox import Outbox
-    from gateway.roster_feed import RosterFeed
-    from streams.roster import ModelView, NodeView
+    from gateway.roster.feed import RosterFeed
+    from streams.devices.roster import ModelView, NodeView
 
 _GATHER_S: Final = 0.1
 """Changes of so long go out together: a busy node reports on every task."""

@@ -10,17 +10,17 @@ from gateway.bridge.boards import Boards
 from gateway.bridge.roster_topics import RosterTopics
 from gateway.bridge.task_follower import FrameMemory
 from gateway.errors import GatewayError
-from gateway.submissions import Submissions
+from gateway.intake.submissions import Submissions
 from mesh.bus.task_log import decoded
 from streams import subjects
 from streams.codec import encode
 from streams.errors import InvalidTaskId
 from streams.messages import Cancel, CancelOutcome, Refusal
 from streams.subjects import TaskKey
-from streams.task_id import parse_task_id
+from streams.tasks.task_id import parse_task_id
 
 if TYPE_CHECKING:
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.feed import RosterFeed
     from mesh.bus.service_bus import Bus
     from streams.tokens import Token
 

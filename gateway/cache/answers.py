@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from mesh.bus.answer import Step
-from streams.cache_messages import CacheAnswer
+from streams.cache.messages import CacheAnswer
 from streams.codec import encode
 from streams.events import TaskAssigned, TaskChunk, TaskEnded
 from streams.subjects import MESH
-from streams.task import Phase, TaskState
+from streams.tasks.task import Phase, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

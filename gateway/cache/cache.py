@@ -16,10 +16,10 @@ from msgspec.structs import replace
 
 from gateway.cache.flight import Flight
 from gateway.cache.store import NOTHING_STORED, CacheAway
-from streams.cache_messages import CacheAnswer, CacheClaim, CacheNear, CacheVoid
+from streams.cache.messages import CacheAnswer, CacheClaim, CacheNear, CacheVoid
 from streams.clock import now_ms
 from streams.subjects import SERVICE_CLASSES
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from streams.tokens import Token
 if TYPE_CHECKING:
     from gateway.cache.key import Slot
     from gateway.cache.store import Stored
-    from streams.cache_messages import CacheClaim
+    from streams.cache.messages import CacheClaim
 
 
 class Flight:

@@ -11,14 +11,14 @@ import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mesh.errors import BusError
-from streams.cache_events import CacheHit
-from streams.cache_subjects import cache_hits
+from streams.cache.events import CacheHit
+from streams.cache.subjects import cache_hits
 from streams.clock import now_ms
 from streams.codec import encode
 
 if TYPE_CHECKING:
     from mesh.bus.link import Link
-    from streams.chat import Usage
+    from streams.tasks.chat import Usage
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from streams.events import TaskSubmitted
 from streams.tokens import Token
 
 if TYPE_CHECKING:
-    from streams.chat import Sampling
-    from streams.placing import Rules
+    from streams.tasks.chat import Sampling
+    from streams.tasks.placing import Rules
 
 _PURPOSE: Final = b"ig3-cache-key-1"
 _encode: Final = msgspec.msgpack.Encoder().encode

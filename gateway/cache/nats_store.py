@@ -11,7 +11,7 @@ from gateway.cache.store import NOTHING_STORED, CacheAway, Stored
 from mesh.bus.appends import Fence
 from mesh.bus.newest import newest
 from mesh.errors import BusError, FenceMismatch
-from streams.cache_subjects import cache_entry
+from streams.cache.subjects import cache_entry
 from streams.topology import CACHE
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from streams.cache_messages import CacheAnswer, CacheClaim, CacheNear, CacheRecord, CacheVoid
+from streams.cache.messages import CacheAnswer, CacheClaim, CacheNear, CacheRecord, CacheVoid
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from gateway.cache.guard import guard_of
 from gateway.cache.key import Slot, canonical, slot_of
-from streams.cache_messages import CacheNear, NearQuestion
+from streams.cache.messages import CacheNear, NearQuestion
 from streams.clock import now_ms
 from streams.tokens import Token
 

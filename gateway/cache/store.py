@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from gateway.cache.key import Slot
 from gateway.errors import GatewayError
-from streams.cache_subjects import SHARED
+from streams.cache.subjects import SHARED
 from streams.tokens import Token
 
 if TYPE_CHECKING:

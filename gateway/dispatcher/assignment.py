@@ -10,8 +10,8 @@ from streams.events import TaskAssigned
 if TYPE_CHECKING:
     from gateway.scheduling.placement import Placement
     from streams.events import Seam
-    from streams.placing import Hedge
-    from streams.task import TaskState
+    from streams.tasks.placing import Hedge
+    from streams.tasks.task import TaskState
 
 
 def assignment(

@@ -7,12 +7,12 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
-from gateway.retry_after import retry_after_s
+from gateway.intake.retry_after import retry_after_s
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
+from streams.devices.region_backlog import RegionBacklog
 from streams.messages import AccountBacklog, Backlog, ModelBacklog
-from streams.region_backlog import RegionBacklog
 from streams.tokens import token
 
 if TYPE_CHECKING:

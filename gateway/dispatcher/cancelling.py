@@ -11,8 +11,8 @@ from gateway.dispatcher import ending
 from gateway.dispatcher.gate import UNREADABLE
 from gateway.dispatcher.metering import metered
 from gateway.dispatcher.task_run import Superseded, TaskRun, Verdict
+from gateway.intake.submissions import Submissions
 from gateway.requests import Desk
-from gateway.submissions import Submissions
 from mesh.errors import NoResponders, RequestTimedOut
 from streams import subjects
 from streams.clock import now_ms
@@ -20,8 +20,8 @@ from streams.codec import decode, encode
 from streams.events import TaskHalted, TaskSubmitted
 from streams.messages import Cancel, CancelOutcome
 from streams.subjects import TaskKey
-from streams.task import Phase, closing
-from streams.task_id import parse_task_id
+from streams.tasks.task import Phase, closing
+from streams.tasks.task_id import parse_task_id
 from streams.tokens import token
 
 if TYPE_CHECKING:

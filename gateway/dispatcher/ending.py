@@ -14,7 +14,7 @@ from streams.clock import now_ms
 from streams.codec import decode_end_event, encode
 from streams.errors import NewerEvent
 from streams.events import DeadKept, TaskCancelled, TaskCompleted, TaskDead, TaskFailed
-from streams.task import closing
+from streams.tasks.task import closing
 from streams.topology import ENDED
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mesh.bus.service_bus import Bus
     from streams.events import EndEvent, TaskError
     from streams.subjects import TaskKey
-    from streams.task import TaskState
+    from streams.tasks.task import TaskState
 
 _TRIES: Final = 8
 _PAUSE_S: Final = 0.2

@@ -20,10 +20,10 @@ from mesh.access.caller import Caller
 from mesh.access.passed_mark import PASSED, has_passed
 from mesh.bus.headers import header
 from mesh.errors import WrittenByNewer
+from streams.access.limits import NO_BOUNDS
 from streams.events import TaskError
-from streams.limits import NO_BOUNDS
 from streams.subjects import CHECKS
-from streams.task_id import created_ms
+from streams.tasks.task_id import created_ms
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from mesh.access.feed import AccessFeed
     from mesh.access.session_keys import SessionKeys
     from mesh.bus.work import Work
+    from streams.access.limits import Bounds
     from streams.events import TaskSubmitted
-    from streams.limits import Bounds
     from streams.subjects import TaskKey
     from streams.tokens import Token
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
-from gateway.demands import demand_error
+from gateway.intake.demands import demand_error
 from gateway.scheduling.policies import POLICIES
 from mesh.bus.headers import CONTENT_TYPE, header
-from streams.chat import Sampling
 from streams.clock import now_ms as clock_ms
 from streams.codec import decode
 from streams.errors import InvalidTaskId, UndecodableEvent
 from streams.events import TaskError, TaskSubmitted
 from streams.subjects import CHECKS
-from streams.task_id import check_age, created_ms
+from streams.tasks.chat import Sampling
+from streams.tasks.task_id import check_age, created_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from gateway.dispatcher.task_run import TaskRun
-    from streams.task_error import TaskError
+    from streams.tasks.task_error import TaskError
 
 
 class Holding:

@@ -18,18 +18,18 @@ from gateway.dispatcher.worst_case import worst_case
 from gateway.errors import GatewayError
 from mesh.bus.newest import newest
 from mesh.errors import BusError
-from streams.billing_subjects import book_chain, ledger_api
+from streams.billing.messages import Held, HoldRefused, HoldWanted, LedgerRefusal
+from streams.billing.subjects import book_chain, ledger_api
 from streams.codec import encode
-from streams.ledger_messages import Held, HoldRefused, HoldWanted, LedgerRefusal
 from streams.messages import Refusal
 from streams.subjects import CHECKS
-from streams.task_error import TaskError
+from streams.tasks.task_error import TaskError
 from streams.topology import BILLING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.feed import RosterFeed
     from gateway.scheduling.aliases import Alias
     from mesh.bus.link import Link, Listener
     from streams.events import TaskSubmitted

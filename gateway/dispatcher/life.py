@@ -28,9 +28,9 @@ from mesh.telemetry.names import (
     TASKS_ENDED,
 )
 from streams.clock import now_ms
+from streams.devices.reputation import INVALID_RESULT
 from streams.events import TaskError, TaskHalted, TaskQueued, TaskRequeued, TaskSubmitted
-from streams.reputation import INVALID_RESULT
-from streams.task import Phase, closing
+from streams.tasks.task import Phase, closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,14 +8,14 @@ from msgspec.structs import replace
 
 from gateway.dispatcher.plausible import believed_prompt_tokens
 from streams.events import TaskCompleted
-from streams.metering import Metered
+from streams.tasks.metering import Metered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streams.devices.replica import Tier
     from streams.events import EndEvent, TaskSubmitted
-    from streams.replica import Tier
-    from streams.task import TaskState
+    from streams.tasks.task import TaskState
 
     TierOf = Callable[[str, str], Tier]
     """Where a node runs a model."""

@@ -16,8 +16,8 @@ from mesh.errors import BusError
 from streams import subjects
 from streams.messages import Ask, Finished, Refused, Standing
 from streams.subjects import TaskKey
-from streams.task import Phase, TaskState, fold
-from streams.task_id import parse_task_id
+from streams.tasks.task import Phase, TaskState, fold
+from streams.tasks.task_id import parse_task_id
 from streams.tokens import Token, token
 
 if TYPE_CHECKING:

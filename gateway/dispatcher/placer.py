@@ -23,16 +23,16 @@ from streams.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.feed import RosterFeed
     from gateway.scheduling.aliases import Alias
     from gateway.scheduling.placement import Placement
     from gateway.scheduling.policy import Policy
     from gateway.scheduling.stint import Stint
     from gateway.scheduling.wish import Regard, Wish
+    from streams.devices.replica import Tier
     from streams.events import TaskCompleted, TaskSubmitted
-    from streams.replica import Tier
     from streams.subjects import ServiceClass, TaskKey
-    from streams.task import TaskState
+    from streams.tasks.task import TaskState
 
 _SALT_BYTES: Final = 32
 _LEAST_NODES: Final = 2

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from streams.chat import ImagePart
-from streams.raw_prompts import said_in
+from streams.tasks.chat import ImagePart
+from streams.tasks.raw_prompts import said_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from streams.answer_parts import ToolCallPiece
-    from streams.chat import Message, Usage
     from streams.events import TaskChunk, TaskSubmitted
-    from streams.task import TaskState
+    from streams.tasks.answer_parts import ToolCallPiece
+    from streams.tasks.chat import Message, Usage
+    from streams.tasks.task import TaskState
 
 _TEMPLATE_TOKENS: Final = 1024
 """What a chat template may put before and around the messages, system prompt of its own included."""

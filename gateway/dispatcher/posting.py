@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from mesh.bus.headers import TRACEPARENT, header_block
 from streams import subjects
-from streams.answer_parts import joined_calls
 from streams.codec import encode
 from streams.messages import Assign, Stop
+from streams.tasks.answer_parts import joined_calls
 from streams.tokens import Token
 
 if TYPE_CHECKING:

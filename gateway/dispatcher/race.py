@@ -18,8 +18,8 @@ from gateway.dispatcher.task_run import Verdict
 from gateway.errors import GatewayError
 from mesh.errors import BusError
 from streams import subjects
-from streams.placing import Hedge
-from streams.task import Phase
+from streams.tasks.placing import Hedge
+from streams.tasks.task import Phase
 
 if TYPE_CHECKING:
     from gateway.dispatcher.placer import Placer

@@ -13,9 +13,9 @@ from mesh.errors import BusError
 from mesh.history.projection_desk import fold_digest
 from mesh.history.replay import replay
 from mesh.history.work_log import WorkLog
-from streams import reputation
 from streams.clock import now_ms
-from streams.reputation import WorkDone
+from streams.devices import reputation
+from streams.devices.reputation import WorkDone
 from streams.tokens import Token
 from streams.topology import ENDED
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mesh.history.replay import Replay
     from mesh.history.snapshots import SnapshotStore
     from mesh.identity.device_log import DeviceLog
-    from streams.devices import Device
+    from streams.devices.fold import Device
     from streams.messages import FoldDigest
 
 log = logging.getLogger(__name__)

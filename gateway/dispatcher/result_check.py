@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.dispatcher.plausible import Fault, byte_count, call_bytes, usage_fault
 from gateway.dispatcher.vector_check import vectors_fault
 from mesh.identity.chunk_proof import has_signed
-from streams import chunk_chain
+from streams.tasks import chunk_chain
 from streams.tokens import Token
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.dispatcher.task_run import TaskRun
     from mesh.identity.device_log import DeviceLog
-    from streams.devices import Device
+    from streams.devices.fold import Device
     from streams.events import ChunkSignature, TaskSubmitted
 
 log = logging.getLogger(__name__)

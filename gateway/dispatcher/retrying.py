@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from streams.devices.reputation import INVALID_RESULT
 from streams.events import TaskError
-from streams.reputation import INVALID_RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.dispatcher.settings import DispatcherSettings
     from streams.events import AttemptFailure, Seam, TaskSubmitted
-    from streams.task import TaskState
+    from streams.tasks.task import TaskState
 
 NODE_LOST: Final = "node_lost"
 """The node left the bus or fell silent in the middle of the attempt: the task may be what killed it."""

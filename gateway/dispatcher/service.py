@@ -13,7 +13,6 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from gateway.demands import inability
 from gateway.dispatcher import gate, retrying, serving
 from gateway.dispatcher.backlog import BacklogReports
 from gateway.dispatcher.cancelling import Cancelling
@@ -27,6 +26,7 @@ from gateway.dispatcher.result_check import ResultCheck
 from gateway.dispatcher.serving import Serving
 from gateway.dispatcher.spot_checks import Checks, SpotChecks
 from gateway.dispatcher.task_run import Verdict, failed
+from gateway.intake.demands import inability
 from gateway.scheduling.policies import POLICIES
 from mesh.bus.work import WorkQueue
 from mesh.errors import BusError, PublishRefused, WrittenByNewer
@@ -48,12 +48,12 @@ if TYPE_CHECKING:
 
     from gateway.dispatcher.entrance import Entrance
     from gateway.dispatcher.settings import DispatcherSettings
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.feed import RosterFeed
     from mesh.bus.service_bus import Bus
     from mesh.bus.work import Work
     from mesh.history.snapshots import SnapshotStore
+    from streams.devices.roster import NodeView
     from streams.messages import Running
-    from streams.roster import NodeView
     from streams.subjects import TaskKey
 
     _Listed = dict[tuple[Token, str], list[Running]]

@@ -10,7 +10,7 @@ from gateway.dispatcher import gate
 from gateway.dispatcher.holding import Holding
 from gateway.dispatcher.holds import LedgerAway
 from streams.events import TaskError
-from streams.task import Phase
+from streams.tasks.task import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Generator

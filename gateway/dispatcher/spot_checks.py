@@ -18,14 +18,14 @@ from msgspec.structs import replace
 from gateway.scheduling.filters import runs_alike
 from mesh.errors import MeshError
 from streams import subjects
-from streams.answer_parts import ToolCallPiece, joined_calls
 from streams.clock import now_ms
 from streams.codec import encode
-from streams.device_events import DeviceChecked
+from streams.devices.events import DeviceChecked
 from streams.events import CheckOf, TaskChunk, TaskCompleted, TaskSubmitted
 from streams.subjects import CHECKS, TaskKey
-from streams.task import Rejection, TaskState, advance
-from streams.task_id import new_task_id
+from streams.tasks.answer_parts import ToolCallPiece, joined_calls
+from streams.tasks.task import Rejection, TaskState, advance
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     from gateway.dispatcher.result_check import ResultCheck
     from gateway.dispatcher.task_run import TaskRun
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.feed import RosterFeed
     from mesh.bus.service_bus import Bus
     from mesh.identity.device_log import DeviceLog
-    from streams.chat import Usage
     from streams.events import EndEvent
+    from streams.tasks.chat import Usage
 
 log = logging.getLogger(__name__)
 

@@ -15,16 +15,16 @@ from mesh.errors import BusError, FenceMismatch, PublishUnknown
 from streams import subjects
 from streams.codec import encode
 from streams.events import ChunkSignature, TaskAssigned, TaskChunk, TaskError
-from streams.task import Phase, Rejection, TaskState, advance
+from streams.tasks.task import Phase, Rejection, TaskState, advance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mesh.bus.service_bus import Bus
     from mesh.bus.task_log import Stored
-    from streams.answer_parts import ToolCallPiece
     from streams.events import Marker
     from streams.subjects import TaskKey
+    from streams.tasks.answer_parts import ToolCallPiece
 
 log = logging.getLogger(__name__)
 

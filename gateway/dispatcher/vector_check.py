@@ -7,15 +7,15 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from gateway.dispatcher.plausible import Fault, byte_count
-from streams.vectors import FLOAT_BYTES
+from streams.tasks.vectors import FLOAT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.chat import Usage
     from streams.events import TaskChunk, TaskSubmitted
-    from streams.task import TaskState
-    from streams.vectors import Vectors
+    from streams.tasks.chat import Usage
+    from streams.tasks.task import TaskState
+    from streams.tasks.vectors import Vectors
 
 _OFF: Final = 1e-3
 """How far from 1 the length of a vector may be: what 32 bits and a server's rounding make of it."""

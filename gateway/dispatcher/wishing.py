@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.demands import needs_of
+from gateway.intake.demands import needs_of
 from gateway.limits.price import PICTURE_TOKENS
 from gateway.scheduling.complexity import level_of
 from gateway.scheduling.wish import NO_RULES, USUAL_ANSWER_TOKENS, Wish
-from streams.abilities import may_call
-from streams.chat import ImagePart
-from streams.raw_prompts import said_in
+from streams.tasks.abilities import may_call
+from streams.tasks.chat import ImagePart
+from streams.tasks.raw_prompts import said_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.scheduling.aliases import Alias
     from gateway.scheduling.wish import Level
-    from streams.chat import Message
     from streams.events import TaskSubmitted
     from streams.subjects import ServiceClass, TaskKey
-    from streams.task import TaskState
-    from streams.tools import Function, Tools
+    from streams.tasks.chat import Message
+    from streams.tasks.task import TaskState
+    from streams.tasks.tools import Function, Tools
 
 _CHARS_PER_TOKEN: Final = 4
 _PER_MESSAGE: Final = 4

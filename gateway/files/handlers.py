@@ -13,7 +13,7 @@ from gateway.files.uploads import read_upload
 from gateway.http.errors import ApiError, store_full, too_large
 from mesh.errors import FileNotKept
 from mesh.files.store import MOST_FILES, parse_file_id
-from streams.file_events import FilePurpose, StoredFile
+from streams.files.events import FilePurpose, StoredFile
 
 if TYPE_CHECKING:
     from gateway.http.site import Site

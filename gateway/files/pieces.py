@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.http.site import Site
     from mesh.files.store import FileStore
     from mesh.files.uploads import UploadStore
-    from streams.file_events import StoredFile
+    from streams.files.events import StoredFile
     from streams.tokens import Token
 
 _JSON: Final = {"Content-Type": "application/json"}

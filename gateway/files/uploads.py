@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 from aiohttp import BodyPartReader, web
 
 from gateway.http.errors import ApiError
-from streams.file_events import FilePurpose
+from streams.files.events import FilePurpose
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

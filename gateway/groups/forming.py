@@ -14,18 +14,18 @@ from streams import subjects
 from streams.clock import now_ms
 from streams.codec import decode, encode
 from streams.errors import StreamsError
-from streams.group_events import GroupDissolved, GroupJoined, GroupProposed
-from streams.group_messages import GroupAnswer, GroupInvite, GroupJoins
+from streams.groups.events import GroupDissolved, GroupJoined, GroupProposed
+from streams.groups.messages import GroupAnswer, GroupInvite, GroupJoins
 from streams.tokens import Token
 
 if TYPE_CHECKING:
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.feed import RosterFeed
     from mesh.bus.link import Link
     from mesh.history.group_log import GroupLog
     from mesh.identity.device_log import DeviceLog
-    from streams.group_messages import GroupPlace, GroupWanted
-    from streams.link_identity import LinkIdentity
-    from streams.roster import NodeView
+    from streams.devices.link_identity import LinkIdentity
+    from streams.devices.roster import NodeView
+    from streams.groups.messages import GroupPlace, GroupWanted
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,9 @@ from mesh.identity.device_log import DeviceLog
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
-from streams.group_events import GroupDissolved, GroupReady
-from streams.group_messages import (
+from streams.groups.events import GroupDissolved, GroupReady
+from streams.groups.fold import GroupState
+from streams.groups.messages import (
     GroupAnswer,
     GroupDismissed,
     GroupIsOver,
@@ -26,15 +27,14 @@ from streams.group_messages import (
     GroupRequest,
     GroupWanted,
 )
-from streams.groups import GroupState
 from streams.tokens import Token
 
 if TYPE_CHECKING:
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.feed import RosterFeed
     from mesh.bus.direct_client import Delivery
     from mesh.bus.service_bus import Bus
     from mesh.history.snapshots import SnapshotStore
-    from streams.groups import Group
+    from streams.groups.fold import Group
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.http.errors import ApiError, from_task_error, limit_reached, not_taken, store_full
 from gateway.http.following import LAG_S
 from gateway.http.wishes import IDEMPOTENCY_KEY, LAST_EVENT_ID, TASK, unknown_task
-from gateway.idempotency import body_digest, key_digest
+from gateway.intake.idempotency import body_digest, key_digest
+from gateway.intake.queue_gate import TaskNotTaken
 from gateway.limits.ticket import LimitReached
-from gateway.queue_gate import TaskNotTaken
 from streams.clock import now_ms
 from streams.events import RequestKeyed
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id, parse_task_id
+from streams.tasks.task_id import new_task_id, parse_task_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

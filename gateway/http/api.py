@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.http.cache_use import CacheUse
-    from gateway.http.chat_request import ServiceTier
+    from gateway.http.cache.use import CacheUse
+    from gateway.http.chat.request import ServiceTier
     from gateway.http.errors import ApiError
     from gateway.http.site import Site
     from gateway.limits.ticket import Price
     from mesh.access.caller import Caller
     from mesh.bus.answer import AnswerText, Step
     from streams.events import TaskSubmitted
-    from streams.placing import Rules
     from streams.subjects import ServiceClass, TaskKey
-    from streams.task import TaskState
+    from streams.tasks.placing import Rules
+    from streams.tasks.task import TaskState
     from streams.tokens import Token
 
 

@@ -9,7 +9,6 @@ from aiohttp import web
 
 from gateway.auth.caller import Door
 from gateway.auth.sign_in import SignIn
-from gateway.backlog_feed import BacklogFeed
 from gateway.batches.handlers import Batches
 from gateway.batches.log import BatchLog
 from gateway.batches.runner import BatchRunner
@@ -30,10 +29,10 @@ from gateway.http.boundary import (
     boundary,
     sign,
 )
-from gateway.http.caching import Caching
-from gateway.http.chat_question import read_chat
+from gateway.http.cache.caching import Caching
+from gateway.http.chat.question import read_chat
 from gateway.http.completions.question import read_completion
-from gateway.http.embedding_question import Embeddings, read_embeddings
+from gateway.http.embeddings.question import Embeddings, read_embeddings
 from gateway.http.health import Health
 from gateway.http.messages.question import read_messages
 from gateway.http.models import Models
@@ -48,21 +47,22 @@ from gateway.http.site import SITE, Site
 from gateway.http.tasks import Tasks
 from gateway.http.vector_stores import routes as vector_store_routes
 from gateway.http.wishes import Defaults
+from gateway.intake.queue_gate import Limits, QueueGate
 from gateway.limits.open_limiter import open_limiter
 from gateway.page import routes as page_routes
-from gateway.queue_gate import Limits, QueueGate
+from gateway.roster.backlog_feed import BacklogFeed
 from gateway.usage.handlers import COSTS_PATH, USAGE_PATH, UsageViews
 from gateway.usage.ledger_reads import LedgerReads
 from mesh.access.credentials_check import CredentialsCheck
 from mesh.files.store import FileStore
 from mesh.files.uploads import UploadStore
 from mesh.telemetry.telemetry import Telemetry
-from streams.access import LOCAL
+from streams.access.fold import LOCAL
 
 if TYPE_CHECKING:
     from gateway.http.api import Read
     from gateway.http.metrics_page import MetricsPage
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.feed import RosterFeed
     from gateway.settings import GatewaySettings
     from mesh.access.feed import AccessFeed
     from mesh.access.session_keys import SessionKeys

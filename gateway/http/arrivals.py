@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.client_address import Network
-    from streams.limits import RateState
+    from streams.access.limits import RateState
 
 log = logging.getLogger(__name__)
 

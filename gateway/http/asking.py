@@ -11,8 +11,8 @@ from gateway.auth.caller import caller_with
 from gateway.http.admission import Asked, admit
 from gateway.http.api import Grounded, Prepared
 from gateway.http.body import read_json_body
-from gateway.http.cached_answer import CachedAnswer, note_bypass
-from gateway.http.chat_question import ChatQuestion
+from gateway.http.cache.answer import CachedAnswer, note_bypass
+from gateway.http.chat.question import ChatQuestion
 from gateway.http.choices import Choices
 from gateway.http.completions.question import CompletionQuestion
 from gateway.http.errors import ApiError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.http.admission import Admitted
     from gateway.http.api import Question, Read
-    from gateway.http.cache_part import Part
+    from gateway.http.cache.part import Part
     from gateway.http.site import Site
     from gateway.http.wishes import Wishes
     from gateway.limits.ticket import Ticket

@@ -18,7 +18,7 @@ from gateway.auth.caller import CALLER_KEY
 from gateway.errors import GatewayError
 from gateway.http.admission import admit
 from gateway.http.api import Grounded
-from gateway.http.chat_answer import DONE
+from gateway.http.chat.answer import DONE
 from gateway.http.errors import ApiError, unavailable
 from gateway.http.event_stream import EventStream
 from gateway.http.exchange import Exchange
@@ -27,9 +27,9 @@ from gateway.http.storing import store_task
 from gateway.http.task_calls import cancel_quietly
 from gateway.http.wishes import LAST_EVENT_ID
 from mesh.errors import BusError
-from streams.chat import Usage
-from streams.task import TaskState
-from streams.task_id import sibling_task_id
+from streams.tasks.chat import Usage
+from streams.tasks.task import TaskState
+from streams.tasks.task_id import sibling_task_id
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -12,8 +12,8 @@ from gateway.auth.caller import NotAllowed
 from gateway.auth.failed_logins import TooManyFailures
 from gateway.auth.refusal import SignInRefused
 from gateway.errors import GatewayError
+from gateway.intake.queue_gate import TaskNotTaken
 from gateway.limits.ticket import LimitReached
-from gateway.queue_gate import TaskNotTaken
 from mesh.errors import BusError, CredentialRefused, StoreFull, WrittenByNewer
 from mesh.redaction import hide_secrets
 from streams.errors import StreamsError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streams.messages import Refusal
-    from streams.task import TaskState
+    from streams.tasks.task import TaskState
 
 CANCELLED_STATUS: Final = 499
 """For a task that was cancelled: below 500 and no 408, 409 or 429, so that no client library tries again by itself."""

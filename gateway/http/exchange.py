@@ -17,11 +17,11 @@ from mesh.bus.answer import AnswerText
 from mesh.errors import BusError
 from streams.clock import now_ms
 from streams.events import TaskChunk
-from streams.task import TaskState
+from streams.tasks.task import TaskState
 
 if TYPE_CHECKING:
     from gateway.http.api import Answerable, Frames
-    from gateway.http.cache_part import Part
+    from gateway.http.cache.part import Part
     from gateway.http.following import Following
     from gateway.http.measuring import Measure
     from gateway.http.site import Site

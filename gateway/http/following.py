@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mesh.bus.answer import Step, TaskSource
     from mesh.bus.live import Watch
     from streams.subjects import TaskKey
-    from streams.task import TaskState
+    from streams.tasks.task import TaskState
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _PAUSE_S: Final = 0.25
 
 
 class Following(Protocol):
-    """What an answer is made of: a task that is followed, or an answer that was stored (``gateway.http.replay``)."""
+    """What an answer is made of: a task that is followed, or an answer that was stored (``http.cache.replay``)."""
 
     behind: list[Step]
     reached: int

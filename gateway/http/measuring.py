@@ -24,8 +24,8 @@ from mesh.telemetry.names import (
 
 if TYPE_CHECKING:
     from mesh.telemetry.telemetry import Telemetry
-    from streams.chat import Usage
-    from streams.task import TaskState
+    from streams.tasks.chat import Usage
+    from streams.tasks.task import TaskState
 
 _TELL_S: Final = 1.0
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gateway.model_placer import sight_of
+from gateway.models.placer import sight_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.backlog_feed import BacklogFeed
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.backlog_feed import BacklogFeed
+    from gateway.roster.feed import RosterFeed
 
 _MODEL: Final = ("model",)
 

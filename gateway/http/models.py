@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from gateway.auth.caller import CALLER_KEY, need_model
 from gateway.http.errors import ApiError
+from streams.billing.money import decimal_of
+from streams.devices.replica import Ability, Tier
 from streams.ledger.prices import rule_for
-from streams.money import decimal_of
-from streams.replica import Ability, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gateway.http.site import Site
     from gateway.scheduling.aliases import Alias
     from gateway.usage.ledger_reads import LedgerReads
-    from streams.billing_events import PriceRule, PricesSet
-    from streams.roster import ModelView, Wish
+    from streams.billing.events import PriceRule, PricesSet
+    from streams.devices.roster import ModelView, Wish
 
 _JSON: Final = {"Content-Type": "application/json"}
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gateway.http.errors import ApiError
 from gateway.scheduling.policies import POLICIES
-from streams.placing import Redaction, Rules
+from streams.tasks.placing import Redaction, Rules
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.auth.caller import Door
     from gateway.http.following import Follower
     from mesh.access.caller import Caller
-    from streams.access_events import Right
+    from streams.access.events import Right
 
 _MESSAGE: Final = (
     "The key or the session with which this was asked was revoked, or its account was closed. The task itself goes on."

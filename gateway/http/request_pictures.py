@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 from gateway.fetching.fetcher import FetchFailed, FetchRefused
 from gateway.http.errors import ApiError
 from gateway.http.submitting import INPUT_LIMIT
-from gateway.pictures import DATA_SCHEME, PictureRefused, picture_in, picture_of
+from gateway.intake.pictures import DATA_SCHEME, PictureRefused, picture_in, picture_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.fetching.fetcher import Fetcher
-    from gateway.pictures import Picture
+    from gateway.intake.pictures import Picture
 
 MOST_FETCHED: Final = 8
 """Pictures of one request that are fetched."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from gateway.limits.ticket import Price
     from streams.events import TaskSubmitted
-    from streams.placing import Rules
-    from streams.task import TaskState
+    from streams.tasks.placing import Rules
+    from streams.tasks.task import TaskState
     from streams.tokens import Token
 
 _LARGEST_SEED: Final = 2**63 - 1

@@ -14,7 +14,7 @@ from gateway.auth.refusal import UNAUTHORIZED, SignInRefused
 from gateway.http.body import read_json_body
 from gateway.http.invalid_body import explain
 from mesh.access.caller import How
-from streams.access_events import Right, Role
+from streams.access.events import Right, Role
 
 if TYPE_CHECKING:
     from gateway.http.site import Site

@@ -10,7 +10,6 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from gateway.auth.caller import need_model, need_tools
-from gateway.demands import inability
 from gateway.fetching.fetcher import Fetcher, FetchPolicy
 from gateway.http.errors import from_task_error
 from gateway.http.leaving import Leaving
@@ -18,29 +17,30 @@ from gateway.http.measuring import OpenAnswers
 from gateway.http.protection import protection
 from gateway.http.readers import Readers
 from gateway.http.vector_stores.shelf import Shelf
-from gateway.idempotency import IdempotencyKeys
+from gateway.intake.demands import inability
+from gateway.intake.idempotency import IdempotencyKeys
+from gateway.intake.submissions import Submissions
 from gateway.limits.bounds import answer_error, capped, shortened
-from gateway.submissions import Submissions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Mapping
 
     from gateway.auth.caller import Door
     from gateway.auth.sign_in import SignIn
-    from gateway.http.caching import Caching
+    from gateway.http.cache.caching import Caching
     from gateway.http.origin import OriginPolicy
     from gateway.http.wishes import Defaults
+    from gateway.intake.queue_gate import QueueGate
     from gateway.limits.limiter import Limiter
-    from gateway.queue_gate import QueueGate
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.feed import RosterFeed
     from gateway.scheduling.aliases import Alias
     from gateway.settings import GatewaySettings
     from mesh.access.caller import Caller
     from mesh.access.session_keys import SessionKeys
     from mesh.bus.service_bus import Bus
     from mesh.telemetry.telemetry import Telemetry
+    from streams.access.limits import Bounds
     from streams.events import TaskError, TaskSubmitted
-    from streams.limits import Bounds
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.auth.caller import CALLER_KEY, caller_with
-from gateway.http.chat_answer import UsageObject, usage_object
+from gateway.http.chat.answer import UsageObject, usage_object
 from gateway.http.errors import ApiError
 from gateway.http.event_stream import KEEP_ALIVE, EventStream
 from gateway.http.following import Follower
@@ -20,16 +20,16 @@ from gateway.http.task_calls import cancel
 from gateway.http.wishes import last_event_id, task_in_path, unknown_task
 from mesh.bus.answer import Reader
 from mesh.errors import BusError
-from streams.chat import FinishReason
 from streams.events import AttemptShare, Outcome, TaskError
 from streams.subjects import TaskKey
-from streams.task import Phase, TaskState
-from streams.task_id import created_ms
+from streams.tasks.chat import FinishReason
+from streams.tasks.task import Phase, TaskState
+from streams.tasks.task_id import created_ms
 
 if TYPE_CHECKING:
     from gateway.http.site import Site
     from mesh.bus.answer import Step
-    from streams.access_events import Right
+    from streams.access.events import Right
 
 _JSON: Final = {"Content-Type": "application/json"}
 _KEEP_ALIVE: Final = b": %b\n\n" % KEEP_ALIVE

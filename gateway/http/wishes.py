@@ -16,17 +16,17 @@ from gateway.http.placing_rules import read_rules, with_redaction
 from gateway.limits.bounds import time_error
 from gateway.settings import OnDisconnect
 from mesh.redaction import holds_secret
+from streams.access.limits import NO_BOUNDS, Bounds
 from streams.errors import InvalidTaskId
-from streams.limits import NO_BOUNDS, Bounds
-from streams.placing import Redaction, Rules
 from streams.subjects import SERVICE_CLASSES, ServiceClass
-from streams.task_id import check_age, parse_task_id
+from streams.tasks.placing import Redaction, Rules
+from streams.tasks.task_id import check_age, parse_task_id
 from streams.tokens import Token
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from gateway.http.chat_request import ServiceTier
+    from gateway.http.chat.request import ServiceTier
 
 REQUEST_ID: Final = "x-request-id"
 TASK: Final = "x-ig3-task"

@@ -14,8 +14,8 @@ from gateway.errors import LedgerError
 from gateway.ledger.recomputing import Difference
 from mesh.history.ordered import OrderedReader, Start
 from mesh.secret_file import make_private_folder
-from streams.billing_events import PeriodSealed
-from streams.billing_log import AnyBillingEvent
+from streams.billing.events import PeriodSealed
+from streams.billing.log import AnyBillingEvent
 from streams.codec import decode_billing_event
 from streams.errors import StreamsError
 from streams.ledger.periods import digested

@@ -17,7 +17,7 @@ from mesh.errors import BusError, FenceMismatch, PublishUnknown
 from mesh.history.book import readable
 from mesh.history.checkpoint import Checkpoint
 from mesh.history.tail import StreamTail
-from streams.billing_log import AnyBillingEvent
+from streams.billing.log import AnyBillingEvent
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.digest import digest_of
@@ -30,7 +30,7 @@ from streams.topology import BILLING
 if TYPE_CHECKING:
     from mesh.bus.link import Link
     from mesh.history.snapshots import SnapshotStore
-    from streams.billing_subjects import Chain
+    from streams.billing.subjects import Chain
 
 log = logging.getLogger(__name__)
 

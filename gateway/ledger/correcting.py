@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import LedgerError
 from gateway.ledger.sealing import read_seals
 from mesh.history.ordered import OrderedReader
-from streams.billing_events import LedgerPosted
-from streams.billing_subjects import account_chain, parse_chain
+from streams.billing.events import LedgerPosted
+from streams.billing.subjects import account_chain, parse_chain
 from streams.codec import decode_billing_event
 from streams.errors import StreamsError
 from streams.ledger import corrections
@@ -19,8 +19,8 @@ from streams.topology import BILLING
 if TYPE_CHECKING:
     from gateway.ledger.books import Books
     from mesh.bus.link import Link
-    from streams.billing_events import Transaction
-    from streams.billing_log import AnyBillingEvent
+    from streams.billing.events import Transaction
+    from streams.billing.log import AnyBillingEvent
     from streams.ledger.chain import ChainState
     from streams.ledger.corrections import Part
     from streams.tokens import Token

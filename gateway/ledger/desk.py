@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mesh.errors import BusError
 from mesh.telemetry.names import LEDGER_HOLDS
-from streams.billing_events import LedgerPosted, Transaction
-from streams.billing_subjects import account_chain, ledger_api
+from streams.billing.events import LedgerPosted, Transaction
+from streams.billing.messages import HoldRefused, HoldWanted, LedgerRefusal
+from streams.billing.subjects import account_chain, ledger_api
 from streams.codec import decode, encode
 from streams.consumers import LEDGER
 from streams.errors import StreamsError
 from streams.ledger.holding import Taken, decide, held_by
-from streams.ledger_messages import HoldRefused, HoldWanted, LedgerRefusal
 from streams.tokens import Token, token
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Link, Listener
     from mesh.telemetry.telemetry import Telemetry
-    from streams.billing_log import AnyBillingEvent
+    from streams.billing.log import AnyBillingEvent
+    from streams.billing.messages import HoldAnswer
     from streams.ledger.chain import ChainState
-    from streams.ledger_messages import HoldAnswer
 
 log = logging.getLogger(__name__)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import LedgerError
-from streams.billing_events import LedgerPosted, PlanSet, Posting, PricesSet, Transaction
-from streams.billing_subjects import account_chain, book_chain
-from streams.money import OUTSIDE, decimal_of, user
+from streams.billing.events import LedgerPosted, PlanSet, Posting, PricesSet, Transaction
+from streams.billing.money import OUTSIDE, decimal_of, user
+from streams.billing.subjects import account_chain, book_chain
 
 if TYPE_CHECKING:
     from gateway.ledger.books import Books
-    from streams.billing_events import KeyBudget, PlanKind, PriceRule
-    from streams.billing_log import AnyBillingEvent
+    from streams.billing.events import KeyBudget, PlanKind, PriceRule
+    from streams.billing.log import AnyBillingEvent
     from streams.ledger.chain import ChainState
     from streams.tokens import Token
 

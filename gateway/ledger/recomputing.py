@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from streams.billing_events import LedgerPosted
-from streams.billing_subjects import book_chain, parse_chain
+from streams.billing.events import LedgerPosted
+from streams.billing.subjects import book_chain, parse_chain
 from streams.codec import decode_billing_event, decode_end_event
 from streams.digest import digest_of
 from streams.errors import StreamsError
@@ -25,8 +25,8 @@ from streams.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from streams.billing_events import PeriodSealed, Transaction
-    from streams.billing_log import AnyBillingEvent
+    from streams.billing.events import PeriodSealed, Transaction
+    from streams.billing.log import AnyBillingEvent
 
 MOST_NAMED: Final = 1000
 """Differences that are named; all are counted."""

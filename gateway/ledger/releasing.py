@@ -14,8 +14,8 @@ from gateway.ledger.clocks import by_both_clocks
 from mesh.errors import BusError
 from mesh.history.stream_facts import stream_facts
 from mesh.telemetry.names import LEDGER_RELEASED
-from streams.billing_events import LedgerPosted
-from streams.billing_subjects import account_chain, parse_chain
+from streams.billing.events import LedgerPosted
+from streams.billing.subjects import account_chain, parse_chain
 from streams.codec import encode
 from streams.ledger.fold import digest_of_body
 from streams.ledger.releasing import given_up_after, old_holds, release
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.ledger.books import Books
     from mesh.bus.link import Link
     from mesh.telemetry.telemetry import Telemetry
-    from streams.billing_log import AnyBillingEvent
+    from streams.billing.log import AnyBillingEvent
     from streams.ledger.chain import ChainState
     from streams.tokens import Token
 

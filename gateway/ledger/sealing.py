@@ -13,8 +13,8 @@ from gateway.ledger.clocks import by_both_clocks
 from mesh.history.book import read_book, write_book
 from mesh.history.ordered import OrderedReader
 from mesh.history.stream_facts import stream_facts
-from streams.billing_events import PeriodSealed
-from streams.billing_subjects import book_chain
+from streams.billing.events import PeriodSealed
+from streams.billing.subjects import book_chain
 from streams.ledger.chain import month_of
 from streams.ledger.fold import LedgerState
 from streams.ledger.periods import OpenPeriod, ends_ms, month_after, month_before, months_due
@@ -23,7 +23,7 @@ from streams.topology import BILLING
 if TYPE_CHECKING:
     from mesh.bus.link import Link
     from mesh.history.book import Book
-    from streams.billing_log import AnyBillingEvent
+    from streams.billing.log import AnyBillingEvent
 
 CHAIN: Final = book_chain("sealed")
 

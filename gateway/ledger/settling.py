@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from mesh.bus.work import WorkQueue
 from mesh.errors import BusError
 from mesh.telemetry.names import LEDGER_LAG, LEDGER_SETTLED, LEDGER_SUSPENDED
-from streams.billing_events import LedgerPosted
-from streams.billing_subjects import UNKNOWN, account_chain
-from streams.cache_events import CacheHit
+from streams.billing.events import LedgerPosted
+from streams.billing.subjects import UNKNOWN, account_chain
+from streams.cache.events import CacheHit
 from streams.clock import now_ms
 from streams.codec import decode, decode_end_event
 from streams.consumers import LEDGER
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from mesh.bus.link import Link
     from mesh.bus.work import Work
     from mesh.telemetry.telemetry import Telemetry
-    from streams.billing_events import Transaction
-    from streams.billing_log import AnyBillingEvent
+    from streams.billing.events import Transaction
+    from streams.billing.log import AnyBillingEvent
     from streams.events import EndEvent
     from streams.ledger.chain import ChainState
 

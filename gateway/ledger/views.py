@@ -5,13 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from streams.billing_subjects import account_chain, ledger_api
-from streams.clock import now_ms
-from streams.codec import decode, encode
-from streams.consumers import LEDGER
-from streams.errors import StreamsError
-from streams.ledger.chain import month_of
-from streams.ledger_messages import (
+from streams.billing.messages import (
     Balance,
     BalanceRow,
     BalanceWanted,
@@ -20,7 +14,13 @@ from streams.ledger_messages import (
     PricesWanted,
     UsageWanted,
 )
-from streams.money import held, user
+from streams.billing.money import held, user
+from streams.billing.subjects import account_chain, ledger_api
+from streams.clock import now_ms
+from streams.codec import decode, encode
+from streams.consumers import LEDGER
+from streams.errors import StreamsError
+from streams.ledger.chain import month_of
 from streams.tokens import token
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Link, Listener
-    from streams.billing_subjects import LedgerVerb
+    from streams.billing.messages import UsagePage
+    from streams.billing.subjects import LedgerVerb
     from streams.ledger.fold import LedgerState
-    from streams.ledger_messages import UsagePage
     from streams.wire import Wire
 
 

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from streams.events import TaskError
 
 if TYPE_CHECKING:
+    from streams.access.limits import Bounds
     from streams.events import TaskSubmitted
-    from streams.limits import Bounds
 
 
 def answer_error(asked: TaskSubmitted, bounds: Bounds) -> TaskError | None:

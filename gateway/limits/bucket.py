@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from streams.limits import RateState
+from streams.access.limits import RateState
 
 MINUTE_MS: Final = 60_000
 PARTS: Final = MINUTE_MS

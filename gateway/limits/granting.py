@@ -11,7 +11,7 @@ from gateway.limits.slots import hold
 from streams.messages import LimitState
 
 if TYPE_CHECKING:
-    from streams.limits import Limits, RateState, StreamHolder
+    from streams.access.limits import Limits, RateState, StreamHolder
 
 NOTHING_TAKEN: Final = LimitState()
 _NOTHING: Final = Draw()

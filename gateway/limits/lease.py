@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.limits.bucket import FULL, MINUTE_MS, Draw, remaining, reset_ms, settled, wait_ms
 
 if TYPE_CHECKING:
-    from streams.limits import RateState
+    from streams.access.limits import RateState
 
 LEASE_MS: Final = 1000
 """For how long a gateway takes ahead at most; what is left by then goes back."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from gateway.limits.rules import LimitRules
     from gateway.limits.store import LimitStore
     from mesh.access.caller import Caller
+    from streams.access.limits import Limits
     from streams.events import EndEvent
-    from streams.limits import Limits
     from streams.subjects import TaskKey
 
 log = logging.getLogger(__name__)

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from gateway.limits.granting import NOTHING_TAKEN, Granted, Wanted, grant, merged
 from gateway.limits.lease import Lease
 from gateway.limits.store import NOTHING_STORED, StoreAway
+from streams.access.limits import StreamHolder
 from streams.codec import decode, encode
 from streams.errors import UndecodableEvent
-from streams.limits import StreamHolder
 from streams.messages import LimitState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gateway.limits.store import Owner, SharedLimits
-    from streams.limits import Limits
+    from streams.access.limits import Limits
 
 Kind = Literal["requests", "tokens", "streams", "reads", "websockets"]
 """Each gateway counts ``reads`` (``gateway.limits.reads``) and ``websockets`` (``gateway.bridge.places``) by itself."""

@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.limits.ticket import Price
-from streams.chat import ImagePart
-from streams.raw_prompts import said_in
+from streams.tasks.chat import ImagePart
+from streams.tasks.raw_prompts import said_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from streams.chat import Message
     from streams.events import TaskSubmitted
-    from streams.tools import Function
+    from streams.tasks.chat import Message
+    from streams.tasks.tools import Function
 
 _BYTES_PER_TOKEN: Final = 4
 _PER_MESSAGE: Final = 4

@@ -12,7 +12,7 @@ from gateway.limits.bucket import FULL, Draw, draw, reset_ms, wait_ms
 from gateway.limits.meter import Shortage
 from gateway.limits.store import Owner
 from gateway.limits.ticket import LimitReached
-from streams.access import LOCAL
+from streams.access.fold import LOCAL
 from streams.clock import now_ms
 from streams.messages import Refusal
 from streams.subjects import parse_call
@@ -20,7 +20,7 @@ from streams.subjects import parse_call
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from streams.limits import RateState
+    from streams.access.limits import RateState
     from streams.tokens import Token
 
 _MOST: Final = 20_000

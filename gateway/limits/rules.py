@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from streams.access import LOCAL
-from streams.limits import NO_BOUNDS, NO_LIMITS, Bounds, Limits
+from streams.access.fold import LOCAL
+from streams.access.limits import NO_BOUNDS, NO_LIMITS, Bounds, Limits
 
 
 class LimitRules(Struct, frozen=True, kw_only=True):

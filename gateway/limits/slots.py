@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from streams.limits import StreamHolder
+from streams.access.limits import StreamHolder
 
 Holders = tuple[StreamHolder, ...]
 

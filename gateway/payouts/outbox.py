@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.errors import PayoutError
 from gateway.payouts.drivers.driver import Fate, Prepared
 from mesh.history.book import read_book, write_book
-from streams.billing_subjects import book_chain
+from streams.billing.subjects import book_chain
 from streams.clock import now_ms
-from streams.payout_book import PayoutBook, PayoutState
-from streams.payout_events import (
+from streams.payouts.book import PayoutBook, PayoutState
+from streams.payouts.events import (
     PayoutConfirmed,
     PayoutDestinationSet,
     PayoutFailed,
@@ -24,7 +24,7 @@ from streams.payout_events import (
     PayoutRequested,
     PayoutSent,
 )
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from gateway.payouts.drivers.driver import Outcome, PayoutDriver
     from mesh.bus.link import Link
     from mesh.history.book import Book
-    from streams.billing_log import AnyBillingEvent
-    from streams.payout_book import PayoutRecord
+    from streams.billing.log import AnyBillingEvent
+    from streams.payouts.book import PayoutRecord
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)

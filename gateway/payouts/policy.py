@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.payouts.outbox import CHAIN, Amount, made_of
 from mesh.history.book import Book, read_book, write_book
-from streams.payout_book import Asked, PayoutBook
-from streams.task_id import new_task_id
+from streams.payouts.book import Asked, PayoutBook
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mesh.bus.link import Link
-    from streams.billing_log import AnyBillingEvent
+    from streams.billing.log import AnyBillingEvent
     from streams.ledger.fold import LedgerState
-    from streams.payout_events import PayoutPolicySet
+    from streams.payouts.events import PayoutPolicySet
 
 log = logging.getLogger(__name__)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from streams.retrieval_messages import Combined, Compared, Listed
+from streams.stores.messages import Combined, Compared, Listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streams.retrieval_messages import Comparing, Filter
-    from streams.store_events import Attributes, AttributeValue
+    from streams.stores.events import Attributes, AttributeValue
+    from streams.stores.messages import Comparing, Filter
 
 _ORDERS: Final[Mapping[Comparing, frozenset[int]]] = {
     "gt": frozenset({1}),

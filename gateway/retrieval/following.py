@@ -19,12 +19,12 @@ from gateway.retrieval.passage_log import PassageLog
 from mesh.errors import BusError
 from mesh.history.stream_facts import last_message
 from mesh.history.tail import StreamTail
-from streams import store_subjects
 from streams.codec import decode_store_event
 from streams.errors import StreamsError
-from streams.store_events import StoreOpened
-from streams.store_subjects import StoreKey, parse_store
-from streams.stores import StoreState
+from streams.stores import subjects as store_subjects
+from streams.stores.events import StoreOpened
+from streams.stores.fold import StoreState
+from streams.stores.subjects import StoreKey, parse_store
 from streams.tokens import Token
 from streams.topology import STORES
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from gateway.retrieval.index.index import Index
     from mesh.bus.link import Link
-    from streams.store_events import StoreFileIndexed
+    from streams.stores.events import StoreFileIndexed
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from gateway.retrieval.index.index import Index, Match, Origin
-    from streams.retrieval_messages import Ranking
+    from streams.stores.messages import Ranking
 
 DEPTH: Final = 100
 """Passages that each way of searching may bring, before they are joined."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from mesh.errors import BusError, SubjectTaken
 from mesh.history.held_messages import delete_message, subjects_held
 from mesh.history.stream_facts import last_message
-from streams import store_subjects
 from streams.codec import decode, encode
-from streams.passages import PassageBatch
-from streams.store_subjects import PassagesKey, parse_passages
+from streams.stores import subjects as store_subjects
+from streams.stores.passages import PassageBatch
+from streams.stores.subjects import PassagesKey, parse_passages
 from streams.topology import PASSAGES
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.retrieval.vectors import NoVectors
 from streams.clock import now_ms
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 
 if TYPE_CHECKING:
     from gateway.retrieval.vectors import VectorMaker

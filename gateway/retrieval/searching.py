@@ -16,8 +16,8 @@ from mesh.redaction import hide_secrets
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.errors import InvalidToken
-from streams.retrieval_messages import FoundPassage, FoundPassages, RetrievalRefused, SearchPassages
-from streams.store_subjects import SEARCH, StoreKey
+from streams.stores.messages import FoundPassage, FoundPassages, RetrievalRefused, SearchPassages
+from streams.stores.subjects import SEARCH, StoreKey
 from streams.tokens import Token, token
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gateway.retrieval.index.index import Index, Origin
     from mesh.bus.direct_client import Delivery
     from mesh.bus.service_bus import Bus
-    from streams.retrieval_messages import Filter, RetrievalAnswer
-    from streams.stores import StoreState
+    from streams.stores.fold import StoreState
+    from streams.stores.messages import Filter, RetrievalAnswer
 
 _QUEUE: Final = "retrieval"
 _MOST_ANSWER_BYTES: Final = 768 * 1024

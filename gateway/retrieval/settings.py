@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from streams.store_events import MOST_PASSAGE_TOKENS
+from streams.stores.events import MOST_PASSAGE_TOKENS
 
 _MIB = 1024 * 1024
 

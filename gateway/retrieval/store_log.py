@@ -11,13 +11,13 @@ from mesh.bus.appends import Fence
 from mesh.errors import BusError, FenceMismatch
 from mesh.history.held_messages import messages_of
 from mesh.history.stream_facts import last_message
-from streams import store_subjects
 from streams.clock import now_ms
 from streams.codec import decode_store_event, encode
-from streams.store_events import StoreExpired, StoreOpened
-from streams.store_subjects import StoreKey
-from streams.stores import StoreState
-from streams.task_id import new_task_id
+from streams.stores import subjects as store_subjects
+from streams.stores.events import StoreExpired, StoreOpened
+from streams.stores.fold import StoreState
+from streams.stores.subjects import StoreKey
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from streams.topology import STORES
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mesh.bus.link import Link
-    from streams.store_events import StoreEvent
+    from streams.stores.events import StoreEvent
 
 MOST_STORES: Final = 1000
 """Of an account, but for those that were deleted or have expired."""

@@ -8,8 +8,8 @@ from mesh.history.held_messages import subjects_held
 from mesh.history.stream_facts import last_messages
 from streams.codec import decode_store_event
 from streams.errors import StreamsError
-from streams.store_events import StoreClosed, StoreExpired
-from streams.store_subjects import parse_store, stores_of
+from streams.stores.events import StoreClosed, StoreExpired
+from streams.stores.subjects import parse_store, stores_of
 from streams.topology import STORES
 
 if TYPE_CHECKING:

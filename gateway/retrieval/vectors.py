@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mesh.bus.live import Watch
     from mesh.bus.service_bus import Bus
     from streams.subjects import ServiceClass, TaskKey
-    from streams.task import TaskState
+    from streams.tasks.task import TaskState
 
 _TRIES: Final = 3
 

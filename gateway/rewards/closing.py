@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.errors import RewardError
 from gateway.rewards.inputs import read_inputs
 from mesh.history.book import read_book, write_book
-from streams.billing_subjects import book_chain
+from streams.billing.subjects import book_chain
 from streams.clock import now_ms
-from streams.reward_events import MOST_DEVICES, RewardEpochClosed, RewardGranted, RewardInputs
 from streams.rewards.book import RewardBook
 from streams.rewards.computing import rewards
+from streams.rewards.events import MOST_DEVICES, RewardEpochClosed, RewardGranted, RewardInputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mesh.bus.link import Link
     from mesh.history.book import Book
-    from streams.billing_log import AnyBillingEvent
+    from streams.billing.log import AnyBillingEvent
     from streams.rewards.computing import DeviceInputs, Reward
     from streams.rewards.epochs import Epoch
     from streams.rewards.rules import RewardRules

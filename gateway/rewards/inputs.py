@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from mesh.history.ordered import FROM_FIRST, OrderedReader, Start
-from streams.billing_events import LedgerPosted
+from streams.billing.events import LedgerPosted
+from streams.billing.money import PPM
 from streams.codec import decode_billing_event, decode_device_event
-from streams.devices import Devices, Standing
-from streams.money import PPM
+from streams.devices.fold import Devices, Standing
 from streams.rewards.computing import DeviceInputs, WorkDone
 from streams.rewards.presence import Presence
 from streams.tokens import Token
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from mesh.bus.link import Link
     from mesh.history.stream_facts import Recorded
-    from streams.billing_events import Transaction
-    from streams.devices import Device
-    from streams.reward_events import RewardMachineSet
+    from streams.billing.events import Transaction
+    from streams.devices.fold import Device
     from streams.rewards.epochs import Epoch
+    from streams.rewards.events import RewardMachineSet
 
 UNKNOWN_MACHINE: Final = "unknown"
 """Of a device of which the operator has not said what it is: rules give nothing for it."""

@@ -10,22 +10,22 @@ from gateway.http.wishes import LONGEST_DEADLINE, Wishes, usual_deadline_ms
 from gateway.limits.bounds import time_error
 from gateway.rpc.wire import inference_pb2 as pb
 from gateway.scheduling.policies import POLICIES
-from streams.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
 from streams.clock import now_ms
 from streams.codec import decode, encode
 from streams.errors import InvalidTaskId, UndecodableEvent
 from streams.events import TaskSubmitted
-from streams.placing import Rules
-from streams.task_id import check_age, parse_task_id
-from streams.tools import Function, OutputFormat, Tools
+from streams.tasks.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
+from streams.tasks.placing import Rules
+from streams.tasks.task_id import check_age, parse_task_id
+from streams.tasks.tools import Function, OutputFormat, Tools
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message as ProtoMessage
 
     from gateway.http.wishes import Defaults
     from gateway.settings import OnDisconnect
-    from streams.chat import Role
     from streams.subjects import ServiceClass
+    from streams.tasks.chat import Role
     from streams.tokens import Token
 
 _ROLES: Final[dict[int, Role]] = {

@@ -14,7 +14,7 @@ from gateway.rpc.wire import inference_pb2 as pb
 if TYPE_CHECKING:
     from gateway.http.file_search.citations import Citation
     from gateway.http.file_search.request import Wanted
-    from streams.grounding import Grounding
+    from streams.tasks.grounding import Grounding
 
 
 def read_file_search(request: pb.SubmitRequest) -> Wanted | None:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from gateway.auth.caller import need, need_model
-from gateway.demands import demand_error
 from gateway.http.admission import Asked, admit
 from gateway.http.errors import ApiError, from_task_error, stopping
 from gateway.http.exchange import OVERDUE_MS
@@ -17,6 +16,7 @@ from gateway.http.measuring import Measure
 from gateway.http.storing import store_task
 from gateway.http.task_calls import cancel, cancel_quietly
 from gateway.http.wishes import unknown_task
+from gateway.intake.demands import demand_error
 from gateway.limits.price import price_of_task
 from gateway.rpc import telling
 from gateway.rpc.asking import read_submission, read_task_id, read_wishes
@@ -27,7 +27,7 @@ from mesh.bus.answer import Reader
 from streams.clock import now_ms
 from streams.events import TaskChunk
 from streams.subjects import TaskKey
-from streams.task import TaskState
+from streams.tasks.task import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator

@@ -14,8 +14,8 @@ from streams.events import (
     TaskQueued,
     TaskRequeued,
 )
-from streams.task import Phase
-from streams.task_id import created_ms, parse_task_id
+from streams.tasks.task import Phase
+from streams.tasks.task_id import created_ms, parse_task_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from gateway.bridge.frames import TaskView
     from gateway.limits.meter import Meter
     from mesh.bus.answer import Step
-    from streams.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece
-    from streams.chat import Usage
+    from streams.devices.roster import ModelView
     from streams.events import TaskError, TaskEvent
-    from streams.roster import ModelView
-    from streams.task import TaskState
+    from streams.tasks.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece
+    from streams.tasks.chat import Usage
+    from streams.tasks.task import TaskState
 
 OUTCOMES: Final = {
     "completed": pb.OUTCOME_COMPLETED,

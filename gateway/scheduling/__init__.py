@@ -3,7 +3,7 @@
 The dispatcher and the simulator drive the same objects. In virtual time::
 
     scheduler = Scheduler(policy=POLICIES["edge-first"], regard_of=lambda node: Regard(reputation=0.9))
-    scheduler.observe(view)                        # a ``streams.roster.NodeView``: announced, reported, lost, returned
+    scheduler.observe(view)                        # a ``NodeView`` of the roster: announced, reported, lost, returned
     wish = Wish(model="m", seed=task, account="a", prompt_tokens=400, answer_tokens=100,
                 prefix=blocks_of(messages, account="a", salt=bytes(16)))
     placement = scheduler.place(wish, now_s=now_s) # changes nothing

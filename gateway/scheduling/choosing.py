@@ -12,7 +12,7 @@ from gateway.scheduling.placement import Placement
 from gateway.scheduling.rule import rule_for
 from gateway.scheduling.seat import Seat
 from gateway.scheduling.wish import kind_of
-from streams.placing import Candidate, Part, Rejects
+from streams.tasks.placing import Candidate, Part, Rejects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

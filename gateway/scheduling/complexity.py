@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.scheduling.wish import Level
-    from streams.chat import Message
+    from streams.tasks.chat import Message
 
 MODERATE_FROM: Final = 1.0
 HARD_FROM: Final = 2.75

@@ -9,8 +9,8 @@ from gateway.scheduling.case import Case
 
 if TYPE_CHECKING:
     from gateway.scheduling.wish import Kind
-    from streams.answer_check import CheckOf
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
+    from streams.tasks.answer_check import CheckOf
 
 Filter = Callable[[Case], str | None]
 

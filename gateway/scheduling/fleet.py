@@ -11,7 +11,7 @@ from gateway.scheduling.seat import Seat
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from streams.roster import NodeView
+    from streams.devices.roster import NodeView
     from streams.subjects import TaskKey
 
 

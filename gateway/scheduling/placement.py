@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from gateway.scheduling.filters import ANYBODYS
-from streams.placing import Candidate, Rejects
+from streams.tasks.placing import Candidate, Rejects
 
 
 class Placement(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
 
-    from streams.chat import Message
+    from streams.tasks.chat import Message
 
 BLOCK_CHARS: Final = 256
 BLOCK_TOKENS: Final = 64

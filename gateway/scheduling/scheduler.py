@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from gateway.scheduling.prefixes import Place
     from gateway.scheduling.seat import Seat
     from gateway.scheduling.wish import Regard, Wish
-    from streams.chat import Usage
+    from streams.devices.roster import NodeView
     from streams.messages import NodeStatus
-    from streams.roster import NodeView
+    from streams.tasks.chat import Usage
 
 
 class Scheduler:

@@ -6,13 +6,13 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from gateway.scheduling.strain import strain_of
-from streams.roster import MISSED_REPORTS
+from streams.devices.roster import MISSED_REPORTS
 
 if TYPE_CHECKING:
     from gateway.scheduling.breaker import Breaker
+    from streams.devices.replica import Replica
+    from streams.devices.roster import NodeView
     from streams.messages import NodeStatus
-    from streams.replica import Replica
-    from streams.roster import NodeView
 
 _GUESSED_TOKENS_PER_S: Final = 1.0
 _READS_FASTER: Final = 10.0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from gateway.scheduling.seat import Seat
-    from streams.chat import Usage
+    from streams.tasks.chat import Usage
 
 TELLING_TOKENS: Final = 8
 """Of a shorter answer, what it took says more of the way than of the engine."""

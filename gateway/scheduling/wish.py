@@ -6,10 +6,10 @@ from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
-from streams.answer_check import CheckOf
-from streams.placing import Rules
-from streams.replica import Ability, ModelKind
+from streams.devices.replica import Ability, ModelKind
 from streams.subjects import ServiceClass
+from streams.tasks.answer_check import CheckOf
+from streams.tasks.placing import Rules
 
 Level = Literal["simple", "moderate", "hard"]
 
@@ -108,7 +108,7 @@ class Regard(Struct, frozen=True, kw_only=True):
     """What is thought of a node, whatever the task."""
 
     reputation: float = 1.0
-    """0 to 1 (``streams.reputation``)."""
+    """0 to 1 (``streams.devices.reputation``)."""
     objection: str | None = None
     """Why it is given nothing."""
     owner: str | None = None

@@ -11,15 +11,15 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from gateway.scheduling.prefixes import BLOCK_TOKENS
+from streams.devices.roster import NodeView
 from streams.messages import NodeStatus, Running
-from streams.roster import NodeView
 from streams.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.simulation.scenario import NodeKind
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
     from streams.subjects import TaskKey
 
 HEARTBEAT_S: Final = 1.8

@@ -14,16 +14,16 @@ from msgspec import Struct
 
 from gateway.errors import GatewayError
 from gateway.simulation.trace import Conversation, Turn, turn_of
+from streams.devices.replica import Replica
 from streams.errors import InvalidSubject
 from streams.events import ModelAnnounced, TaskCompleted, TaskSubmitted
-from streams.replica import Replica
 from streams.sites import subject_at_home
 from streams.subjects import TaskKey, parse_ended, parse_submitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from streams.chat import Usage
+    from streams.tasks.chat import Usage
 
 _USUAL_ANSWER_TOKENS: Final = 128
 """Of a task that the log has no completion of."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.simulation.device import Device
 from gateway.simulation.scenario import NodeKind
 from gateway.simulation.trace import MODEL
-from streams.replica import Price, Replica
+from streams.devices.replica import Price, Replica
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -11,8 +11,8 @@ from gateway.simulation.asked import Asked
 from gateway.simulation.device import HEARTBEAT_S
 from gateway.simulation.tally import summarise
 from gateway.simulation.waiting import Waiting
-from streams.chat import Usage
-from streams.roster import MISSED_REPORTS
+from streams.devices.roster import MISSED_REPORTS
+from streams.tasks.chat import Usage
 from streams.tokens import Token
 
 if TYPE_CHECKING:

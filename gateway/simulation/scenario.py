@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from streams.replica import Tier
+from streams.devices.replica import Tier
 
 Span = tuple[float, float]
 """From the least to the most; drawn evenly between them."""

@@ -12,7 +12,7 @@ from streams.subjects import TaskKey
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.replica import Price
+    from streams.devices.replica import Price
 
 _MICRO_PER_MILLION: Final = 1e12
 

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from gateway.dispatcher.wishing import wish_of
 from gateway.scheduling.prefixes import blocks_of
 from gateway.scheduling.wish import Wish
-from streams.chat import Message
 from streams.events import TaskSubmitted
 from streams.subjects import ServiceClass, TaskKey
-from streams.task import TaskState
+from streams.tasks.chat import Message
+from streams.tasks.task import TaskState
 from streams.tokens import Token
 
 if TYPE_CHECKING:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.usage.objects import Amount, CostBucket, CostList, CostResult, UsageBucket, UsageList, UsageResult
 from gateway.usage.query import DAY
+from streams.billing.money import decimal_of
 from streams.ledger.charging import NO_CURRENCY
-from streams.money import decimal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from gateway.usage.objects import UsageObject
     from gateway.usage.query import UsageQuery
-    from streams.ledger_messages import UsageRow
-    from streams.money import Currency
-    from streams.replica import ModelKind
+    from streams.billing.messages import UsageRow
+    from streams.billing.money import Currency
+    from streams.devices.replica import ModelKind
 
 CORRECTION: Final = "correction"
 """The line of what a person has charged, or given back, out of suspense."""

@@ -15,7 +15,7 @@ from gateway.usage.query import DAY, read_query
 if TYPE_CHECKING:
     from gateway.usage.ledger_reads import LedgerReads
     from gateway.usage.query import UsageQuery
-    from streams.ledger_messages import UsageRow
+    from streams.billing.messages import UsageRow
 
 USAGE_PATH: Final = "/v1/usage"
 COSTS_PATH: Final = "/v1/usage/costs"

@@ -15,13 +15,13 @@ from msgspec import Struct
 from gateway.errors import GatewayError
 from gateway.usage.buckets import currency_of
 from gateway.usage.objects import Amount
-from streams.money import decimal_of
-from streams.replica import ModelKind
+from streams.billing.money import decimal_of
+from streams.devices.replica import ModelKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from streams.ledger_messages import UsageRow
+    from streams.billing.messages import UsageRow
 
 _MONTH: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")

@@ -10,9 +10,7 @@ import msgspec
 
 from gateway.http.errors import ApiError
 from mesh.errors import BusError, NoResponders, RequestTimedOut
-from streams.billing_subjects import ledger_api
-from streams.codec import encode
-from streams.ledger_messages import (
+from streams.billing.messages import (
     Balance,
     BalanceWanted,
     LedgerRefusal,
@@ -21,14 +19,16 @@ from streams.ledger_messages import (
     UsagePage,
     UsageWanted,
 )
+from streams.billing.subjects import ledger_api
+from streams.codec import encode
 from streams.messages import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mesh.bus.link import Link
-    from streams.billing_subjects import LedgerVerb
-    from streams.ledger_messages import UsageRow
+    from streams.billing.messages import UsageRow
+    from streams.billing.subjects import LedgerVerb
     from streams.tokens import Token
     from streams.wire import Wire
 

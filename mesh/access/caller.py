@@ -6,9 +6,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from streams.access import LOCAL, RIGHTS
-from streams.access_events import Right, Role
-from streams.limits import NO_BOUNDS, NO_LIMITS, Bounds, Limits
+from streams.access.events import Right, Role
+from streams.access.fold import LOCAL, RIGHTS
+from streams.access.limits import NO_BOUNDS, NO_LIMITS, Bounds, Limits
 from streams.tokens import Token
 
 How = Literal["local", "key", "session"]

@@ -13,7 +13,7 @@ from mesh.access.api_keys import PREFIX, parse_key
 from mesh.access.caller import Caller, SessionOf
 from mesh.access.session_tokens import check_time, kid_of, looks_like_token, read_session
 from mesh.errors import CredentialRefused, WrittenByNewer
-from streams.access import RIGHTS
+from streams.access.fold import RIGHTS
 from streams.clock import now_ms
 from streams.tokens import Token
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from mesh.access.feed import AccessFeed
     from mesh.access.session_keys import SessionKeys
     from mesh.access.session_tokens import Session
-    from streams.access import ApiKey
-    from streams.access_events import Right
+    from streams.access.events import Right
+    from streams.access.fold import ApiKey
 
 _REMEMBERED: Final = 4096
 _WRONG_KEY: Final = "This API key is not valid."

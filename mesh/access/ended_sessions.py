@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from streams.access_events import SessionEnded
+from streams.access.events import SessionEnded
 from streams.clock import now_ms
 from streams.codec import decode
 from streams.errors import StreamsError

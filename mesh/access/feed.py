@@ -12,7 +12,7 @@ from mesh.errors import BusError
 from mesh.history.checkpoint import Checkpoint
 from mesh.history.projection_desk import fold_digest
 from mesh.history.tail import StreamTail
-from streams.access import Access
+from streams.access.fold import Access
 from streams.topology import ACCESS, SESSIONS
 
 if TYPE_CHECKING:

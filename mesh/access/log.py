@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from streams.access import Access
+from streams.access.fold import Access
 from streams.codec import decode_access_event
 from streams.errors import InvalidSubject, NewerEvent, StreamsError
 from streams.subjects import parse_access

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from mesh.access.log import ACCESS_SUBJECTS, AccessLog
 from mesh.history.ordered import OrderedReader
 from streams import subjects
-from streams.access import Access
+from streams.access.fold import Access
 from streams.topology import ACCESS
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from nacl.exceptions import CryptoError
 from mesh.access.session_keys import SESSION_S, SKEW_S, SessionKeys
 from mesh.base64url import write_base64url
 from mesh.errors import CredentialRefused
-from streams.access_events import Role
+from streams.access.events import Role
 
 AUDIENCE: Final = "ig3:session"
 

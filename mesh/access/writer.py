@@ -15,8 +15,7 @@ from mesh.access.reading import read_access
 from mesh.bus.appends import Fence
 from mesh.errors import AccountError, FenceMismatch, PublishUnknown, StoreFull, WrittenByNewer
 from streams import subjects
-from streams.access import LOCAL, may_have_role
-from streams.access_events import (
+from streams.access.events import (
     AccountClosed,
     AccountErased,
     AccountOpened,
@@ -25,8 +24,9 @@ from streams.access_events import (
     MemberJoined,
     MemberLeft,
 )
-from streams.billing_subjects import UNKNOWN
-from streams.cache_subjects import SHARED
+from streams.access.fold import LOCAL, may_have_role
+from streams.billing.subjects import UNKNOWN
+from streams.cache.subjects import SHARED
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.subjects import CHECKS
@@ -34,9 +34,9 @@ from streams.subjects import CHECKS
 if TYPE_CHECKING:
     from mesh.access.api_keys import ShownKey
     from mesh.bus.link import Link
-    from streams.access import Access, Account, ApiKey
-    from streams.access_events import AccessEvent, Right, Role
-    from streams.limits import Bounds, Limits
+    from streams.access.events import AccessEvent, Right, Role
+    from streams.access.fold import Access, Account, ApiKey
+    from streams.access.limits import Bounds, Limits
     from streams.tokens import Token
 
 OPERATOR: Final = "operator"

@@ -1,7 +1,7 @@
 """Following one task from anywhere: live where possible, from the stream where something was missed.
 
 Any process can follow any task from any counter and gets every valid event once, in order: what is live may be late,
-lost or refused, what is stored decides, and the validity rule (``streams.task``) says what counts.
+lost or refused, what is stored decides, and the validity rule (``streams.tasks.task``) says what counts.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mesh.bus.live import LiveEvent
 from mesh.errors import WrittenByNewer
-from streams.answer_parts import joined_calls
-from streams.chat import ToolCall
 from streams.codec import decode_task_event
 from streams.errors import NewerEvent, UndecodableEvent
 from streams.events import TaskAssigned, TaskChunk
 from streams.subjects import MESH
-from streams.task import Rejection, TaskState, advance
+from streams.tasks.answer_parts import joined_calls
+from streams.tasks.chat import ToolCall
+from streams.tasks.task import Rejection, TaskState, advance
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
     from mesh.bus.live import LiveFeed, Watch
     from mesh.bus.task_log import TaskLog
-    from streams.answer_parts import TokenLogprob, ToolCallPiece
     from streams.events import TaskEvent
     from streams.subjects import TaskKey
-    from streams.vectors import Vectors
+    from streams.tasks.answer_parts import TokenLogprob, ToolCallPiece
+    from streams.tasks.vectors import Vectors
 
 IDLE_CHECK_S: Final = 2.0
 """A reader that hears nothing for so long looks into the stream: a leader change can drop a live message."""

@@ -20,7 +20,7 @@ from mesh.tls.contexts import ClientTls
 from streams import subjects
 from streams.codec import decode_end_event, encode
 from streams.errors import StreamsError
-from streams.task import closing
+from streams.tasks.task import closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

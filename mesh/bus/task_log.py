@@ -28,7 +28,7 @@ from streams import subjects
 from streams.codec import decode_task_event
 from streams.errors import InvalidSubject, InvalidToken, NewerEvent, UndecodableEvent
 from streams.events import TaskAssigned
-from streams.task_id import bucket_of
+from streams.tasks.task_id import bucket_of
 from streams.tokens import is_token, token
 from streams.topology import results_stream
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mesh.client.user_source import UserSource
     from streams.events import TaskEvent
     from streams.subjects import TaskKey
-    from streams.task import TaskState
+    from streams.tasks.task import TaskState
 
 _INBOX_LIMIT: Final = 8192
 _TICK_S: Final = 1.0

@@ -14,10 +14,10 @@ from msgspec import Struct
 
 from mesh.bus.answer import AnswerText, follow
 from mesh.errors import BusUnavailable, TaskCancelledError, TaskFailedError, TaskRefused
-from streams.answer_parts import TokenLogprob, ToolCallPiece
-from streams.chat import FinishReason, ToolCall, Usage
 from streams.events import Outcome, TaskChunk, TaskError
-from streams.task import TaskState
+from streams.tasks.answer_parts import TokenLogprob, ToolCallPiece
+from streams.tasks.chat import FinishReason, ToolCall, Usage
+from streams.tasks.task import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from mesh.errors import MeshError
-from streams.chat import Message
 from streams.events import TaskChunk, TaskQueued
-from streams.task_id import new_task_id
+from streams.tasks.chat import Message
+from streams.tasks.task_id import new_task_id
 
 if TYPE_CHECKING:
     from mesh.bus.answer import Step

@@ -36,20 +36,20 @@ from mesh.errors import (
     TaskRefused,
 )
 from streams import subjects
-from streams.chat import Message, Sampling, TokenBias
 from streams.clock import now_ms
 from streams.codec import decode, encode
 from streams.errors import UndecodableEvent
 from streams.events import TaskSubmitted
 from streams.subjects import SERVICE_CLASSES, ServiceClass, TaskKey
-from streams.task_id import new_task_id, parse_task_id
+from streams.tasks.chat import Message, Sampling, TokenBias
+from streams.tasks.task_id import new_task_id, parse_task_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streams.messages import CancelOutcome
-    from streams.placing import Rules
-    from streams.tools import OutputFormat, Tools
+    from streams.tasks.placing import Rules
+    from streams.tasks.tools import OutputFormat, Tools
 
 _REFUSAL_PAUSE_S: Final = 0.25
 _REFUSED_PATIENCE: Final = timedelta(seconds=2)

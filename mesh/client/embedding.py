@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from msgspec import Struct
 
-from streams.chat import Usage
-from streams.vectors import numbers_of
+from streams.tasks.chat import Usage
+from streams.tasks.vectors import numbers_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from mesh.client.answer import AnswerResult
-    from streams.placing import Rules
     from streams.subjects import ServiceClass
+    from streams.tasks.placing import Rules
 
 SMALL_EMBEDDING_MODEL: Final = "all-minilm-l6-v2"
 """What `ig3 up` brings for vectors."""

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from mesh.client.client import Client, SubmitOptions
     from mesh.client.embedding import Embeddings, EmbedOptions
     from mesh.client.options import ClientOptions, ConnectOptions
-    from streams.chat import Message
     from streams.messages import CancelOutcome
-    from streams.task import TaskState
+    from streams.tasks.chat import Message
+    from streams.tasks.task import TaskState
 
 T = TypeVar("T")
 

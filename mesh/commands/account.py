@@ -20,7 +20,7 @@ from mesh.errors import AccountError
 from mesh.inspection.operator_bus import run_on_bus
 from mesh.inspection.tables import Column, print_table, show_time
 from mesh.processes.terminal import terminal
-from streams.access_events import Role
+from streams.access.events import Role
 from streams.clock import now_ms
 from streams.tokens import token
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mesh.bus.service_bus import Bus
-    from streams.access import Access, Account
+    from streams.access.fold import Access, Account
 
 _PLACE: Final = only(MeshSettings, "nats", "data_dir")
 _STYLES: Final = {"open": "green", "closed": "dim"}

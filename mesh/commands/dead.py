@@ -19,9 +19,9 @@ from mesh.inspection.operator_bus import run_on_bus
 from mesh.inspection.tables import Column, print_table, show_time
 from mesh.inspection.task_records import ended, find
 from mesh.processes.terminal import terminal
-from streams.chat import Message
 from streams.errors import InvalidTaskId
 from streams.events import AttemptFailure, DeadDropped, DeadRedriven, TaskDead
+from streams.tasks.chat import Message
 from streams.tokens import token
 
 if TYPE_CHECKING:

@@ -23,15 +23,15 @@ from mesh.inspection.operator_bus import run_on_bus
 from mesh.inspection.tables import Column, print_table, show_time
 from mesh.processes.terminal import terminal
 from streams.clock import now_ms
-from streams.devices import Standing
-from streams.reputation import NOTHING, score
+from streams.devices.fold import Standing
+from streams.devices.reputation import NOTHING, score
 from streams.tokens import Token, token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mesh.bus.service_bus import Bus
-    from streams.devices import Device
+    from streams.devices.fold import Device
 
 _PLACE: Final = only(MeshSettings, "nats", "data_dir")
 _STYLES: Final = {

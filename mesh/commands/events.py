@@ -21,7 +21,7 @@ from mesh.inspection.stored_event import event_line
 from mesh.sites.plan import streams_here
 from streams.events import TaskChunk
 from streams.sites import subject_at_home
-from streams.task_id import bucket_of, parse_task_id
+from streams.tasks.task_id import bucket_of, parse_task_id
 from streams.tokens import token
 from streams.topology import StreamSpec
 

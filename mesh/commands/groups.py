@@ -18,13 +18,13 @@ from mesh.inspection.operator_bus import run_on_bus
 from mesh.inspection.tables import Column, print_table, show_size, show_time
 from mesh.processes.terminal import terminal
 from streams.clock import now_ms
-from streams.group_events import GroupDissolved
-from streams.groups import GroupState
+from streams.groups.events import GroupDissolved
+from streams.groups.fold import GroupState
 from streams.tokens import token
 
 if TYPE_CHECKING:
     from mesh.bus.service_bus import Bus
-    from streams.groups import Group
+    from streams.groups.fold import Group
 
 _PLACE: Final = only(MeshSettings, "nats", "data_dir")
 _STYLES: Final = {GroupState.FORMING: "yellow", GroupState.READY: "green", GroupState.DISSOLVED: "dim"}

@@ -18,16 +18,16 @@ from mesh.errors import AccountError, SettingsError
 from mesh.inspection.operator_bus import run_on_bus
 from mesh.inspection.tables import Column, print_table, show_time
 from mesh.processes.terminal import terminal
-from streams.access import LOCAL
-from streams.access_events import Right
+from streams.access.events import Right
+from streams.access.fold import LOCAL
+from streams.access.limits import MOST, Bounds, Limits
 from streams.clock import now_ms
-from streams.limits import MOST, Bounds, Limits
 from streams.tokens import token
 
 if TYPE_CHECKING:
     from mesh.access.writer import IssuedKey
     from mesh.bus.service_bus import Bus
-    from streams.access import Access, ApiKey
+    from streams.access.fold import Access, ApiKey
 
 _PLACE: Final = only(MeshSettings, "nats", "data_dir")
 _LONGEST: Final = timedelta(days=36_500)

@@ -25,10 +25,10 @@ from mesh.inspection.task_records import LAST, Standing, latest, look_up, standi
 from mesh.processes.terminal import terminal
 from streams.events import TaskChunk
 from streams.subjects import SERVICE_CLASSES, ServiceClass
-from streams.task import TaskState
-from streams.task_id import parse_task_id
+from streams.tasks.task import TaskState
+from streams.tasks.task_id import parse_task_id
+from streams.tasks.vectors import numbers_of
 from streams.tokens import token
-from streams.vectors import numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from mesh.files.store import stored_file
 from mesh.history.ordered import OrderedReader
-from streams import file_subjects
+from streams.files import subjects as file_subjects
 from streams.topology import FILES
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 from mesh.errors import BusError, FileNotKept, SubjectTaken
 from mesh.history.held_messages import delete_message, subjects_held
 from mesh.history.stream_facts import last_message, last_messages
-from streams import file_subjects
 from streams.clock import now_ms
 from streams.codec import decode, decode_file_event, encode
 from streams.errors import StreamsError
-from streams.file_events import PART_BYTES, FileDeleted, FilePart, FileStored, StoredFile
-from streams.task_id import new_task_id
+from streams.files import subjects as file_subjects
+from streams.files.events import PART_BYTES, FileDeleted, FilePart, FileStored, StoredFile
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token, token
 from streams.topology import FILE_PARTS, FILES
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from mesh.bus.link import Link
-    from streams.file_events import FilePurpose
+    from streams.files.events import FilePurpose
 
 MOST_FILES: Final = 1000
 """That an account may have, and that are listed."""

@@ -15,11 +15,11 @@ from msgspec import Meta, Struct
 
 from mesh.errors import BusError, FileNotKept, SubjectTaken
 from mesh.files.store import in_parts
-from streams import file_subjects
 from streams.codec import encode
 from streams.errors import InvalidTaskId
-from streams.file_events import FilePart, FilePurpose
-from streams.task_id import created_ms, new_task_id, parse_task_id
+from streams.files import subjects as file_subjects
+from streams.files.events import FilePart, FilePurpose
+from streams.tasks.task_id import created_ms, new_task_id, parse_task_id
 from streams.tokens import Token
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mesh.bus.link import Link
     from mesh.files.store import FileStore
-    from streams.file_events import StoredFile
+    from streams.files.events import StoredFile
 
 LASTS_MS: Final = 3_600_000
 """How long an upload may take; OpenAI's."""

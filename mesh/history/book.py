@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mesh.bus.link import Link
-    from streams.billing_log import AnyBillingEvent
-    from streams.billing_subjects import Chain
+    from streams.billing.log import AnyBillingEvent
+    from streams.billing.subjects import Chain
 
     Decide = Callable[["Book"], AnyBillingEvent | None]
     """Gets the chain as it stands; returns what is to be added, or None if nothing is."""

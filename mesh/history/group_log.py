@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from mesh.history.checkpoint import Checkpoint
 from mesh.history.projection_desk import fold_digest
 from mesh.history.tail import StreamTail
-from streams import group_subjects
 from streams.codec import decode_group_event, encode
 from streams.errors import StreamsError
-from streams.groups import Groups
+from streams.groups import subjects as group_subjects
+from streams.groups.fold import Groups
 from streams.topology import GROUPS
 
 if TYPE_CHECKING:
     from mesh.bus.link import Link
     from mesh.history.snapshots import SnapshotStore
-    from streams.group_events import GroupEvent
-    from streams.groups import Group
+    from streams.groups.events import GroupEvent
+    from streams.groups.fold import Group
     from streams.messages import FoldDigest
     from streams.tokens import Token
 

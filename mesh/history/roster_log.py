@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from streams.codec import decode_device_event, decode_model_event
+from streams.devices.roster import Roster
 from streams.errors import StreamsError
-from streams.roster import Roster
 from streams.tokens import token
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from streams.codec import decode_end_event
+from streams.devices.reputation import WorkDone
 from streams.errors import StreamsError
-from streams.reputation import WorkDone
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, get_args
 from mesh.identity.did import Did, parse_did
 from mesh.identity.keys import Algorithm
 from mesh.identity.subject_proof import Proof, prove, subject_signed
-from streams import chunk_chain
 from streams.events import ChunkSignature
+from streams.tasks import chunk_chain
 
 if TYPE_CHECKING:
     from mesh.identity.keys import SigningKey

@@ -14,7 +14,7 @@ from mesh.history.tail import StreamTail
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import decode_device_event, encode
-from streams.devices import Devices, Standing
+from streams.devices.fold import Devices, Standing
 from streams.errors import StreamsError
 from streams.events import DeviceAdmitted, DeviceRevoked, DeviceSuspended, DeviceUnconfirmed, DeviceVerified
 from streams.tokens import token
@@ -23,7 +23,7 @@ from streams.topology import DEVICES
 if TYPE_CHECKING:
     from mesh.bus.link import Link
     from mesh.history.snapshots import SnapshotStore
-    from streams.devices import Device
+    from streams.devices.fold import Device
     from streams.events import DeviceChecked, DeviceEvent
     from streams.messages import FoldDigest
     from streams.tokens import Token

@@ -17,7 +17,7 @@ from mesh.identity.device_login import is_device_token, read_login
 from mesh.identity.device_settings import LONGEST_SESSION, AdmissionRule
 from mesh.identity.did import parse_did
 from mesh.identity.nats_jwt import Admission
-from streams.devices import BY_SUBJECT, Standing
+from streams.devices.fold import BY_SUBJECT, Standing
 from streams.errors import InvalidToken
 from streams.rights import node_rights
 from streams.subjects import MESH
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mesh.identity.did import Did
     from mesh.identity.nats_jwt import Question
     from mesh.identity.peaq.resolver import DidResolver
-    from streams.devices import Device
+    from streams.devices.fold import Device
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from mesh.errors import InvalidDid
 from mesh.identity.did import parse_did
 from mesh.identity.keys import Algorithm
 from mesh.identity.subject_proof import Proof, prove, subject_signed
-from streams.link_identity import LinkIdentity
+from streams.devices.link_identity import LinkIdentity
 
 if TYPE_CHECKING:
     from mesh.identity.did import Did

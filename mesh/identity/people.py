@@ -16,7 +16,7 @@ from streams.tokens import Token
 
 if TYPE_CHECKING:
     from mesh.access.credentials_check import CredentialsCheck
-    from streams.access import Access
+    from streams.access.fold import Access
     from streams.rights import BusRights
 
 _USER: Final = "user:"

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from mesh.history.snapshots import SnapshotStore
     from mesh.identity.peaq.readings import ReadingStore
-    from streams.devices import Device
+    from streams.devices.fold import Device
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from mesh.history.ordered import OrderedReader
 from mesh.history.stream_facts import stream_facts
 from streams import subjects
 from streams.account_subjects import account_subjects, holds_content, is_copy
-from streams.cache_subjects import SHARED
+from streams.cache.subjects import SHARED
 from streams.clock import now_ms
 from streams.codec import decode, decode_task_event
 from streams.errors import StreamsError

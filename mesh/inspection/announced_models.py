@@ -17,7 +17,7 @@ from streams.topology import MODELS
 
 if TYPE_CHECKING:
     from mesh.config.settings import MeshSettings
-    from streams.replica import ModelKind
+    from streams.devices.replica import ModelKind
 
 log = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from streams.codec import encode
 from streams.errors import InvalidSubject, UndecodableEvent
 from streams.events import DeadDropped, DeadKept, DeadRedriven, TaskDead
 from streams.subjects import TaskKey
-from streams.task import closing
-from streams.task_id import new_task_id, parse_task_id
+from streams.tasks.task import closing
+from streams.tasks.task_id import new_task_id, parse_task_id
 from streams.topology import DEAD
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from mesh.bus.headers import CONTENT_TYPE, header
-from streams.cache_messages import CacheRecord
+from streams.cache.messages import CacheRecord
 from streams.codec import decode
 from streams.errors import UndecodableEvent
 from streams.events import AnyEvent, TaskSubmitted

@@ -9,7 +9,7 @@ from streams.digest import digest_of_task
 from streams.errors import UndecodableEvent
 from streams.events import TaskCompleted
 from streams.subjects import MESH
-from streams.task import Phase, Rejection, TaskState, advance, closing
+from streams.tasks.task import Phase, Rejection, TaskState, advance, closing
 
 if TYPE_CHECKING:
     from streams.events import EndEvent, TaskEvent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streams.errors import InvalidTaskId, InvalidToken
-from streams.task_id import parse_task_id
+from streams.tasks.task_id import parse_task_id
 from streams.tokens import token
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from streams.events import (
     TaskSubmitted,
 )
 from streams.subjects import MESH, SERVICE_CLASSES, ServiceClass, TaskKey
-from streams.task import closing
-from streams.task_id import bucket_of
+from streams.tasks.task import closing
+from streams.tasks.task_id import bucket_of
 from streams.tokens import Token
 from streams.topology import ENDED, TASKS, results_stream
 

@@ -18,8 +18,8 @@ from streams.events import (
     TaskQueued,
     TaskRequeued,
 )
-from streams.raw_prompts import said_in
-from streams.task import Rejection, TaskState, advance
+from streams.tasks.raw_prompts import said_in
+from streams.tasks.task import Rejection, TaskState, advance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mesh.inspection.task_records import Ended, Happened, Submitted
     from streams.events import Marker, Seam
-    from streams.placing import Candidate, Hedge
+    from streams.tasks.placing import Candidate, Hedge
 
 _PROMPT_SHOWN: Final = 60
 _SEAMS: Final[dict[Seam, str]] = {

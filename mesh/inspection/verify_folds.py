@@ -14,12 +14,12 @@ from mesh.history.stream_facts import stream_facts
 from mesh.history.work_log import WorkLog
 from mesh.identity.device_log import DevicesProjection
 from mesh.inspection.findings import Comparison, Difference
-from streams.access import Access
-from streams.devices import Devices
+from streams.access.fold import Access
+from streams.devices.fold import Devices
+from streams.devices.reputation import WorkDone
+from streams.devices.roster import Roster
 from streams.digest import digest_of
-from streams.groups import Groups
-from streams.reputation import WorkDone
-from streams.roster import Roster
+from streams.groups.fold import Groups
 from streams.topology import ACCESS, DEVICES, ENDED, GROUPS, MODELS
 
 if TYPE_CHECKING:

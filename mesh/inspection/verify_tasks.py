@@ -19,7 +19,7 @@ from streams.codec import decode_end_event
 from streams.errors import StreamsError, UndecodableEvent
 from streams.events import TaskDead
 from streams.subjects import TaskKey
-from streams.task_id import created_ms
+from streams.tasks.task_id import created_ms
 from streams.tokens import Token
 from streams.topology import ENDED
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from mesh.bus.store_version import METADATA_KEY, STORE_VERSION
 from mesh.errors import ModelStoreError
-from streams.model_store import StoredModel
+from streams.models.store import StoredModel
 
 BUCKET: Final = "models"
 STREAM: Final = f"OBJ_{BUCKET}"

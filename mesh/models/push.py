@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from mesh.models.store import ModelStore
-    from streams.model_store import StoredModel
+    from streams.models.store import StoredModel
 
 _READ_BYTES: Final = 4 << 20
 _BATCH: Final = 32

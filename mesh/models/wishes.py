@@ -11,8 +11,8 @@ from mesh.models.store import ModelStore
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
+from streams.devices.roster import Roster
 from streams.events import ModelDesired
-from streams.roster import Roster
 from streams.subjects import MESH
 from streams.topology import MODELS
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mesh.bus.link import Link
-    from streams.roster import Wish
+    from streams.devices.roster import Wish
 
 
 async def read_wishes(core: Link) -> tuple[Wish, ...]:

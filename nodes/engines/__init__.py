@@ -16,11 +16,11 @@ def open_engine(spec: EngineSpec, on_loading: OnLoading | None = None) -> Engine
     """
     report = on_loading or _silent
     if spec.engine == "synthetic":
-        from nodes.engines.synthetic import SyntheticEngine
+        from nodes.engines.synthetic.engine import SyntheticEngine
 
         return SyntheticEngine(spec, report)
     if spec.engine == "llama-cpp-python":
-        from nodes.engines.llama_cpp_python import LlamaCppPythonEngine
+        from nodes.engines.llama.llama_cpp_python import LlamaCppPythonEngine
 
         return LlamaCppPythonEngine(spec, report)
     if spec.engine == "openai":
@@ -39,7 +39,7 @@ def open_engine(spec: EngineSpec, on_loading: OnLoading | None = None) -> Engine
         from nodes.engines.cloud.cloud_engine import CloudEngine
 
         return CloudEngine(spec, report)
-    from nodes.engines.xllamacpp import XllamacppEngine
+    from nodes.engines.llama.xllamacpp import XllamacppEngine
 
     return XllamacppEngine(spec, report)
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from nodes.engine import Piece
 from nodes.engines.shown_logprobs import ShownLogprobs
 from nodes.engines.stops import StopFilter
-from streams.chat import Usage
+from streams.tasks.chat import Usage
 
 if TYPE_CHECKING:
     from nodes.engines.grammar.call_reader import CallReader
-    from nodes.engines.plain_text import Mended
-    from streams.answer_parts import TokenLogprob, ToolCallPiece
-    from streams.chat import FinishReason
+    from nodes.engines.llama.plain_text import Mended
+    from streams.tasks.answer_parts import TokenLogprob, ToolCallPiece
+    from streams.tasks.chat import FinishReason
 
 
 class AnswerWriter:

@@ -8,9 +8,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nodes.engines.demands import is_constrained
-from nodes.engines.plain_text import NO_MARKERS, Mended, PlainText
+from nodes.engines.llama.plain_text import NO_MARKERS, Mended, PlainText
 from nodes.errors import RequestRefused
-from streams.chat import Message, TextPart
+from streams.tasks.chat import Message, TextPart
 
 if TYPE_CHECKING:
     from nodes.engine import Generate

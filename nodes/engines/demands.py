@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from nodes.errors import RequestRefused
-from streams.abilities import may_call, needed
-from streams.chat import ImagePart
+from streams.tasks.abilities import may_call, needed
+from streams.tasks.chat import ImagePart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nodes.engine import EngineSpec, Generate
-    from streams.replica import Ability
+    from streams.devices.replica import Ability
 
 _TURN_TOKENS: Final = 64
 _SPREAD: Final = 4

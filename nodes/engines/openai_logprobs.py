@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from streams.answer_parts import LikelyToken, TokenLogprob
+from streams.tasks.answer_parts import LikelyToken, TokenLogprob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

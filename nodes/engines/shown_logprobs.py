@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from streams.answer_parts import bytes_of
+from streams.tasks.answer_parts import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from streams.answer_parts import TokenLogprob
+    from streams.tasks.answer_parts import TokenLogprob
 
 
 class ShownLogprobs:

@@ -11,16 +11,16 @@ from msgspec.structs import replace
 from nodes.errors import CannotContinue
 from nodes.personal_data.placeholders import Placeholders
 from nodes.personal_data.restored_pieces import RestoredPieces
-from streams.chat import TextPart
+from streams.tasks.chat import TextPart
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from nodes.engine import Generate, Piece
     from nodes.personal_data.spec import RedactionSpec
-    from streams.chat import Message
-    from streams.placing import Redaction
-    from streams.tools import OutputFormat, Tools
+    from streams.tasks.chat import Message
+    from streams.tasks.placing import Redaction
+    from streams.tasks.tools import OutputFormat, Tools
 
 _LONG_CHARS: Final = 16_384
 """What is longer is looked through in a thread: the node has other answers to write meanwhile."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nodes.personal_data.found import Kind
-    from streams.placing import Redaction
+    from streams.tasks.placing import Redaction
 
 PLACEHOLDER: Final = re.compile(r"(?:<|\\u003[cC])([A-Z]{2,6}_[0-9]{1,6})(?:>|\\u003[eE])")
 """Some providers write the brackets as escapes in the JSON of arguments."""

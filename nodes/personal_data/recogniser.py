@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nodes.personal_data.found import Found
-    from streams.placing import Redaction
+    from streams.tasks.placing import Redaction
 
 
 def recognise(text: str, level: Redaction, countries: tuple[str, ...]) -> list[Found]:

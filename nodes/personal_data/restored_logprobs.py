@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nodes.personal_data.placeholders import PLACEHOLDER
 from nodes.personal_data.restoring import open_from
-from streams.answer_parts import TokenLogprob, bytes_of
+from streams.tasks.answer_parts import TokenLogprob, bytes_of
 
 if TYPE_CHECKING:
     import re

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from nodes.personal_data.restored_logprobs import RestoredLogprobs
 from nodes.personal_data.restoring import Restorer
-from streams.answer_parts import ToolCallPiece, chars_in
+from streams.tasks.answer_parts import ToolCallPiece, chars_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from streams.placing import Redaction
+from streams.tasks.placing import Redaction
 
 RECOGNISERS: Final = ("phonenumbers", "stdnum")
 """Packages that know numbers, beside the patterns of this one."""

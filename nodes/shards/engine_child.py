@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from nodes.engines.llama_cpp_python import LlamaCppPythonEngine
+from nodes.engines.llama.llama_cpp_python import LlamaCppPythonEngine
 from nodes.errors import EngineError, EngineUnavailable, RequestRefused
 from nodes.shards.engine_wire import Answer, Drop, Load, Loaded, Over, Progress, ToEngine, Wrote, frame, read_frame
 from nodes.shards.private_network import enter_private_network

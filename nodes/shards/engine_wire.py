@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Struct
 
 from nodes.engine import EngineSpec, Generate, Loading, Piece
-from nodes.engines.llama_model import Offload
+from nodes.engines.llama.model import Offload
 from nodes.errors import RefusalCode
-from streams.replica import Ability, Replica
+from streams.devices.replica import Ability, Replica
 
 if TYPE_CHECKING:
     import asyncio

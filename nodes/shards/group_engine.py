@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from nodes.engine import EngineSpec, Generate, OnLoading
-    from nodes.engines.llama_model import Offload
+    from nodes.engines.llama.model import Offload
     from nodes.shards.leader_link import LeaderLink
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
 
 _START_S: Final = 30.0
 _decoder: Final = msgspec.msgpack.Decoder(FromEngine)

@@ -13,7 +13,7 @@ from mesh.config.address import parse_address
 from mesh.errors import BusError, SettingsError
 from mesh.identity.link_proof import is_bound
 from nodes.errors import EngineError, EngineUnavailable, NodeError, ShardLinkRefused
-from nodes.model_file import find_model
+from nodes.models.file import find_model
 from nodes.pauses import LONGEST_PAUSE_S, pause_s
 from nodes.shards.first_of import first_of
 from nodes.shards.group_engine import GroupEngine
@@ -22,7 +22,7 @@ from nodes.shards.split import Capacity, Split, needed_elsewhere, split_model, w
 from streams import subjects
 from streams.codec import decode, encode
 from streams.errors import StreamsError
-from streams.group_messages import (
+from streams.groups.messages import (
     GroupAnswer,
     GroupDismissed,
     GroupInvite,
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Link
     from nodes.engine import EngineSpec, Loading
-    from nodes.serving import Serving
+    from nodes.models.serving import Serving
     from nodes.shards.link_self import LinkSelf
     from nodes.shards.split import Weights
-    from streams.group_messages import GroupPlace, GroupRequest
+    from streams.groups.messages import GroupPlace, GroupRequest
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from nodes.shards.certificate import LinkCertificate, make_certificate
 if TYPE_CHECKING:
     from mesh.identity.did import Did
     from mesh.identity.keys import SigningKey
-    from streams.link_identity import LinkIdentity
+    from streams.devices.link_identity import LinkIdentity
 
 
 class LinkSelf(NamedTuple):

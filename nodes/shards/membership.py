@@ -18,7 +18,7 @@ from nodes.shards.rpc_server import RpcServer
 from streams import subjects
 from streams.codec import decode, encode
 from streams.errors import StreamsError
-from streams.group_messages import (
+from streams.groups.messages import (
     GroupDismissed,
     GroupInvite,
     GroupIsOver,

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mesh.bus.link import Link
+    from nodes.attempts.worker import Worker
     from nodes.engine import EngineSpec
-    from nodes.serving import Serving
+    from nodes.models.serving import Serving
     from nodes.shards.link_self import LinkSelf
     from nodes.shards.settings import ShardSettings
-    from nodes.worker import Worker
     from streams.tokens import Token
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, Final
 
-from nodes.engines.llama_library import import_binding
+from nodes.engines.llama.library import import_binding
 from nodes.errors import EngineUnavailable
 
 RPC_PORT: Final = 50052

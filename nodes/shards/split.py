@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from nodes.engines.llama_model import Offload
+from nodes.engines.llama.model import Offload
 from nodes.errors import EngineUnavailable
-from streams.group_part import GroupPart
+from streams.groups.part import GroupPart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nodes.model_file import ModelFile
+    from nodes.models.file import ModelFile
 
 WORKING_BYTES: Final = 16 << 20
 """What a process needs beside weights and context."""

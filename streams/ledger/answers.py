@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from streams.billing.messages import Balance, Held, HoldRefused, LedgerRefusal, PricesShown, UsagePage
 from streams.errors import UndecodableEvent
-from streams.ledger_messages import Balance, Held, HoldRefused, LedgerRefusal, PricesShown, UsagePage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

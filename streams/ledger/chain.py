@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from streams.billing_events import HoldTerms
-from streams.money import Currency
+from streams.billing.events import HoldTerms
+from streams.billing.money import Currency
 
 if TYPE_CHECKING:
-    from streams.billing_events import PlanSet, Transaction
+    from streams.billing.events import PlanSet, Transaction
 
 KEPT: Final = timedelta(days=40)
 """How long it is known of each task that it was settled; of an older one nothing is ever charged by itself."""

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from streams.billing_events import LedgerSuspended, Posting, SuspenseCode, Transaction, Used
+from streams.billing.events import LedgerSuspended, Posting, SuspenseCode, Transaction, Used
+from streams.billing.money import FEES, MOST_NANO, PPM, ROUNDING, SUSPENSE, held, node, user
 from streams.events import TaskCancelled, TaskCompleted, TaskDead, TaskFailed
 from streams.ledger.chain import task_bytes, task_ms
 from streams.ledger.prices import Work, cost_nano, rule_for
-from streams.metering import MOST_TOKENS, Metered
-from streams.money import FEES, MOST_NANO, PPM, ROUNDING, SUSPENSE, held, node, user
+from streams.tasks.metering import MOST_TOKENS, Metered
 from streams.tokens import Token, is_token
 
 if TYPE_CHECKING:
-    from streams.billing_events import Outcome, PriceRule, PricesSet
+    from streams.billing.events import Outcome, PriceRule, PricesSet
+    from streams.devices.replica import Tier
     from streams.events import AttemptShare, EndEvent
     from streams.ledger.chain import OpenHold
     from streams.ledger.prices import Prices
-    from streams.replica import Tier
     from streams.subjects import TaskKey
 
 NO_CURRENCY: Final = "XXX"

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from streams.billing_events import LedgerPosted, LedgerSuspended, Posting, SuspenseCode, Transaction
+from streams.billing.events import LedgerPosted, LedgerSuspended, Posting, SuspenseCode, Transaction
+from streams.billing.money import FEES, SUSPENSE, LedgerAccount, decimal_of, nano_of, user
 from streams.errors import InvalidAmount, InvalidLedgerAccount
-from streams.money import FEES, SUSPENSE, LedgerAccount, decimal_of, nano_of, user
 
 if TYPE_CHECKING:
-    from streams.billing_log import AnyBillingEvent
-    from streams.billing_subjects import Chain
+    from streams.billing.log import AnyBillingEvent
+    from streams.billing.subjects import Chain
     from streams.tokens import Token
 
 BACK: Final = "back"

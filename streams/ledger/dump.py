@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from streams.billing_events import PlanSet, PricesSet
+from streams.billing.events import PlanSet, PricesSet
+from streams.devices.replica import ModelKind
 from streams.ledger.chain import ChainState, OpenHold, SpentKey
 from streams.ledger.fold import Fault
 from streams.ledger.prices import Prices
 from streams.ledger.usage import Tally, UsageBook, UsageKey
-from streams.replica import ModelKind
 
 if TYPE_CHECKING:
     from streams.ledger.fold import LedgerState

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
-from streams.billing_events import LedgerPosted, LedgerSuspended, PlanSet, PricesSet
-from streams.billing_subjects import parse_chain
+from streams.billing.events import LedgerPosted, LedgerSuspended, PlanSet, PricesSet
+from streams.billing.money import FEES, OUTSIDE, REWARDS, ROUNDING, SUSPENSE
+from streams.billing.subjects import parse_chain
 from streams.codec import decode_billing_event
 from streams.errors import StreamsError
 from streams.ledger.chain import ChainState, OpenHold
 from streams.ledger.moves import transactions_of
 from streams.ledger.prices import Prices
 from streams.ledger.usage import UsageBook
-from streams.money import FEES, OUTSIDE, REWARDS, ROUNDING, SUSPENSE
 
 if TYPE_CHECKING:
-    from streams.billing_events import Transaction
-    from streams.billing_log import AnyBillingEvent
-    from streams.billing_subjects import Chain
+    from streams.billing.events import Transaction
+    from streams.billing.log import AnyBillingEvent
+    from streams.billing.subjects import Chain
 
 MOST_FAULTS: Final = 1000
 """Faults that are remembered word for word; all are counted."""

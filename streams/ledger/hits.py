@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streams.billing_events import Posting, Transaction, Used
+from streams.billing.events import Posting, Transaction, Used
+from streams.billing.money import FEES, PPM, user
 from streams.ledger.charging import NO_CURRENCY, work_of
 from streams.ledger.prices import cost_nano, rule_for
-from streams.money import FEES, PPM, user
 
 if TYPE_CHECKING:
-    from streams.billing_events import PlanSet
-    from streams.cache_events import CacheHit
+    from streams.billing.events import PlanSet
+    from streams.cache.events import CacheHit
     from streams.ledger.fold import LedgerState
     from streams.ledger.prices import Prices
     from streams.tokens import Token

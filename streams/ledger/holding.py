@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streams.billing_events import HoldTerms, Posting, Transaction
+from streams.billing.events import HoldTerms, Posting, Transaction
+from streams.billing.messages import Held, HoldRefused
+from streams.billing.money import MOST_NANO, decimal_of, held, user
 from streams.ledger.chain import month_of, task_bytes
 from streams.ledger.charging import NO_CURRENCY
 from streams.ledger.prices import Work, most_nano
-from streams.ledger_messages import Held, HoldRefused
-from streams.money import MOST_NANO, decimal_of, held, user
 from streams.tokens import Token
 
 if TYPE_CHECKING:
-    from streams.billing_events import PlanSet, PricesSet
+    from streams.billing.events import PlanSet, PricesSet
+    from streams.billing.messages import HoldRefusalCode, HoldWanted
     from streams.ledger.chain import ChainState, OpenHold
     from streams.ledger.fold import LedgerState
-    from streams.ledger_messages import HoldRefusalCode, HoldWanted
 
 
 class Taken:

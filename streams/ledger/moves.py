@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streams.billing_events import Posting, Transaction
-from streams.money import OUTSIDE, REWARDS, LedgerAccount, node
-from streams.payout_events import PayoutConfirmed, PayoutFailed, PayoutRequested
-from streams.reward_events import RewardGranted
+from streams.billing.events import Posting, Transaction
+from streams.billing.money import OUTSIDE, REWARDS, LedgerAccount, node
+from streams.payouts.events import PayoutConfirmed, PayoutFailed, PayoutRequested
+from streams.rewards.events import RewardGranted
 
 if TYPE_CHECKING:
-    from streams.billing_events import TransactionKind
-    from streams.billing_log import AnyBillingEvent
+    from streams.billing.events import TransactionKind
+    from streams.billing.log import AnyBillingEvent
 
     Sides = tuple[LedgerAccount, LedgerAccount]
     """Who gives, and who gets."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from streams.billing_events import PeriodSealed, Total
+from streams.billing.events import PeriodSealed, Total
 from streams.errors import InvalidPeriod
 from streams.ledger.chain import month_of
 from streams.ledger.fold import PLAIN_ACCOUNTS

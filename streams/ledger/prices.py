@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from streams.billing_events import PriceRule, PricesSet
-    from streams.replica import ModelKind, Tier
+    from streams.billing.events import PriceRule, PricesSet
+    from streams.devices.replica import ModelKind, Tier
 
 _TIERS: tuple[Tier, ...] = ("edge", "group", "cloud")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from streams.billing_events import Posting, Transaction
+from streams.billing.events import Posting, Transaction
+from streams.billing.money import held, user
 from streams.ledger.chain import KEPT
 from streams.ledger.charging import CLOCKS_DIFFER
-from streams.money import held, user
 
 if TYPE_CHECKING:
     from streams.ledger.chain import ChainState, OpenHold

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from streams.billing.messages import MOST_ROWS, UsagePage, UsageRow
 from streams.ledger.chain import day_of
-from streams.ledger_messages import MOST_ROWS, UsagePage, UsageRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streams.billing_events import HoldTerms, Transaction, Used
-    from streams.money import Currency
-    from streams.replica import ModelKind
+    from streams.billing.events import HoldTerms, Transaction, Used
+    from streams.billing.money import Currency
+    from streams.devices.replica import ModelKind
 
 
 class UsageKey(NamedTuple):

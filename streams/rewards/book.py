@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streams.reward_events import RewardEpochClosed, RewardGranted, RewardInputs, RewardMachineSet, RewardRulesSet
+from streams.rewards.events import RewardEpochClosed, RewardGranted, RewardInputs, RewardMachineSet, RewardRulesSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from streams.billing_log import AnyBillingEvent
+    from streams.billing.log import AnyBillingEvent
     from streams.rewards.computing import DeviceInputs, Reward
     from streams.rewards.rules import RewardRules
     from streams.tokens import Token

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from msgspec import Meta, Struct
 
-from streams.chat import Count
-from streams.money import PPM
+from streams.billing.money import PPM
 from streams.rewards.epochs import EPOCH_MS
 from streams.rewards.powers import power
+from streams.tasks.chat import Count
 from streams.tokens import Token
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from streams.device_events import DeviceLost, DeviceRegistered, DeviceReturned, DeviceRevoked, DeviceSuspended
+from streams.devices.events import DeviceLost, DeviceRegistered, DeviceReturned, DeviceRevoked, DeviceSuspended
 
 if TYPE_CHECKING:
-    from streams.device_events import DeviceEvent
+    from streams.devices.events import DeviceEvent
     from streams.rewards.epochs import Epoch
     from streams.tokens import Token
 

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from streams.billing.money import PPM, Currency
 from streams.errors import InvalidRewardRules
-from streams.money import PPM, Currency
 from streams.rewards.powers import MOST_ROOT
 
 MOST_NANO: Final = 2**53 - 1

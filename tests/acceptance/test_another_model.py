@@ -6,7 +6,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from nodes.model_file import find_model
+from nodes.models.file import find_model
 from tests.processes import PATIENCE_S
 from tests.running_mesh import IG3, SMALL_EMBEDDING_MODEL, SMALL_MODEL, Running, RunningMesh
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 from aiohttp import ClientResponse, ClientSession, ClientTimeout
 
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from tests.http_gateway import Json, Sse, sse_events
 from tests.processes import PATIENCE_S
 from tests.running_mesh import SYNTHETIC, RunningMesh

@@ -15,7 +15,7 @@ from aiohttp import ClientSession, ClientTimeout
 
 from mesh.broker.credentials import Credentials
 from mesh.bus.service_bus import Bus, BusOptions
-from streams.task_id import bucket_of
+from streams.tasks.task_id import bucket_of
 from streams.tokens import token
 from streams.topology import results_stream
 from tests.http_gateway import Sse, sse_events

@@ -18,7 +18,7 @@ from streams import subjects
 from streams.codec import decode_end_event
 from streams.events import TaskChunk, TaskCompleted, TaskEnded
 from streams.subjects import TaskKey
-from streams.task import TaskState, advance, fold
+from streams.tasks.task import TaskState, advance, fold
 from streams.tokens import token
 from streams.topology import ENDED
 from tests.http_gateway import Json, Sse, sse_events

@@ -12,7 +12,6 @@ from playwright.async_api import Browser, Page
 
 from gateway.bridge.close_codes import CLOSE_CODES
 from gateway.page import routes
-from streams.chat import Usage
 from streams.events import (
     TaskAccepted,
     TaskAssigned,
@@ -25,8 +24,9 @@ from streams.events import (
     TaskRequeued,
 )
 from streams.subjects import MESH
-from streams.task import TaskState, fold
-from streams.vectors import Vectors
+from streams.tasks.chat import Usage
+from streams.tasks.task import TaskState, fold
+from streams.tasks.vectors import Vectors
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 

@@ -13,7 +13,7 @@ from mesh.access import credentials_check, session_tokens
 from mesh.access.session_keys import SESSION_S
 from mesh.access.writer import AccessWriter
 from mesh.identity.keys import SigningKey
-from streams.access_events import Right
+from streams.access.events import Right
 from streams.clock import now_ms
 from streams.tokens import Token
 from tests import chromium

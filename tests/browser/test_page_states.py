@@ -9,8 +9,8 @@ from streams import subjects
 from streams.codec import encode
 from streams.events import TaskAssigned
 from streams.messages import Cancel
-from streams.placing import Hedge
 from streams.subjects import MESH
+from streams.tasks.placing import Hedge
 from tests import chromium
 from tests.bridge_server import BridgeServer
 from tests.chromium import ENDLESS

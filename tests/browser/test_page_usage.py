@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from streams.ledger_messages import UsageRow
+from streams.billing.messages import UsageRow
 from tests import chromium
 from tests.http_gateway import serve_http
 from tests.mesh_in_process import InProcessMesh

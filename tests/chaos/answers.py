@@ -13,8 +13,8 @@ from mesh.client.client import Client
 from mesh.errors import MeshError
 from nodes.engine import EngineSpec, Generate
 from nodes.engines import open_engine
-from streams.chat import Message, Sampling
-from streams.task_id import new_task_id
+from streams.tasks.chat import Message, Sampling
+from streams.tasks.task_id import new_task_id
 from tests.http_gateway import Sse, sse_events
 from tests.running_mesh import SYNTHETIC
 

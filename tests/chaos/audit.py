@@ -13,7 +13,7 @@ from mesh.inspection.stored_event import event_of
 from streams.codec import decode_end_event, decode_task_event
 from streams.events import EndEvent, TaskChunk, TaskCompleted, TaskEnded, TaskEvent
 from streams.subjects import parse_ended, parse_result, parse_submitted
-from streams.task import TaskState, advance, closing
+from streams.tasks.task import TaskState, advance, closing
 from streams.topology import DEAD, ENDED, TASKS
 from tests.chaos.answers import Transcript, uninterrupted
 from tests.running_mesh import Place

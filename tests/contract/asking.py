@@ -8,7 +8,7 @@ import pytest
 
 from nodes.engine import Generate
 from nodes.errors import RequestRefused
-from streams.chat import Message, Sampling
+from streams.tasks.chat import Message, Sampling
 
 if TYPE_CHECKING:
     from nodes.engine import Engine, Piece

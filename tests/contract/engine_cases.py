@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from streams.replica import Ability, Replica
+    from streams.devices.replica import Ability, Replica
 
 
 @dataclass(frozen=True)

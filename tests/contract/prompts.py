@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.chat import Message
+from streams.tasks.chat import Message
 
 PROMPTS: Final[dict[str, tuple[Message, ...]]] = {
     "story": (Message(role="user", content="Tell me a long story about the sea."),),

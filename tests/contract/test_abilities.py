@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from nodes.engine import Generate, Piece
 from nodes.engines.grammar.rules import MOST_AT_ONCE
 from nodes.errors import RequestRefused
-from streams.answer_parts import bytes_of, joined_calls
-from streams.chat import Message, Sampling, TokenBias, ToolCall
-from streams.tools import Function, OutputFormat, Tools
+from streams.tasks.answer_parts import bytes_of, joined_calls
+from streams.tasks.chat import Message, Sampling, TokenBias, ToolCall
+from streams.tasks.tools import Function, OutputFormat, Tools
 from tests.contract.asking import pieces_of, text_of
 from tests.contract.engine_cases import ANNOUNCING, ASKING, CASES, WITH_FILE, Case, Started, servers_running, start
 from tests.unit.json_schemas import schemas
@@ -25,7 +25,7 @@ from tests.unit.json_schemas import schemas
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from streams.replica import Ability
+    from streams.devices.replica import Ability
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),

@@ -27,7 +27,7 @@ from tests.stand_in_vllm import installed_in
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),

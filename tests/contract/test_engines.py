@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from nodes.engine import Engine, Generate, Loading, Piece
 from nodes.errors import EngineUnavailable
-from streams.chat import Message, Role, Sampling
+from streams.tasks.chat import Message, Role, Sampling
 from tests.contract.asking import ask, pieces_of, refusal_of, text_of
 from tests.contract.engine_cases import CASES, WITH_FILE, Case, Started, servers_running, start
 from tests.contract.waiting import eventually

@@ -24,8 +24,8 @@ from mesh.access.caller import Caller
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.bus.provision import provision
+from streams.access.limits import Limits
 from streams.clock import now_ms
-from streams.limits import Limits
 from streams.tokens import Token
 from streams.topology import LIMITS, LIMITS_KEPT, stream_specs
 from tests.nats_server import NatsServer

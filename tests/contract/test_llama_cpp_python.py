@@ -13,12 +13,12 @@ import pytest
 import pytest_asyncio
 
 from nodes.engine import EngineSpec, Generate
-from nodes.engines.llama_context import LlamaContext
-from nodes.engines.llama_cpp_python import LlamaCppPythonEngine
-from nodes.engines.llama_sampler import LlamaSampler
+from nodes.engines.llama.context import LlamaContext
+from nodes.engines.llama.llama_cpp_python import LlamaCppPythonEngine
+from nodes.engines.llama.sampler import LlamaSampler
 from nodes.errors import EngineError
-from streams.chat import Message, Sampling
-from streams.tools import OutputFormat
+from streams.tasks.chat import Message, Sampling
+from streams.tasks.tools import OutputFormat
 from tests.contract.prompts import PROMPTS
 from tests.contract.waiting import eventually
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nodes.engine import EngineName, EngineSpec, Loading
-from nodes.engines import open_engine, startup
+from nodes.engines import open_engine
+from nodes.engines.llama import startup
 from nodes.errors import EngineUnavailable
 
 

@@ -20,7 +20,7 @@ from gateway.retrieval.index.qdrant_folder import QdrantFolder
 from gateway.retrieval.index.qdrant_server import QdrantServer
 from gateway.retrieval.index.words import Words
 from gateway.retrieval.settings import RetrievalSettings
-from streams.passages import Passage, Place
+from streams.stores.passages import Passage, Place
 from streams.tokens import Token
 from tests.memory_folder import memory_folder
 

@@ -14,8 +14,8 @@ import pytest_asyncio
 
 from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Generate, Piece
 from nodes.engines import open_engine
-from nodes.model_file import find_model
-from streams.chat import Message, Sampling, Usage
+from nodes.models.file import find_model
+from streams.tasks.chat import Message, Sampling, Usage
 from tests.contract.prompts import PROMPTS
 
 if TYPE_CHECKING:

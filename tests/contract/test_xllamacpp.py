@@ -16,8 +16,8 @@ import pytest
 import pytest_asyncio
 
 from nodes.engine import EngineSpec, Generate
-from nodes.engines.xllamacpp import XllamacppEngine
-from streams.chat import Message, Sampling
+from nodes.engines.llama.xllamacpp import XllamacppEngine
+from streams.tasks.chat import Message, Sampling
 from tests.contract.waiting import eventually
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from mesh.errors import AccountError, WrittenByNewer
 from mesh.history import tail
 from mesh.history.snapshots import SnapshotStore
 from streams import subjects
-from streams.access import LOCAL
+from streams.access.fold import LOCAL
 from streams.subjects import CHECKS
 from streams.tokens import Token
 from tests.mesh_in_process import LIMIT_S, InProcessMesh

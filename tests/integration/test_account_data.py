@@ -18,10 +18,10 @@ from mesh.inspection.account_erasure import AccountErasure
 from mesh.inspection.account_export import export_account
 from mesh.inspection.task_records import ended
 from streams import subjects
-from streams.answer_check import CheckOf
 from streams.codec import encode
 from streams.events import SubmissionUnreadable
 from streams.subjects import CHECKS, TaskKey
+from streams.tasks.answer_check import CheckOf
 from streams.tokens import Token
 from streams.topology import stream_specs
 from tests.integration.written_tasks import report_on

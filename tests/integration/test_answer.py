@@ -12,11 +12,11 @@ from mesh.bus.live import LiveEvent, LiveFeed
 from mesh.bus.provision import provision
 from mesh.bus.task_log import TaskLog
 from streams import subjects
-from streams.chat import Usage
 from streams.codec import encode
 from streams.events import TaskAssigned, TaskChunk, TaskEnded, TaskEvent
 from streams.subjects import MESH, TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.chat import Usage
+from streams.tasks.task_id import new_task_id
 from streams.tokens import token
 from streams.topology import stream_specs
 from tests.nats_server import NatsServer

@@ -18,12 +18,12 @@ from gateway.batches.progress import FRESH_S, Progress
 from mesh.bus.answer import follow
 from mesh.files.store import FileStore
 from nodes.engine import EngineSpec
-from streams.batch_events import BatchCreated
+from streams.batches.events import BatchCreated
 from streams.clock import now_ms
 from streams.codec import decode
 from streams.events import TaskSubmitted
 from streams.subjects import TaskKey, submitted
-from streams.task_id import sibling_task_id
+from streams.tasks.task_id import sibling_task_id
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http, until
 from tests.mesh_in_process import InProcessMesh

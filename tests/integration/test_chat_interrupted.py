@@ -14,7 +14,7 @@ from mesh.client.client import SubmitOptions
 from mesh.client.sync import SyncAnswer, SyncClient
 from mesh.processes.terminal import Terminal
 from streams.events import TaskCancelled
-from streams.task_id import parse_task_id
+from streams.tasks.task_id import parse_task_id
 from tests.mesh_in_process import InProcessMesh
 from tests.processes import until
 

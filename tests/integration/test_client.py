@@ -11,10 +11,10 @@ import pytest
 import mesh
 from mesh.client.client import Client, open_client
 from mesh.errors import CredentialsError
-from streams.chat import Message, Usage
 from streams.errors import InvalidTaskId
 from streams.events import TaskAssigned, TaskEnded, TaskError
-from streams.task_id import new_task_id
+from streams.tasks.chat import Message, Usage
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.processes import until
 from tests.scripted_mesh import WORDS, ScriptedMesh, scripted_mesh

@@ -10,7 +10,7 @@ import mesh
 from mesh.client.client import Client, open_client
 from mesh.client.options import ClientOptions
 from nodes.engine import EngineSpec
-from streams.answer_parts import ToolCallPiece, bytes_of, joined_calls
+from streams.tasks.answer_parts import ToolCallPiece, bytes_of, joined_calls
 from streams.tokens import Token
 from tests.mesh_in_process import InProcessMesh
 

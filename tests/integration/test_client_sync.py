@@ -11,7 +11,7 @@ import pytest
 
 import mesh
 from mesh.client.sync import SyncClient
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from tests.scripted_mesh import WORDS, ScriptedMesh, scripted_mesh
 
 MODEL = "some-model"

@@ -15,7 +15,7 @@ from mesh.access.session_tokens import issue_session
 from mesh.access.writer import AccessWriter
 from mesh.errors import BusError, CredentialRefused, WrittenByNewer
 from streams import subjects
-from streams.access import LOCAL
+from streams.access.fold import LOCAL
 from streams.clock import now_ms
 from streams.tokens import Token
 from tests.mesh_in_process import InProcessMesh

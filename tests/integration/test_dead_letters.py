@@ -19,7 +19,7 @@ from streams.codec import encode
 from streams.errors import InvalidTaskId
 from streams.events import AttemptFailure, DeadKept, DeadRedriven, TaskDead, TaskError
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import token
 from tests.mesh_in_process import LIMIT_S, InProcessMesh, text_of
 

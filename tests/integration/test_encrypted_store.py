@@ -19,12 +19,12 @@ from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
 from mesh.errors import CredentialsError, StoreMismatch
 from streams import subjects
-from streams.chat import Message
 from streams.codec import decode, encode
 from streams.consumers import consumer_specs
 from streams.events import TaskSubmitted
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.chat import Message
+from streams.tasks.task_id import new_task_id
 from streams.tokens import token
 from streams.topology import stream_specs
 

@@ -16,7 +16,7 @@ from mesh.errors import BusError
 from mesh.files.store import FileStore
 from mesh.inspection.account_erasure import AccountErasure
 from streams.clock import now_ms
-from streams.file_events import PART_BYTES
+from streams.files.events import PART_BYTES
 from streams.tokens import Token
 from streams.topology import stream_specs
 from tests.http_gateway import HttpGateway, serve_http

@@ -11,15 +11,15 @@ import pytest
 import pytest_asyncio
 
 from gateway.fetching.fetcher import Fetcher
-from gateway.http.chat_question import chat_question
+from gateway.http.chat.question import chat_question
 from mesh.bus.answer import follow
 from nodes.engine import EngineSpec
 from streams import subjects
 from streams.codec import encode
+from streams.devices.replica import Ability
 from streams.events import TaskEnded
-from streams.replica import Ability
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, HttpGateway, chat, serve_http
 from tests.integration.malformed_chat import BODIES

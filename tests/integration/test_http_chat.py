@@ -17,7 +17,7 @@ from streams import subjects
 from streams.codec import encode
 from streams.events import TaskEnded, TaskError, TaskQueued
 from streams.subjects import MESH, TaskKey
-from streams.task_id import created_ms, new_task_id, parse_task_id
+from streams.tasks.task_id import created_ms, new_task_id, parse_task_id
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, look_often, read_sse, serve_http, sse_events, text_of
 from tests.scripted_mesh import WORDS, ScriptedMesh, scripted_mesh

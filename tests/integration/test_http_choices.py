@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from gateway.http.site import SITE
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id, parse_task_id, sibling_task_id
+from streams.tasks.task_id import new_task_id, parse_task_id, sibling_task_id
 from streams.tokens import Token
 from tests.http_gateway import MODEL, HttpGateway, read_sse, serve_http
 from tests.mesh_in_process import InProcessMesh

@@ -15,10 +15,10 @@ from gateway.fetching.fetcher import Fetcher, FetchPolicy
 from gateway.http.site import SITE
 from mesh.bus.answer import follow
 from nodes.engine import EngineSpec
+from streams.devices.replica import Ability
 from streams.events import TaskAssigned
-from streams.replica import Ability
 from streams.subjects import TaskKey
-from streams.task_id import parse_task_id
+from streams.tasks.task_id import parse_task_id
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, read_sse, serve_http, sse_events
 from tests.mesh_in_process import InProcessMesh

@@ -10,7 +10,7 @@ from aiohttp import WSServerHandshakeError
 from gateway.auth.failed_logins import ADDRESS_PATIENCE, CHALLENGE_PATIENCE
 from mesh.access.api_keys import new_key
 from mesh.access.writer import AccessWriter
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.bridge_server import Socket
 from tests.identity_in_process import device_did

@@ -10,7 +10,7 @@ import openai
 import pytest
 import pytest_asyncio
 
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from tests.http_gateway import HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh
 from tests.number_engine import DIMENSIONS, LONGEST, MODEL, NumberEngine, vector_of

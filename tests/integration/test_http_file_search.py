@@ -15,8 +15,8 @@ from aiohttp import ClientResponse
 from openai.types.responses import ResponseFileSearchToolCall
 
 from mesh.access.writer import AccessWriter
-from streams.access import LOCAL
-from streams.task_id import new_task_id
+from streams.access.fold import LOCAL
+from streams.tasks.task_id import new_task_id
 from tests.http_gateway import MODEL, serve_http, until, until_known
 from tests.played_retrieval import MODEL as EMBEDDER
 from tests.played_retrieval import found

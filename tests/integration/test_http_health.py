@@ -11,9 +11,9 @@ from gateway.errors import GatewayError
 from gateway.http.metrics_page import MetricsPage
 from gateway.http.server import PortInUse
 from mesh.telemetry.opening import open_telemetry
+from streams.devices.replica import Replica
 from streams.events import ModelAnnounced
 from streams.messages import NodeStatus
-from streams.replica import Replica
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, read_sse, serve_http, sse_events, text_of, until
 from tests.mesh_in_process import InProcessMesh

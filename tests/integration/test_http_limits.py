@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientResponse
 
-from gateway.idempotency import IdempotencyKeys, key_digest
+from gateway.intake.idempotency import IdempotencyKeys, key_digest
 from mesh.access.writer import AccessWriter
-from streams.limits import Limits
-from streams.task_id import new_task_id
+from streams.access.limits import Limits
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, HttpGateway, read_sse
 from tests.limited_gateway import ACME, a_key, status, still, verdict, with_keys

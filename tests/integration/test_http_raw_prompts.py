@@ -10,8 +10,8 @@ import pytest_asyncio
 
 from nodes.engine import DEFAULT_MODEL, Engine, EngineSpec, Generate
 from nodes.engines import open_engine
-from nodes.engines.xllamacpp import XllamacppEngine
-from streams.chat import Sampling
+from nodes.engines.llama.xllamacpp import XllamacppEngine
+from streams.tasks.chat import Sampling
 from tests.http_gateway import LIMIT_S, HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 from openai.types.responses import Response, ResponseStreamEvent
 
 from streams.events import TaskError
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http, until
 from tests.scripted_mesh import VOID, WORDS, ScriptedMesh, scripted_mesh
 

@@ -11,7 +11,7 @@ from mesh.access.session_keys import SessionKeys
 from mesh.access.session_tokens import issue_session
 from mesh.access.writer import AccessWriter
 from streams.clock import now_ms
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.http_gateway import HttpGateway, Json, data_dir_of, serve_http, sse_events
 from tests.processes import until

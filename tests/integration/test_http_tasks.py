@@ -13,7 +13,7 @@ from gateway.http import server
 from mesh.bus.answer import follow
 from streams.events import TaskEvent
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.http_gateway import (
     LIMIT_S,

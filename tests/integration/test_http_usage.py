@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import ClientResponse
 
 from mesh.access.writer import AccessWriter
-from streams.ledger_messages import PricesShown, UsageRow
+from streams.billing.messages import PricesShown, UsageRow
 from streams.tokens import Token
 from tests.http_gateway import MODEL, serve_http
 from tests.mesh_in_process import InProcessMesh
@@ -15,7 +15,7 @@ from tests.played_ledger import PRICES, played_ledger
 from tests.scripted_mesh import scripted_mesh
 
 if TYPE_CHECKING:
-    from streams.access_events import Right
+    from streams.access.events import Right
 
 TODAY = datetime.now(UTC).date().isoformat()
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import openai
 import pytest
 
-from gateway.idempotency import body_digest, key_digest
+from gateway.intake.idempotency import body_digest, key_digest
 from mesh.errors import PublishUnknown, SubjectTaken
 from streams import subjects
 from streams.codec import encode
 from streams.events import RequestKeyed, TaskError
 from streams.messages import AccountBacklog, Backlog
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, read_sse, serve_http
 from tests.scripted_mesh import LOCAL, WORDS, ScriptedMesh, scripted_mesh

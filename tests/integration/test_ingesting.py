@@ -23,8 +23,7 @@ from mesh.cli import root
 from mesh.files.store import FileStore
 from mesh.history.stream_facts import last_message
 from mesh.inspection.account_erasure import AccountErasure
-from streams.passages import Passage
-from streams.store_events import (
+from streams.stores.events import (
     Chunking,
     StoreClosed,
     StoreEvent,
@@ -33,8 +32,9 @@ from streams.store_events import (
     StoreFileRemoved,
     StoreOpened,
 )
-from streams.store_subjects import StoreKey, passages_of_store
-from streams.stores import StoreFile, StoreState
+from streams.stores.fold import StoreFile, StoreState
+from streams.stores.passages import Passage
+from streams.stores.subjects import StoreKey, passages_of_store
 from streams.tokens import Token
 from streams.topology import ENDED, stream_specs
 from tests.mesh_in_process import InProcessMesh

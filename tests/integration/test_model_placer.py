@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.backlog_feed import BacklogFeed
-from gateway.demand import Pace
 from gateway.http.metrics_page import MetricsPage
 from gateway.http.model_metrics import ModelMetrics
-from gateway.model_desk import ModelDesk
-from gateway.model_placer import ModelPlacer
+from gateway.models.demand import Pace
+from gateway.models.desk import ModelDesk
+from gateway.models.placer import ModelPlacer
+from gateway.roster.backlog_feed import BacklogFeed
 from mesh.config.settings import MeshSettings
 from mesh.errors import ModelStoreError
 from mesh.history.stream_facts import message_range, stream_facts
@@ -26,10 +26,10 @@ from streams import subjects
 from streams.codec import decode, decode_model_event, encode
 from streams.events import ModelScaled
 from streams.messages import NodeStatus
-from streams.model_events import InRegion
-from streams.model_orders import ModelOrder, ModelOrdered
-from streams.model_store import StoredModel
-from streams.placing import Rules
+from streams.models.events import InRegion
+from streams.models.orders import ModelOrder, ModelOrdered
+from streams.models.store import StoredModel
+from streams.tasks.placing import Rules
 from streams.tokens import Token
 from streams.topology import MODELS
 from tests.http_gateway import serve_http, until
@@ -93,7 +93,7 @@ async def push(mesh: InProcessMesh, file: Path, name: str) -> None:
 
 @pytest.fixture
 async def placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Placed]:
-    monkeypatch.setattr("gateway.model_placer._LOOK_S", 0.05)
+    monkeypatch.setattr("gateway.models.placer._LOOK_S", 0.05)
     file = tmp_path / "tiny.gguf"
     file.write_bytes(tiny())
     async with InProcessMesh(folder=tmp_path / "mesh") as mesh:

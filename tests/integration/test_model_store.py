@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gateway import model_desk
-from gateway.model_desk import ModelDesk
+from gateway.models import desk as model_desk
+from gateway.models.desk import ModelDesk
 from mesh.cli import root
 from mesh.errors import ModelStoreError, RequestTimedOut
 from mesh.models.objects import BUCKET, META_ALL, STREAM, chunk_subject, meta_subject, nuid_of, runs_of
@@ -19,13 +19,13 @@ from mesh.models.push import Push, sha256_of
 from mesh.models.store import ModelStore
 from nodes.engine import EngineSpec
 from nodes.errors import EngineUnavailable
-from nodes.loaded_models import LoadedModels
-from nodes.model_cache import ModelCache
-from nodes.model_pull import ModelPuller
+from nodes.models.cache import ModelCache
+from nodes.models.loaded import LoadedModels
+from nodes.models.pull import ModelPuller
 from streams import subjects
 from streams.codec import decode, encode
 from streams.messages import Refusal
-from streams.model_store import ChunkRequest, ModelOffer, ModelQuestion, StoredModel
+from streams.models.store import ChunkRequest, ModelOffer, ModelQuestion, StoredModel
 from streams.tokens import Token
 from tests.identity_in_process import connect_device
 from tests.mesh_in_process import InProcessMesh
@@ -186,7 +186,7 @@ async def test_a_fetch_that_broke_off_goes_on_and_does_not_ask_for_what_it_has(
 
     fetching = await puller(mesh, tmp_path / "a")
     with monkeypatch.context() as patched:
-        patched.setattr("nodes.model_pull._TRIES", 1)
+        patched.setattr("nodes.models.pull._TRIES", 1)
         patched.setattr(ModelStore, "chunk", breaking)
         with pytest.raises(EngineUnavailable, match="cannot be fetched"):
             await fetching.pull("tiny", lambda _: None)

@@ -18,7 +18,7 @@ from mesh.broker.server import EmbeddedServer
 from mesh.config.address import Address
 from mesh.config.settings import MeshSettings
 from streams import subjects
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token, token
 
 NODE, ACCOUNT, STRANGER = token("n1"), token("local"), token("stranger")

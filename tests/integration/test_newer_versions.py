@@ -21,11 +21,11 @@ from mesh.inspection.task_records import look_up, standing
 from streams import subjects
 from streams.codec import decode, decode_model_event, decode_task_event, encode
 from streams.consumers import consumer_specs
+from streams.devices.replica import Replica
+from streams.devices.roster import Roster
 from streams.errors import NewerEvent
 from streams.events import ModelAnnounced, TaskAssigned, TaskChunk, TaskEnded, TaskQueued, TaskRequeued
 from streams.messages import Cancel, EventsRequest, Refusal
-from streams.replica import Replica
-from streams.roster import Roster
 from streams.subjects import MESH, TaskKey
 from streams.tokens import token
 from streams.topology import Account, stream_specs

@@ -16,7 +16,7 @@ from mesh.errors import MeshError
 from mesh.processes.terminal import Terminal
 from streams.events import TaskAssigned
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.bridge_server import serve_bridge
 from tests.http_gateway import LIMIT_S, HttpGateway, Sse, read_sse, serve_http, sse_events, text_of

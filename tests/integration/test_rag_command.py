@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from mesh.cli import root
 from mesh.files.store import FileStore
 from mesh.processes.terminal import Invocation
-from streams import store_subjects
-from streams.access import LOCAL
+from streams.access.fold import LOCAL
+from streams.stores import subjects as store_subjects
 from tests.played_retrieval import PlayedRetrieval, found, played_retrieval
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
 

@@ -8,7 +8,7 @@ import pytest
 
 from mesh.client.client import open_client
 from mesh.errors import TaskRefused
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from tests.bridge_server import BridgeServer, serve_bridge
 from tests.http_gateway import LIMIT_S, HttpGateway, Sse, read_sse, serve_http, sse_events, text_of
 from tests.scripted_mesh import WORDS, ScriptedMesh, scripted_mesh

@@ -18,16 +18,16 @@ from gateway.rewards import closing
 from gateway.rewards.closing import CHAIN, close_epoch, read_rewards, recompute
 from mesh.bus.link import Link
 from mesh.history.book import read_book, write_book
-from streams.billing_events import LedgerPosted, Posting, Transaction, Used
-from streams.billing_subjects import account_chain, book_chain
+from streams.billing.events import LedgerPosted, Posting, Transaction, Used
+from streams.billing.money import PPM
+from streams.billing.subjects import account_chain, book_chain
 from streams.codec import encode
-from streams.device_events import DeviceAdmitted, DeviceEvent, DeviceLost, DeviceRegistered, DeviceVerified
+from streams.devices.events import DeviceAdmitted, DeviceEvent, DeviceLost, DeviceRegistered, DeviceVerified
 from streams.errors import UndecodableEvent
 from streams.ledger.moves import transactions_of
-from streams.money import PPM
-from streams.payout_book import PayoutRecord, PayoutState
-from streams.reward_events import RewardMachineSet, RewardRulesSet
+from streams.payouts.book import PayoutRecord, PayoutState
 from streams.rewards.epochs import parse_epoch
+from streams.rewards.events import RewardMachineSet, RewardRulesSet
 from streams.rewards.rules import IG3_RULES
 from streams.subjects import DeviceKind, device
 from streams.tokens import Token

@@ -11,10 +11,10 @@ from gateway.retrieval.errors import StoreOver, TooManyStores
 from gateway.retrieval.passage_log import PassageLog
 from gateway.retrieval.store_log import StoreLog
 from mesh.inspection.account_erasure import AccountErasure
-from streams.passages import Passage, PassageBatch, Place
-from streams.store_events import StoreClosed, StoreFileAdded, StoreOpened
-from streams.store_subjects import PassagesKey, StoreKey, passages_of_store
-from streams.stores import StoreState
+from streams.stores.events import StoreClosed, StoreFileAdded, StoreOpened
+from streams.stores.fold import StoreState
+from streams.stores.passages import Passage, PassageBatch, Place
+from streams.stores.subjects import PassagesKey, StoreKey, passages_of_store
 from streams.tokens import Token
 from streams.topology import stream_specs
 from tests.mesh_in_process import InProcessMesh

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.submissions import Submissions
+from gateway.intake.submissions import Submissions
 from tests.mesh_in_process import InProcessMesh
 
 

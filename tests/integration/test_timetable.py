@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import payout_policy_command
+from gateway.commands import payout_policy as payout_policy_command
 from gateway.ledger.entries import deposit
 from gateway.ledger.sealing import read_seals
 from gateway.ledger.settings import LedgerSettings
@@ -21,15 +21,15 @@ from mesh.history.book import read_book, write_book
 from mesh.history.snapshots import SnapshotStore
 from mesh.history.stream_facts import stream_facts
 from mesh.telemetry.telemetry import Telemetry
-from streams.billing_events import LedgerPosted, Posting, Transaction
-from streams.billing_subjects import account_chain, book_chain
+from streams.billing.events import LedgerPosted, Posting, Transaction
+from streams.billing.subjects import account_chain, book_chain
 from streams.codec import encode
-from streams.device_events import DeviceAdmitted, DeviceEvent, DeviceRegistered, DeviceVerified
+from streams.devices.events import DeviceAdmitted, DeviceEvent, DeviceRegistered, DeviceVerified
 from streams.ledger.chain import month_of
 from streams.ledger.periods import ends_ms, month_after
-from streams.payout_events import HOUR_MS, PayoutPolicySet
-from streams.reward_events import RewardEpochClosed, RewardGranted, RewardMachineSet, RewardRulesSet
+from streams.payouts.events import HOUR_MS, PayoutPolicySet
 from streams.rewards.epochs import EPOCH_MS, Epoch, epoch_at
+from streams.rewards.events import RewardEpochClosed, RewardGranted, RewardMachineSet, RewardRulesSet
 from streams.rewards.rules import IG3_RULES
 from streams.subjects import DeviceKind, device
 from streams.tokens import Token

@@ -14,7 +14,7 @@ from mesh.files.store import FileStore
 from mesh.files.uploads import LASTS_MS, MOST_UPLOADS, UploadStore
 from mesh.files.uploads import Upload as Wanted
 from streams.clock import now_ms
-from streams.file_events import PART_BYTES
+from streams.files.events import PART_BYTES
 from streams.tokens import Token
 from tests.http_gateway import HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh

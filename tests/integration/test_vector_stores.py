@@ -9,10 +9,10 @@ import pytest
 
 from gateway.retrieval.store_log import StoreLog
 from mesh.access.writer import AccessWriter
-from streams.access import LOCAL
+from streams.access.fold import LOCAL
 from streams.clock import now_ms
-from streams.retrieval_messages import Combined, Compared, Listed, RetrievalRefused
-from streams.store_events import StoreOpened
+from streams.stores.events import StoreOpened
+from streams.stores.messages import Combined, Compared, Listed, RetrievalRefused
 from streams.tokens import token
 from tests.http_gateway import HttpGateway, serve_http, until_known
 from tests.played_retrieval import MODEL, PlayedRetrieval, found, played_retrieval

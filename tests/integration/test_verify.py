@@ -12,7 +12,6 @@ from mesh.bus.answer import Step
 from mesh.history.snapshots import SnapshotStore
 from mesh.inspection.findings import Comparison, Report
 from streams import subjects
-from streams.chat import Usage
 from streams.codec import decode_end_event, encode
 from streams.events import (
     TaskAssigned,
@@ -23,7 +22,8 @@ from streams.events import (
 )
 from streams.messages import Cancel
 from streams.subjects import MESH, TaskKey
-from streams.task import TaskState
+from streams.tasks.chat import Usage
+from streams.tasks.task import TaskState
 from streams.tokens import token
 from streams.topology import stream_specs
 from tests.integration.written_tasks import NODE, announce, completed, keep, named, report_on, write, written

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.roster_feed import RosterFeed
+from gateway.roster.feed import RosterFeed
 from mesh.access.log import AccessLog
 from mesh.bus.provision import provision
 from mesh.history.checkpoint import Checkpoint, Projection
@@ -20,19 +20,19 @@ from mesh.history.stream_facts import stream_facts
 from mesh.history.work_log import WorkLog
 from mesh.identity.device_log import DevicesProjection
 from streams import subjects
-from streams.access import Access
+from streams.access.fold import Access
 from streams.codec import encode
 from streams.consumers import consumer_specs
-from streams.devices import Devices
+from streams.devices.fold import Devices
+from streams.devices.reputation import WorkDone
+from streams.devices.roster import Roster
 from streams.events import (
     AccountOpened,
     DeviceRegistered,
 )
-from streams.group_events import GroupDissolved, GroupProposed
-from streams.groups import Groups
+from streams.groups.events import GroupDissolved, GroupProposed
+from streams.groups.fold import Groups
 from streams.messages import Projections
-from streams.reputation import WorkDone
-from streams.roster import Roster
 from streams.tokens import token
 from streams.topology import ACCESS, DEVICES, ENDED, GROUPS, MODELS, Retention, stream_specs
 from tests.integration.written_tasks import NODE, announce, completed, named, report_on

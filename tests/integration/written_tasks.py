@@ -6,8 +6,8 @@ from mesh.history.snapshots import SnapshotStore
 from mesh.inspection.findings import Report
 from mesh.inspection.verify import verify
 from streams import subjects
-from streams.chat import Usage
 from streams.codec import encode
+from streams.devices.replica import Replica
 from streams.events import (
     AttemptShare,
     DeadKept,
@@ -21,8 +21,8 @@ from streams.events import (
     TaskError,
     TaskEvent,
 )
-from streams.replica import Replica
 from streams.subjects import MESH, TaskKey
+from streams.tasks.chat import Usage
 from streams.tokens import token
 from streams.topology import stream_specs
 from tests.mesh_in_process import InProcessMesh

@@ -17,7 +17,7 @@ import aiohttp
 
 from nodes.engine import EngineSpec, Generate, Piece, RemoteSpec
 from nodes.engines import open_engine
-from streams.chat import Message, Sampling
+from streams.tasks.chat import Message, Sampling
 from tests.proofs.told import say, text_of
 
 ASKED = (Message(role="user", content="hello"),)

@@ -22,7 +22,7 @@ from nodes.engine import EngineSpec, Generate, Piece, VllmSpec
 from nodes.engines import open_engine
 from nodes.engines.remote.vllm import VllmEngine
 from nodes.errors import RequestRefused
-from streams.chat import Message, Sampling
+from streams.tasks.chat import Message, Sampling
 from tests.proofs.told import resident_mib, say, text_of
 from tests.proofs.vllm_nodes import check_mesh, check_orphans
 

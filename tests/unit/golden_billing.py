@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from streams.billing_events import (
+from streams.billing.events import (
     HoldTerms,
     KeyBudget,
     LedgerPosted,

@@ -7,8 +7,6 @@ writes the files that are missing. Names are ``<tag>``, or ``<tag>.<what is spec
 import sys
 from pathlib import Path
 
-from streams.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece
-from streams.chat import Usage
 from streams.codec import encode
 from streams.events import (
     AttemptFailure,
@@ -34,8 +32,10 @@ from streams.events import (
     TaskQueued,
     TaskRequeued,
 )
-from streams.placing import Candidate, Hedge, Part, Rejects
-from streams.vectors import Vectors
+from streams.tasks.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece
+from streams.tasks.chat import Usage
+from streams.tasks.placing import Candidate, Hedge, Part, Rejects
+from streams.tasks.vectors import Vectors
 from tests.unit.golden_billing import BILLING
 from tests.unit.golden_files import BATCHES, FILES
 from tests.unit.golden_metered import HITS, METERED

@@ -1,7 +1,15 @@
 """Files and batches among the golden files."""
 
-from streams.batch_events import BatchCancelling, BatchCreated, BatchEnded, BatchRefused, BatchStarted, Label, LineFault
-from streams.file_events import FileDeleted, FileStored
+from streams.batches.events import (
+    BatchCancelling,
+    BatchCreated,
+    BatchEnded,
+    BatchRefused,
+    BatchStarted,
+    Label,
+    LineFault,
+)
+from streams.files.events import FileDeleted, FileStored
 
 _AT_MS = 1_767_225_600_123
 

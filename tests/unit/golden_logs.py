@@ -13,7 +13,6 @@ from typing import NamedTuple
 import msgpack
 import msgspec
 
-from streams.chat import Message, Usage
 from streams.codec import decode_end_event, decode_task_event, encode
 from streams.errors import StreamsError
 from streams.events import (
@@ -35,9 +34,10 @@ from streams.events import (
     TaskRequeued,
     TaskSubmitted,
 )
-from streams.placing import Candidate
 from streams.subjects import MESH, TaskKey, ended, parse_result, result, submitted
-from streams.task import Rejection, TaskState, advance
+from streams.tasks.chat import Message, Usage
+from streams.tasks.placing import Candidate
+from streams.tasks.task import Rejection, TaskState, advance
 from streams.tokens import token
 from tests.packed import packed
 

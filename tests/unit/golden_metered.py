@@ -2,10 +2,10 @@
 
 from msgspec import structs
 
-from streams.cache_events import CacheHit
-from streams.chat import Usage
+from streams.cache.events import CacheHit
 from streams.events import EndEvent, TaskCancelled, TaskCompleted, TaskDead, TaskError, TaskFailed
-from streams.metering import Metered
+from streams.tasks.chat import Usage
+from streams.tasks.metering import Metered
 
 _AT_MS = 1_767_225_600_123
 _MODEL = "smollm2-135m-instruct"

@@ -1,5 +1,7 @@
 """What golden files of the registers mean, of NONCES and of SESSIONS: a part of ``tests.unit.golden_events``."""
 
+from streams.access.limits import Bounds, Limits
+from streams.devices.replica import Price, Replica
 from streams.events import (
     AccountClosed,
     AccountErased,
@@ -25,12 +27,10 @@ from streams.events import (
     NonceSpent,
     SessionEnded,
 )
-from streams.group_events import GroupDissolved, GroupJoined, GroupProposed, GroupReady
-from streams.group_part import GroupPart
-from streams.limits import Bounds, Limits
-from streams.model_events import InRegion
-from streams.model_store import StoredModel
-from streams.replica import Price, Replica
+from streams.groups.events import GroupDissolved, GroupJoined, GroupProposed, GroupReady
+from streams.groups.part import GroupPart
+from streams.models.events import InRegion
+from streams.models.store import StoredModel
 
 _AT_MS = 1_767_225_600_123
 _MODEL = "smollm2-135m-instruct"

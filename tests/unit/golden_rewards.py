@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from streams.payout_events import (
+from streams.payouts.events import (
     HOUR_MS,
     PayoutConfirmed,
     PayoutDestinationSet,
@@ -12,9 +12,9 @@ from streams.payout_events import (
     PayoutRequested,
     PayoutSent,
 )
-from streams.payouts import DriverName
-from streams.reward_events import RewardEpochClosed, RewardGranted, RewardInputs, RewardMachineSet, RewardRulesSet
+from streams.payouts.payout import DriverName
 from streams.rewards.computing import DeviceInputs, Reward, WorkDone
+from streams.rewards.events import RewardEpochClosed, RewardGranted, RewardInputs, RewardMachineSet, RewardRulesSet
 from streams.rewards.rules import Density, Machine, RewardRules, TaskWeight
 from streams.tokens import Token
 

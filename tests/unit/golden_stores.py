@@ -1,7 +1,7 @@
 """Vector stores among the golden files."""
 
-from streams.batch_events import Label
-from streams.store_events import (
+from streams.batches.events import Label
+from streams.stores.events import (
     Attribute,
     Chunking,
     StoreBatchCancelled,

@@ -1,14 +1,14 @@
 """What was asked: the submissions among the golden files."""
 
-from streams.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
 from streams.events import CheckOf, TaskSubmitted
-from streams.grounding import FileSearch, Grounding, Searched, Source
-from streams.passages import Place
-from streams.placing import Redaction, Rules
-from streams.response_terms import MetadataPair, ResponseTerms
-from streams.retrieval_messages import FoundPassage
-from streams.store_events import Attribute
-from streams.tools import Function, OutputFormat, Tools
+from streams.stores.events import Attribute
+from streams.stores.messages import FoundPassage
+from streams.stores.passages import Place
+from streams.tasks.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
+from streams.tasks.grounding import FileSearch, Grounding, Searched, Source
+from streams.tasks.placing import Redaction, Rules
+from streams.tasks.response_terms import MetadataPair, ResponseTerms
+from streams.tasks.tools import Function, OutputFormat, Tools
 
 REDACTIONS: tuple[Redaction, ...] = ("off", "standard", "strict")
 _MODEL = "smollm2-135m-instruct"

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from streams.chat import Usage
 from streams.events import (
     AttemptFailure,
     DeadKept,
@@ -29,7 +28,8 @@ from streams.events import (
     TaskRequeued,
 )
 from streams.subjects import MESH
-from streams.task import Phase, Rejection, TaskState, advance, closing
+from streams.tasks.chat import Usage
+from streams.tasks.task import Phase, Rejection, TaskState, advance, closing
 from tests.unit.task_world import Stream, World, truth
 
 MAX_FAILURES = 3

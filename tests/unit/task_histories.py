@@ -2,7 +2,6 @@
 
 from hypothesis import strategies as st
 
-from streams.chat import Usage
 from streams.events import (
     Outcome,
     Seam,
@@ -16,6 +15,7 @@ from streams.events import (
     TaskRequeued,
 )
 from streams.subjects import MESH
+from streams.tasks.chat import Usage
 
 Written = tuple[str, TaskEvent]
 """A writer and what it wrote."""

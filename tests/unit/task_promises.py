@@ -2,7 +2,7 @@
 
 from streams.events import TaskAssigned, TaskChunk, TaskCompleted, TaskDead, TaskEnded, TaskEvent
 from streams.subjects import MESH
-from streams.task import closing, fold
+from streams.tasks.task import closing, fold
 from tests.unit.task_actors import Reader
 from tests.unit.task_simulation import Mesh
 from tests.unit.task_world import Stream, truth

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from streams.events import TaskChunk, TaskEnded
 from streams.subjects import MESH
-from streams.task import Phase
+from streams.tasks.task import Phase
 from tests.unit.task_actors import Dispatcher, Process, Reader
 from tests.unit.task_histories import NODES
 from tests.unit.task_world import RUBBISH, World

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from streams.events import DeadKept, EndEvent, TaskAssigned, TaskChunk, TaskEvent
-from streams.task import Rejection, TaskState, advance
+from streams.tasks.task import Rejection, TaskState, advance
 from tests.unit.task_histories import Written
 
 ALPHABET = "aé世🙂"

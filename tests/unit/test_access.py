@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.access import LOCAL, RIGHTS, Access, Membership, may_have_role
-from streams.access_events import (
+from streams.access.events import (
     AccessEvent,
     AccountClosed,
     AccountErased,
@@ -17,8 +16,9 @@ from streams.access_events import (
     MemberLeft,
     Role,
 )
+from streams.access.fold import LOCAL, RIGHTS, Access, Membership, may_have_role
+from streams.access.limits import NO_LIMITS, Limits
 from streams.errors import UndecodableEvent
-from streams.limits import NO_LIMITS, Limits
 from streams.tokens import Token
 
 ADA, BOB = "did:key:z6Ada", "did:key:z6Bob"

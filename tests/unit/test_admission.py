@@ -2,10 +2,10 @@
 
 import pytest
 
-from nodes.admission import Occupancy, objection_to
-from streams.chat import Message, Sampling
+from nodes.attempts.admission import Occupancy, objection_to
 from streams.messages import Assign
-from streams.task_id import new_task_id
+from streams.tasks.chat import Message, Sampling
+from streams.tasks.task_id import new_task_id
 
 NOW_MS = 1_000_000
 

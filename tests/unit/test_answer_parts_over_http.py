@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from openai.lib.streaming.chat._completions import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from gateway.http.chat_answer import ChunkFrames, whole_answer
+from gateway.http.chat.answer import ChunkFrames, whole_answer
 from mesh.bus.answer import AnswerText, Step
-from streams.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece
-from streams.chat import Usage
 from streams.events import TaskAssigned, TaskChunk, TaskEnded
-from streams.task import Phase, TaskState
-from streams.task_id import new_task_id
+from streams.tasks.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece
+from streams.tasks.chat import Usage
+from streams.tasks.task import Phase, TaskState
+from streams.tasks.task_id import new_task_id
 
 TASK = new_task_id(1_700_000_000_000)
 COMPLETED = TaskState(

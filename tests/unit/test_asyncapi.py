@@ -16,16 +16,21 @@ from hypothesis import strategies as st
 
 from mesh.cli import root
 from mesh.commands.docs import ASYNCAPI_FILE
-from streams import batch_subjects, file_subjects, group_subjects, store_subjects, subjects
+from streams import subjects
+from streams.addresses import PARAMETERS
 from streams.asyncapi import asyncapi_document, asyncapi_json, message_name
+from streams.batches import subjects as batch_subjects
 from streams.channel import Channel
-from streams.channels import CHANNELS, PARAMETERS
+from streams.channels import CHANNELS
 from streams.codec import encode, encode_json
 from streams.events import CATALOGUE
+from streams.files import subjects as file_subjects
+from streams.groups import subjects as group_subjects
 from streams.messages import ALL_MESSAGES
-from streams.store_subjects import StoreKey
+from streams.stores import subjects as store_subjects
+from streams.stores.subjects import StoreKey
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from streams.topology import stream_specs
 from tests.unit.event_strategies import structs

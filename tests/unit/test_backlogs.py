@@ -1,8 +1,8 @@
 """What dispatchers say they hold, added up; who is silent for long is gone."""
 
-from gateway.backlog_feed import Backlogs
+from gateway.roster.backlog_feed import Backlogs
+from streams.devices.region_backlog import RegionBacklog
 from streams.messages import AccountBacklog, Backlog, ModelBacklog
-from streams.region_backlog import RegionBacklog
 
 
 def report(*, running: int = 0, waiting: int = 0, interval_s: float = 1, ended_per_s: float = 0) -> Backlog:

@@ -21,7 +21,7 @@ from gateway.limits.bucket import (
 )
 from gateway.limits.lease import Lease, lease_of
 from gateway.limits.slots import hold
-from streams.limits import MOST, RateState, StreamHolder
+from streams.access.limits import MOST, RateState, StreamHolder
 
 NOW_MS = 1_767_225_600_000
 LIMITS = st.integers(1, 200) | st.integers(1, MOST)

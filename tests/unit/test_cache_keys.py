@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.cache.key import canonical, slot_of
-from streams.chat import Message, Sampling
 from streams.codec import decode, encode
 from streams.events import TaskSubmitted
-from streams.placing import Rules
+from streams.tasks.chat import Message, Sampling
+from streams.tasks.placing import Rules
 from streams.tokens import Token
 from tests.unit.event_strategies import structs
 

@@ -11,13 +11,13 @@ from gateway.cache.answers import Recorder, steps_of
 from gateway.cache.key import Slot
 from gateway.cache.sealing import Sealer
 from mesh.bus.answer import AnswerText, Step
-from streams.answer_parts import TokenLogprob, ToolCallPiece
-from streams.cache_messages import CacheAnswer, CacheClaim, CacheRecord, CacheVoid
-from streams.chat import Usage
+from streams.cache.messages import CacheAnswer, CacheClaim, CacheRecord, CacheVoid
 from streams.codec import decode
 from streams.events import ChunkSignature, TaskAssigned, TaskChunk, TaskEnded, TaskEvent
 from streams.subjects import MESH, TaskKey
-from streams.task import TaskState, advance
+from streams.tasks.answer_parts import TokenLogprob, ToolCallPiece
+from streams.tasks.chat import Usage
+from streams.tasks.task import TaskState, advance
 from streams.tokens import Token
 
 KEY = TaskKey(Token("acme"), Token("019b7a3e00007abc8def012345678900"))

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from nodes.engine import Generate
 from nodes.engines.grammar.call_form import with_calls_as_text, with_functions
 from nodes.engines.grammar.call_reader import CallReader
-from nodes.engines.llama_request import LLAMA_ABILITIES, llama_request
-from nodes.engines.plain_text import NO_MARKERS, WORD_JOINER, Mended, PlainText
+from nodes.engines.llama.plain_text import NO_MARKERS, WORD_JOINER, Mended, PlainText
+from nodes.engines.llama.request import LLAMA_ABILITIES, llama_request
 from nodes.errors import RequestRefused
-from streams.answer_parts import ToolCallPiece, joined_calls
-from streams.chat import Message, Sampling, TokenBias, ToolCall
-from streams.tools import Function, OutputFormat, Tools
+from streams.tasks.answer_parts import ToolCallPiece, joined_calls
+from streams.tasks.chat import Message, Sampling, TokenBias, ToolCall
+from streams.tasks.tools import Function, OutputFormat, Tools
 
 USER = Message(role="user", content="hi")
 TEXT = st.text(alphabet="ab<tol_c>\n{}", max_size=12).filter(lambda text: "<tool_call>" not in text)

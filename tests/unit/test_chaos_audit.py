@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from streams.chat import Usage
 from streams.events import AttemptShare, TaskAssigned, TaskChunk, TaskCompleted, TaskEnded, TaskRequeued
 from streams.subjects import MESH
+from streams.tasks.chat import Usage
 from tests.chaos.answers import Transcript, uninterrupted
 from tests.chaos.audit import Findings, TaskRecord, audit
 from tests.chaos.campaign import Outcome

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams import chunk_chain
-from streams.chat import Usage
 from streams.events import TaskChunk
 from streams.subjects import TaskKey
+from streams.tasks import chunk_chain
+from streams.tasks.chat import Usage
+from streams.tasks.vectors import Vectors
 from streams.tokens import Token
-from streams.vectors import Vectors
 from tests.unit.event_strategies import TEXT
 
 KEY = TaskKey(Token("local"), Token("019b7a3e00007abc8def012345678900"))

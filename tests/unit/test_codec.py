@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.batch_events import BatchEvent
-from streams.chat import Message
+from streams.batches.events import BatchEvent
 from streams.codec import (
     JSON_CONTENT_TYPE,
     decode,
@@ -38,9 +37,10 @@ from streams.events import (
     TaskEvent,
     TaskSubmitted,
 )
-from streams.file_events import FileEvent
+from streams.files.events import FileEvent
 from streams.messages import ALL_MESSAGES, EventsPage, StoredEvent
-from streams.store_events import StoreEvent
+from streams.stores.events import StoreEvent
+from streams.tasks.chat import Message
 from tests.unit.event_strategies import structs
 
 UNIONS = [

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from streams.billing_events import (
+from streams.billing.events import (
     KeyBudget,
     LedgerPosted,
     LedgerSuspended,
@@ -13,15 +13,15 @@ from streams.billing_events import (
     PricesSet,
     Transaction,
 )
-from streams.billing_log import AnyBillingEvent
-from streams.billing_subjects import account_chain, book_chain
+from streams.billing.log import AnyBillingEvent
+from streams.billing.messages import Held, HoldRefused, HoldWanted
+from streams.billing.subjects import account_chain, book_chain
 from streams.codec import encode
 from streams.errors import InvalidAmount, InvalidLedgerAccount
 from streams.ledger.corrections import SuspenseBook, SuspenseEntry, correct, read_part
 from streams.ledger.dump import dump, load
 from streams.ledger.fold import LedgerState
 from streams.ledger.holding import Taken, decide
-from streams.ledger_messages import Held, HoldRefused, HoldWanted
 from streams.tokens import Token
 
 ACME = Token("acme")

@@ -5,22 +5,22 @@ from typing import Any
 
 import pytest
 
-from gateway.demands import demand_error, inability
 from gateway.dispatcher.gate import check_submission
 from gateway.dispatcher.plausible import prompt_bound
 from gateway.dispatcher.wishing import tokens_in, wish_of
+from gateway.intake.demands import demand_error, inability
 from gateway.limits.price import PICTURE_TOKENS, price_of_task
 from gateway.scheduling.aliases import Alias
-from streams.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
 from streams.clock import now_ms
+from streams.devices.replica import Ability, Replica
+from streams.devices.roster import Roster
 from streams.events import ModelAnnounced, TaskSubmitted
-from streams.replica import Ability, Replica
-from streams.roster import Roster
 from streams.subjects import TaskKey
-from streams.task import TaskState
-from streams.task_id import new_task_id
+from streams.tasks.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
+from streams.tasks.task import TaskState
+from streams.tasks.task_id import new_task_id
+from streams.tasks.tools import Function, OutputFormat, Tools
 from streams.tokens import Token
-from streams.tools import Function, OutputFormat, Tools
 
 USER = Message(role="user", content="hello")
 TOOLS = Tools(functions=(Function(name="f"), Function(name="g")))

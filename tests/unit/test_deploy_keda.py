@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 from gateway.http.model_metrics import ModelMetrics
 
 if TYPE_CHECKING:
-    from gateway.backlog_feed import BacklogFeed
-    from gateway.roster_feed import RosterFeed
+    from gateway.roster.backlog_feed import BacklogFeed
+    from gateway.roster.feed import RosterFeed
 
 MANIFEST = Path(__file__).parents[2] / "deploy/keda/nodes.yaml"
 

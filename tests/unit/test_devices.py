@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.devices import Device, Devices, Standing
+from streams.devices.fold import Device, Devices, Standing
 from streams.events import (
     DeviceAdmitted,
     DeviceEvent,

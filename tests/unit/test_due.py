@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.billing_events import PeriodSealed
+from streams.billing.events import PeriodSealed
 from streams.ledger.periods import months_due
-from streams.payout_book import PayoutBook
-from streams.payout_events import HOUR_MS, PayoutDestinationSet, PayoutPolicySet, PayoutRequested
-from streams.reward_events import RewardEpochClosed, RewardRulesSet
+from streams.payouts.book import PayoutBook
+from streams.payouts.events import HOUR_MS, PayoutDestinationSet, PayoutPolicySet, PayoutRequested
 from streams.rewards.book import RewardBook
 from streams.rewards.due import weeks_due
 from streams.rewards.epochs import epoch
+from streams.rewards.events import RewardEpochClosed, RewardRulesSet
 from streams.rewards.rules import IG3_RULES
 from streams.tokens import Token
 

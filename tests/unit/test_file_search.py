@@ -11,10 +11,10 @@ from gateway.http.file_search.citations import citations_of
 from gateway.http.file_search.deciding import MOST_QUERY_CHARS, decided
 from gateway.http.file_search.fitting import LEAST_TOKENS, fitted, kept, room_of, tokens_of, woven
 from gateway.http.file_search.marks import defanged, marked, new_nonce, preface
-from streams.chat import Message, TextPart
-from streams.grounding import FileSearch, Grounding, Searched, Source, own_messages, put_before
-from streams.passages import Place
-from streams.retrieval_messages import FoundPassage
+from streams.stores.messages import FoundPassage
+from streams.stores.passages import Place
+from streams.tasks.chat import Message, TextPart
+from streams.tasks.grounding import FileSearch, Grounding, Searched, Source, own_messages, put_before
 
 NONCE = "0123456789ab"
 LIKE_A_MARK = re.compile(r"[<\uff1c\ufe64][\s/]*passage", re.IGNORECASE)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.retrieval.filters import matches
-from streams.retrieval_messages import Combined, Compared, Comparing, Filter, Listed
-from streams.store_events import Attribute, AttributeValue
+from streams.stores.events import Attribute, AttributeValue
+from streams.stores.messages import Combined, Compared, Comparing, Filter, Listed
 
 FILE = (
     Attribute(name="team", value="sales"),

@@ -5,8 +5,8 @@ from gateway.bridge.wire import FORMATS
 from mesh.bus.answer import Step
 from streams.events import TaskChunk
 from streams.subjects import TaskKey
-from streams.task import TaskState
-from streams.task_id import new_task_id
+from streams.tasks.task import TaskState
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from gateway.dispatcher.gate import check_submission
-from streams.chat import Message, Sampling
 from streams.clock import now_ms
 from streams.events import TaskError, TaskSubmitted
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.chat import Message, Sampling
+from streams.tasks.task_id import new_task_id
+from streams.tasks.tools import OutputFormat, Tools
 from streams.tokens import token
-from streams.tools import OutputFormat, Tools
 
 HELLO = (Message(role="user", content="hello"),)
 SHORT = Sampling(max_tokens=5)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.settings import GatewaySettings
-from streams.limits import NO_LIMITS, Limits
+from streams.access.limits import NO_LIMITS, Limits
 
 
 def test_single_accounts_have_rules_of_their_own() -> None:

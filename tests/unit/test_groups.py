@@ -1,8 +1,8 @@
 """The fold of GROUPS: how a group stands, whatever order and however often its events come."""
 
-from streams.group_events import GroupDissolved, GroupEvent, GroupJoined, GroupProposed, GroupReady
-from streams.group_part import GroupPart
-from streams.groups import KEPT_ENDED, Group, Groups, GroupState
+from streams.groups.events import GroupDissolved, GroupEvent, GroupJoined, GroupProposed, GroupReady
+from streams.groups.fold import KEPT_ENDED, Group, Groups, GroupState
+from streams.groups.part import GroupPart
 from streams.tokens import Token
 
 G = Token("g1")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nodes.hints import HintReader
-from streams.device_hints import DeviceHints
+from nodes.presence.hints import HintReader
+from streams.devices.hints import DeviceHints
 
 
 def write(folder: Path, **files: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.usage.invoice import csv_of, days_of, invoice_of
 from gateway.usage.objects import Amount
-from streams.ledger_messages import UsageRow
+from streams.billing.messages import UsageRow
 
 ROWS = (
     UsageRow(day="2026-11-01", model="small", key="k1", currency="EUR", tasks=2, prompt_tokens=9, amount_nano=10**8),

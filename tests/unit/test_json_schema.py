@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.json_schema import SchemaRefused, check_schema
+from gateway.intake.json_schema import SchemaRefused, check_schema
 
 
 def nested(depth: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from streams.billing_events import (
+from streams.billing.events import (
     LedgerPosted,
     PlanSet,
     Posting,
@@ -14,9 +14,10 @@ from streams.billing_events import (
     PricesSet,
     Transaction,
 )
-from streams.billing_log import AnyBillingEvent
-from streams.billing_subjects import Chain, account_chain, book_chain, parse_chain
-from streams.chat import Usage
+from streams.billing.log import AnyBillingEvent
+from streams.billing.messages import Held, HoldWanted
+from streams.billing.money import FEES, user
+from streams.billing.subjects import Chain, account_chain, book_chain, parse_chain
 from streams.codec import decode_billing_event, encode
 from streams.events import AttemptShare, EndEvent, TaskCancelled, TaskCompleted, TaskDead, TaskError, TaskFailed
 from streams.ledger.charging import settle, unreadable
@@ -24,10 +25,9 @@ from streams.ledger.corrections import Part, SuspenseBook, correct, correction_i
 from streams.ledger.dump import dump, load
 from streams.ledger.fold import LedgerState
 from streams.ledger.holding import Taken, decide, floor_nano, held_by
-from streams.ledger_messages import Held, HoldWanted
-from streams.metering import Metered
-from streams.money import FEES, user
 from streams.subjects import TaskKey
+from streams.tasks.chat import Usage
+from streams.tasks.metering import Metered
 from streams.tokens import Token
 
 ACCOUNTS = (Token("acme"), Token("other"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.engines.llama_batches import shares
+from nodes.engines.llama.batches import shares
 
 
 def test_one_prompt_gets_all_the_room() -> None:

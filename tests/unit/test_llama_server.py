@@ -10,11 +10,11 @@ import pytest
 
 from nodes.engines.conversation import Conversation
 from nodes.engines.lanes import PieceSink
-from nodes.engines.llama_request import LlamaRequest
-from nodes.engines.llama_server import AnswerReader, chat_body
+from nodes.engines.llama.request import LlamaRequest
+from nodes.engines.llama.server_dialect import AnswerReader, chat_body
 from nodes.errors import EngineError, RequestRefused
-from streams.answer_parts import LikelyToken, TokenLogprob, joined_calls
-from streams.chat import Message, Sampling, TokenBias, Usage
+from streams.tasks.answer_parts import LikelyToken, TokenLogprob, joined_calls
+from streams.tasks.chat import Message, Sampling, TokenBias, Usage
 
 if TYPE_CHECKING:
     from nodes.engine import Piece

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from nodes.engine import DEFAULT_MODEL
-from nodes.engines import startup
 from nodes.engines.host import available_bytes
-from nodes.engines.memory_need import refuse_what_does_not_fit
+from nodes.engines.llama import startup
+from nodes.engines.llama.memory_need import refuse_what_does_not_fit
 from nodes.errors import EngineUnavailable
-from nodes.gguf import GgufHeader, read_header
-from nodes.model_file import ModelFile, find_model
+from nodes.models.file import ModelFile, find_model
+from nodes.models.gguf import GgufHeader, read_header
 from tests.unit.gguf_files import DATA_BYTES, TENSORS, VALUES, Value, gguf, tiny
 
 GB = 10**9

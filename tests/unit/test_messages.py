@@ -5,7 +5,7 @@ import msgspec
 from streams.codec import decode
 from streams.messages import Finished, Refused, Running, Stop, is_about
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import token
 
 TASK = new_task_id()

@@ -5,11 +5,11 @@ from msgspec.structs import replace
 
 from gateway.dispatcher import ending
 from gateway.dispatcher.metering import metered
-from streams.chat import Message, Usage
+from streams.devices.replica import Tier
 from streams.events import AttemptShare, EndEvent, TaskError, TaskSubmitted
-from streams.metering import Metered
-from streams.replica import Tier
-from streams.task import TaskState
+from streams.tasks.chat import Message, Usage
+from streams.tasks.metering import Metered
+from streams.tasks.task import TaskState
 
 ASKED = TaskSubmitted(model="m", messages=(Message(role="user", content="hello"),), key="k1")
 TEXTS = TaskSubmitted(model="m", texts=("hello", "you"), key="k1")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nodes import model_cache
 from nodes.errors import EngineUnavailable
-from nodes.model_cache import ModelCache
+from nodes.models import cache as model_cache
+from nodes.models.cache import ModelCache
 
 
 def name(letter: str) -> str:

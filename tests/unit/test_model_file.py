@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from nodes.engine import DEFAULT_MODEL
 from nodes.errors import EngineUnavailable
-from nodes.gguf import GgufHeader, read_header
-from nodes.model_file import find_model, model_id_of
+from nodes.models.file import find_model, model_id_of
+from nodes.models.gguf import GgufHeader, read_header
 from tests.unit import gguf_files
 from tests.unit.gguf_files import DATA_BYTES, TENSORS, VALUES, Value, gguf, tensor, tiny
 

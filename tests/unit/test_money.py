@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.billing_subjects import BOOKS, Chain, account_chain, book_chain, parse_chain
+from streams.billing.money import FEES, MOST_NANO, LedgerAccount, decimal_of, held, nano_of, node, user
+from streams.billing.subjects import BOOKS, Chain, account_chain, book_chain, parse_chain
 from streams.errors import InvalidAmount, InvalidLedgerAccount, InvalidSubject
-from streams.money import FEES, MOST_NANO, LedgerAccount, decimal_of, held, nano_of, node, user
 from streams.tokens import Token
 
 TOKENS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True).map(Token)

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from nodes.pauses import LONGEST_PAUSE_S, jittered_s, pause_s
+from nodes.presence.status import TokenRates, resident_bytes
 from nodes.settings import NodeSettings
-from nodes.status import TokenRates, resident_bytes
 
 
 def test_a_rate_is_over_at_least_a_second() -> None:

@@ -12,7 +12,7 @@ from nodes.engine import EngineSpec
 from nodes.engines import open_engine
 from nodes.engines.embedding import open_embedding_engine
 from nodes.errors import EngineUnavailable
-from nodes.model_file import find_model
+from nodes.models.file import find_model
 
 if TYPE_CHECKING:
     from pathlib import Path

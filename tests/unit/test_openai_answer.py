@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
-from gateway.http.chat_answer import ChunkFrames, whole_answer
+from gateway.http.chat.answer import ChunkFrames, whole_answer
 from gateway.http.errors import ApiError, from_end, from_exception, from_task_error
 from mesh.bus.answer import AnswerText, Step
 from mesh.errors import BusUnavailable
-from streams.chat import Usage
 from streams.errors import InvalidTaskId
 from streams.events import TaskAccepted, TaskAssigned, TaskChunk, TaskEnded, TaskError, TaskQueued
-from streams.task import Phase, TaskState
-from streams.task_id import new_task_id
+from streams.tasks.chat import Usage
+from streams.tasks.task import Phase, TaskState
+from streams.tasks.task_id import new_task_id
 
 TASK = new_task_id(1_700_000_000_000)
 USAGE = Usage(prompt_tokens=3, completion_tokens=4, cached_prompt_tokens=2)

@@ -7,7 +7,7 @@ import pytest
 from msgspec import Struct
 
 from gateway.http import wishes
-from gateway.http.chat_request import UNSUPPORTED, UNSUPPORTED_VALUES, ChatRequest
+from gateway.http.chat.request import UNSUPPORTED, UNSUPPORTED_VALUES, ChatRequest
 from gateway.http.completions import request as completions
 from gateway.http.messages import request as messages
 from gateway.http.openapi.operation import Operation

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.fetching.fetcher import Fetcher
-from gateway.http.chat_question import ChatQuestion, chat_question
-from gateway.http.chat_request import UNSUPPORTED, UNSUPPORTED_VALUES, ChatRequest
+from gateway.http.chat.question import ChatQuestion, chat_question
+from gateway.http.chat.request import UNSUPPORTED, UNSUPPORTED_VALUES, ChatRequest
 from gateway.http.errors import ApiError
 from streams.codec import decode, encode
 from streams.events import TaskSubmitted

@@ -5,11 +5,11 @@ from contextlib import suppress
 
 import pytest
 
+from nodes.attempts.outbox import Batch, Outbox
 from nodes.engine import Piece
 from nodes.errors import EngineError
-from nodes.outbox import Batch, Outbox
-from streams.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece
-from streams.chat import Usage
+from streams.tasks.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece
+from streams.tasks.chat import Usage
 
 USAGE = Usage(prompt_tokens=1, completion_tokens=3)
 

@@ -19,7 +19,7 @@ from gateway.retrieval.ingesting.documents import Block, Blocks, DocumentRefused
 from gateway.retrieval.ingesting.parse_worker import parse
 from gateway.retrieval.ingesting.parsing import ParseLimits, parse_document
 from gateway.retrieval.ingesting.web_pages import MOST_NESTED
-from streams.store_events import Chunking
+from streams.stores.events import Chunking
 
 MANY = 1_000_000
 CHUNKING = Chunking(most_tokens=256, overlap_tokens=32)

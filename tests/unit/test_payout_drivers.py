@@ -17,7 +17,7 @@ from gateway.payouts.drivers.erc20 import Erc20Driver, Erc20Terms, checksum
 from gateway.payouts.drivers.ethereum_rpc import EthereumRpc
 from gateway.payouts.drivers.file import FileDriver
 from gateway.payouts.drivers.webhook import WebhookDriver, signature, verify
-from streams.payouts import Payout
+from streams.payouts.payout import Payout
 from streams.tokens import Token
 from tests.ethereum_chain import CHAIN_ID, TOKEN, EthereumChain
 from tests.served_app import served

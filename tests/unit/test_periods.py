@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.billing_events import LedgerPosted, PeriodSealed, Posting, Transaction
+from streams.billing.events import LedgerPosted, PeriodSealed, Posting, Transaction
 from streams.codec import encode
 from streams.errors import InvalidPeriod
 from streams.ledger.fold import LedgerState, digest_of_body

@@ -16,9 +16,9 @@ from nodes.personal_data.restored_logprobs import RestoredLogprobs
 from nodes.personal_data.restored_pieces import RestoredPieces
 from nodes.personal_data.restoring import Restorer
 from nodes.personal_data.spec import RedactionSpec
-from streams.answer_parts import TokenLogprob, ToolCallPiece, joined_calls
-from streams.chat import Message, Sampling, TextPart, ToolCall, Usage
-from streams.tools import Function, OutputFormat, Tools
+from streams.tasks.answer_parts import TokenLogprob, ToolCallPiece, joined_calls
+from streams.tasks.chat import Message, Sampling, TextPart, ToolCall, Usage
+from streams.tasks.tools import Function, OutputFormat, Tools
 
 COUNTRIES = RedactionSpec().countries
 ALICE, BOB = "alice@example.org", "bob@example.org"

@@ -6,18 +6,18 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.backlog_feed import Totals
-from gateway.demand import Change, Demand, Pace, Sight
-from gateway.model_placer import sights_of
-from gateway.placement import Order, needed_bytes, orders, unmet
-from gateway.regional_demand import RegionalDemand, Scale, Sights
+from gateway.models.demand import Change, Demand, Pace, Sight
+from gateway.models.placement import Order, needed_bytes, orders, unmet
+from gateway.models.placer import sights_of
+from gateway.models.regional_demand import RegionalDemand, Scale, Sights
+from gateway.roster.backlog_feed import Totals
+from streams.devices.replica import Replica
+from streams.devices.roster import NodeView, Roster, Wish
 from streams.events import ModelDesired, ModelScaled
 from streams.messages import NodeStatus, ReplicaLoad
-from streams.model_events import InRegion
-from streams.model_orders import NodeRoom
-from streams.model_store import StoredModel
-from streams.replica import Replica
-from streams.roster import NodeView, Roster, Wish
+from streams.models.events import InRegion
+from streams.models.orders import NodeRoom
+from streams.models.store import StoredModel
 from streams.tokens import Token
 
 GB = 10**9

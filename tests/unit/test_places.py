@@ -4,7 +4,7 @@ import pytest
 
 from gateway.bridge.places import Place, Places
 from gateway.limits.ticket import LimitReached
-from streams.access import LOCAL
+from streams.access.fold import LOCAL
 from streams.tokens import Token
 
 ACME, BETA = Token("acme"), Token("beta")

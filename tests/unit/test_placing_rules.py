@@ -13,11 +13,11 @@ from gateway.dispatcher.wishing import tokens_in, wish_of
 from gateway.http.errors import ApiError
 from gateway.http.placing_rules import RULE_HEADERS, read_rules
 from gateway.scheduling.policies import POLICIES
-from streams.chat import Message, Sampling
 from streams.events import CheckOf, TaskSubmitted
-from streams.placing import Rules
 from streams.subjects import CHECKS, TaskKey
-from streams.task import TaskState
+from streams.tasks.chat import Message, Sampling
+from streams.tasks.placing import Rules
+from streams.tasks.task import TaskState
 from streams.tokens import Token
 
 KEY = TaskKey(Token("lab"), Token("0199"))

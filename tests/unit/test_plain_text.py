@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from nodes.engine import Generate
 from nodes.engines.conversation import conversation_of
-from nodes.engines.plain_text import WORD_JOINER, Mended, PlainText
-from streams.chat import Message
+from nodes.engines.llama.plain_text import WORD_JOINER, Mended, PlainText
+from streams.tasks.chat import Message
 
 MARKERS = ("<|im_end|>", "<|im_start|>", "<s>", "</s>", "<<s>>", "s>", "[INST]")
 plain = PlainText(MARKERS)

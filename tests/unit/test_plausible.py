@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dispatcher.plausible import Fault, believed_prompt_tokens, usage_fault
-from streams.chat import Message, Sampling, Usage
 from streams.events import Seam, TaskChunk, TaskSubmitted
-from streams.task import TaskState
+from streams.tasks.chat import Message, Sampling, Usage
+from streams.tasks.task import TaskState
 from tests.unit.event_strategies import TEXT
 
 QUESTION = TaskSubmitted(

@@ -6,7 +6,7 @@ from gateway.limits import reads as counting
 from gateway.limits.reads import Reads
 from gateway.limits.ticket import LimitReached
 from gateway.settings import GatewaySettings
-from streams.access import LOCAL
+from streams.access.fold import LOCAL
 from streams.tokens import Token
 
 ACME = Token("acme")

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from nodes.continuation import Replay
+from nodes.attempts.continuation import Replay
 from nodes.engine import Piece
 from nodes.errors import CannotContinue
-from streams.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece, chars_in, joined_calls
-from streams.chat import Message, Sampling, Usage
 from streams.messages import Assign
+from streams.tasks.answer_parts import LikelyToken, TokenLogprob, ToolCallPiece, chars_in, joined_calls
+from streams.tasks.chat import Message, Sampling, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams import reputation
-from streams.chat import Usage
-from streams.device_events import DeviceChecked, DeviceSuspended
-from streams.devices import Devices
+from streams.devices import reputation
+from streams.devices.events import DeviceChecked, DeviceSuspended
+from streams.devices.fold import Devices
+from streams.devices.reputation import NOTHING, Tally, WorkDone, score
 from streams.events import AttemptFailure, AttemptShare, EndEvent, TaskCompleted, TaskDead, TaskError
-from streams.reputation import NOTHING, Tally, WorkDone, score
+from streams.tasks.chat import Usage
 from streams.tokens import Token
 from tests.unit.event_strategies import structs
 

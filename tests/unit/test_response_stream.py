@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from gateway.http.errors import ApiError
 from gateway.http.responses.frames import ResponseFrames
 from mesh.bus.answer import Step
-from streams.chat import FinishReason, Message, Usage
 from streams.events import (
     TaskAccepted,
     TaskAssigned,
@@ -24,13 +23,14 @@ from streams.events import (
     TaskRequeued,
     TaskSubmitted,
 )
-from streams.grounding import FileSearch, Grounding, Source
-from streams.passages import Place
-from streams.response_terms import MetadataPair, ResponseTerms
-from streams.retrieval_messages import FoundPassage
+from streams.stores.messages import FoundPassage
+from streams.stores.passages import Place
 from streams.subjects import MESH
-from streams.task import Rejection, TaskState, advance
-from streams.task_id import new_task_id
+from streams.tasks.chat import FinishReason, Message, Usage
+from streams.tasks.grounding import FileSearch, Grounding, Source
+from streams.tasks.response_terms import MetadataPair, ResponseTerms
+from streams.tasks.task import Rejection, TaskState, advance
+from streams.tasks.task_id import new_task_id
 
 TASK = new_task_id(1_700_000_000_000)
 TERMS = ResponseTerms(metadata=(MetadataPair(name="a", text="b"),))

@@ -7,7 +7,7 @@ import pytest
 from gateway.dispatcher import retrying
 from gateway.dispatcher.settings import DispatcherSettings
 from streams.events import AttemptFailure, Seam
-from streams.task import TaskState
+from streams.tasks.task import TaskState
 
 SETTINGS = DispatcherSettings(max_attempts=5, max_lost_nodes=3)
 

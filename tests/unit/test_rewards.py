@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streams.device_events import DeviceLost, DeviceRegistered, DeviceReturned, DeviceSuspended
+from streams.billing.money import PPM
+from streams.devices.events import DeviceLost, DeviceRegistered, DeviceReturned, DeviceSuspended
 from streams.errors import InvalidEpoch, InvalidRewardRules
-from streams.money import PPM
 from streams.rewards.computing import DeviceInputs, Reward, WorkDone, rewards
 from streams.rewards.epochs import EPOCH_MS, Epoch, epoch_at, parse_epoch
 from streams.rewards.powers import power, root

@@ -1,9 +1,9 @@
 """The roster: a fold of events and reports, asked with a clock."""
 
+from streams.devices.replica import Replica, Tier
+from streams.devices.roster import Roster
 from streams.events import DeviceLost, DeviceReturned, ModelAnnounced, ModelWithdrawn
 from streams.messages import NodeStatus
-from streams.replica import Replica, Tier
-from streams.roster import Roster
 from streams.tokens import Token
 
 N1, N2 = Token("n1"), Token("n2")

@@ -19,8 +19,8 @@ from nodes.engines.grammar.constraint import grammar_of
 from nodes.engines.grammar.numbers import integers, numbers
 from nodes.engines.grammar.rules import MOST_CHARS
 from nodes.errors import RequestRefused
-from streams.chat import Message
-from streams.tools import Function, OutputFormat, Tools
+from streams.tasks.chat import Message
+from streams.tasks.tools import Function, OutputFormat, Tools
 from tests.unit.json_schemas import schemas
 
 MESSAGES = (Message(role="user", content="hi"),)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from nodes.errors import EngineUnavailable
-from nodes.gguf import GgufHeader
-from nodes.model_file import ModelFile
+from nodes.models.file import ModelFile
+from nodes.models.gguf import GgufHeader
 from nodes.shards.split import WORKING_BYTES, Capacity, Weights, needed_elsewhere, split_model, weights_of
 
 MIB = 1 << 20

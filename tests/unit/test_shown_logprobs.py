@@ -1,7 +1,7 @@
 """Logprobs go out with the text of their tokens."""
 
 from nodes.engines.shown_logprobs import ShownLogprobs
-from streams.answer_parts import TokenLogprob
+from streams.tasks.answer_parts import TokenLogprob
 
 
 def place(token: str, raw: bytes | None = None) -> TokenLogprob:

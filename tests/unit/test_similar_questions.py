@@ -7,8 +7,8 @@ import pytest
 from benchmarks.similar import read_pairs
 from gateway.cache.guard import guard_of
 from gateway.cache.similar import LONGEST_TEXT, distance_of, shelf_of, unit_of
-from streams.chat import ImagePart, Message, TextPart
 from streams.events import TaskSubmitted
+from streams.tasks.chat import ImagePart, Message, TextPart
 from streams.tokens import Token
 
 ACCOUNT, SECRET = Token("lab"), b"secret"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from gateway.retrieval.ingesting.documents import MOST_SPACES, Block, cleaned
 from gateway.retrieval.ingesting.splitting import Draft, embedded_text, split
 from gateway.retrieval.ingesting.token_count import token_count
-from streams.store_events import Chunking
+from streams.stores.events import Chunking
 
 _LETTERS = st.characters(codec="utf-8")
 _WORDS = st.text(_LETTERS | st.sampled_from("aaaa....   \n\n?!。"), min_size=1, max_size=300).map(cleaned).filter(bool)

@@ -8,10 +8,10 @@ from mesh.broker.server import STOP_TIMEOUT
 from mesh.bus.direct_client import LEAVE_S
 from mesh.config.settings import UpSettings
 from mesh.telemetry.sdk import EXPORT_S
-from nodes.announce import LEAVE
-from nodes.loaded_models import ENGINE_STOP
+from nodes.attempts.worker import HAND_OVER
+from nodes.models.loaded import ENGINE_STOP
+from nodes.presence.announce import LEAVE
 from nodes.settings import NodeSettings
-from nodes.worker import HAND_OVER
 from tests.running_mesh import ROOT
 
 COLLECTOR_S = 2 * EXPORT_S

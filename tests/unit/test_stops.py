@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes.engines.answer_writer import AnswerWriter
-from nodes.engines.plain_text import NO_MARKERS, Mended
+from nodes.engines.llama.plain_text import NO_MARKERS, Mended
 from nodes.engines.stops import StopFilter
-from streams.chat import Usage
+from streams.tasks.chat import Usage
 
 LETTERS = st.text(alphabet="ab🌊", max_size=12)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from streams.batch_events import Label
+from streams.batches.events import Label
 from streams.errors import InvalidSubject
-from streams.store_events import (
+from streams.stores.events import (
     Attribute,
     StoreBatchCancelled,
     StoreChanged,
@@ -19,8 +19,8 @@ from streams.store_events import (
     StoreOpened,
     StoreReembedding,
 )
-from streams.store_subjects import PassagesKey, StoreKey, parse_passages, parse_store, passages, store
-from streams.stores import StoreState, fold_store
+from streams.stores.fold import StoreState, fold_store
+from streams.stores.subjects import PassagesKey, StoreKey, parse_passages, parse_store, passages, store
 from streams.tokens import Token
 
 KEY = StoreKey(Token("acme"), Token("vs_1"))

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams import group_subjects, subjects
+from streams import subjects
 from streams.errors import InvalidSubject, StreamsError
+from streams.groups import subjects as group_subjects
 from streams.subjects import SERVICE_CLASSES, NodeCall, ResultOrigin, Submission, TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token, token
 
 TOKENS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True).map(token)

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 
 from nodes.engine import EngineSpec, Generate, Piece
 from nodes.engines import open_engine
-from nodes.engines.sample_json import sample
+from nodes.engines.synthetic.sample_json import sample
 from nodes.errors import RequestRefused
-from streams.answer_parts import joined_calls
-from streams.chat import ImagePart, Message, Sampling, TokenBias, ToolCall
-from streams.tools import Function, OutputFormat, Tools
+from streams.tasks.answer_parts import joined_calls
+from streams.tasks.chat import ImagePart, Message, Sampling, TokenBias, ToolCall
+from streams.tasks.tools import Function, OutputFormat, Tools
 from tests.unit.json_schemas import schemas
 
 if TYPE_CHECKING:
-    from streams.replica import Ability
+    from streams.devices.replica import Ability
 
 WEATHER = Function(
     name="weather",

@@ -9,8 +9,8 @@ import pytest
 from nodes.engine import EngineSpec, Generate, Piece
 from nodes.engines import open_engine
 from nodes.errors import EngineUnavailable
-from streams.chat import Message, Sampling
-from streams.replica import Replica
+from streams.devices.replica import Replica
+from streams.tasks.chat import Message, Sampling
 
 
 async def answer(question: str, *, prefix: str = "", max_tokens: int | None = None) -> list[Piece]:

@@ -20,8 +20,8 @@ from streams.events import (
     TaskRequeued,
 )
 from streams.subjects import MESH
-from streams.task import Phase, Rejection, TaskState, advance, fold
-from streams.vectors import Vectors
+from streams.tasks.task import Phase, Rejection, TaskState, advance, fold
+from streams.tasks.vectors import Vectors
 from tests.unit.event_strategies import structs
 from tests.unit.task_histories import NODES, USAGE, History, Written, histories
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import InvalidTaskId
-from streams.task_id import (
+from streams.tasks.task_id import (
     BUCKETS,
     CLOCK_SKEW,
     bucket_of,

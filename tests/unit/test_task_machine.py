@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from streams.events import TaskAssigned, TaskChunk
-from streams.task import Phase
+from streams.tasks.task import Phase
 from tests.unit.task_promises import check, check_end, check_replay
 from tests.unit.task_simulation import Mesh
 

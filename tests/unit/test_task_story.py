@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 
 from mesh.inspection.task_records import Ended, Happened, Submitted
 from mesh.inspection.task_story import tell
-from streams.chat import Message, Sampling, Usage
 from streams.events import (
     AttemptShare,
     EndEvent,
@@ -19,9 +18,10 @@ from streams.events import (
     TaskQueued,
     TaskSubmitted,
 )
-from streams.placing import Candidate, Hedge, Part, Rejects
 from streams.subjects import MESH, TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.chat import Message, Sampling, Usage
+from streams.tasks.placing import Candidate, Hedge, Part, Rejects
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,21 +5,19 @@ from itertools import combinations
 
 import pytest
 
-from streams import (
-    batch_subjects,
-    billing_subjects,
-    cache_subjects,
-    file_subjects,
-    group_subjects,
-    store_subjects,
-    subjects,
-)
+from streams import subjects
 from streams.account_subjects import account_subjects, holds_content, is_copy
+from streams.batches import subjects as batch_subjects
+from streams.billing import subjects as billing_subjects
+from streams.cache import subjects as cache_subjects
 from streams.consumers import consumer_name, consumer_specs
+from streams.files import subjects as file_subjects
+from streams.groups import subjects as group_subjects
 from streams.sites import hub_streams
-from streams.store_subjects import StoreKey
+from streams.stores import subjects as store_subjects
+from streams.stores.subjects import StoreKey
 from streams.subjects import SERVICE_CLASSES, TaskKey
-from streams.task_id import BUCKETS, new_task_id
+from streams.tasks.task_id import BUCKETS, new_task_id
 from streams.tokens import Token
 from streams.topology import (
     ACK_WAIT,

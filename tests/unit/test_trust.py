@@ -9,14 +9,14 @@ from gateway.dispatcher.result_check import ResultCheck
 from gateway.dispatcher.task_run import TaskRun
 from gateway.scheduling.wish import Wish
 from mesh.identity.device_log import DeviceLog
-from streams.chat import Message, Usage
 from streams.clock import now_ms
-from streams.device_events import DeviceAdmitted, DeviceEvent, DeviceRevoked, DeviceSuspended, DeviceVerified
-from streams.devices import Devices
+from streams.devices.events import DeviceAdmitted, DeviceEvent, DeviceRevoked, DeviceSuspended, DeviceVerified
+from streams.devices.fold import Devices
 from streams.events import AttemptFailure, AttemptShare, TaskCompleted, TaskSubmitted
 from streams.subjects import TaskKey
-from streams.task import TaskState
-from streams.task_id import new_task_id
+from streams.tasks.chat import Message, Usage
+from streams.tasks.task import TaskState
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.unit.scheduling.fleets import node, scheduler
 

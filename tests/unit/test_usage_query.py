@@ -10,8 +10,8 @@ from multidict import MultiDict
 from gateway.http.errors import ApiError
 from gateway.usage.buckets import cost_list, usage_list
 from gateway.usage.query import DAY, UsageQuery, read_query
-from streams.ledger_messages import UsageRow
-from streams.money import decimal_of
+from streams.billing.messages import UsageRow
+from streams.billing.money import decimal_of
 
 NOW = datetime(2026, 11, 28, 18, 30, tzinfo=UTC)
 NOON_S = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp())

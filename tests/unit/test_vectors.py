@@ -9,11 +9,11 @@ import pytest
 from gateway.dispatcher import retrying
 from gateway.dispatcher.vector_check import vectors_fault
 from gateway.limits.price import price_of_task
-from nodes.vector_work import VectorOutbox, shortened
-from streams.chat import Usage
+from nodes.attempts.vector_work import VectorOutbox, shortened
 from streams.events import TaskChunk, TaskSubmitted
-from streams.task import TaskState
-from streams.vectors import MOST_CHUNK_BYTES, Vectors, numbers_of
+from streams.tasks.chat import Usage
+from streams.tasks.task import TaskState
+from streams.tasks.vectors import MOST_CHUNK_BYTES, Vectors, numbers_of
 from tests.number_engine import DIMENSIONS, vector_of
 
 ASKED = TaskSubmitted(model="m", texts=("a", "b", "c"))

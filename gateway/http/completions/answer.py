@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 from msgspec import Struct
 
-from gateway.http.chat_answer import DONE, FINGERPRINT, UsageObject, usage_object
+from gateway.http.chat.answer import DONE, FINGERPRINT, UsageObject, usage_object
 from gateway.http.errors import from_end
 from streams.events import TaskChunk, TaskEnded
-from streams.task_id import created_ms
+from streams.tasks.task_id import created_ms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.http.errors import ApiError
     from mesh.bus.answer import AnswerText, Step
-    from streams.answer_parts import TokenLogprob
-    from streams.task import TaskState
+    from streams.tasks.answer_parts import TokenLogprob
+    from streams.tasks.task import TaskState
     from streams.tokens import Token
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from gateway.http.completions.answer import CompletionChoice
     from mesh.bus.answer import AnswerText
-    from streams.task import TaskState
+    from streams.tasks.task import TaskState
     from streams.tokens import Token
 
 

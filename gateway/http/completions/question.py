@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gateway.http.cache_use import cache_use_of
+from gateway.http.cache.use import cache_use_of
 from gateway.http.completions.answer import CompletionFrames, choice_of, whole_completion
 from gateway.http.completions.choices import CompletionChoices
 from gateway.http.completions.request import read_completion_request
@@ -14,16 +14,16 @@ from gateway.http.several import unlike
 from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
-    from gateway.http.cache_use import CacheUse
-    from gateway.http.chat_request import ServiceTier
+    from gateway.http.cache.use import CacheUse
+    from gateway.http.chat.request import ServiceTier
     from gateway.http.completions.request import CompletionRequest
     from gateway.http.site import Site
     from gateway.limits.ticket import Price
     from mesh.access.caller import Caller
     from mesh.bus.answer import AnswerText
     from streams.events import TaskSubmitted
-    from streams.placing import Rules
-    from streams.task import TaskState
+    from streams.tasks.placing import Rules
+    from streams.tasks.task import TaskState
     from streams.tokens import Token
 
 

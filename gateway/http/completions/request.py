@@ -7,11 +7,11 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct
 
 from gateway.http.body_reader import BodyReader
-from gateway.http.chat_request import MaxTokens, Penalty, ServiceTier, StopText, StreamOptions
-from gateway.http.chat_tools import LogitBias, biases_of
+from gateway.http.chat.request import MaxTokens, Penalty, ServiceTier, StopText, StreamOptions
+from gateway.http.chat.tools import LogitBias, biases_of
 from gateway.http.errors import ApiError
-from streams.chat import Sampling
 from streams.events import TaskSubmitted
+from streams.tasks.chat import Sampling
 
 USUAL_TOKENS: Final = 16
 """How long an answer is where nothing is said; OpenAI's."""

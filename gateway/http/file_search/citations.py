@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from streams.grounding import Grounding, Source
+    from streams.tasks.grounding import Grounding, Source
 
 Support = Literal["marked", "overlap", "prompt"]
 

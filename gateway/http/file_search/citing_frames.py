@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.http.chat_answer import ChunkFrames
+from gateway.http.chat.answer import ChunkFrames
 from gateway.http.file_search.objects import annotations_of
 from mesh.bus.answer import AnswerText
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mesh.bus.answer import Step
-    from streams.grounding import Grounding
+    from streams.tasks.grounding import Grounding
     from streams.tokens import Token
 
 

@@ -25,11 +25,11 @@ from gateway.http.task_calls import cancel_quietly
 from gateway.http.wishes import Wishes
 from gateway.limits.price import price_of_task
 from mesh.bus.answer import AnswerText
-from streams.chat import Sampling, TextPart
 from streams.clock import now_ms
 from streams.events import TaskSubmitted
-from streams.grounding import put_before
-from streams.tools import OutputFormat
+from streams.tasks.chat import Sampling, TextPart
+from streams.tasks.grounding import put_before
+from streams.tasks.tools import OutputFormat
 
 if TYPE_CHECKING:
     from gateway.http.site import Site

@@ -15,8 +15,8 @@ from gateway.http.file_search.passages import find_passages
 from gateway.http.file_search.request import TOOL
 from gateway.limits.price import price_of_task
 from gateway.limits.ticket import Price
-from streams.grounding import Grounding, Searched, Source, put_before
-from streams.retrieval_messages import MOST_FOUND
+from streams.stores.messages import MOST_FOUND
+from streams.tasks.grounding import Grounding, Searched, Source, put_before
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.http.site import Site
     from mesh.access.caller import Caller
     from streams.events import TaskSubmitted
-    from streams.retrieval_messages import FoundPassage
+    from streams.stores.messages import FoundPassage
     from streams.subjects import ServiceClass, TaskKey
 
     _Found = Mapping[str, tuple[FoundPassage, ...]]

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.retrieval_messages import FoundPassage
+    from streams.stores.messages import FoundPassage
 
 _BYTES_PER_TOKEN: Final = 3
 """Few: code and other languages than English have fewer bytes to a token than the four of English prose."""

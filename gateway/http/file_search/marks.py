@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.retrieval_messages import FoundPassage
+    from streams.stores.messages import FoundPassage
 
 _NONCE_BYTES: Final = 6
 """In an answer's time nobody tries 2^48 words, and who writes a file has one try for each request."""

@@ -9,10 +9,10 @@ from msgspec import Raw, Struct
 from gateway.http.file_search.citations import Support, citations_of
 
 if TYPE_CHECKING:
-    from streams.grounding import FileSearch, Grounding
-    from streams.passages import Place
-    from streams.retrieval_messages import FoundPassage
-    from streams.store_events import AttributeValue
+    from streams.stores.events import AttributeValue
+    from streams.stores.messages import FoundPassage
+    from streams.stores.passages import Place
+    from streams.tasks.grounding import FileSearch, Grounding
     from streams.tokens import Token
 
 

@@ -9,16 +9,16 @@ import msgspec
 
 from gateway.http.errors import ApiError, from_task_error
 from mesh.errors import NoResponders, RequestTimedOut
-from streams import store_subjects
 from streams.codec import encode
-from streams.retrieval_messages import MOST_QUERY_CHARS, FoundPassages, RetrievalRefused, SearchPassages
-from streams.task_error import TaskError
+from streams.stores import subjects as store_subjects
+from streams.stores.messages import MOST_QUERY_CHARS, FoundPassages, RetrievalRefused, SearchPassages
+from streams.tasks.task_error import TaskError
 
 if TYPE_CHECKING:
     from gateway.http.file_search.request import Wanted
     from mesh.access.caller import Caller
     from mesh.bus.link import Link
-    from streams.retrieval_messages import FoundPassage
+    from streams.stores.messages import FoundPassage
 
 PATIENCE: Final = timedelta(seconds=20)
 """How long a search may take: its query becomes a vector on a node of the mesh."""

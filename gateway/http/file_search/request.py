@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.http.errors import ApiError
-from streams.grounding import MOST_ROUNDS, MOST_STORES, FileSearch
-from streams.retrieval_messages import MOST_FOUND, Combined, Compared, Comparing, Filter, Listed, Ranking
+from streams.stores.messages import MOST_FOUND, Combined, Compared, Comparing, Filter, Listed, Ranking
+from streams.tasks.grounding import MOST_ROUNDS, MOST_STORES, FileSearch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from gateway.http.chat_tools import json_of
+from gateway.http.chat.tools import json_of
 from gateway.http.errors import ApiError
 from gateway.http.messages.request import ImageBlock, TextBlock, ToolResultBlock, ToolUseBlock
-from streams.chat import ImagePart, Message, Sampling, TextPart, ToolCall
 from streams.events import TaskSubmitted
-from streams.tools import Function, OutputFormat, Tools
+from streams.tasks.chat import ImagePart, Message, Sampling, TextPart, ToolCall
+from streams.tasks.tools import Function, OutputFormat, Tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.http.messages.request import Block, MessagesRequest, ToolChoice, Turn
-    from gateway.pictures import Picture
+    from gateway.intake.pictures import Picture
 
 _CHOICES: Final[dict[str, Literal["auto", "none", "required", "named"]]] = {
     "auto": "auto",

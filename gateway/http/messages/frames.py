@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from gateway.http.errors import ApiError
     from mesh.bus.answer import Step
-    from streams.answer_parts import ToolCallPiece
-    from streams.task import TaskState
+    from streams.tasks.answer_parts import ToolCallPiece
+    from streams.tasks.task import TaskState
     from streams.tokens import Token
 
 _PING: Final = b'event: ping\ndata: {"type":"ping"}\n\n'

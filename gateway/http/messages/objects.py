@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from streams.chat import Usage
+from streams.tasks.chat import Usage
 
 if TYPE_CHECKING:
     from mesh.bus.answer import AnswerText
-    from streams.chat import FinishReason, ToolCall
-    from streams.task import TaskState
+    from streams.tasks.chat import FinishReason, ToolCall
+    from streams.tasks.task import TaskState
     from streams.tokens import Token
 
 StopReason = Literal["end_turn", "max_tokens", "tool_use"]

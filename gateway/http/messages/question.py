@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from gateway.demands import demand_error
-from gateway.http.cache_use import cache_use_of
+from gateway.http.cache.use import cache_use_of
 from gateway.http.errors import from_task_error
 from gateway.http.messages.conversation import draft_of, picture_urls
 from gateway.http.messages.frames import MessageFrames
 from gateway.http.messages.objects import message_of
 from gateway.http.messages.request import read_messages_request
 from gateway.http.request_pictures import Pictures
+from gateway.intake.demands import demand_error
 from gateway.limits.price import price_of_task
 
 if TYPE_CHECKING:
-    from gateway.http.cache_use import CacheUse
-    from gateway.http.chat_request import ServiceTier
+    from gateway.http.cache.use import CacheUse
+    from gateway.http.chat.request import ServiceTier
     from gateway.http.messages.request import MessagesRequest
     from gateway.http.site import Site
     from gateway.limits.ticket import Price
     from mesh.access.caller import Caller
     from mesh.bus.answer import AnswerText
     from streams.events import TaskSubmitted
-    from streams.placing import Rules
-    from streams.task import TaskState
+    from streams.tasks.placing import Rules
+    from streams.tasks.task import TaskState
     from streams.tokens import Token
 
 _encode: Final = msgspec.json.Encoder().encode

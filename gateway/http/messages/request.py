@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Raw, Struct
 
 from gateway.http.body_reader import BodyReader
-from gateway.http.chat_messages import CallId
-from gateway.http.chat_request import MaxTokens, StopText
-from streams.tools import MOST_FUNCTIONS, FunctionName
+from gateway.http.chat.messages import CallId
+from gateway.http.chat.request import MaxTokens, StopText
+from streams.tasks.tools import MOST_FUNCTIONS, FunctionName
 
 Nothing = Annotated[list[Any], Meta(max_length=0)]
 """A list that may be there as long as nothing is in it."""

@@ -11,12 +11,12 @@ from gateway.batches.handlers import MOST_OF_PAGE, BatchList, BatchObject, Batch
 from gateway.files.handlers import FileGone, FileList, FileObject
 from gateway.files.pieces import CompleteRequest, UploadObject, UploadPart, UploadRequest
 from gateway.http import boundary
-from gateway.http.chat_answer import ChatCompletion
-from gateway.http.chat_request import ChatRequest
+from gateway.http.chat.answer import ChatCompletion
+from gateway.http.chat.request import ChatRequest
 from gateway.http.completions.answer import Completion
 from gateway.http.completions.request import CompletionRequest
-from gateway.http.embedding_answer import EmbeddingList
-from gateway.http.embedding_request import EmbeddingRequest
+from gateway.http.embeddings.answer import EmbeddingList
+from gateway.http.embeddings.request import EmbeddingRequest
 from gateway.http.health import Readiness
 from gateway.http.messages.errors import MessagesError
 from gateway.http.messages.frames import MessageEvent
@@ -35,7 +35,7 @@ from gateway.usage.handlers import COSTS_PATH, USAGE_PATH
 from gateway.usage.objects import CostList, UsageList
 from gateway.usage.query import MOST_DAYS
 from streams.events import TaskEvent
-from streams.file_events import FilePurpose
+from streams.files.events import FilePurpose
 
 _ABOUT_TASK: Final = (
     Parameter("x-ig3-task", str, "header", "The id of the task, chosen by the client: a UUIDv7."),

@@ -34,7 +34,7 @@ from gateway.http.vector_stores.routes import (
     STORE_PATH,
     STORES_PATH,
 )
-from streams.stores import FileStatus
+from streams.stores.fold import FileStatus
 
 _STORE: Final = Parameter("store", str, "path", "The id of a vector store.")
 _FILE: Final = Parameter("file", str, "path", "The id of a file.")

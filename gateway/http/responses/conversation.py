@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gateway.http import chat_tools
-from gateway.http.chat_tools import (
+from gateway.http.chat import tools as chat_tools
+from gateway.http.chat.tools import (
     AnyTool,
     ChosenFunction,
     FunctionObject,
@@ -20,15 +20,15 @@ from gateway.http.errors import ApiError
 from gateway.http.file_search import request as file_search
 from gateway.http.file_search.request import FileSearchTool
 from gateway.http.responses.request import FunctionTool, InputImage, NamedChoice, SchemaFormat, SearchChoice
-from streams.chat import ImagePart, Message, TextPart, ToolCall
+from streams.tasks.chat import ImagePart, Message, TextPart, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.http.file_search.request import Wanted
     from gateway.http.responses.request import InputItem, Part, ResponseRequest
-    from gateway.pictures import Picture
-    from streams.tools import OutputFormat, Tools
+    from gateway.intake.pictures import Picture
+    from streams.tasks.tools import OutputFormat, Tools
 
 
 def picture_urls(given: str | Sequence[InputItem]) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from mesh.errors import BusError, PublishUnknown, StoreFull, SubjectTaken
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
-from streams.request_events import ResponseDeleted
+from streams.tasks.request_events import ResponseDeleted
 from streams.tokens import Token
 from streams.topology import KEYS
 

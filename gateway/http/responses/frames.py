@@ -27,8 +27,8 @@ from gateway.http.responses.events import (
 )
 from gateway.http.responses.objects import OutputText, call_item, item_id, message_item, response_of
 from mesh.bus.answer import AnswerText
-from streams.chat import ToolCall
 from streams.events import TaskAccepted, TaskAssigned, TaskChunk, TaskEnded, TaskQueued
+from streams.tasks.chat import ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from gateway.http.responses.events import ItemKind, PartKind, StreamEvent, Whole
     from gateway.http.responses.objects import ItemStatus, OutputItem, Response
     from mesh.bus.answer import Step
-    from streams.answer_parts import ToolCallPiece
     from streams.events import TaskSubmitted
-    from streams.response_terms import ResponseTerms
-    from streams.task import TaskState
+    from streams.tasks.answer_parts import ToolCallPiece
+    from streams.tasks.response_terms import ResponseTerms
+    from streams.tasks.task import TaskState
     from streams.tokens import Token
 
 _ENDS: Final[dict[str, Whole]] = {"completed": "response.completed", "incomplete": "response.incomplete"}

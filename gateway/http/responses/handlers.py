@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.http.responses.deletions import Deletions
     from gateway.http.responses.history import History, Kept
     from gateway.http.site import Site
-    from streams.access_events import Right
+    from streams.access.events import Right
 
 _JSON: Final = {"Content-Type": "application/json"}
 _PAUSE_S: Final = 0.1

@@ -9,17 +9,17 @@ from gateway.http.errors import ApiError
 from gateway.http.following import LAG_S
 from gateway.http.responses.objects import PREFIX
 from mesh.bus.answer import AnswerText, Reader
-from streams.chat import Message
 from streams.errors import InvalidTaskId
-from streams.grounding import own_messages
 from streams.subjects import TaskKey
-from streams.task_id import parse_task_id
+from streams.tasks.chat import Message
+from streams.tasks.grounding import own_messages
+from streams.tasks.task_id import parse_task_id
 
 if TYPE_CHECKING:
     from gateway.http.responses.deletions import Deletions
     from gateway.http.site import Site
     from streams.events import TaskSubmitted
-    from streams.response_terms import ResponseTerms
+    from streams.tasks.response_terms import ResponseTerms
     from streams.tokens import Token
 
 _PAUSE_S = 0.1

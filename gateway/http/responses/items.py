@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Struct
 
 from gateway.http.errors import ApiError
-from streams.chat import ImagePart, Role, TextPart
-from streams.grounding import own_messages
+from streams.tasks.chat import ImagePart, Role, TextPart
+from streams.tasks.grounding import own_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.http.responses.history import Kept
-    from streams.chat import Message
+    from streams.tasks.chat import Message
 
 MOST: int = 100
 USUAL: int = 20

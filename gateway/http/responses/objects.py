@@ -15,18 +15,18 @@ from gateway.http.file_search.objects import (
     search_calls,
     tool_shown,
 )
-from streams.task import Phase
-from streams.task_id import created_ms
+from streams.tasks.task import Phase
+from streams.tasks.task_id import created_ms
 
 if TYPE_CHECKING:
     from mesh.bus.answer import AnswerText
-    from streams.chat import ToolCall, Usage
     from streams.events import TaskSubmitted
-    from streams.grounding import Grounding
-    from streams.response_terms import ResponseTerms
-    from streams.task import TaskState
+    from streams.tasks.chat import ToolCall, Usage
+    from streams.tasks.grounding import Grounding
+    from streams.tasks.response_terms import ResponseTerms
+    from streams.tasks.task import TaskState
+    from streams.tasks.tools import Function, OutputFormat, Tools
     from streams.tokens import Token
-    from streams.tools import Function, OutputFormat, Tools
 
 Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]

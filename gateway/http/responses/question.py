@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from gateway.demands import demand_error
 from gateway.http.errors import from_task_error
 from gateway.http.file_search.finder import Finder
 from gateway.http.request_pictures import Pictures
@@ -15,23 +14,24 @@ from gateway.http.responses.conversation import demands_of, messages_of, picture
 from gateway.http.responses.frames import ResponseFrames
 from gateway.http.responses.objects import PREFIX, response_of
 from gateway.http.responses.request import read_response_request
+from gateway.intake.demands import demand_error
 from gateway.limits.price import price_of_task
-from streams.chat import Message, Sampling
 from streams.events import TaskSubmitted
-from streams.response_terms import MetadataPair, ResponseTerms
+from streams.tasks.chat import Message, Sampling
+from streams.tasks.response_terms import MetadataPair, ResponseTerms
 
 if TYPE_CHECKING:
-    from gateway.http.cache_use import CacheUse
-    from gateway.http.chat_request import ServiceTier
+    from gateway.http.cache.use import CacheUse
+    from gateway.http.chat.request import ServiceTier
     from gateway.http.responses.history import History, Kept
     from gateway.http.responses.request import ResponseRequest
     from gateway.http.site import Site
     from gateway.limits.ticket import Price
     from mesh.access.caller import Caller
     from mesh.bus.answer import AnswerText
-    from streams.placing import Rules
     from streams.subjects import ServiceClass, TaskKey
-    from streams.task import TaskState
+    from streams.tasks.placing import Rules
+    from streams.tasks.task import TaskState
     from streams.tokens import Token
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -7,14 +7,14 @@ from typing import Annotated, Final, Literal, get_args
 from msgspec import Meta, Raw, Struct, field
 
 from gateway.http.body_reader import BodyReader
-from gateway.http.chat_messages import CallId
-from gateway.http.chat_request import MaxTokens, ServiceTier
-from gateway.http.chat_tools import ObjectFormat, TextFormat
+from gateway.http.chat.messages import CallId
+from gateway.http.chat.request import MaxTokens, ServiceTier
+from gateway.http.chat.tools import ObjectFormat, TextFormat
 from gateway.http.errors import ApiError
 from gateway.http.file_search import request as file_search
 from gateway.http.file_search.request import FileSearchTool
-from streams.response_terms import MOST_METADATA, MetadataName, MetadataText
-from streams.tools import MOST_FUNCTIONS, FunctionName
+from streams.tasks.response_terms import MOST_METADATA, MetadataName, MetadataText
+from streams.tasks.tools import MOST_FUNCTIONS, FunctionName
 
 Role = Literal["system", "developer", "user", "assistant"]
 

@@ -9,7 +9,7 @@ from gateway.files.handlers import unknown_file
 from gateway.http.vector_stores.request import attributes_of, chunking_of
 from mesh.files.store import parse_file_id
 from streams.clock import now_ms
-from streams.store_events import StoreFileAdded
+from streams.stores.events import StoreFileAdded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from gateway.http.vector_stores.shelf import Shelf
     from gateway.retrieval.store_log import Standing
     from mesh.files.store import FileStore
-    from streams.store_events import Attribute, Chunking
-    from streams.store_subjects import StoreKey
+    from streams.stores.events import Attribute, Chunking
+    from streams.stores.subjects import StoreKey
     from streams.tokens import Token
 
 _AT_ONCE = 16

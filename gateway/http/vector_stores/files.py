@@ -28,9 +28,9 @@ from gateway.http.vector_stores.request import (
 )
 from gateway.http.vector_stores.stores import answer
 from gateway.retrieval.passage_log import PassageLog
-from streams import store_subjects
 from streams.clock import now_ms
-from streams.store_events import StoreBatchCancelled, StoreFileChanged, StoreFileRemoved
+from streams.stores import subjects as store_subjects
+from streams.stores.events import StoreBatchCancelled, StoreFileChanged, StoreFileRemoved
 from streams.tokens import token
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from gateway.http.site import Site
     from gateway.retrieval.store_log import Standing
     from mesh.files.store import FileStore
-    from streams.access_events import Right
-    from streams.stores import StoreFile
+    from streams.access.events import Right
+    from streams.stores.fold import StoreFile
 
 
 class StoreFiles:

@@ -9,15 +9,15 @@ from msgspec import Struct
 from gateway.http.file_search.objects import PlaceObject, attributes_object, place_object
 from gateway.http.vector_stores.request import ExpiresAfter, StaticChunking, StaticSizes
 from streams.clock import now_ms
-from streams.stores import FileStatus
+from streams.stores.fold import FileStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateway.retrieval.store_log import Standing
-    from streams.retrieval_messages import FoundPassage
-    from streams.store_events import Chunking, StoreFileFailed
-    from streams.stores import StoreFile
+    from streams.stores.events import Chunking, StoreFileFailed
+    from streams.stores.fold import StoreFile
+    from streams.stores.messages import FoundPassage
     from streams.tokens import Token
 
 _MS: Final = 1000

@@ -11,9 +11,9 @@ from gateway.http.errors import ApiError
 from gateway.http.file_search import request as file_search
 from gateway.http.file_search.request import FilterObject, RankingOptions, Results, Value
 from gateway.http.invalid_body import explain
-from streams.batch_events import Label
-from streams.retrieval_messages import MOST_QUERY_CHARS
-from streams.store_events import MOST_ATTRIBUTES, MOST_PASSAGE_TOKENS, Attribute, Chunking
+from streams.batches.events import Label
+from streams.stores.events import MOST_ATTRIBUTES, MOST_PASSAGE_TOKENS, Attribute, Chunking
+from streams.stores.messages import MOST_QUERY_CHARS
 
 MOST_FILES_AT_ONCE: Final = 500
 """In one request; OpenAI's limit."""

@@ -9,8 +9,8 @@ from gateway.retrieval.errors import StoreOver
 from gateway.retrieval.store_log import StoreLog
 from streams.clock import now_ms
 from streams.errors import StreamsError
-from streams.store_events import StoreChanged, StoreFileRemoved
-from streams.store_subjects import StoreKey
+from streams.stores.events import StoreChanged, StoreFileRemoved
+from streams.stores.subjects import StoreKey
 from streams.tokens import token
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from gateway.retrieval.store_log import Standing
     from mesh.bus.link import Link
-    from streams.store_events import StoreEvent
-    from streams.stores import StoreState
+    from streams.stores.events import StoreEvent
+    from streams.stores.fold import StoreState
     from streams.tokens import Token
 
 _USED_EVERY_MS: Final = 3600 * 1000

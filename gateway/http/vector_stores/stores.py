@@ -30,9 +30,9 @@ from gateway.http.vector_stores.request import (
 from gateway.retrieval.errors import TooManyStores
 from mesh.client.embedding import SMALL_EMBEDDING_MODEL
 from streams.clock import now_ms
-from streams.grounding import FileSearch
-from streams.store_events import StoreChanged, StoreClosed, StoreOpened
-from streams.store_subjects import StoreKey
+from streams.stores.events import StoreChanged, StoreClosed, StoreOpened
+from streams.stores.subjects import StoreKey
+from streams.tasks.grounding import FileSearch
 from streams.tokens import token
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gateway.retrieval.store_log import Standing
     from mesh.access.caller import Caller
     from mesh.files.store import FileStore
-    from streams.retrieval_messages import FoundPassage
+    from streams.stores.messages import FoundPassage
 
 _JSON: Final = {"Content-Type": "application/json"}
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from streams.payouts import DriverName, Payout
+    from streams.payouts.payout import DriverName, Payout
 
 
 class Fate(StrEnum):

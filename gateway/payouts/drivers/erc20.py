@@ -15,13 +15,13 @@ from msgspec import Struct
 from gateway.errors import PayoutError
 from gateway.payouts.drivers.driver import Fate, Outcome, Prepared
 from gateway.payouts.drivers.ethereum_rpc import FeePerGas
-from streams.money import NANO_PER_UNIT
+from streams.billing.money import NANO_PER_UNIT
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from gateway.payouts.drivers.ethereum_rpc import EthereumRpc, Receipt
-    from streams.payouts import DriverName, Payout
+    from streams.payouts.payout import DriverName, Payout
 
 _TRANSFER: Final = bytes.fromhex("a9059cbb")
 """The selector of ``transfer(address,uint256)`` (EIP-20)."""

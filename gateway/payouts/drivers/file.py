@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
-    from streams.payouts import DriverName, Payout
+    from streams.payouts.payout import DriverName, Payout
 
 _PRIVATE: Final = 0o600
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import PayoutError
 
 if TYPE_CHECKING:
-    from streams.payouts import Payout
+    from streams.payouts.payout import Payout
 
 _MOST_ADDRESS: Final = 512
 

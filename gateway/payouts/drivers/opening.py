@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.payouts.drivers.driver import PayoutDriver
     from gateway.payouts.settings import PayoutSettings
-    from streams.payouts import DriverName
+    from streams.payouts.payout import DriverName
 
 
 def open_driver(name: DriverName, settings: PayoutSettings) -> PayoutDriver:

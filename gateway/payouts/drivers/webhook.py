@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from streams.payouts import DriverName, Payout
+    from streams.payouts.payout import DriverName, Payout
 
 _TIMEOUT_S: Final = 20.0
 _MOST_ANSWER_BYTES: Final = 64 * 1024

@@ -20,7 +20,7 @@ from gateway.retrieval.index.folder_lock import lock_folder
 from gateway.retrieval.index.index import in_order
 from gateway.retrieval.index.passage_table import PassageTable
 from gateway.retrieval.index.qdrant_folder import EDGE_CONFIG, QdrantFolder
-from streams.vectors import FLOAT_BYTES
+from streams.tasks.vectors import FLOAT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gateway.retrieval.index.index import Match, Origin
     from gateway.retrieval.index.words import Words
-    from streams.passages import Passage
+    from streams.stores.passages import Passage
 
     P = ParamSpec("P")
     T = TypeVar("T")

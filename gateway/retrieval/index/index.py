@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from streams.passages import Passage, Place
-    from streams.store_subjects import StoreKey
+    from streams.stores.passages import Passage, Place
+    from streams.stores.subjects import StoreKey
     from streams.tokens import Token
 
 MOST_MATCHES: Final = 1000
@@ -19,7 +19,7 @@ _MODEL_DIGITS: Final = 16
 
 
 class Origin(NamedTuple):
-    """What a passage is of: a file, and which asking for its passages (``streams.store_events``)."""
+    """What a passage is of: a file, and which asking for its passages (``streams.stores.events``)."""
 
     file: Token
     generation: int

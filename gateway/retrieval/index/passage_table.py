@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.retrieval.index.index import Match, Origin
-    from streams.passages import Passage
+    from streams.stores.passages import Passage
 
 _ID_BYTES: Final = 8
 _PRAGMAS: Final = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;"

@@ -9,11 +9,11 @@ from uuid import UUID
 import msgspec
 
 from gateway.retrieval.index.index import Match, Origin
-from streams.passages import Place
+from streams.stores.passages import Place
 from streams.tokens import Token
 
 if TYPE_CHECKING:
-    from streams.passages import Passage
+    from streams.stores.passages import Passage
 
 MEANING: Final = "meaning"
 """The vectors that a model has made."""

@@ -28,7 +28,7 @@ from gateway.retrieval.index.points import (
     point_id,
     read_origin,
 )
-from streams.vectors import FLOAT_BYTES, numbers_of
+from streams.tasks.vectors import FLOAT_BYTES, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from gateway.retrieval.index.index import Origin
     from gateway.retrieval.index.words import Words
-    from streams.passages import Passage
+    from streams.stores.passages import Passage
 
     P = ParamSpec("P")
     T = TypeVar("T")

@@ -22,7 +22,7 @@ from gateway.retrieval.index.points import (
     read_origin,
 )
 from mesh.redaction import hide_secrets
-from streams.vectors import FLOAT_BYTES, numbers_of
+from streams.tasks.vectors import FLOAT_BYTES, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Mapping, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from gateway.retrieval.index.index import Origin
     from gateway.retrieval.index.words import Words
-    from streams.passages import Passage
+    from streams.stores.passages import Passage
 
     T = TypeVar("T")
 

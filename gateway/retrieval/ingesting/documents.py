@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from gateway.errors import GatewayError
-from streams.passages import Place
+from streams.stores.passages import Place
 
 BlockKind = Literal["heading", "paragraph", "item", "code", "table"]
 

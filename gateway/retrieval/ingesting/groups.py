@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.retrieval.ingesting.splitting import embedded_text
-from streams.passages import Passage, PassageBatch
+from streams.stores.passages import Passage, PassageBatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

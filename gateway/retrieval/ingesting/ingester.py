@@ -14,12 +14,12 @@ from mesh.bus.work import WorkQueue
 from mesh.errors import BusError
 from mesh.telemetry.names import ATTRIBUTE_OUTCOME, FILES_TAKEN_IN
 from mesh.telemetry.telemetry import Telemetry
-from streams import store_subjects
 from streams.clock import now_ms
 from streams.codec import decode_store_event
 from streams.consumers import INGESTERS
 from streams.errors import NewerEvent, StreamsError
-from streams.store_events import (
+from streams.stores import subjects as store_subjects
+from streams.stores.events import (
     StoreBatchCancelled,
     StoreClosed,
     StoreExpired,
@@ -29,7 +29,7 @@ from streams.store_events import (
     StoreFileRemoved,
     StoreReembedding,
 )
-from streams.store_subjects import PassagesKey, StoreKey, parse_store
+from streams.stores.subjects import PassagesKey, StoreKey, parse_store
 from streams.tokens import Token
 from streams.topology import STORES
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from gateway.retrieval.ingesting.means import Means
     from mesh.bus.link import Link
     from mesh.bus.work import Work
-    from streams.store_events import StoreEvent
-    from streams.stores import StoreFile, StoreState
+    from streams.stores.events import StoreEvent
+    from streams.stores.fold import StoreFile, StoreState
 
 log = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ from gateway.retrieval.ingesting.means import TooLong, Unwanted
 from gateway.retrieval.ingesting.parsing import ParseLimits, parse_document
 from gateway.retrieval.ingesting.patience import PatientVectors
 from mesh.errors import BusError
-from streams import store_subjects
 from streams.clock import now_ms
-from streams.store_events import Chunking, StoreFileFailed, StoreFileIndexed
-from streams.store_subjects import PassagesKey
-from streams.task_id import derived_task_id, sibling_task_id
+from streams.stores import subjects as store_subjects
+from streams.stores.events import Chunking, StoreFileFailed, StoreFileIndexed
+from streams.stores.subjects import PassagesKey
+from streams.tasks.task_id import derived_task_id, sibling_task_id
 from streams.tokens import Token
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from gateway.retrieval.ingesting.means import Means
     from gateway.retrieval.ingesting.splitting import Split
     from gateway.retrieval.settings import RetrievalSettings
-    from streams.store_events import StoreEvent
-    from streams.store_subjects import StoreKey
-    from streams.stores import StoreFile, StoreState
+    from streams.stores.events import StoreEvent
+    from streams.stores.fold import StoreFile, StoreState
+    from streams.stores.subjects import StoreKey
 
 _GROUPS_AT_ONCE: Final = 2
 _LEAST_TOKENS: Final = 16

@@ -18,7 +18,7 @@ import msgspec
 from gateway.retrieval.ingesting.documents import Blocks, Cut, DocumentRefused, Parsed, Unparsable
 from gateway.retrieval.ingesting.kinds import kind_of
 from gateway.retrieval.ingesting.splitting import split
-from streams.store_events import Chunking
+from streams.stores.events import Chunking
 
 if TYPE_CHECKING:
     from collections.abc import Callable

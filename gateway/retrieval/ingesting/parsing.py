@@ -20,7 +20,7 @@ from gateway.retrieval.ingesting.splitting import Draft, Split
 from mesh.processes.die_with_parent import guarded
 
 if TYPE_CHECKING:
-    from streams.store_events import Chunking
+    from streams.stores.events import Chunking
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from gateway.retrieval.ingesting.means import NotNow, TooLong
 from gateway.retrieval.vectors import NoVectors
 from streams.clock import now_ms
 from streams.subjects import TaskKey
-from streams.task_id import sibling_task_id
+from streams.tasks.task_id import sibling_task_id
 
 if TYPE_CHECKING:
     from gateway.retrieval.vectors import VectorMaker

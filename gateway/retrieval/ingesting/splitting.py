@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.retrieval.ingesting.documents import PARAGRAPH
 from gateway.retrieval.ingesting.token_count import token_count
-from streams.passages import MOST_HEADING_CHARS, MOST_HEADINGS, Place
+from streams.stores.passages import MOST_HEADING_CHARS, MOST_HEADINGS, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gateway.retrieval.ingesting.documents import Block
-    from streams.store_events import Chunking
+    from streams.stores.events import Chunking
 
 _SENTENCE: Final = re.compile(r"(?<=[.!?…。！？])\s+|\n+")  # noqa: RUF001 - these end sentences elsewhere
 _LINE: Final = re.compile(r"\n+")

@@ -23,14 +23,14 @@ from nodes.engines.remote.seats import Seats
 from nodes.engines.remote.steps import Steps
 from nodes.errors import EngineError, EngineUnavailable, RequestRefused
 from nodes.personal_data.hidden_request import hidden
-from streams.replica import Replica
+from streams.devices.replica import Replica
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
     from nodes.personal_data.hidden_request import HiddenRequest
-    from streams.replica import Ability
+    from streams.devices.replica import Ability
 
 _IMPORTED: Final = 0.5
 

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from nodes.engine import DEFAULT_MODEL, EngineSpec
 from nodes.errors import EngineUnavailable
-from streams.replica import Price
+from streams.devices.replica import Price
 
 _MICRO: Final = 1_000_000
 

@@ -23,7 +23,7 @@ from nodes.engines.remote.failures import Failure, error_of
 from nodes.engines.remote.wire_calls import WireCall
 from nodes.errors import EngineAway, EngineError, EngineUnavailable
 from nodes.personal_data.spec import RECOGNISERS
-from streams.replica import Price
+from streams.devices.replica import Price
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator

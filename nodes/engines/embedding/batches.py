@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nodes.embedding import Embedded
 from nodes.errors import RequestRefused
-from streams.chat import Usage
+from streams.tasks.chat import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -24,7 +24,7 @@ from nodes.engines.remote.seats import Seats
 from nodes.engines.remote.steps import Steps
 from nodes.errors import EngineError, EngineUnavailable, RequestRefused
 from nodes.personal_data.hidden_request import hidden_texts
-from streams.replica import Replica
+from streams.devices.replica import Replica
 
 if TYPE_CHECKING:
     from nodes.embedding import Embed, Embedded, EmbeddingSpec

@@ -14,8 +14,8 @@ from nodes.engines.embedding.text_lanes import TextLanes, stopped
 from nodes.engines.embedding.texts import PROBE, check, too_long
 from nodes.engines.embedding.word_pieces import WordPieces
 from nodes.errors import EngineUnavailable
-from streams.chat import Usage
-from streams.replica import Replica
+from streams.devices.replica import Replica
+from streams.tasks.chat import Usage
 
 if TYPE_CHECKING:
     from nodes.embedding import EmbeddingSpec

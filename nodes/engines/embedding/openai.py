@@ -10,14 +10,14 @@ from msgspec.structs import replace
 from nodes.engines.embedding.batches import in_batches
 from nodes.engines.embedding.endpoint import EmbeddingEndpoint
 from nodes.engines.embedding.texts import PROBE, check
-from nodes.engines.plain_text import NO_MARKERS, PlainText
+from nodes.engines.llama.plain_text import NO_MARKERS, PlainText
 from nodes.engines.remote.api_key import ApiKey
 from nodes.engines.remote.http_server import HttpServer
 from nodes.engines.remote.model_list import ServerFacts, choose, facts_of, look
 from nodes.engines.remote.presence import Presence
 from nodes.engines.remote.seats import Seats
 from nodes.errors import EngineError, EngineUnavailable, RequestRefused
-from streams.replica import Replica
+from streams.devices.replica import Replica
 
 if TYPE_CHECKING:
     from nodes.embedding import Embed, Embedded, EmbeddingEngineName, EmbeddingSpec

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nodes.embedding import EmbeddingEngineName, EmbeddingSpec
     from nodes.engine import EngineLoad
     from nodes.engines.remote.model_list import Choice, ServerFacts
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
 
 _SLOTS: Final = 8
 _RUNNER: Final = ("--runner", "pooling")

@@ -15,20 +15,20 @@ from nodes.engines.embedding.text_lanes import TextLanes, stopped
 from nodes.engines.embedding.texts import PROBE, check, too_long
 from nodes.engines.embedding.vectors import NUMBER_BYTES, unit
 from nodes.engines.host import compute_threads, resident_bytes
-from nodes.engines.memory_need import refuse_what_does_not_fit
-from nodes.engines.plain_text import NO_MARKERS, PlainText
-from nodes.engines.startup import left_bytes
-from nodes.engines.xllamacpp_library import has_gpu, import_binding, open_server
+from nodes.engines.llama.memory_need import refuse_what_does_not_fit
+from nodes.engines.llama.plain_text import NO_MARKERS, PlainText
+from nodes.engines.llama.startup import left_bytes
+from nodes.engines.llama.xllamacpp_library import has_gpu, import_binding, open_server
 from nodes.errors import EngineError, EngineUnavailable, RequestRefused
-from nodes.model_file import find_model
-from streams.chat import Usage
-from streams.replica import Replica
+from nodes.models.file import find_model
+from streams.devices.replica import Replica
+from streams.tasks.chat import Usage
 
 if TYPE_CHECKING:
     from nodes.embedding import EmbeddingSpec
     from nodes.engine import EngineLoad
     from nodes.engines.embedding.text_lanes import TextJob
-    from nodes.model_file import ModelFile
+    from nodes.models.file import ModelFile
 
 _SLOTS: Final = 1
 _ERRORS_ONLY: Final = 1

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from streams.chat import Message
+from streams.tasks.chat import Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nodes.engines.plain_text import PlainText
-    from streams.tools import Function, Tools
+    from nodes.engines.llama.plain_text import PlainText
+    from streams.tasks.tools import Function, Tools
 
 BEGIN: Final = "<tool_call>"
 NAME: Final = '\n{"name": "'

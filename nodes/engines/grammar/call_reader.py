@@ -7,10 +7,10 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
 from nodes.engines.grammar.call_form import ARGUMENTS, BEGIN, NAME
-from streams.answer_parts import ToolCallPiece
+from streams.tasks.answer_parts import ToolCallPiece
 
 if TYPE_CHECKING:
-    from nodes.engines.plain_text import Mended
+    from nodes.engines.llama.plain_text import Mended
 
 
 class Read(NamedTuple):

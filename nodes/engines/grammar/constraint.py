@@ -8,11 +8,11 @@ from nodes.engines.grammar.call_form import ARGUMENTS, BEGIN, BETWEEN, END, NAME
 from nodes.engines.grammar.rules import Rules, literal
 from nodes.engines.grammar.schema_grammar import SchemaGrammar, read_schema, unsupported
 from nodes.errors import RequestRefused
-from streams.abilities import may_call
+from streams.tasks.abilities import may_call
 
 if TYPE_CHECKING:
     from nodes.engine import Generate
-    from streams.tools import Function, OutputFormat, Tools
+    from streams.tasks.tools import Function, OutputFormat, Tools
 
 _MOST_CALLS: Final = 16
 """In one answer: a small model that may go on would go on for ever."""

@@ -14,14 +14,14 @@ import msgspec
 
 from nodes.engine import Generate
 from nodes.errors import EngineError
-from streams.chat import ImagePart, Message, Sampling, TextPart, TokenBias
-from streams.tools import Function, OutputFormat, Tools
+from streams.tasks.chat import ImagePart, Message, Sampling, TextPart, TokenBias
+from streams.tasks.tools import Function, OutputFormat, Tools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from nodes.engine import Piece
-    from streams.replica import Ability
+    from streams.devices.replica import Ability
 
     Ask = Callable[[Generate], AsyncGenerator[Piece, None]]
 

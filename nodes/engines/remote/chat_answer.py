@@ -14,7 +14,7 @@ from nodes.engines.remote.http_server import whole_body
 from nodes.engines.remote.sse import data_lines
 from nodes.engines.remote.wire_calls import CallNumbers
 from nodes.errors import EngineBusy, EngineError, RequestRefused
-from streams.chat import Usage
+from streams.tasks.chat import Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from nodes.engines.conversation import Conversation
     from nodes.engines.remote.api_key import ApiKey
     from nodes.engines.remote.chat_wire import Counting
-    from streams.answer_parts import TokenLogprob, ToolCallPiece
-    from streams.chat import FinishReason, Sampling
+    from streams.tasks.answer_parts import TokenLogprob, ToolCallPiece
+    from streams.tasks.chat import FinishReason, Sampling
 
 _DONE: Final = b"[DONE]"
 _SILENT_TOKENS: Final = 32

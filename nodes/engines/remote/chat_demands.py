@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from nodes.engines.grammar.schema_grammar import read_schema
-from streams.chat import ImagePart
+from streams.tasks.chat import ImagePart
 
 if TYPE_CHECKING:
-    from streams.chat import Message, TextPart
-    from streams.tools import Function, OutputFormat, Tools
+    from streams.tasks.chat import Message, TextPart
+    from streams.tasks.tools import Function, OutputFormat, Tools
 
 
 class _Call(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from nodes.engine import Generate
-from streams.chat import Message, Sampling
+from streams.tasks.chat import Message, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable

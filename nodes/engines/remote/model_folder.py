@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from nodes.engines.plain_text import markers_of
+from nodes.engines.llama.plain_text import markers_of
 from nodes.errors import EngineUnavailable
 
 if TYPE_CHECKING:

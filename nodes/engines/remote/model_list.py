@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec import Struct
 
 from nodes.engine import DEFAULT_MODEL
-from nodes.engines.plain_text import markers_of
+from nodes.engines.llama.plain_text import markers_of
 from nodes.engines.remote.failures import NotServed
 from nodes.errors import EngineAway, EngineError, EngineUnavailable
-from nodes.model_file import model_id_of
+from nodes.models.file import model_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from nodes.engine import Loading
 from nodes.engines.demands import demanded_bytes, is_constrained
-from nodes.engines.plain_text import PlainText
+from nodes.engines.llama.plain_text import PlainText
 from nodes.engines.probe import measure
 from nodes.engines.remote.ability_probe import abilities_of
 from nodes.engines.remote.api_key import ApiKey
@@ -23,7 +23,7 @@ from nodes.engines.remote.model_list import ServerFacts, choose, facts_of, look
 from nodes.engines.remote.raw_probe import raw_abilities_of
 from nodes.engines.remote.remote_engine import RemoteEngine
 from nodes.engines.remote.seats import Seats
-from streams.replica import Replica
+from streams.devices.replica import Replica
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nodes.engine import EngineSpec, Generate, OnLoading, Piece
     from nodes.engines.conversation import Conversation
     from nodes.engines.remote.model_list import Choice, ListedModel
-    from streams.replica import Ability
+    from streams.devices.replica import Ability
 
 _ASKED: Final = 0.2
 _PROBED: Final = 0.7

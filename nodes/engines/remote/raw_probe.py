@@ -14,13 +14,13 @@ from msgspec.structs import replace
 from nodes.engine import Generate
 from nodes.engines.remote.experiments import SHORT_TOKENS, STORY_TOKENS, Heard, cut_of, goes_on
 from nodes.errors import EngineError
-from streams.chat import Sampling, TokenBias
+from streams.tasks.chat import Sampling, TokenBias
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from nodes.engine import Piece
-    from streams.replica import Ability
+    from streams.devices.replica import Ability
 
     Ask = Callable[[Generate], AsyncGenerator[Piece, None]]
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from nodes.engine import Loading
 from nodes.engines.conversation import conversation_of
 from nodes.engines.demands import check_demands
-from nodes.engines.plain_text import NO_MARKERS
+from nodes.engines.llama.plain_text import NO_MARKERS
 from nodes.engines.remote.presence import Presence
 from nodes.engines.remote.seats import Seats
 from nodes.errors import EngineError, RequestRefused
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from nodes.engine import EngineLoad, EngineSpec, Generate, OnLoading, Piece
     from nodes.engines.conversation import Conversation
-    from streams.replica import Ability, Replica
+    from streams.devices.replica import Ability, Replica
 
 
 class RemoteServer(Protocol):

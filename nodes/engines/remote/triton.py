@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from nodes.engine import DEFAULT_MODEL, Loading
 from nodes.engines.demands import announced, is_constrained
-from nodes.engines.plain_text import NO_MARKERS, PlainText
+from nodes.engines.llama.plain_text import NO_MARKERS, PlainText
 from nodes.engines.probe import measure
 from nodes.engines.remote.api_key import ApiKey
 from nodes.engines.remote.chat_answer import ChatAnswer
@@ -25,7 +25,7 @@ from nodes.engines.remote.seats import Seats
 from nodes.engines.remote.triton_http import TritonOverHttp
 from nodes.engines.remote.triton_server import TEXT_IN, TEXT_OUT, TritonModel, Wishes
 from nodes.errors import EngineError, EngineUnavailable
-from streams.replica import Replica
+from streams.devices.replica import Replica
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nodes.engines.conversation import Conversation
     from nodes.engines.remote.chat_wire import Chunk
     from nodes.engines.remote.triton_server import TritonServer
-    from streams.chat import Sampling
+    from streams.tasks.chat import Sampling
 
 _SLOTS: Final = 4
 _GRPC: Final = ("grpc://", "grpcs://")

@@ -12,7 +12,7 @@ from nodes.engines.remote.vllm_program import VllmProgram
 if TYPE_CHECKING:
     from nodes.engine import EngineLoad, EngineSpec, OnLoading
     from nodes.engines.remote.model_list import ListedModel, ServerFacts
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
 
 _SLOTS: Final = 8
 

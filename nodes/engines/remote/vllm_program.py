@@ -12,7 +12,7 @@ from nodes.engines.child_server import ChildServer
 from nodes.engines.remote.api_key import ApiKey
 from nodes.engines.remote.model_folder import ModelFolder
 from nodes.errors import EngineUnavailable
-from nodes.model_file import model_id_of
+from nodes.models.file import model_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

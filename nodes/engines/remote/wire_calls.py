@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from nodes.errors import EngineError
-from streams.answer_parts import ToolCallPiece
+from streams.tasks.answer_parts import ToolCallPiece
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mesh.access.writer import AccessWriter
-from streams.access_events import Right
-from streams.limits import Bounds
+from streams.access.events import Right
+from streams.access.limits import Bounds
 from streams.tokens import Token
 from tests.http_gateway import HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh

@@ -10,10 +10,10 @@ import pytest_asyncio
 from grpc.aio import AioRpcError
 
 from gateway.rpc.wire import inference_pb2 as pb
-from streams.chat import Sampling
+from streams.access.limits import Bounds
 from streams.codec import decode
 from streams.events import TaskSubmitted
-from streams.limits import Bounds
+from streams.tasks.chat import Sampling
 from tests.http_gateway import MODEL, serve_http
 from tests.integration.auth.conftest import Guarded, guarding
 from tests.integration.test_batches import ended, line

@@ -8,7 +8,7 @@ import pytest
 from gateway.http.metrics_page import MetricsPage
 from mesh.access.writer import AccessWriter
 from streams.clock import now_ms
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.http_gateway import HttpGateway, serve_http
 from tests.integration.auth.conftest import Guarded

@@ -12,7 +12,7 @@ from mesh.access import credentials_check
 from mesh.access.session_keys import SessionKeys
 from mesh.access.session_tokens import issue_session
 from streams.clock import now_ms
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.bridge_server import Socket
 from tests.http_gateway import HttpGateway, data_dir_of, serve_http

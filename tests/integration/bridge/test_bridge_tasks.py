@@ -4,10 +4,10 @@ import asyncio
 
 from gateway.bridge import board
 from streams import subjects
-from streams.chat import Message
 from streams.codec import encode
 from streams.events import TaskSubmitted
 from streams.subjects import TaskKey
+from streams.tasks.chat import Message
 from tests.bridge_server import LIMIT_S, BridgeServer, Frame, Socket
 from tests.mesh_in_process import InProcessMesh
 

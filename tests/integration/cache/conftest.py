@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientResponse
 
-from gateway.http.caching import Caching
+from gateway.http.cache.caching import Caching
 from gateway.http.site import SITE
 from mesh.access.writer import AccessWriter
 from streams.tokens import Token

@@ -13,8 +13,8 @@ from mesh.access.writer import AccessWriter
 from mesh.history.ordered import OrderedReader
 from mesh.inspection.account_erasure import AccountErasure
 from mesh.inspection.account_export import export_account
-from streams.cache_events import CacheHit
-from streams.cache_subjects import cache_entry, cache_hits
+from streams.cache.events import CacheHit
+from streams.cache.subjects import cache_entry, cache_hits
 from streams.codec import decode
 from streams.tokens import Token
 from streams.topology import CACHE, HITS, stream_specs

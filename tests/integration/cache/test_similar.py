@@ -9,7 +9,7 @@ import pytest_asyncio
 from aiohttp import ClientResponse
 
 from mesh.access.writer import AccessWriter
-from streams.limits import Limits
+from streams.access.limits import Limits
 from streams.tokens import Token
 from tests.http_gateway import HttpGateway, serve_http
 from tests.integration.cache.conftest import caching, had

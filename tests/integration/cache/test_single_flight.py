@@ -9,8 +9,8 @@ from mesh.access.writer import AccessWriter
 from mesh.bus.direct_client import Delivery
 from mesh.history.ordered import OrderedReader
 from streams import subjects
-from streams.cache_events import CacheHit
-from streams.cache_subjects import cache_hits
+from streams.cache.events import CacheHit
+from streams.cache.subjects import cache_hits
 from streams.codec import decode, encode
 from streams.events import TaskError
 from streams.messages import Cancel, CancelOutcome

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from mesh.bus.service_bus import Bus
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import token
 from tests.integration.cluster.fenced_load import Load, lost_and_broken, stream_of
 from tests.integration.cluster.running_cluster import SIZE, RunningCluster

@@ -15,7 +15,7 @@ from mesh.history.ordered import OrderedReader
 from mesh.history.stream_facts import Recorded, stream_facts
 from streams import subjects
 from streams.subjects import TaskKey
-from streams.task_id import bucket_of
+from streams.tasks.task_id import bucket_of
 from streams.tokens import token
 from streams.topology import results_stream
 from tests.processes import until

@@ -22,7 +22,7 @@ from mesh.history.ordered import OrderedReader
 from mesh.tls.contexts import ClientTls
 from streams import subjects
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import token
 from streams.topology import TASKS, stream_specs
 from tests.certificates import Authority

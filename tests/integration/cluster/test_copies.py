@@ -15,7 +15,7 @@ from streams.codec import encode
 from streams.consumers import consumer_specs
 from streams.events import TaskAssigned, TaskChunk, TaskEnded
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token, token
 from streams.topology import stream_specs
 from tests.integration.cluster.running_cluster import SIZE, RunningCluster

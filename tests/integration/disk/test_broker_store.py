@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.submissions import Submissions
+from gateway.intake.submissions import Submissions
 from mesh.broker.files import BrokerOptions
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.provision import provision
@@ -19,7 +19,7 @@ from mesh.errors import PublishUnknown, StoreFull, TaskRefused
 from streams import subjects
 from streams.consumers import consumer_specs
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import token
 from streams.topology import Retention, stream_specs
 from tests.http_gateway import serve_http

@@ -12,7 +12,7 @@ from mesh.bus.answer import AnswerText, Step, follow
 from mesh.client.client import open_client
 from mesh.client.options import ClientOptions
 from mesh.errors import TaskFailedError
-from nodes.vector_work import TEXTS_AT_ONCE
+from nodes.attempts.vector_work import TEXTS_AT_ONCE
 from streams import subjects
 from streams.codec import encode
 from streams.events import TaskAssigned, TaskRequeued, TaskSubmitted

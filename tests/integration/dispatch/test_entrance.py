@@ -22,15 +22,15 @@ from mesh.bus.answer import Step
 from mesh.client.user_source import UserCalls
 from mesh.errors import WrittenByNewer
 from streams import subjects
-from streams.chat import Message, Sampling
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.events import TaskCompleted, TaskError, TaskSubmitted
 from streams.messages import Cancel, CancelOutcome, Refusal
-from streams.metering import Metered
 from streams.subjects import TaskKey
-from streams.task import TaskState
-from streams.task_id import new_task_id
+from streams.tasks.chat import Message, Sampling
+from streams.tasks.metering import Metered
+from streams.tasks.task import TaskState
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, serve_http
 from tests.mesh_in_process import InProcessMesh, RunningDispatcher

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from gateway.hearing import Hearing
+from gateway.roster.hearing import Hearing
 from streams.events import TaskRequeued
 from tests.mesh_in_process import InProcessMesh
 from tests.processes import until

@@ -10,13 +10,13 @@ import pytest
 from gateway.dispatcher.ending import stored_end
 from mesh.bus.answer import Step
 from nodes.engine import Generate, Piece
-from nodes.engines.synthetic import SyntheticEngine
+from nodes.engines.synthetic.engine import SyntheticEngine
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.events import TaskAssigned, TaskCompleted, TaskEnded, TaskRequeued
 from streams.messages import Cancel
-from streams.placing import Hedge
 from streams.subjects import TaskKey, user_api
+from streams.tasks.placing import Hedge
 from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningNode, text_of
 
 MODEL = "synthetic"

@@ -9,11 +9,11 @@ import pytest_asyncio
 from gateway.dispatcher import serving
 from gateway.dispatcher.plausible import prompt_bound
 from streams import subjects
-from streams.chat import Message
 from streams.codec import decode
 from streams.events import TaskAssigned, TaskEnded, TaskError, TaskHalted, TaskSubmitted
 from streams.messages import Assign
 from streams.subjects import CHECKS
+from streams.tasks.chat import Message
 from streams.tokens import Token
 from tests.http_gateway import HttpGateway, serve_http
 from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningDispatcher

@@ -10,16 +10,16 @@ import pytest
 from gateway.dispatcher.ending import stored_end
 from mesh.bus.answer import Step, follow
 from mesh.bus.work import Work, WorkQueue
-from nodes.engines.synthetic import SyntheticEngine
+from nodes.engines.synthetic.engine import SyntheticEngine
 from streams import subjects
-from streams.answer_parts import joined_calls
 from streams.clock import now_ms
 from streams.codec import decode, decode_dead_event, encode
 from streams.consumers import consumer_name
 from streams.events import DeadKept, TaskAssigned, TaskDead, TaskError, TaskFailed, TaskHalted, TaskRequeued
 from streams.messages import Cancel, CancelOutcome, NodeStatus
 from streams.subjects import MESH, TaskKey
-from streams.tools import Function, Tools
+from streams.tasks.answer_parts import joined_calls
+from streams.tasks.tools import Function, Tools
 from streams.topology import DEAD, TASKS
 from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningNode, call_pieces_of, text_of
 

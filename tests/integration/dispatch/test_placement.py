@@ -3,7 +3,7 @@
 from gateway.dispatcher.ending import stored_end
 from mesh.identity.device_log import DeviceLog
 from streams.events import TaskAssigned, TaskFailed, TaskQueued
-from streams.placing import Rules
+from streams.tasks.placing import Rules
 from streams.tokens import token
 from tests.mesh_in_process import InProcessMesh
 

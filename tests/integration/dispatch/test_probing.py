@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from gateway.probing import Probing
+from gateway.roster.probing import Probing
 from mesh.history.stream_facts import last_message, message_range, stream_facts
-from nodes.announce import Announcer
+from nodes.attempts.worker import Worker
 from nodes.engine import EngineSpec, Generate, Piece
 from nodes.engines import open_engine
-from nodes.engines.synthetic import SyntheticEngine
+from nodes.engines.synthetic.engine import SyntheticEngine
 from nodes.errors import EngineError, NodeIdTaken
-from nodes.loaded_models import Served
-from nodes.probe_answers import ProbeAnswers
-from nodes.worker import Worker
+from nodes.models.loaded import Served
+from nodes.presence.announce import Announcer
+from nodes.presence.probe_answers import ProbeAnswers
 from streams import subjects
 from streams.codec import decode, decode_model_event, encode
+from streams.devices.replica import Replica
 from streams.events import ModelAnnounced, ModelRefused
 from streams.messages import Announce, Announced
-from streams.replica import Replica
 from streams.tokens import Token
 from streams.topology import DEVICES, MODELS
 from tests.identity_in_process import connect_device

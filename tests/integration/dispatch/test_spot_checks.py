@@ -11,7 +11,7 @@ from gateway.dispatcher.ending import stored_end
 from mesh.history.ordered import OrderedReader
 from mesh.history.stream_facts import Recorded, stream_facts
 from streams.codec import decode, decode_device_event
-from streams.device_events import DeviceChecked
+from streams.devices.events import DeviceChecked
 from streams.events import CheckOf, TaskAssigned, TaskCompleted, TaskFailed, TaskSubmitted
 from streams.subjects import CHECKS, TaskKey, parse_submitted
 from streams.topology import DEAD, DEVICES, TASKS

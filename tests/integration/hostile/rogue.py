@@ -13,9 +13,9 @@ from mesh.bus.answer import AnswerText, follow
 from mesh.errors import BusError
 from mesh.history.stream_facts import last_message
 from mesh.identity.chunk_proof import sign_chunks
-from streams import chunk_chain, subjects
-from streams.chat import Usage
+from streams import subjects
 from streams.codec import decode, encode
+from streams.devices.probe import Probed
 from streams.errors import UndecodableEvent
 from streams.events import EndEvent, TaskChunk, TaskCompleted
 from streams.messages import (
@@ -30,9 +30,10 @@ from streams.messages import (
     Running,
     Standing,
 )
-from streams.node_probe import Probed
 from streams.subjects import TaskKey
-from streams.task_id import bucket_of
+from streams.tasks import chunk_chain
+from streams.tasks.chat import Usage
+from streams.tasks.task_id import bucket_of
 from streams.tokens import token
 from streams.topology import results_stream
 from tests.identity_in_process import connect_device, device_did, device_key

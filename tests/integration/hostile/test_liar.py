@@ -7,10 +7,10 @@ from msgspec.structs import replace
 
 from gateway.dispatcher.ending import stored_end
 from mesh.identity.device_log import DeviceLog
-from streams.chat import Usage
 from streams.codec import decode, encode
-from streams.devices import Standing
+from streams.devices.fold import Standing
 from streams.events import TaskChunk, TaskCompleted
+from streams.tasks.chat import Usage
 from tests.integration.hostile.rogue import FAST, Assignment, Onlooker, Rogue
 from tests.mesh_in_process import InProcessMesh
 from tests.processes import until

@@ -10,7 +10,7 @@ from streams import subjects
 from streams.codec import encode
 from streams.messages import Announce, Ask, Finished, NodeStatus, Refused
 from streams.subjects import MESH, TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import token
 from streams.topology import DEVICES, MODELS, TASKS
 from tests.integration.hostile.rogue import HONEST, Onlooker, Rogue

@@ -17,7 +17,7 @@ from streams.codec import decode, encode_json
 from streams.errors import StreamsError
 from streams.messages import EventsPage, Refusal
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import token
 from tests.bridge_server import BridgeServer, serve_bridge
 from tests.http_gateway import HttpGateway, read_sse, serve_http, text_of

@@ -9,7 +9,7 @@ from gateway.dispatcher.ending import stored_end
 from mesh.identity.device_log import DeviceLog
 from streams import subjects
 from streams.codec import decode, encode
-from streams.devices import Devices, Standing
+from streams.devices.fold import Devices, Standing
 from streams.events import TaskChunk, TaskCompleted, TaskQueued
 from streams.messages import Refused
 from streams.tokens import Token

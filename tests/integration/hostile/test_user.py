@@ -12,13 +12,13 @@ from mesh.bus.link import Link
 from mesh.history.stream_facts import last_message, stream_facts
 from mesh.inspection.task_records import look_up, standing
 from streams import subjects
-from streams.chat import Message
 from streams.codec import decode, encode
 from streams.consumers import consumer_name
 from streams.events import SubmissionUnreadable, TaskSubmitted
 from streams.messages import Cancel, EventsRequest
 from streams.subjects import MESH, TaskKey
-from streams.task_id import bucket_of, new_task_id
+from streams.tasks.chat import Message
+from streams.tasks.task_id import bucket_of, new_task_id
 from streams.tokens import token
 from streams.topology import DEVICES, MODELS, TASKS, UNREADABLE, results_stream
 from tests.integration.hostile.rogue import HONEST, Assignment, Onlooker, Rogue, landed

@@ -11,7 +11,7 @@ from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address
 from mesh.identity.device_log import DeviceLog
-from streams.devices import Devices
+from streams.devices.fold import Devices
 from streams.topology import stream_specs
 
 

@@ -20,7 +20,7 @@ from mesh.identity.did import did_key
 from mesh.identity.gatekeeper import AdmissionPolicy
 from mesh.identity.keys import SigningKey
 from streams import subjects
-from streams.devices import Standing
+from streams.devices.fold import Standing
 from streams.tokens import Token
 from tests.identity_in_process import device_did, device_key, device_login, identity_service
 from tests.integration.identity.showing import NODE, gets_in, options_of

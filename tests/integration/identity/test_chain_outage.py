@@ -21,7 +21,7 @@ from mesh.identity.peaq.resolver import did_resolver
 from mesh.identity.settings import IdentitySettings
 from streams import subjects
 from streams.codec import decode, decode_device_event, encode
-from streams.devices import Devices
+from streams.devices.fold import Devices
 from streams.events import DeviceUnconfirmed
 from streams.messages import ChainReading
 from streams.tokens import Token

@@ -12,7 +12,7 @@ from mesh.errors import BusRefused
 from mesh.identity.device_log import DeviceLog
 from mesh.identity.traffic import Allowance
 from streams import subjects
-from streams.devices import Standing
+from streams.devices.fold import Standing
 from streams.tokens import Token
 from tests.identity_in_process import connect_device, device_login, identity_service
 from tests.integration.identity.showing import gets_in

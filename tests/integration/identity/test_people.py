@@ -15,12 +15,12 @@ from mesh.bus.link import Link
 from mesh.client.key_login import KeyLogin
 from mesh.errors import BusRefused, CredentialsError
 from streams import subjects
-from streams.access_events import Right, SessionEnded
+from streams.access.events import Right, SessionEnded
+from streams.access.limits import Limits
 from streams.clock import now_ms
 from streams.codec import encode
-from streams.limits import Limits
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.integration.identity.test_rights import Connected
 from tests.mesh_in_process import InProcessMesh

@@ -14,7 +14,7 @@ from mesh.errors import BusRefused, BusUndecided
 from mesh.identity.device_login import DeviceLogin
 from mesh.identity.did import did_key
 from mesh.identity.keys import SigningKey
-from streams.devices import Devices, Standing
+from streams.devices.fold import Devices, Standing
 from streams.subjects import MESH
 from streams.tokens import Token
 from tests.identity_in_process import device_did, device_key, device_login, identity_service

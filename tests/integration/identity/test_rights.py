@@ -20,7 +20,7 @@ from streams import subjects
 from streams.rights import BusRights, Grants, node_rights
 from streams.rights_table import ACCOUNT, NODE, RIGHTS, ROLES, Role, matches, rows
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import token
 from tests.identity_in_process import device_login
 from tests.processes import until

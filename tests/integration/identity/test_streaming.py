@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nodes import chunk_writer
+from nodes.attempts import chunk_writer
 from nodes.engine import EngineSpec
 from nodes.engines import open_engine
 from streams.events import TaskAssigned

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway import ledger_books, ledger_show, suspense_command
+from gateway.commands import ledger_books, ledger_show
+from gateway.commands import suspense as suspense_command
 from gateway.errors import LedgerError
 from gateway.ledger.correcting import correct, read_suspense
 from gateway.ledger.entries import deposit
 from gateway.ledger.sealing import seal
 from gateway.ledger.verifying import verify
 from mesh.history.snapshots import SnapshotStore
-from streams.billing_events import LedgerPosted, Posting, Transaction
-from streams.billing_subjects import account_chain
+from streams.billing.events import LedgerPosted, Posting, Transaction
+from streams.billing.subjects import account_chain
 from streams.codec import encode
 from streams.errors import UndecodableEvent
 from streams.ledger.chain import month_of

@@ -9,7 +9,7 @@ import pytest_asyncio
 from gateway.ledger.verifying import verify
 from mesh.errors import BusError
 from mesh.history.snapshots import SnapshotStore
-from streams.ledger_messages import Held
+from streams.billing.messages import Held
 from streams.subjects import TaskKey
 from streams.tokens import Token
 from tests.books import (

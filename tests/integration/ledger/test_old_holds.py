@@ -8,11 +8,11 @@ from msgspec.structs import replace
 from gateway.ledger.books import Books
 from gateway.ledger.verifying import verify
 from mesh.history.snapshots import SnapshotStore
-from streams.billing_events import LedgerPosted, Transaction
-from streams.billing_subjects import account_chain
+from streams.billing.events import LedgerPosted, Transaction
+from streams.billing.messages import HoldWanted
+from streams.billing.subjects import account_chain
 from streams.ledger.chain import ChainState
 from streams.ledger.holding import Taken, decide
-from streams.ledger_messages import HoldWanted
 from streams.subjects import TaskKey
 from streams.tokens import Token
 from tests.books import (

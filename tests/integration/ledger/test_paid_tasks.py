@@ -10,8 +10,8 @@ from gateway.ledger.entries import deposit, set_plan
 from gateway.usage.invoice import days_of, invoice_of
 from gateway.usage.ledger_reads import LedgerReads
 from mesh.access.writer import AccessWriter
-from streams.billing_events import KeyBudget, PlanKind, PriceRule
-from streams.billing_subjects import ledger_api
+from streams.billing.events import KeyBudget, PlanKind, PriceRule
+from streams.billing.subjects import ledger_api
 from streams.events import TaskError
 from streams.tokens import Token
 from tests.books import RunningLedger, priced, running_ledger, transactions_of

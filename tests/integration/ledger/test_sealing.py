@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from gateway import ledger_show, seal_command
+from gateway.commands import ledger_show
+from gateway.commands import seal as seal_command
 from gateway.errors import LedgerError
 from gateway.ledger import sealing
 from gateway.ledger.archive import check_archive, write_archive

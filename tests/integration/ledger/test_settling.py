@@ -12,18 +12,18 @@ from msgspec.structs import replace
 from gateway.ledger.entries import set_plan
 from mesh.bus.provision import provision
 from mesh.history.snapshots import SnapshotStore
-from streams.billing_events import KeyBudget, LedgerSuspended, PriceRule
-from streams.cache_events import CacheHit
-from streams.cache_subjects import cache_hits
-from streams.chat import Usage
+from streams.billing.events import KeyBudget, LedgerSuspended, PriceRule
+from streams.billing.messages import Held, HoldRefused
+from streams.cache.events import CacheHit
+from streams.cache.subjects import cache_hits
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.consumers import consumer_specs
 from streams.events import TaskCancelled
 from streams.ledger.chain import OpenHold
-from streams.ledger_messages import Held, HoldRefused
-from streams.metering import Metered
 from streams.subjects import CHECKS, TaskKey
+from streams.tasks.chat import Usage
+from streams.tasks.metering import Metered
 from streams.tokens import Token
 from streams.topology import stream_specs
 from tests.books import (

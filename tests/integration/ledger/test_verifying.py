@@ -13,7 +13,7 @@ from mesh.bus.provision import provision
 from mesh.history.ordered import OrderedReader
 from mesh.history.snapshots import SnapshotStore
 from mesh.history.stream_facts import Recorded
-from streams.billing_events import LedgerPosted
+from streams.billing.events import LedgerPosted
 from streams.codec import decode_billing_event, encode
 from streams.consumers import consumer_specs
 from streams.tokens import Token

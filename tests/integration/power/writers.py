@@ -13,12 +13,12 @@ from mesh.bus.headers import SEQUENCE, STREAM_SUBJECT, header
 from mesh.bus.service_bus import Bus
 from mesh.errors import BusError
 from streams import subjects
-from streams.chat import Message, Sampling
 from streams.clock import now_ms
 from streams.codec import encode
 from streams.events import Event, TaskChunk, TaskError, TaskFailed, TaskSubmitted
 from streams.subjects import TaskKey
-from streams.task_id import bucket_of, new_task_id
+from streams.tasks.chat import Message, Sampling
+from streams.tasks.task_id import bucket_of, new_task_id
 from streams.tokens import token
 from streams.topology import ENDED, TASKS, Account, results_stream
 

@@ -16,10 +16,10 @@ from msgspec.structs import replace
 from nodes.engine import EngineSpec, Generate, RemoteSpec
 from nodes.engines import every_model, open_engine
 from nodes.errors import EngineBusy, EngineError, EngineUnavailable, RequestRefused
-from streams.answer_parts import joined_calls
-from streams.chat import Message, Sampling
-from streams.replica import Price
-from streams.tools import Function, OutputFormat, Tools
+from streams.devices.replica import Price
+from streams.tasks.answer_parts import joined_calls
+from streams.tasks.chat import Message, Sampling
+from streams.tasks.tools import Function, OutputFormat, Tools
 from tests.contract.waiting import eventually
 from tests.played_chat_server import PlayedChatServer
 from tests.played_providers import PROMPT_TOKENS, PlayedProviders
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nodes.engine import Engine, Piece
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
 
 pytestmark = [
     pytest.mark.timeout(180),

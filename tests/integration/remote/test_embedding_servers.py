@@ -18,7 +18,7 @@ from nodes.engines.embedding import open_embedding_engine
 from nodes.engines.embedding.cloud import CloudEmbeddingEngine
 from nodes.engines.embedding.openai import OpenAiEmbeddingEngine
 from nodes.errors import EngineAway, EngineBusy, EngineError, EngineUnavailable, RequestRefused
-from streams.replica import Price
+from streams.devices.replica import Price
 from tests.contract.waiting import eventually
 from tests.played_embedding_server import DIMENSIONS, MODEL, Mode, PlayedEmbeddingServer, numbers
 from tests.stand_in_vllm import installed_in
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nodes.embedding import EmbeddingEngineName
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
 
 pytestmark = [
     pytest.mark.timeout(180),

@@ -11,15 +11,15 @@ from nodes.engine import EngineSpec, Generate, Piece, RemoteSpec
 from nodes.engines import open_engine
 from nodes.engines.remote.wire_calls import CallNumbers, WireCall
 from nodes.errors import EngineError, RequestRefused
-from streams.answer_parts import ToolCallPiece, joined_calls
-from streams.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
-from streams.tools import Function, OutputFormat, Tools
+from streams.tasks.answer_parts import ToolCallPiece, joined_calls
+from streams.tasks.chat import ImagePart, Message, Sampling, TextPart, TokenBias, ToolCall
+from streams.tasks.tools import Function, OutputFormat, Tools
 from tests.integration.remote.test_openai_engine import ASKED, started
 from tests.played_chat_server import PlayedChatServer
 
 if TYPE_CHECKING:
     from nodes.engine import Engine
-    from streams.replica import Ability
+    from streams.devices.replica import Ability
 
 ALL: tuple[Ability, ...] = ("tools", "schema", "vision", "logprobs", "logit_bias")
 LOOK = Function(name="look", description="Looks.", parameters_json='{"type":"object"}', strict=True)

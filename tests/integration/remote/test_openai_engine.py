@@ -14,8 +14,8 @@ from nodes.engine import EngineSpec, Generate, Piece, RemoteSpec
 from nodes.engines import open_engine
 from nodes.engines.remote.openai import OpenAiEngine
 from nodes.errors import EngineAway, EngineBusy, EngineError, EngineUnavailable, RequestRefused
-from streams.chat import Message, Sampling
-from streams.replica import Ability
+from streams.devices.replica import Ability
+from streams.tasks.chat import Message, Sampling
 from tests.contract.waiting import eventually
 from tests.played_chat_server import MODEL, Mode, PlayedChatServer, words
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
 
 ASKED = (Message(role="user", content="Tell me a story."),)
 KEY = "sk-very-secret-0123456789"

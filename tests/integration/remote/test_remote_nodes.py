@@ -18,8 +18,8 @@ from nodes.engines.remote.openai import OpenAiEngine
 from nodes.errors import EngineAway, EngineUnavailable, RequestRefused
 from nodes.process import NodeProcess
 from nodes.settings import NodeSettings
-from streams.chat import Message, Sampling
 from streams.events import TaskEnded, TaskRequeued
+from streams.tasks.chat import Message, Sampling
 from tests.contract.waiting import eventually
 from tests.http_gateway import serve_http
 from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningDispatcher, RunningNode, text_of

@@ -11,7 +11,7 @@ import pytest
 from nodes.engine import EngineSpec, Generate, RemoteSpec
 from nodes.engines import open_engine
 from nodes.errors import EngineAway, EngineError, EngineUnavailable, RequestRefused
-from streams.chat import Message, Sampling
+from streams.tasks.chat import Message, Sampling
 from tests.contract.waiting import eventually
 from tests.played_triton import Mode, PlayedTriton
 from tests.played_triton_grpc import PlayedGrpcTriton
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from nodes.engine import Engine, Piece
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
 
 
 @pytest.fixture(params=[PlayedTriton, PlayedGrpcTriton], ids=["http", "grpc"])

@@ -17,14 +17,14 @@ from nodes.engine import EngineSpec, Generate, VllmSpec
 from nodes.engines import open_engine
 from nodes.engines.remote.vllm import VllmEngine
 from nodes.errors import EngineUnavailable
-from streams.chat import Message, Sampling
+from streams.tasks.chat import Message, Sampling
 from tests.contract.waiting import eventually
 from tests.stand_in_vllm import installed_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from streams.replica import Replica
+    from streams.devices.replica import Replica
 
 LIMIT_S = 30.0
 SAMPLING = Sampling(max_tokens=4)

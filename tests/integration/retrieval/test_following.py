@@ -15,7 +15,7 @@ from gateway.retrieval.index.index import Index, Origin, shelf_name
 from gateway.retrieval.index.qdrant_folder import QdrantFolder
 from gateway.retrieval.index.words import Words
 from gateway.retrieval.store_log import StoreLog
-from streams.store_events import StoreChanged, StoreClosed
+from streams.stores.events import StoreChanged, StoreClosed
 from streams.tokens import Token
 from tests.http_gateway import until
 from tests.memory_folder import memory_folder

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from gateway.intake.submissions import Submissions
 from gateway.retrieval.following import IndexFollower
 from gateway.retrieval.index.qdrant_folder import QdrantFolder
 from gateway.retrieval.index.words import Words
 from gateway.retrieval.searching import SearchDesk
-from gateway.submissions import Submissions
 from mesh.inspection.account_erasure import AccountErasure
 from streams.codec import decode, encode
-from streams.retrieval_messages import (
+from streams.stores.events import Attribute, StoreChanged, StoreClosed, StoreFileChanged
+from streams.stores.messages import (
     Compared,
     FoundPassages,
     Ranking,
@@ -21,8 +22,7 @@ from streams.retrieval_messages import (
     RetrievalRefused,
     SearchPassages,
 )
-from streams.store_events import Attribute, StoreChanged, StoreClosed, StoreFileChanged
-from streams.store_subjects import SEARCH
+from streams.stores.subjects import SEARCH
 from streams.tokens import Token
 from streams.topology import stream_specs
 from tests.memory_folder import memory_folder

@@ -16,11 +16,11 @@ from gateway.retrieval.store_log import StoreLog
 from gateway.rpc.server import SERVICE
 from gateway.rpc.wire import inference_pb2 as pb
 from mesh.access.writer import AccessWriter
-from streams.access import LOCAL
+from streams.access.fold import LOCAL
 from streams.clock import now_ms
-from streams.retrieval_messages import Compared
-from streams.store_events import StoreOpened
-from streams.task_id import new_task_id
+from streams.stores.events import StoreOpened
+from streams.stores.messages import Compared
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh

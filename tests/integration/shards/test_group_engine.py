@@ -12,16 +12,16 @@ import pytest_asyncio
 from mesh.config.address import Address
 from nodes.engine import Engine, EngineLoad, EngineSpec, Generate
 from nodes.engines import open_engine
-from nodes.engines.llama_model import Offload
+from nodes.engines.llama.model import Offload
 from nodes.errors import EngineUnavailable, RequestRefused
-from nodes.model_file import find_model
+from nodes.models.file import find_model
 from nodes.shards.certificate import make_certificate
 from nodes.shards.group_engine import GroupEngine
 from nodes.shards.leader_link import LeaderLink
 from nodes.shards.member_link import MemberLink
 from nodes.shards.rpc_server import RpcServer
 from nodes.shards.split import Capacity, Split, split_model, weights_of
-from streams.chat import Message, Sampling
+from streams.tasks.chat import Message, Sampling
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.root, pytest.mark.timeout(180)]
 

@@ -16,11 +16,12 @@ from nodes.process import NodeProcess
 from nodes.settings import NO_MODEL, NodeSettings
 from nodes.shards.certificate import make_certificate
 from nodes.shards.settings import ShardSettings
-from streams import group_subjects, subjects
+from streams import subjects
 from streams.codec import decode, decode_group_event, encode
-from streams.group_events import GroupDissolved, GroupEvent, GroupJoined, GroupProposed, GroupReady
-from streams.group_messages import GroupAnswer, GroupIsOver, GroupIsReady, GroupWanted
-from streams.groups import Group
+from streams.groups import subjects as group_subjects
+from streams.groups.events import GroupDissolved, GroupEvent, GroupJoined, GroupProposed, GroupReady
+from streams.groups.fold import Group
+from streams.groups.messages import GroupAnswer, GroupIsOver, GroupIsReady, GroupWanted
 from streams.tokens import Token
 from streams.topology import GROUPS
 from tests.identity_in_process import connect_device, device_did, device_key

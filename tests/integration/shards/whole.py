@@ -4,7 +4,7 @@ import asyncio
 
 from nodes.engine import EngineSpec, Generate
 from nodes.engines import open_engine
-from streams.chat import Message, Sampling
+from streams.tasks.chat import Message, Sampling
 
 QUESTION = "Why is the sky blue?"
 

@@ -33,7 +33,7 @@ from streams import subjects
 from streams.consumers import consumer_specs
 from streams.sites import subject_at_home
 from streams.subjects import TaskKey
-from streams.task_id import new_task_id
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 from streams.topology import Account
 from tests.nats_server import NatsServer

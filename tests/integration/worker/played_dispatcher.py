@@ -14,13 +14,13 @@ from mesh.bus.link import Link
 from mesh.bus.task_log import TaskLog
 from mesh.errors import FenceMismatch
 from streams import subjects
-from streams.chat import Message, Sampling
 from streams.codec import decode, encode
 from streams.events import Seam, TaskAssigned, TaskChunk, TaskEvent
 from streams.messages import Announce, Announced, Ask, Assign, Finished, NodeStatus, Refused, Standing, Stop
 from streams.subjects import MESH, TaskKey
-from streams.task import Phase, Rejection, TaskState, advance
-from streams.task_id import new_task_id
+from streams.tasks.chat import Message, Sampling
+from streams.tasks.task import Phase, Rejection, TaskState, advance
+from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
 
 PATIENCE_S = 30.0

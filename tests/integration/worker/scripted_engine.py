@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from nodes.engine import EngineLoad, Generate, Piece
-from streams.chat import FinishReason, Usage
-from streams.replica import Replica
+from streams.devices.replica import Replica
+from streams.tasks.chat import FinishReason, Usage
 from tests.integration.worker.played_dispatcher import until
 
 MODEL = "scripted"

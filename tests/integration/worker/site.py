@@ -10,11 +10,11 @@ from pathlib import Path
 
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.link import Link
+from nodes.attempts.worker import Worker
 from nodes.engine import Engine, EngineSpec, Generate, SyntheticKind
 from nodes.engines import open_engine
-from nodes.loaded_models import Served
-from nodes.worker import Worker
-from streams.chat import Message, Sampling
+from nodes.models.loaded import Served
+from streams.tasks.chat import Message, Sampling
 from streams.tokens import Token
 from tests.identity_in_process import device_options
 from tests.integration.worker.played_dispatcher import PlayedDispatcher, until

@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from nodes.attempts.outbox import PENDING_CHARS
 from nodes.engine import Generate, Piece
 from nodes.errors import EngineError, RequestRefused
-from nodes.outbox import PENDING_CHARS
-from streams.chat import Sampling, Usage
 from streams.messages import Refused
+from streams.tasks.chat import Sampling, Usage
 from tests.integration.worker.played_dispatcher import until
 from tests.integration.worker.scripted_engine import MODEL, ScriptedEngine
 from tests.integration.worker.site import Site, synthetic, text_of

@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from nodes.announce import Announcer
-from nodes.loaded_models import Served
-from nodes.status import StatusReporter
-from nodes.worker import Worker
+from nodes.attempts.worker import Worker
+from nodes.models.loaded import Served
+from nodes.presence.announce import Announcer
+from nodes.presence.status import StatusReporter
 from streams import subjects
-from streams.chat import Message, Sampling
 from streams.codec import encode
+from streams.devices.replica import Replica
 from streams.events import TaskChunk
 from streams.messages import Announced, Assign, Refused
-from streams.replica import Replica
 from streams.subjects import MESH
+from streams.tasks.chat import Message, Sampling
 from streams.tokens import Token
 from tests.integration.worker.faulty_line import FaultyLine
 from tests.integration.worker.played_dispatcher import PlayedDispatcher, until
@@ -157,7 +157,7 @@ async def test_what_does_not_finish_while_draining_is_handed_back(site: Site) ->
 async def test_what_was_generated_is_stored_before_the_rest_is_handed_back(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nodes.worker.HAND_OVER", timedelta(minutes=1))
+    monkeypatch.setattr("nodes.attempts.worker.HAND_OVER", timedelta(minutes=1))
     engine = ScriptedEngine()
     async with site.worker(engine) as worker:
         key = await site.dispatcher.place(model=MODEL)
@@ -184,7 +184,7 @@ async def test_what_was_generated_is_stored_before_the_rest_is_handed_back(
 async def test_an_answer_that_is_whole_when_the_node_stops_is_finished_not_handed_back(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nodes.worker.HAND_OVER", timedelta(minutes=1))
+    monkeypatch.setattr("nodes.attempts.worker.HAND_OVER", timedelta(minutes=1))
     engine = ScriptedEngine()
     async with site.worker(engine) as worker:
         key = await site.dispatcher.place(model=MODEL)
@@ -200,7 +200,7 @@ async def test_an_answer_that_is_whole_when_the_node_stops_is_finished_not_hande
 
 
 async def test_a_node_that_stops_waits_for_no_broker(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nodes.worker.HAND_OVER", timedelta(milliseconds=50))
+    monkeypatch.setattr("nodes.attempts.worker.HAND_OVER", timedelta(milliseconds=50))
     engine = ScriptedEngine()
     async with site.worker(engine) as worker:
         key = await site.dispatcher.place(model=MODEL)

@@ -9,7 +9,7 @@ import pytest
 from mesh.config.settings import MeshSettings
 from nodes.engine import Engine, Generate, Piece
 from nodes.errors import EngineError, EngineStuck, EngineUnavailable
-from nodes.health import FAILURES, EngineHealth
+from nodes.presence.health import FAILURES, EngineHealth
 from nodes.process import NodeProcess
 from nodes.settings import NodeSettings
 from streams.messages import Refused
@@ -94,7 +94,7 @@ class _Clinging(ScriptedEngine):
 
 
 async def test_an_engine_that_does_not_let_go_is_looked_into(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nodes.worker.STUCK_S", 0.1)
+    monkeypatch.setattr("nodes.attempts.worker.STUCK_S", 0.1)
     engine = _Clinging()
     async with site.worker(engine) as worker:
         broken = asyncio.create_task(worker.broken())
@@ -113,7 +113,7 @@ class _Unstoppable(ScriptedEngine):
 
 
 async def node_that_ends(site: Site, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> asyncio.Task[None]:
-    monkeypatch.setattr("nodes.loaded_models.open_engine", lambda *_: engine)
+    monkeypatch.setattr("nodes.models.loaded.open_engine", lambda *_: engine)
     mesh = MeshSettings(nats=str(site.server.address), data_dir=site.data_dir)
     process = NodeProcess(NodeSettings(id=NODE, drain=timedelta(minutes=5)), mesh, lambda _: None)
     running = asyncio.create_task(process.run(asyncio.Event()))
@@ -143,7 +143,7 @@ async def test_a_node_whose_engine_is_broken_leaves_and_hands_its_answers_on(
 async def test_a_node_does_not_wait_for_an_engine_that_cannot_be_stopped(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nodes.loaded_models.ENGINE_STOP", timedelta(milliseconds=50))
+    monkeypatch.setattr("nodes.models.loaded.ENGINE_STOP", timedelta(milliseconds=50))
     engine = _Unstoppable()
     running = await node_that_ends(site, engine, monkeypatch)
     await fail_tasks(site.dispatcher, engine, FAILURES)

@@ -15,7 +15,7 @@ from mesh.identity.key_file import DEVICE_KEYS
 from mesh.processes.readiness import READY_FD_VARIABLE, Ready, read_announcement
 from nodes.process import NodeProcess
 from nodes.settings import NodeSettings
-from streams.chat import Sampling
+from streams.tasks.chat import Sampling
 from tests.integration.worker.played_dispatcher import PATIENCE_S, until
 from tests.integration.worker.site import NODE, Site
 

@@ -2,12 +2,12 @@
 
 import pytest
 
+from nodes.attempts.worker import Worker
 from nodes.engine import SyntheticKind
-from nodes.worker import Worker
-from streams.chat import Sampling, Usage
 from streams.events import Seam
 from streams.messages import Finished, Refused
 from streams.subjects import TaskKey
+from streams.tasks.chat import Sampling, Usage
 from tests.integration.worker.faulty_line import FaultyLine
 from tests.integration.worker.played_dispatcher import Answer, until
 from tests.integration.worker.scripted_engine import MODEL, ScriptedEngine

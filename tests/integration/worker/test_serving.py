@@ -8,16 +8,16 @@ from datetime import timedelta
 import pytest
 
 from mesh.config.settings import MeshSettings
-from nodes.announce import Announcer
+from nodes.attempts.worker import Worker
 from nodes.engine import EngineSpec
 from nodes.errors import EngineStuck, EngineUnavailable
-from nodes.loaded_models import LoadedModels
+from nodes.models.loaded import LoadedModels
+from nodes.models.serving import Serving
+from nodes.presence.announce import Announcer
 from nodes.process import NodeProcess
-from nodes.serving import Serving
 from nodes.settings import NodeSettings
-from nodes.worker import Worker
-from streams.chat import Sampling
 from streams.messages import Refused
+from streams.tasks.chat import Sampling
 from tests.integration.worker.played_dispatcher import PATIENCE_S, until
 from tests.integration.worker.scripted_engine import ScriptedEngine
 from tests.integration.worker.site import NODE, Site
@@ -127,11 +127,11 @@ class _Unstoppable(ScriptedEngine):
 
 
 async def test_an_engine_that_does_not_end_breaks_the_node(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nodes.loaded_models.ENGINE_STOP", timedelta(milliseconds=20))
+    monkeypatch.setattr("nodes.models.loaded.ENGINE_STOP", timedelta(milliseconds=20))
     link = await site.connect_node()
     models = LoadedModels()
     with monkeypatch.context() as patched:
-        patched.setattr("nodes.loaded_models.open_engine", lambda *_: _Unstoppable())
+        patched.setattr("nodes.models.loaded.open_engine", lambda *_: _Unstoppable())
         served = await models.load(EngineSpec())
     worker = Worker(link, NODE, models.served)
     node = Serving(models, worker, Announcer(link, NODE, worker.replicas), timedelta(0))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from streams.chat import Sampling
 from streams.events import TaskChunk
 from streams.messages import Finished
 from streams.subjects import TaskKey
+from streams.tasks.chat import Sampling
 from tests.integration.worker.faulty_line import FaultyLine
 from tests.integration.worker.node_child import NodeChild, node_child
 from tests.integration.worker.played_dispatcher import ELSEWHERE, until

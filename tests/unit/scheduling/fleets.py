@@ -6,10 +6,10 @@ from gateway.scheduling.policies import EDGE_FIRST
 from gateway.scheduling.policy import Policy
 from gateway.scheduling.scheduler import Scheduler
 from gateway.scheduling.wish import Regard
-from streams.device_hints import DeviceHints
+from streams.devices.hints import DeviceHints
+from streams.devices.replica import Replica
+from streams.devices.roster import NodeView
 from streams.messages import NodeStatus, Running
-from streams.replica import Replica
-from streams.roster import NodeView
 from streams.subjects import TaskKey
 from streams.tokens import Token
 

@@ -9,9 +9,9 @@ from gateway.scheduling.choosing import LOOK_AT_ALL
 from gateway.scheduling.placement import Placement
 from gateway.scheduling.policies import EDGE_FIRST
 from gateway.scheduling.wish import Regard, Wish
-from streams.answer_check import CheckOf
-from streams.roster import NodeView
+from streams.devices.roster import NodeView
 from streams.subjects import TaskKey
+from streams.tasks.answer_check import CheckOf
 from streams.tokens import Token
 from tests.unit.scheduling.fleets import KEY, node, scheduler
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from benchmarks.complexity import LEVELS, accuracy, halves, read_set
 from gateway.scheduling.complexity import level_of, points_of
-from streams.chat import Message, Role
+from streams.tasks.chat import Message, Role
 
 roles: st.SearchStrategy[Role] = st.sampled_from(["system", "user", "assistant"])
 conversations = st.lists(st.builds(Message, role=roles, content=st.text(max_size=300)), max_size=6)

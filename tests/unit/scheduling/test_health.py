@@ -7,9 +7,9 @@ from gateway.scheduling.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, OPENS_AFT
 from gateway.scheduling.policies import EDGE_FIRST
 from gateway.scheduling.scheduler import Scheduler
 from gateway.scheduling.wish import Wish
-from streams.chat import Usage
 from streams.messages import Running
 from streams.subjects import TaskKey
+from streams.tasks.chat import Usage
 from streams.tokens import Token
 from tests.unit.scheduling.fleets import KEY, node, scheduler
 

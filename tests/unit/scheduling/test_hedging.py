@@ -8,10 +8,10 @@ from msgspec.structs import replace
 from gateway.scheduling.breaker import OPENS_AFTER
 from gateway.scheduling.hedging import GUESSED_RATIO, LEAST_SAMPLES, Allowance, FirstWords, is_urgent
 from gateway.scheduling.wish import Wish
+from streams.devices.replica import Price
+from streams.devices.roster import NodeView
 from streams.events import CheckOf
-from streams.placing import Rules
-from streams.replica import Price
-from streams.roster import NodeView
+from streams.tasks.placing import Rules
 from tests.unit.scheduling.fleets import KEY, node, scheduler
 
 URGENT = Wish(model="m", service_class="interactive", prompt_tokens=10, beside="first")

@@ -4,10 +4,10 @@ import pytest
 
 from gateway.scheduling.policies import EDGE_FIRST, IG3, POLICIES
 from gateway.scheduling.wish import Regard, Wish
-from streams.device_hints import DeviceHints
-from streams.placing import Candidate, Rules
-from streams.replica import Price
-from streams.roster import NodeView
+from streams.devices.hints import DeviceHints
+from streams.devices.replica import Price
+from streams.devices.roster import NodeView
+from streams.tasks.placing import Candidate, Rules
 from tests.unit.scheduling.fleets import node, scheduler
 
 CENT_A_MILLION = Price(prompt_micro=10_000, completion_micro=10_000)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from gateway.scheduling.prefixes import BLOCK_CHARS, BLOCK_TOKENS, MOST_BLOCKS, PrefixMemory, blocks_of
 from gateway.scheduling.wish import Wish
-from streams.chat import Message
+from streams.tasks.chat import Message
 from tests.unit.scheduling.fleets import KEY, node, scheduler
 
 SALT = b"s" * 16

@@ -9,11 +9,11 @@ from click.testing import CliRunner
 
 from gateway.simulation.event_log import UnreadableLog, read_log
 from mesh.cli import root
-from streams.chat import Message, Sampling, Usage
+from streams.devices.replica import Replica
 from streams.event import Event
 from streams.events import ModelAnnounced, TaskCompleted, TaskSubmitted
-from streams.replica import Replica
 from streams.subjects import TaskKey, submitted
+from streams.tasks.chat import Message, Sampling, Usage
 from streams.tokens import Token
 
 TASKS = ("01900000000070008000000000000001", "01900000000070008000000000000002")

@@ -16,7 +16,7 @@ from gateway.simulation.scenario import Bursts, Churn, Scenario
 from gateway.simulation.scenarios import ALIKE, HOME, LAPTOP, SCENARIOS
 from gateway.simulation.tally import Outcome, summarise
 from gateway.simulation.trace import synthetic
-from streams.replica import Replica
+from streams.devices.replica import Replica
 from streams.subjects import TaskKey
 from streams.tokens import Token
 

@@ -1,4 +1,4 @@
-// What a task becomes by its events. The gateway has checked them (streams/task.py has the rule); here they only add up.
+// What a task becomes by its events. The gateway has checked them (streams/tasks/task.py has the rule); here they only add up.
 
 import { dimensionsOf } from "./vectors.js";
 

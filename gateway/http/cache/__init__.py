@@ -1,0 +1,1 @@
+"""The response cache as requests over HTTP meet it."""

@@ -1,0 +1,1 @@
+"""OpenAI's chat completions: requests read strictly, answers whole or as they are written."""

@@ -1,0 +1,1 @@
+"""Which models the mesh wants, and how nodes come by them."""

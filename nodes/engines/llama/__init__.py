@@ -1,0 +1,1 @@
+"""llama.cpp by its two bindings, and what both share."""

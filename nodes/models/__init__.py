@@ -1,0 +1,1 @@
+"""Models on this device: files, and what is loaded."""

@@ -1,0 +1,1 @@
+"""Accounts, their members and keys, and how much each may ask."""

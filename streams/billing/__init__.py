@@ -1,0 +1,1 @@
+"""BILLING: the books, kept for ever (ADR 22)."""

@@ -1,0 +1,1 @@
+"""The response cache (ADR 19)."""

@@ -1,0 +1,1 @@
+"""Shard groups: devices that serve one model together (ADR 17)."""

@@ -1,0 +1,1 @@
+"""Models: which node serves which, and how the mesh brings them to nodes."""

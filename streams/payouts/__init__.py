@@ -1,0 +1,1 @@
+"""Payouts: money that leaves the books."""

@@ -1,0 +1,1 @@
+"""Vector stores: their files, passages, and searching them (ADR 20)."""
