@@ -180,16 +180,8 @@ class Entrance:
         if ticket is not None and record.state.attempt > 0:
             ticket.inherit(price_of_task(asked, answer_tokens=self._answer_tokens), created_ms(record.key.task))
 
-    def needs_hold(self, account: Token) -> bool:
-        """Whether something must be put aside for tasks of an account. Asked last: no other refusal holds money."""
-        return self._holds.needs(account)
-
-    def is_good_for(self, account: Token) -> bool:
-        """Whether the ledger has refused an account nothing lately, so that a node may be chosen meanwhile."""
-        return self._holds.is_good_for(account)
-
     async def hold(self, key: TaskKey, asked: TaskSubmitted) -> TaskError | None:
-        """Have put aside what a task may cost; returns why that cannot be.
+        """Have put aside what a task may cost; returns why that cannot be. Asked last: no other refusal holds money.
 
         Raises:
             LedgerAway: if no ledger answers in time.

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from mesh.bus.link import Link, Listener
     from streams.events import TaskSubmitted
     from streams.subjects import TaskKey
-    from streams.tokens import Token
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,6 @@ _LOOK_S: Final = 5.0
 _READ_TIMEOUT: Final = timedelta(seconds=5)
 _PAUSE_S: Final = 0.05
 _NOT_NOW: Final = 503
-_MOST_REMEMBERED: Final = 10_000
 
 
 class LedgerAway(GatewayError):
@@ -65,7 +63,6 @@ class Holds:
         self._listener: Listener | None = None
         self._watching: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()
-        self._good: dict[Token, None] = {}
         self.has_prices = False
         """Whether a price list was ever set."""
 
@@ -87,21 +84,13 @@ class Holds:
         if self._listener is not None:
             await self._listener.close()
 
-    def needs(self, account: Token) -> bool:
-        """Whether something must be put aside for tasks of an account."""
-        return self.has_prices and account != CHECKS
-
-    def is_good_for(self, account: Token) -> bool:
-        """Whether the last hold that this dispatcher wanted of an account was granted, and a ledger has answered."""
-        return account in self._good
-
     async def refusal(self, key: TaskKey, asked: TaskSubmitted) -> TaskError | None:
         """Have a task's worst case put aside; return why it cannot be, or None. Asked twice, it is held once.
 
         Raises:
             LedgerAway: if no ledger answers in time.
         """
-        if not self.needs(key.account):
+        if not self.has_prices or key.account == CHECKS:
             return None
         wanted = encode(self._wanted(key, asked))
         due = asyncio.get_running_loop().time() + self._patience_s
@@ -113,20 +102,12 @@ class Holds:
                 said = str(error)
             else:
                 if isinstance(answer, Held):
-                    self._note_good(key.account)
                     return None
                 if isinstance(answer, HoldRefused) and answer.status != _NOT_NOW:
-                    self._good.pop(key.account, None)
                     return TaskError(code=answer.code, message=_sentence(answer.message), status=answer.status)
                 said = answer.message
             await asyncio.sleep(_PAUSE_S)
-        self._good.clear()
         raise LedgerAway(f"nothing could be put aside for the task: {said}")
-
-    def _note_good(self, account: Token) -> None:
-        self._good[account] = None
-        if len(self._good) > _MOST_REMEMBERED:
-            del self._good[next(iter(self._good))]
 
     async def _asked(self, wanted: bytes, timeout: timedelta) -> _Answer:
         reply = await self._core.request(ledger_api("hold"), wanted, timeout=timeout)

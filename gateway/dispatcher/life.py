@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from gateway.dispatcher.holding import Holding
     from gateway.dispatcher.placer import Placer
     from gateway.dispatcher.plausible import Fault
     from gateway.dispatcher.settings import DispatcherSettings
@@ -89,7 +88,6 @@ class TaskLife:
         self.deadline_at_ms = 0
         self._wish: Wish | None = None
         self._stint: Stint | None = None
-        self._hold: Holding | None = None
 
     @property
     def model(self) -> str:
@@ -106,13 +104,11 @@ class TaskLife:
         asked: TaskSubmitted | TaskError,
         refused: TaskError | None,
         *,
-        hold: Holding | None = None,
         on_end: Callable[[EndEvent], None] | None = None,
     ) -> None:
         """Live through it, with what was submitted (or what is wrong with it) and what the gate says.
 
-        No node hears of it before ``hold`` is there. ``on_end`` hears how it ended, if that was here, before anybody
-        else does.
+        ``on_end`` hears how it ended, if that was here, before anybody else does.
 
         Raises:
             BusError: if the bus fails for so long that the task must go to another dispatcher.
@@ -120,7 +116,6 @@ class TaskLife:
         if isinstance(asked, TaskError):
             refused = asked
         else:
-            self._hold = hold
             self._asked = asked
             self.deadline_at_ms = gate.deadline_ms(self.record.key.task, asked, default=self._settings.deadline)
         try:
@@ -213,13 +208,11 @@ class TaskLife:
             case "finished":
                 return await self._complete()
             case "failed":
-                return await self._retry(verdict.failure, verdict.signature)
+                return await self._retry(_error_of(verdict), verdict.signature)
             case "halted":
                 return await self._end_halted()
             case "exhausted":
-                return await self._give_up(verdict.failure)
-            case "refused":
-                return await self._halt_and_fail(verdict.failure)
+                return await self._give_up(_error_of(verdict))
             case "cancelled":
                 return await self._halt_and_cancel(verdict.reason)
             case "outrun":
@@ -251,8 +244,7 @@ class TaskLife:
             return placement
         try:
             position, reason = self._placer.position(ticket), placement.reason
-            if self._hold is None or await self._hold.is_there():
-                await self.record.write(lambda n: TaskQueued(n=n, at_ms=now_ms(), position=position, reason=reason))
+            await self.record.write(lambda n: TaskQueued(n=n, at_ms=now_ms(), position=position, reason=reason))
             return await self._wait_turn(ticket)
         finally:
             self._placer.withdraw(ticket)
@@ -262,7 +254,9 @@ class TaskLife:
         await asyncio.wait((ticket.granted, verdict), return_when=asyncio.FIRST_COMPLETED)
         if not verdict.done():
             return ticket.granted.result()
-        self._placer.decline(ticket)
+        if ticket.granted.done() and (node := (granted := ticket.granted.result()).node) is not None:
+            self._placer.release(node, granted.model, self.record.key)
+        ticket.granted.cancel()
         return verdict.result()
 
     async def _assign(self, placement: Placement) -> Verdict:
@@ -289,14 +283,12 @@ class TaskLife:
             self._stint = self._placer.release(node, self.model, self.record.key)
 
     async def _watch(self, node: str, placement: Placement | None = None) -> Verdict:
-        if self._hold is not None and not await self._hold.is_there():
-            return self.record.verdict.result()
         self.posting.begin(node, self._placer.process_of(node))
         try:
             self.hand_over()
             self._placer.sent(node, self.model, self.record.key)
             verdict = await self.race.verdict(placement, self._wish, self._ask_second)
-            if verdict.kind == "failed" and retrying.says_of_the_node(verdict.failure):
+            if verdict.kind == "failed" and retrying.says_of_the_node(_error_of(verdict)):
                 self._placer.failed(node)
             return verdict
         finally:
@@ -367,8 +359,11 @@ class TaskLife:
         """Settle what a dispatcher before us had begun to settle."""
         state = self.record.state
         if state.error is not None:
-            return await self._settle(ending.failed(state, self.model, state.error))
+            return await self._fail(state.error)
         return await self._settle(ending.cancelled(state, self.model, state.reason or "cancelled"))
+
+    async def _fail(self, error: TaskError) -> EndEvent:
+        return await self._settle(ending.failed(self.record.state, self.model, error))
 
     async def _settle(self, end: EndEvent) -> EndEvent:
         end = metered(end, self._asked, self.record.state, self._placer.tier_of)
@@ -376,7 +371,7 @@ class TaskLife:
 
     async def _halt_and_fail(self, error: TaskError) -> EndEvent:
         await self._halt(error.code, error)
-        return await self._settle(ending.failed(self.record.state, self.model, error))
+        return await self._fail(error)
 
     async def _halt_and_cancel(self, reason: str) -> EndEvent:
         await self._halt(reason, None)
@@ -396,3 +391,7 @@ class TaskLife:
 
 class _Whole(GatewayError):
     """The answer is whole after all: there is nothing to try again."""
+
+
+def _error_of(verdict: Verdict) -> TaskError:
+    return verdict.error or TaskError(code="task_failed", message=verdict.reason, status=502)

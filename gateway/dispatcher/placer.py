@@ -138,12 +138,6 @@ class Placer:
             queue.remove(ticket.key.account, ticket)
             self._forget_if_empty(ticket.wish.model)
 
-    def decline(self, ticket: Ticket) -> None:
-        """Take no slot any more, not even one that was given a moment ago."""
-        if ticket.granted.done() and (node := (granted := ticket.granted.result()).node) is not None:
-            self.release(node, granted.model, ticket.key)
-        ticket.granted.cancel()
-
     def may_race(self, wish: Wish) -> bool:
         """Whether a second node may be asked for the first word of such a task at all; vectors have no words."""
         return self._allowance.is_open and wish.kind == "chat" and is_urgent(wish, self._policy.name)

@@ -15,7 +15,7 @@ from mesh.errors import BusError, FenceMismatch, PublishUnknown
 from streams import subjects
 from streams.codec import encode
 from streams.events import ChunkSignature, TaskAssigned, TaskChunk, TaskError
-from streams.tasks.task import Phase, Rejection, TaskState, advance
+from streams.tasks.task import Rejection, TaskState, advance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,19 +39,12 @@ class Superseded(GatewayError):
 class Verdict(Struct, frozen=True, kw_only=True):
     """Why waiting for a node is over."""
 
-    kind: Literal[
-        "finished", "failed", "halted", "exhausted", "refused", "cancelled", "deadline", "superseded", "outrun"
-    ]
+    kind: Literal["finished", "failed", "halted", "exhausted", "cancelled", "deadline", "superseded", "outrun"]
     reason: str = ""
     error: TaskError | None = None
     """Why the attempt failed; a status below 500 means that no other node would fare better."""
     signature: ChunkSignature | None = None
     """What the node signed that gave the attempt back, not checked yet."""
-
-    @property
-    def failure(self) -> TaskError:
-        """What is told of it, where it is one."""
-        return self.error or TaskError(code="task_failed", message=self.reason, status=502)
 
 
 def failed(code: str, message: str, *, status: int = 502, signature: ChunkSignature | None = None) -> Verdict:
@@ -81,11 +74,6 @@ class TaskRun:
         """Whoever looks while a marker of ours is on its way would take it for a foreign one."""
         self._bus = bus
         self._filter = subjects.results_of(key)
-
-    @property
-    def may_be_unheld(self) -> bool:
-        """Whether whoever began it may have died before its hold was there: it has a node, and no word."""
-        return self.state.phase is Phase.RUNNING and self.state.attempt == 1 and not self.chunks
 
     def decide(self, verdict: Verdict) -> None:
         """End the wait; the first verdict counts."""

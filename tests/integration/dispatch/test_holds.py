@@ -8,13 +8,9 @@ import pytest_asyncio
 
 from gateway.dispatcher import serving
 from gateway.dispatcher.plausible import prompt_bound
-from streams import subjects
-from streams.codec import decode
-from streams.events import TaskAssigned, TaskEnded, TaskError, TaskHalted, TaskSubmitted
-from streams.messages import Assign
+from streams.events import TaskError, TaskSubmitted
 from streams.subjects import CHECKS
 from streams.tasks.chat import Message
-from streams.tokens import Token
 from tests.http_gateway import HttpGateway, serve_http
 from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningDispatcher
 from tests.played_ledger import PlayedLedger, played_ledger, set_prices
@@ -24,7 +20,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BRIEFLY_S = 0.2
 """How long a ledger is asked that does not answer, or is behind."""
-LONG = timedelta(minutes=1)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -162,48 +157,3 @@ async def test_a_batch_waits_for_the_ledger(mesh: InProcessMesh, priced: None, m
     async with played_ledger(mesh.bus.core) as ledger:
         assert (await mesh.steps(key))[-1].state.outcome == "completed"
         assert [wanted.task for wanted in ledger.wanted] == [key.task]
-
-
-async def test_a_node_is_chosen_beside_a_hold_but_hears_of_no_task_that_is_refused_one(
-    mesh: InProcessMesh, ledger: PlayedLedger
-) -> None:
-    await mesh.add_dispatcher("patient", ledger_patience=LONG)
-    await mesh.dispatchers[-2].stop()
-    heard: list[str] = []
-    listener = await mesh.bus.edge.listen(
-        subjects.node_inbox(Token("n1"), "assign"), lambda order: heard.append(decode(order.data, Assign).task)
-    )
-    first = await mesh.submit(mesh.key("good"), tokens=3)
-    assert (await mesh.steps(first))[-1].state.outcome == "completed"
-    ledger.answers_holds.clear()
-    second = await mesh.submit(mesh.key("good"), tokens=3)
-    await mesh.reached(second, 1)
-    ledger.refuse("good", "insufficient_quota", 402)
-    ledger.answers_holds.set()
-    steps = await mesh.steps(second)
-    assert [type(step.event) for step in steps] == [TaskAssigned, TaskHalted, TaskEnded]
-    assert steps[-1].state.error == TaskError(code="insufficient_quota", status=402, message="Good has no money left.")
-    # Who was refused is asked first the next time.
-    third = await mesh.submit(mesh.key("good"), tokens=3)
-    assert [type(step.event) for step in await mesh.steps(third)] == [TaskHalted, TaskEnded]
-    assert heard == [first.task]
-    await listener.close()
-
-
-@pytest.mark.parametrize("is_good", [True, False])
-async def test_who_goes_on_with_a_task_that_may_have_no_hold_asks_before_its_node_hears_of_it(
-    mesh: InProcessMesh, ledger: PlayedLedger, is_good: bool
-) -> None:
-    account, before = f"left-{is_good}".lower(), mesh.dispatchers[-1]
-    assert await end_of(mesh, account) is None
-    ledger.answers_holds.clear()
-    key = await mesh.submit(mesh.key(account), tokens=3)
-    await mesh.reached(key, 1)
-    await mesh.add_dispatcher(f"heir-of-{account}", ledger_patience=LONG)
-    await before.stop()
-    if not is_good:
-        ledger.refuse(account, "insufficient_quota", 402)
-    ledger.answers_holds.set()
-    end = (await mesh.steps(key))[-1].state
-    assert [wanted.task for wanted in ledger.asked_for(account)[1:]] == [key.task] * 2
-    assert (end.outcome, end.chars > 0) == (("completed", True) if is_good else ("failed", False))
