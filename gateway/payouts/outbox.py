@@ -161,6 +161,9 @@ class Outbox:
     async def _forward(self, record: PayoutRecord) -> PayoutState:
         try:
             record = await self._prepare(record) if record.sent is None else record
+            if record.state.is_over:
+                # Somebody else has brought it to its end meanwhile.
+                return record.state
             outcome = await self._hand_over(record)
             if outcome.fate is Fate.UNDERWAY and not outcome.is_taken:
                 record, outcome = await self._replace(record, outcome)

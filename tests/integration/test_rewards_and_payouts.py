@@ -221,6 +221,17 @@ async def test_a_payout_leaves_once_though_two_look_after_it(core: Link, tmp_pat
     assert await paid(core) == {"node:n1": -5 * UNIT, "paying:n1": 0, "outside": 5 * UNIT}
 
 
+async def test_a_payout_that_another_has_ended_meanwhile_is_not_ended_again(core: Link, tmp_path: Path) -> None:
+    driver = FileDriver(tmp_path / "payouts.jsonl")
+    await set_destination(core, N1, driver, "IBAN of Ada", by="op")
+    name = await asked(core)
+    pending = (await read_payouts(core)).records[name]
+    await Outbox(core, driver).look()
+    ended = await read_book(core, book_chain("payouts"))
+    assert await Outbox(core, driver)._forward(pending) is PayoutState.CONFIRMED
+    assert await read_book(core, book_chain("payouts")) == ended
+
+
 async def test_what_cannot_be_paid_out_is_refused_before_it_is_set_aside(core: Link, tmp_path: Path) -> None:
     with pytest.raises(PayoutError, match="nobody has said"):
         await asked(core)
