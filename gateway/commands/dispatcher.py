@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -32,6 +31,7 @@ from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.history.snapshots import SNAPSHOTS, SnapshotStore
+from mesh.processes.bus_options import bus_options, instance_name
 from mesh.processes.process import run_process
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.opening import open_telemetry
@@ -82,15 +82,8 @@ async def serve(mesh: MeshSettings, settings: DispatcherSettings, limits: Gatewa
         GatewayError: if the store of limits cannot be used.
     """
     announce_progress("connecting to the bus")
-    edge, core, system = Credentials.load_some(mesh.data_dir, "edge-service", "core-service", "system")
-    options = BusOptions(
-        servers=mesh.nats_urls,
-        tls=mesh.nats_tls,
-        name=f"dispatcher-{os.getpid()}-{os.urandom(2).hex()}",
-        edge_seed=edge.seed_path,
-        core_seed=core.seed_path,
-        results_streams=mesh.results_streams,
-    )
+    options = bus_options(mesh, instance_name("dispatcher"))
+    (system,) = Credentials.load_some(mesh.data_dir, "system")
     telemetry = open_telemetry("ig3-dispatcher", otlp_endpoint=mesh.otlp_endpoint)
     # Chunks of models are long: on a connection of their own they delay nobody's answer.
     for_models = structs.replace(options, name=f"{options.name}-models")

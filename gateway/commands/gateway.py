@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -19,11 +18,11 @@ from gateway.settings import GatewaySettings
 from gateway.user_api import UserApi
 from mesh.access.feed import AccessFeed
 from mesh.access.session_keys import SessionKeys
-from mesh.broker.credentials import Credentials
-from mesh.bus.service_bus import Bus, BusOptions
+from mesh.bus.service_bus import Bus
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
 from mesh.history.snapshots import SNAPSHOTS, SnapshotStore
+from mesh.processes.bus_options import bus_options, instance_name
 from mesh.processes.process import run_process
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.opening import open_telemetry
@@ -83,7 +82,7 @@ async def serve(mesh: MeshSettings, settings: GatewaySettings, tasks: Dispatcher
     refuse_open_gateway(settings)
     announce_progress("connecting to the bus")
     async with AsyncExitStack() as stack:
-        bus = await stack.enter_async_context(await Bus.connect(_bus_options(mesh)))
+        bus = await stack.enter_async_context(await Bus.connect(bus_options(mesh, instance_name("gateway"))))
         snapshots = SnapshotStore(mesh.data_dir / SNAPSHOTS)
         feed, access = RosterFeed(bus, snapshots), AccessFeed(bus.core, snapshots)
         user_api = UserApi(bus, Reads(settings.reads_per_minute, settings.read_limits))
@@ -148,15 +147,3 @@ def _rpc_server(app: web.Application, place: str) -> RpcServer:
         remedy = "install the extra: make extras EXTRAS=grpc"
         raise GatewayError(f"gRPC is to be served at {place}, and {error.name} is not there: {remedy}") from error
     return RpcServer(app[SITE], place)
-
-
-def _bus_options(mesh: MeshSettings) -> BusOptions:
-    edge, core = Credentials.load_some(mesh.data_dir, "edge-service", "core-service")
-    return BusOptions(
-        servers=mesh.nats_urls,
-        tls=mesh.nats_tls,
-        name=f"gateway-{os.getpid()}-{os.urandom(2).hex()}",
-        edge_seed=edge.seed_path,
-        core_seed=core.seed_path,
-        results_streams=mesh.results_streams,
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
@@ -15,10 +14,10 @@ from gateway.retrieval.ingesting.ingester import Ingester
 from gateway.retrieval.ingesting.means import open_means
 from gateway.retrieval.searching import SearchDesk
 from gateway.retrieval.settings import RetrievalSettings
-from mesh.broker.credentials import Credentials
-from mesh.bus.service_bus import Bus, BusOptions
+from mesh.bus.service_bus import Bus
 from mesh.config.options import only, settings_options
 from mesh.config.settings import MeshSettings
+from mesh.processes.bus_options import bus_options, instance_name
 from mesh.processes.process import run_process
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.opening import open_telemetry
@@ -62,7 +61,7 @@ async def serve(mesh: MeshSettings, settings: RetrievalSettings, stop: asyncio.E
         MeshError: if the bus cannot be reached or is not provisioned, or the index cannot be used.
     """
     announce_progress("connecting to the bus")
-    options = _bus_options(mesh)
+    options = bus_options(mesh, instance_name("retrieval"))
     telemetry = open_telemetry("ig3-retrieval", otlp_endpoint=mesh.otlp_endpoint)
     async with await Bus.connect(options) as bus, aclosing(open_index(settings, mesh.data_dir)) as index:
         await bus.follow()
@@ -79,15 +78,3 @@ async def serve(mesh: MeshSettings, settings: RetrievalSettings, stop: asyncio.E
         for part in reversed(parts):
             await part.stop()
     telemetry.close()
-
-
-def _bus_options(mesh: MeshSettings) -> BusOptions:
-    edge, core = Credentials.load_some(mesh.data_dir, "edge-service", "core-service")
-    return BusOptions(
-        servers=mesh.nats_urls,
-        tls=mesh.nats_tls,
-        name=f"retrieval-{os.getpid()}-{os.urandom(2).hex()}",
-        edge_seed=edge.seed_path,
-        core_seed=core.seed_path,
-        results_streams=mesh.results_streams,
-    )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from gateway.ledger.service import Ledger
-from mesh.broker.credentials import Credentials
-from mesh.bus.service_bus import Bus, BusOptions
+from mesh.bus.service_bus import Bus
 from mesh.history.snapshots import SNAPSHOTS, SnapshotStore
+from mesh.processes.bus_options import bus_options, instance_name
 from mesh.processes.readiness import announce_progress, announce_ready
 from mesh.telemetry.opening import open_telemetry
 
@@ -26,15 +25,7 @@ async def serve(mesh: MeshSettings, settings: LedgerSettings, stop: asyncio.Even
         MeshError: if the bus cannot be reached or is not provisioned.
     """
     announce_progress("connecting to the bus")
-    edge, core = Credentials.load_some(mesh.data_dir, "edge-service", "core-service")
-    options = BusOptions(
-        servers=mesh.nats_urls,
-        tls=mesh.nats_tls,
-        name=f"ledger-{os.getpid()}-{os.urandom(2).hex()}",
-        edge_seed=edge.seed_path,
-        core_seed=core.seed_path,
-        results_streams=mesh.results_streams,
-    )
+    options = bus_options(mesh, instance_name("ledger"))
     telemetry = open_telemetry("ig3-ledger", otlp_endpoint=mesh.otlp_endpoint)
     async with await Bus.connect(options) as bus:
         announce_progress("reading the books")

@@ -8,8 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from mesh.broker.credentials import Credentials
-from mesh.bus.service_bus import Bus, BusOptions
+from mesh.bus.service_bus import Bus
+from mesh.processes.bus_options import bus_options
 from mesh.processes.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -28,17 +28,7 @@ async def open_bus(mesh: MeshSettings, command: str) -> Bus:
         CredentialsError: if they are not there: such commands run where the broker's data folder is.
         BusUnavailable: if the broker cannot be reached.
     """
-    edge, core = Credentials.load_some(mesh.data_dir, "edge-service", "core-service")
-    return await Bus.connect(
-        BusOptions(
-            servers=mesh.nats_urls,
-            tls=mesh.nats_tls,
-            name=f"cli-{command}-{os.getpid()}",
-            edge_seed=edge.seed_path,
-            core_seed=core.seed_path,
-            results_streams=mesh.results_streams,
-        )
-    )
+    return await Bus.connect(bus_options(mesh, f"cli-{command}-{os.getpid()}"))
 
 
 def quiet_logging(mesh: MeshSettings) -> None:
