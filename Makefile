@@ -28,7 +28,7 @@ endif
 # No word from tools about newer versions of themselves.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help up install dev llamacpp extras vllm browser clients test chaos fuzz proto lint format types imports unit acceptance bench lock clean
+.PHONY: help up install dev llamacpp extras vllm browser clients test chaos fuzz proto stalls lint format types imports unit acceptance bench lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ test: dev browser ## every check and every test, from nothing (as root, or with 
 	@$(MAKE) -j2 --output-sync=target llamacpp clients lint types imports
 	@[ "$$(id -u)" -ne 0 ] || scripts/system-package mkfs.ext4 e2fsprogs "the tests cut the power of a disk of their own, and fill it"
 	@exec $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+
+stalls: dev ## tests while their processes are frozen at random: make stalls ARGS='tests/integration/worker -n 4'
+	@exec $(BIN)/python -m tests.stalls -- $(BIN)/pytest --timeout 180 $(ARGS)
 
 lint: dev ## ruff: rules and formatting
 	@$(BIN)/ruff check $(CODE)
