@@ -49,6 +49,11 @@ async def assert_untouched(site: Site, key: TaskKey, stored: int) -> None:
     assert answer.chunks[-1].text == "elsewhere "
 
 
+async def told_of_losses(node: NodeChild, count: int) -> None:
+    """Wait until it has said so many times that its line is cut."""
+    await until(lambda: sum("lost, reconnecting" in text for text in node.log) >= count)
+
+
 def complaints(node: NodeChild) -> list[str]:
     return [line for line in node.log if "WARNING" in line or "ERROR" in line]
 
@@ -125,7 +130,7 @@ async def test_a_node_whose_line_was_cut_comes_back(site: Site, tmp_path: Path, 
                 await dispatcher.chunks_stored(key, 1)
                 line.down()
                 losses += 1
-                await until(lambda: sum("lost, reconnecting" in text for text in node.log) >= losses)
+                await told_of_losses(node, losses)
                 before = await dispatcher.answer(key)
                 is_cut = before.state.finish_reason is None
             if fate == "moved on":
