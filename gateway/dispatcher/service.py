@@ -326,8 +326,7 @@ class Dispatcher:
             return
         key = life.record.key
         entry = next((entry for entry in listed.get((view.node, key.task), ()) if is_about(entry, key)), None)
-        waited_s = asyncio.get_running_loop().time() - life.posting.assigned_at_s
-        if entry is None and waited_s > _REPORT_GRACE_S:
+        if entry is None and life.posting.unlisted_for_s() > _REPORT_GRACE_S:
             self._reports.look_again(life)
         elif entry is not None and life.posting.stands_still_for_s(entry.tokens) > self._settings.stall.total_seconds():
             life.record.decide(failed("node_stalled", f"{view.node} has written nothing for {self._settings.stall}"))
