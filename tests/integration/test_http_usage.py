@@ -59,7 +59,7 @@ async def test_everybody_sees_the_usage_of_their_own_account_alone(tmp_path: Pat
 async def test_models_have_their_prices_and_nothing_stops_for_want_of_a_ledger(tmp_path: Path) -> None:
     async with InProcessMesh(folder=tmp_path) as mesh:
         await mesh.add_dispatcher()
-        await mesh.add_node()
+        await mesh.add_node(interval_s=5)
         async with serve_http(mesh.bus) as gateway:
             await gateway.until_served()
             away = await gateway.get("/v1/usage")

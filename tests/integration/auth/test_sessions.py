@@ -53,7 +53,7 @@ class Two:
 async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
     async with InProcessMesh(folder=tmp_path_factory.mktemp("sessions")) as mesh:
         await mesh.add_dispatcher()
-        await mesh.add_node()
+        await mesh.add_node(interval_s=5)
         writer, other = AccessWriter(mesh.bus.core), await mesh.new_bus("other")
         await other.follow()
         await writer.open(ACME)
