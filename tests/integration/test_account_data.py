@@ -25,6 +25,7 @@ from tests.integration.written_tasks import report_on
 from tests.mesh_in_process import InProcessMesh
 from tests.operator_shell import ig3
 from tests.patient_links import wait_for_answers
+from tests.processes import until
 
 ACME, OTHER = Token("acme"), Token("other")
 MARKER = "a-prompt-that-shall-be-gone"
@@ -92,12 +93,12 @@ async def test_an_erased_account_is_gone_from_the_disk_and_its_ends_stay(mesh: I
         at_ms=1, subject=f"tasks.standard.a.{ACME}.nonsense.submitted", reason="", body_base64=f"{MARKER}-astray"
     )
     await mesh.bus.core.append(subjects.UNREADABLE_SUBMISSION, encode(stray))
-    assert on_disk(mesh, MARKER)
+    await until(lambda: on_disk(mesh, MARKER))  # the broker writes behind its acknowledgement
     done = await ig3(mesh, "account", "erase", ACME, "--reason", "asked for", "--yes")
     assert done.status == 0, done.stderr
     assert "were written over" in done.stdout
     assert not on_disk(mesh, MARKER)
-    assert on_disk(mesh, KEPT)
+    await until(lambda: on_disk(mesh, KEPT))
     left = await exported(mesh, ACME)
     assert [line["event"]["type"] for line in left if key.task in line["subject"]] == ["task.completed.v1"]
     assert left[-1]["event"]["type"] == "account.erased.v1"
@@ -127,7 +128,7 @@ async def test_nothing_is_erased_while_a_task_runs_unless_it_is_cancelled_first(
     refused = await ig3(mesh, "account", "erase", ACME, "--reason", "asked for", "--yes")
     assert refused.status == 1
     assert f"have not ended ({key.task})" in refused.stderr
-    assert on_disk(mesh, MARKER)
+    await until(lambda: on_disk(mesh, MARKER))
     done = await ig3(mesh, "account", "erase", ACME, "--reason", "asked for", "--yes", "--cancel")
     assert done.status == 0, done.stderr
     assert not on_disk(mesh, MARKER)
@@ -142,7 +143,7 @@ async def test_what_nobody_asked_for_is_not_erased(mesh: InProcessMesh) -> None:
     )
     # Standard input is closed: nobody says yes.
     assert (await ig3(mesh, "account", "erase", ACME, "--reason", "r")).status == 1
-    assert on_disk(mesh, MARKER)
+    await until(lambda: on_disk(mesh, MARKER))
 
 
 async def test_an_id_that_was_erased_is_answered_anew_and_ends_only_once(mesh: InProcessMesh) -> None:

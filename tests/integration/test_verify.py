@@ -29,6 +29,7 @@ from streams.topology import stream_specs
 from tests.integration.written_tasks import NODE, announce, completed, keep, named, report_on, write, written
 from tests.mesh_in_process import InProcessMesh, RunningDispatcher
 from tests.patient_links import wait_for_answers
+from tests.processes import until
 from tests.unit.golden_logs import LOGS, read_log, read_meaning
 
 
@@ -76,6 +77,8 @@ async def test_a_mesh_at_work_is_what_its_log_says(mesh: InProcessMesh, store: S
     await user.request(subjects.user_api(endless.account, "cancel"), encode(Cancel(task=endless.task)))
     for key in (*keys, endless):
         await mesh.steps(key)
+    # Readers hear of an end before its dispatcher has put the task down.
+    await until(lambda: {*first.dispatcher.lives, *second.dispatcher.lives} == {waiting})
     afterwards = await report_on(mesh, store)
 
     assert (named(meanwhile), named(afterwards)) == ([], [])
