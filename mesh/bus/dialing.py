@@ -34,6 +34,7 @@ _UNDECIDED: Final = ("authentication timeout", "stale connection")
 _DECIDED_WITHIN_S: Final = 4
 """Longer than the broker waits for the identity service (nats.conf), so that it is heard what it says then."""
 _USUAL_S: Final = 2
+_LOOK_S: Final = 0.1
 _MOST_PINGS: Final = 2
 """Pings without an answer after which a server counts as hung: nine seconds, where nats-py waits for six minutes."""
 
@@ -181,9 +182,7 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
         raise BusUnavailable(f"cannot reach the bus at {where}: {reason}") from error
     finally:
         hopeless.cancel()
-        if not connecting.done():
-            connecting.cancel()
-            await asyncio.wait((connecting,))
+        await _given_up(connecting)
     await client.leave()
     if complaints.mistrust:
         raise BusUntrusted(
@@ -196,8 +195,18 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
         )
     reason = str(complaints) or f"no answer within {timeout_s:g} s"
     if options.login is not None and any(word in reason.lower() for word in _UNDECIDED):
-        raise BusUndecided(f"nobody decides who may connect at {where}: no identity service runs there")
+        raise BusUndecided(f"nobody decides who may connect at {where}: no identity service there, or not in time")
     raise BusUnavailable(f"cannot reach the bus at {where}: {reason}")
+
+
+async def _given_up(connecting: asyncio.Task[None]) -> None:
+    """Cancel it as often as it takes: `wait_for` of Python 3.11 swallows a cancellation that comes with its result.
+
+    nats-py waits by it, and would try for ever then.
+    """
+    while not connecting.done():
+        connecting.cancel()
+        await asyncio.wait((connecting,), timeout=_LOOK_S)
 
 
 async def _connect(
