@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from contextlib import aclosing
@@ -146,3 +147,11 @@ async def test_a_step_that_fails_fails_its_answers_and_the_next_ones_run(
         outcomes = await asyncio.gather(*(text_of(engine, request) for _ in range(SLOTS)), return_exceptions=True)
     assert [str(outcome) for outcome in outcomes] == ["a step failed"] * SLOTS
     assert await text_of(engine, request) == before
+
+
+async def test_what_the_binding_leaves_open_is_closed_when_the_process_ends() -> None:
+    imports = "from nodes.engines.llama.library import import_binding; import_binding('llama_cpp')"
+    command = (sys.executable, "-W", "error", "-c", imports)
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    _, complaints = await process.communicate()
+    assert (process.returncode, complaints) == (0, b"")
