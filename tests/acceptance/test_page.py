@@ -13,7 +13,7 @@ from playwright.async_api import Browser, expect
 from tests import chromium
 from tests.chromium import LIMIT_MS, Visit
 from tests.integration.test_up import Up, running
-from tests.processes import is_running, until
+from tests.processes import PATIENCE_S, is_running, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -21,6 +21,7 @@ TOKENS_OF_A_CHAT = 50
 """What the synthetic engine answers with where nobody says how much."""
 PATIENT = {"IG3_HEARTBEAT": "30s"}
 """A part that this machine holds up for seconds is not taken for lost."""
+RESTARTED_MS = 1000 * PATIENCE_S
 UNFINISHED = """([question, tokens]) => {
     const answer = [...document.querySelectorAll("[data-testid=answer-turn]")].at(-1);
     const tasks = [...document.querySelectorAll("[data-testid=tasks] .task")];
@@ -160,8 +161,8 @@ async def test_an_answer_goes_on_without_gap_or_repeat_when_the_gateway_restarts
 
     await until(lambda: not is_running(killed))
     connection, answer = visit.page.locator(".connection"), visit.page.get_by_test_id("answer-turn").last
-    await expect(answer).to_have_attribute("data-state", "done")
-    await expect(connection).to_have_text("Live")
+    await expect(answer).to_have_attribute("data-state", "done", timeout=RESTARTED_MS)
+    await expect(connection).to_have_text("Live", timeout=RESTARTED_MS)
     await expect(visit.page.get_by_test_id("entry-completed")).to_be_visible()
 
     history = await visit.page.get_by_test_id("answer").text_content()
