@@ -10,9 +10,12 @@ from gateway.dispatcher.ending import stored_end
 from mesh.errors import PublishRefused
 from mesh.history.stream_facts import last_message
 from streams import subjects
+from streams.clock import now_ms
 from streams.codec import decode, encode, encode_json
+from streams.devices.replica import Replica
 from streams.events import (
     DeviceLost,
+    ModelAnnounced,
     SubmissionUnreadable,
     TaskAssigned,
     TaskCancelled,
@@ -97,6 +100,21 @@ async def test_an_unknown_model_fails_as_http_would_say_it(mesh: InProcessMesh):
     error = steps[-1].state.error
     assert error is not None
     assert (error.code, error.status, error.param) == ("model_not_found", 404, "model")
+
+
+async def test_a_model_that_was_announced_a_moment_ago_is_known(mesh: InProcessMesh):
+    dispatcher = await mesh.add_dispatcher()
+    # As if it were held up just now: what is stored comes to it when it asks, and not before.
+    await dispatcher.feed.models.stop()
+    replica = Replica(model="brand-new", engine="synthetic", context_tokens=2048, slots=1)
+    announced = ModelAnnounced(at_ms=now_ms(), node=token("n1"), replica=replica)
+    await mesh.bus.core.append(subjects.model(token("n1"), "brand-new"), encode(announced))
+
+    key = await mesh.submit(model="brand-new")
+    await mesh.reached(key, 1)
+
+    first = (await mesh.bus.log.read(key))[0].event
+    assert isinstance(first, TaskQueued), first
 
 
 async def test_an_unreadable_submission_fails_with_the_reason_and_the_queue_moves_on(mesh: InProcessMesh):
