@@ -239,7 +239,7 @@ class Parts:
             models.update(announced.models)
         for name, url in self.urls.items():
             if name.startswith("gateway") and self.running[name].process.poll() is None:
-                _await_models(url, models)
+                await_models(url, models)
 
     def start_broker(self, *arguments: str) -> None:
         """Start the broker and wait for it; the other parts find it by `place`."""
@@ -266,7 +266,7 @@ def running_parts(folder: Path) -> Iterator[Parts]:
         parts.stop()
 
 
-def _await_models(gateway: str, models: set[str]) -> None:
+def await_models(gateway: str, models: set[str]) -> None:
     """A gateway hears of a node a moment after the node itself; one that tells strangers nothing is not waited for."""
     deadline = time.monotonic() + _HEARSAY_S
     while models and time.monotonic() < deadline:
