@@ -3,10 +3,13 @@
 import asyncio
 import base64
 import json
+from datetime import timedelta
 
 import pytest
 
 from gateway.dispatcher.ending import stored_end
+from gateway.http import task_calls
+from mesh.bus.direct_client import Delivery
 from mesh.errors import PublishRefused
 from mesh.history.stream_facts import last_message
 from streams import subjects
@@ -296,3 +299,20 @@ async def test_a_new_device_is_registered_once(mesh: InProcessMesh):
     assert view is not None
     assert view.is_registered
     assert json.loads(info.data)["state"]["subjects"] == {registered: 1}
+
+
+async def test_a_cancel_of_a_gateway_that_is_not_answered_in_time_is_asked_for_again(
+    mesh: InProcessMesh, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(task_calls, "TIMEOUT", timedelta(seconds=0.1))
+    monkeypatch.setattr(task_calls, "_TRIES", 200)
+    key, asked = mesh.key(), list[str]()
+
+    def on_cancel(delivery: Delivery) -> None:
+        asked.append(decode(delivery.data, Cancel).reason)
+        if len(asked) > 1:
+            mesh.bus.core.reply_to(delivery, encode(CancelOutcome(task=key.task, outcome="cancelled")))
+
+    await mesh.bus.core.listen(subjects.user_api_all("cancel"), on_cancel)
+    assert (await task_calls.cancel(mesh.bus, key, "enough")).outcome == "cancelled"
+    assert set(asked) == {"enough"}
