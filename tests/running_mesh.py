@@ -30,8 +30,11 @@ SMALL_MODEL = "smollm2-135m-instruct"
 SMALL_EMBEDDING_MODEL = "all-minilm-l6-v2"
 SYNTHETIC = "synthetic"
 
+PATIENT: Mapping[str, str] = {"IG3_HEARTBEAT": "10s"}
+"""Settings of nodes that this machine may freeze for seconds: the mesh does not take them for lost."""
+
 _TAIL_BYTES = 3000
-_HEARSAY_S = 10.0
+_HEARSAY_S = 30.0
 _OF_OTHERS = ("IG3_", "MAKE", "MFLAGS", "PYTEST_")
 NONE: Mapping[str, str] = {}
 
@@ -204,10 +207,10 @@ def running_up(
         arguments: flags of `ig3 up`.
         command: another way to start the same, such as `make up`.
         cwd: where that command is given, if not in `folder`.
-        variables: settings.
+        variables: settings; more than those of patient nodes.
     """
     asked = Place(folder=folder)
-    with Running("up", [*command, *arguments], asked, cwd=cwd, variables=variables) as up:
+    with Running("up", [*command, *arguments], asked, cwd=cwd, variables={**PATIENT, **variables}) as up:
         ready = up.ready()
         place = replace(asked, http=urlsplit(ready.url).netloc, nats=_nats_of(up))
         yield RunningMesh(up=up, place=place, models=ready.models)
@@ -236,7 +239,7 @@ class Parts:
             models.update(announced.models)
         for name, url in self.urls.items():
             if name.startswith("gateway") and self.running[name].process.poll() is None:
-                _await_models(url, models)
+                await_models(url, models)
 
     def start_broker(self, *arguments: str) -> None:
         """Start the broker and wait for it; the other parts find it by `place`."""
@@ -263,7 +266,7 @@ def running_parts(folder: Path) -> Iterator[Parts]:
         parts.stop()
 
 
-def _await_models(gateway: str, models: set[str]) -> None:
+def await_models(gateway: str, models: set[str]) -> None:
     """A gateway hears of a node a moment after the node itself; one that tells strangers nothing is not waited for."""
     deadline = time.monotonic() + _HEARSAY_S
     while models and time.monotonic() < deadline:
