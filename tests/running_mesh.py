@@ -15,14 +15,16 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from mesh.processes.readiness import Ready, read_announcement
-from tests.processes import PATIENCE_S
+from tests.processes import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).parents[1]
 IG3 = Path(sys.executable).with_name("ig3")
@@ -31,7 +33,6 @@ SMALL_EMBEDDING_MODEL = "all-minilm-l6-v2"
 SYNTHETIC = "synthetic"
 
 _TAIL_BYTES = 3000
-_HEARSAY_S = 10.0
 _OF_OTHERS = ("IG3_", "MAKE", "MFLAGS", "PYTEST_")
 NONE: Mapping[str, str] = {}
 
@@ -265,16 +266,18 @@ def running_parts(folder: Path) -> Iterator[Parts]:
 
 def _await_models(gateway: str, models: set[str]) -> None:
     """A gateway hears of a node a moment after the node itself; one that tells strangers nothing is not waited for."""
-    deadline = time.monotonic() + _HEARSAY_S
-    while models and time.monotonic() < deadline:
+
+    def has_heard() -> bool:
         try:
-            with urlopen(f"{gateway}/v1/models", timeout=_HEARSAY_S) as answer:
-                listed = {model["id"] for model in json.load(answer)["data"]}
-        except OSError:
-            return
-        if models <= listed:
-            return
-        time.sleep(0.05)
+            with urlopen(f"{gateway}/v1/models", timeout=PATIENCE_S) as answer:
+                return models <= {model["id"] for model in json.load(answer)["data"]}
+        except HTTPError as refused:
+            if refused.code == HTTPStatus.UNAUTHORIZED:
+                return True
+            raise
+
+    if models:
+        wait_until(has_heard)
 
 
 def _nats_of(up: Running) -> str:
