@@ -34,6 +34,9 @@ _UNDECIDED: Final = ("authentication timeout", "stale connection")
 _DECIDED_WITHIN_S: Final = 4
 """Longer than the broker waits for the identity service (nats.conf), so that it is heard what it says then."""
 _USUAL_S: Final = 2
+_SLOW_S: Final = 20
+"""How long a server may take that is there and says nothing: on a busy machine it may stand still for seconds, and so
+may we, while nobody being there is told at once."""
 _MOST_PINGS: Final = 2
 """Pings without an answer after which a server counts as hung: nine seconds, where nats-py waits for six minutes."""
 
@@ -114,6 +117,8 @@ class _Complaints:
         self.hopeless = asyncio.Event()
         """Trying again changes nothing before somebody has decided otherwise."""
         self.mistrust = ""
+        self.is_slow = True
+        """Whether nothing is known to be wrong but that it takes long."""
         self._said: dict[str, None] = {}
 
     def __str__(self) -> str:
@@ -121,6 +126,7 @@ class _Complaints:
 
     async def on_error(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
+        self.is_slow = isinstance(error, TimeoutError)
         if self._is_secured and isinstance(error, (ssl.SSLError, ConnectionResetError)):
             text = f"no TLS came about ({text}): a server without TLS, or one that wants another certificate of us"
         if _REFUSED in text.lower():
@@ -171,7 +177,9 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
     connecting = asyncio.create_task(_connect(client, options, complaints, secured))
     hopeless = asyncio.create_task(complaints.hopeless.wait())
     try:
-        await asyncio.wait((connecting, hopeless), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for wait_s in (timeout_s, _SLOW_S - timeout_s):
+            if wait_s > 0 and complaints.is_slow:
+                await asyncio.wait((connecting, hopeless), timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
         if connecting.done():
             connecting.result()
             return
@@ -194,7 +202,7 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
         raise BusRefused(
             f"cannot reach the bus at {where}: it does not let {options.name} in (Authorization Violation)"
         )
-    reason = str(complaints) or f"no answer within {timeout_s:g} s"
+    reason = str(complaints) or f"no answer within {max(timeout_s, _SLOW_S):g} s"
     if options.login is not None and any(word in reason.lower() for word in _UNDECIDED):
         raise BusUndecided(f"nobody decides who may connect at {where}: no identity service runs there")
     raise BusUnavailable(f"cannot reach the bus at {where}: {reason}")
