@@ -31,6 +31,8 @@ IG3 = Path(sys.executable).with_name("ig3")
 SMALL_MODEL = "smollm2-135m-instruct"
 SMALL_EMBEDDING_MODEL = "all-minilm-l6-v2"
 SYNTHETIC = "synthetic"
+WHOLE_MESH_S = 150.0
+"""Long enough for nine programs that load behind each other, on two cores that are busy and stand still at times."""
 
 _TAIL_BYTES = 3000
 _OF_OTHERS = ("IG3_", "MAKE", "MFLAGS", "PYTEST_")
@@ -62,7 +64,7 @@ class Place:
         *command: str | Path,
         cwd: Path | None = None,
         variables: Mapping[str, str] = NONE,
-        patience_s: float = PATIENCE_S,
+        patience_s: float = WHOLE_MESH_S,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, as from a shell that knows where the mesh is."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +134,7 @@ class Running:
         """What it has written so far, to standard output and to standard error."""
         return self.log.read_text()
 
-    def ready(self, patience_s: float = PATIENCE_S) -> Ready:
+    def ready(self, patience_s: float = WHOLE_MESH_S) -> Ready:
         """Wait until it says that it serves."""
         deadline = time.monotonic() + patience_s
         with os.fdopen(self._read_end, "rb", buffering=0) as pipe:
