@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.cache.store import NOTHING_STORED, CacheAway, Stored
-from gateway.errors import GatewayError
+from gateway.redis_values import RedisValues
 
 if TYPE_CHECKING:
     from gateway.cache.key import Slot
     from streams.tokens import Token
 
-_SWAP: Final = """
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return 1
-"""
 _MOST_CONNECTIONS: Final = 64
-_LONGEST_S: Final = 5.0
-_MS: Final = timedelta(milliseconds=1)
-_AT_ONCE: Final = 512
+_LONGEST: Final = timedelta(seconds=5)
 
 
 class RedisStore:
@@ -30,34 +23,10 @@ class RedisStore:
         """Prepare to ask the server at ``url``: ``redis://``, ``rediss://`` or ``unix://``.
 
         Raises:
-            GatewayError: if the package ``redis`` is not installed, or the URL is none. The URL, which may hold a
-                password, is not in the text.
+            GatewayError: if the package ``redis`` is not installed, or the URL is none.
         """
-        try:
-            from redis.asyncio import BlockingConnectionPool, Redis
-            from redis.exceptions import RedisError
-        except ImportError as error:
-            remedy = "install it with pip install 'ig3-edge-network[cache]', or leave redis_url out"
-            raise GatewayError(f"redis_url is set, and the package redis is not installed: {remedy}") from error
-        try:
-            # redis-py is typed in part only: what it returns is narrowed below. Whoever finds no connection free waits
-            # for one, which the patience of requests bounds.
-            pool: Any = BlockingConnectionPool
-            make: Any = Redis
-            client = make(
-                connection_pool=pool.from_url(
-                    url,
-                    max_connections=_MOST_CONNECTIONS,
-                    timeout=_LONGEST_S,
-                    socket_timeout=_LONGEST_S,
-                    socket_connect_timeout=_LONGEST_S,
-                )
-            )
-        except ValueError:
-            raise GatewayError("redis_url is no URL of a Redis: write redis://HOST:PORT/DATABASE") from None
-        self._client = client
-        self._swap = client.register_script(_SWAP)
-        self._errors: tuple[type[Exception], ...] = (RedisError, OSError)
+        # Requests have less patience than that: it bounds what no client waits for.
+        self._values = RedisValues(url, connections=_MOST_CONNECTIONS, patience=_LONGEST, away=CacheAway)
 
     async def read(self, slot: Slot, *, is_newest: bool = False) -> Stored:
         """Return what stands in a slot.
@@ -65,11 +34,8 @@ class RedisStore:
         Raises:
             CacheAway: if the server does not answer.
         """
-        try:
-            data = await self._client.get(_key(slot))
-        except self._errors as error:
-            raise CacheAway(_reason(error)) from error
-        return Stored(data) if isinstance(data, bytes) else NOTHING_STORED
+        data = await self._values.read(_key(slot))
+        return NOTHING_STORED if data is None else Stored(data)
 
     async def swap(self, slot: Slot, standing: Stored, data: bytes, *, kept: timedelta) -> Stored | None:
         """Put ``data`` in the place of ``standing``: the same bytes are the same state.
@@ -77,11 +43,8 @@ class RedisStore:
         Raises:
             CacheAway: if the server does not answer; whether it was stored is unknown.
         """
-        try:
-            done = await self._swap(keys=[_key(slot)], args=[standing.data, data, max(1, kept // _MS)])
-        except self._errors as error:
-            raise CacheAway(_reason(error)) from error
-        return Stored(data) if done else None
+        is_done = await self._values.swap(_key(slot), standing.data, data, kept=kept)
+        return Stored(data) if is_done else None
 
     async def forget(self, owner: Token) -> None:
         """Delete all that is an owner's.
@@ -89,23 +52,12 @@ class RedisStore:
         Raises:
             CacheAway: if the server does not answer.
         """
-        try:
-            keys = [key async for key in self._client.scan_iter(match=f"ig3:cache:{owner}:*", count=_AT_ONCE)]
-            for begin in range(0, len(keys), _AT_ONCE):
-                await self._client.delete(*keys[begin : begin + _AT_ONCE])
-        except self._errors as error:
-            raise CacheAway(_reason(error)) from error
+        await self._values.forget(f"ig3:cache:{owner}:")
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
-        await self._client.connection_pool.aclose()
+        await self._values.close()
 
 
 def _key(slot: Slot) -> str:
     return f"ig3:cache:{slot.owner}:{slot.digest}"
-
-
-def _reason(error: Exception) -> str:
-    # The text of some errors holds the address, none the password.
-    return f"Redis does not answer: {type(error).__name__}: {error}"

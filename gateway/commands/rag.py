@@ -66,7 +66,7 @@ def add(mesh: MeshSettings, files: tuple[Path, ...], store: str, model: str | No
         from mesh.errors import FileNotKept
 
         library = Library(bus.core, token(mesh.account))
-        standing = await library.find(store) or await library.open(store, model or await _model(mesh))
+        standing = await library.find_open(store) or await library.open(store, model or await _model(mesh))
         brought: list[Brought] = []
         for path in files:
             try:

@@ -68,15 +68,27 @@ class Library:
         return [one for one in found if one is not None and not one.state.is_closed]
 
     async def find(self, name: str) -> Standing | None:
-        """Return the newest store of that name, or of that id.
+        """Return the store of that id, or the newest of that name: one that has expired where no other is called so.
 
         Raises:
             BusError: if it cannot be read.
         """
-        return next((one for one in await self.stores() if name in (one.key.store, one.state.name)), None)
+        at_ms = now_ms()
+        called = [one for one in await self.stores() if name in (one.key.store, one.state.name)]
+        return min(called, key=lambda one: one.state.is_over(at_ms), default=None)
+
+    async def find_open(self, name: str) -> Standing | None:
+        """Return the store that files of that name go to; None if there is none, or those of that name have expired.
+
+        Raises:
+            BusError: if it cannot be read.
+        """
+        found = await self.find(name)
+        is_replaced = found is not None and found.key.store != name and found.state.is_over(now_ms())
+        return None if is_replaced else found
 
     async def get(self, name: str) -> Standing:
-        """Return the newest store of that name, or of that id.
+        """Return the store of that id, or the newest of that name, as ``find`` does.
 
         Raises:
             UnknownStore: if there is none.
@@ -105,7 +117,7 @@ class Library:
         """
         standing = await self._standing(key)
         if standing.state.is_over(now_ms()):
-            raise NotTakenIn(f"{name}: the store {key.store} has expired")
+            raise NotTakenIn(f"{name}: the store {key.store} has expired; under its name a new one is made")
         before = next((file for file in standing.state.files.values() if file.filename == name), None)
         if before is not None and before.status == "completed" and await self._is_same(before, path):
             return Brought(name, None, None)

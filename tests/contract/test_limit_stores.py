@@ -160,7 +160,7 @@ async def test_the_stores_that_outlive_a_gateway_forget_too(
         store, who = await stores.open(), owner()
         assert await store.swap(who, NOTHING_STORED, b"x") is not None
         assert isinstance(store, RedisStore)
-        left_ms = await store._client.pttl(f"ig3:limits:account:{who.name}")
+        left_ms = await store._values._client.pttl(f"ig3:limits:account:{who.name}")
     assert 0 < left_ms <= LIMITS_KEPT.total_seconds() * 1000
     assert next(spec for spec in stream_specs() if spec.name == LIMITS).max_age == LIMITS_KEPT
 

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner, Result
 
+from gateway.retrieval.store_log import StoreLog
 from mesh.cli import root
 from mesh.files.store import FileStore
 from mesh.processes.terminal import Invocation
 from streams.access.fold import LOCAL
 from streams.stores import subjects as store_subjects
+from streams.stores.events import StoreOpened
 from tests.played_retrieval import PlayedRetrieval, found, played_retrieval
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
 
@@ -83,6 +85,19 @@ async def test_what_cannot_be_taken_in_leaves_nothing_and_what_was_there_stays(p
     assert (done.exit_code, done.stdout.split()) == (1, ["added", "good.md"])
     assert "bad.pdf: It cannot be read." in done.stderr
     assert [file["filename"] for file in await place.listed("--store", "files")] == await place.kept() == ["good.md"]
+
+
+async def test_a_name_whose_store_has_expired_gets_a_new_one(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("one")
+    old = StoreOpened(at_ms=0, model="m", name="files", expires_after_days=1)
+    expired = (await StoreLog(place.mesh.bus.core).open(LOCAL, old)).key.store
+    refused = await place.run("add", "a.md", "--store", expired)
+    assert (refused.exit_code, "has expired" in refused.stderr) == (1, True)
+    assert await place.kept() == []
+    await place.ok("add", "a.md")
+    (file,) = await place.listed("--store", "files")
+    assert file["filename"] == "a.md"
+    assert [store["name"] for store in await place.listed()] == ["files", "files"]
 
 
 async def test_a_search_shows_where_passages_stand(place: Place, tmp_path: Path) -> None:

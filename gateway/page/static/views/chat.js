@@ -62,7 +62,7 @@ function Turns({ turns, tasks }) {
   const onScroll = ({ target }) => (atEnd.current = target.scrollHeight - target.scrollTop - target.clientHeight < 40);
   return html`
     <div class="turns" role="log" aria-label="Conversation" ref=${log} onScroll=${onScroll} tabindex="0" data-testid="turns">
-      ${turns.length === 0 && html`<p class="chat-hint">Whatever you ask becomes a task of the mesh. Watch it being placed, written and kept, on the left.</p>`}
+      ${turns.length === 0 && html`<p class="chat-hint">Whatever you ask becomes a task of the mesh. Watch it being placed, written and kept.</p>`}
       ${turns.map((turn) => html`<${Turn} key=${turn.key} turn=${turn} task=${tasks?.[turn.task]} />`)}
     </div>
   `;

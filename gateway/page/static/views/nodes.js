@@ -2,7 +2,8 @@ import { Bar } from "./bar.js";
 import * as format from "./format.js";
 import { html } from "./html.js";
 
-const CELLS_AT_MOST = 24;
+// More would not fit beside the numbers.
+const CELLS_AT_MOST = 8;
 
 /** @param {{nodes: Record<string, object> | null}} props null until the gateway has told */
 export function Nodes({ nodes }) {
