@@ -58,6 +58,17 @@ async def test_messages_arrive_in_order_with_reply_headers_and_any_bytes(link: L
     assert header(arrived[7].headers, "k") == "7"
 
 
+async def test_a_server_that_stands_still_for_a_while_is_waited_for(nats_server: NatsServer):
+    usual = timedelta(milliseconds=50)
+    os.kill(nats_server.pid, signal.SIGSTOP)
+    try:
+        connecting = asyncio.create_task(Link.connect(replace(options(nats_server), connect_timeout=usual)))
+        await asyncio.wait((connecting,), timeout=4 * usual.total_seconds())
+    finally:
+        os.kill(nats_server.pid, signal.SIGCONT)
+    await (await connecting).close()
+
+
 async def test_a_handler_that_fails_harms_no_other(link: Link, caplog: pytest.LogCaptureFixture):
     arrived = asyncio.Event()
 
