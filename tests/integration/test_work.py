@@ -12,7 +12,9 @@ from mesh.bus.link import Link
 from mesh.bus.work import Work, WorkQueue
 from tests.nats_server import NatsServer
 
-LIMIT_S = 20
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
+LIMIT_S = 30
 MESSAGES = 60
 WINDOW = 7
 
