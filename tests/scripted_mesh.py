@@ -100,6 +100,7 @@ class ScriptedMesh:
         self._cancelled: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._answering: set[asyncio.Task[None]] = set()
+        self._begun: set[TaskKey] = set()
         self._queues: list[WorkQueue] = []
         self._as_at_first()
 
@@ -211,12 +212,18 @@ class ScriptedMesh:
         await self.append(key, MESH, TaskEnded(n=n, at_ms=0, outcome=outcome, error=error))
 
     def _on_work(self, work: Work) -> None:
-        answering = self._start(self._answer(work))
+        key = subjects.parse_submitted(work.subject).key
+        if key in self._begun:
+            # Delivered again because a keep-alive came late, as on a machine that stood still.
+            work.forget()
+            return
+        self._begun.add(key)
+        answering = self._start(self._answer(work, key))
         self._answering.add(answering)
         answering.add_done_callback(self._answering.discard)
+        answering.add_done_callback(lambda _: self._begun.discard(key))
 
-    async def _answer(self, work: Work) -> None:
-        key = subjects.parse_submitted(work.subject).key
+    async def _answer(self, work: Work, key: TaskKey) -> None:
         submitted = decode(work.data, TaskSubmitted, content_type=header(work.headers, CONTENT_TYPE))
         self.submitted.append(submitted)
         await self.append(key, MESH, TaskAssigned(n=1, at_ms=0, attempt=1, node=NODE, policy="script"))
