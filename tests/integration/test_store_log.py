@@ -19,7 +19,7 @@ from streams.tokens import Token
 from streams.topology import stream_specs
 from tests.mesh_in_process import InProcessMesh
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 OPENED = StoreOpened(at_ms=1, model="m")
 
