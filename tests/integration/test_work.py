@@ -111,3 +111,19 @@ async def test_what_is_given_back_makes_room_too(link: Link) -> None:
     await until(lambda: len(worker.taken) >= 4)
     assert (worker.queue.held, worker.most) == (2, 2)
     await worker.queue.stop()
+
+
+async def test_one_that_pauses_takes_nothing_more_and_keeps_what_it_has_until_it_stops(link: Link) -> None:
+    leaving, staying = Worker(link, window=2), Worker(link, window=WINDOW)
+    await leaving.queue.start()
+    await link.append("w.first", b"x")
+    await until(lambda: leaving.queue.held == 1)
+    await leaving.queue.pause()
+    await staying.queue.start()
+    await link.append("w.second", b"x")
+    await until(lambda: staying.queue.held == 1)
+    assert [work.subject for work in (*leaving.taken, *staying.taken)] == ["w.first", "w.second"]
+    await leaving.queue.stop()
+    await until(lambda: staying.queue.held == 2)
+    assert (len(leaving.taken), staying.taken[1].subject) == (1, "w.first")
+    await staying.queue.stop()
