@@ -19,7 +19,7 @@ from mesh.bus.link import Link
 from mesh.errors import BusUnavailable, FenceMismatch, NoResponders, PublishRefused, RequestTimedOut, SubjectTaken
 from tests.nats_server import NatsServer
 
-LIMIT_S = 20.0
+LIMIT_S = 30.0
 
 
 @pytest.fixture
