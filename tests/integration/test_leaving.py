@@ -18,6 +18,13 @@ from tests.scripted_mesh import WORDS, ScriptedMesh, scripted_mesh
 TEXT = "".join(WORDS)
 SHORT = timedelta(milliseconds=50)
 LONG = timedelta(seconds=60)
+FAREWELL = "gateway.http.server.FAREWELL_S"
+
+
+@pytest.fixture(autouse=True)
+def patient_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads is told, also where the bus stands still while the gateway leaves: a second later it would go."""
+    monkeypatch.setattr(FAREWELL, LIMIT_S)
 
 
 @pytest.fixture
@@ -156,7 +163,8 @@ async def asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, meth
     return int(answer.split()[1]), content.get("error", {}).get("code", "")
 
 
-async def test_a_client_that_never_reads_holds_nobody_up(mesh: ScriptedMesh) -> None:
+async def test_a_client_that_never_reads_holds_nobody_up(mesh: ScriptedMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FAREWELL, 2.0)
     mesh.pause_after = None
     mesh.words = tuple("x" * 200_000 for _ in range(20))
     async with serve_http(mesh.bus, http_stop_timeout=SHORT) as gateway:
@@ -181,5 +189,6 @@ async def test_openais_client_raises_what_the_gateway_says(mesh: ScriptedMesh) -
         with pytest.raises(openai.APIError, match=r"Last-Event-ID: [0-9]+") as caught:
             async for _ in stream:
                 pass
+        await stream.close()
         await asyncio.wait_for(stopping, LIMIT_S)
     assert caught.value.code == "gateway_stopping"
