@@ -296,7 +296,8 @@ class InProcessMesh:
             rules=rules,
             tools=tools,
         )
-        await self.bus.edge.append(subjects.submitted(service_class, key), encode(asked))
+        subject = subjects.submitted(service_class, key)
+        await self.bus.edge.append(subject, encode(asked), timeout=timedelta(seconds=LIMIT_S))
         return key
 
     async def all_acknowledged(self, service_class: ServiceClass) -> None:
@@ -304,7 +305,8 @@ class InProcessMesh:
         subject = f"$JS.API.CONSUMER.INFO.{TASKS}.{consumer_name(service_class)}"
         async with asyncio.timeout(LIMIT_S):
             while True:
-                info = json.loads((await self.bus.edge.request(subject, b"")).data)
+                answer = await self.bus.edge.request(subject, b"", timeout=timedelta(seconds=LIMIT_S))
+                info = json.loads(answer.data)
                 if info["num_ack_pending"] == 0 and info["num_pending"] == 0:
                     return
                 await asyncio.sleep(0.05)
