@@ -21,6 +21,7 @@ class Stubborn(DirectClient):
     lost = 0
 
     async def _connect_to_server(self, s: Srv) -> None:
+        await self._error_cb(ConnectionRefusedError())
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
