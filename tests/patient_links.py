@@ -1,6 +1,7 @@
 """Connections to a broker that is there: one that takes a connection and then says nothing is slow, not away."""
 
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -8,6 +9,7 @@ from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.errors import BusUnavailable
 
+LONG = timedelta(seconds=30)
 TIMES = 6
 """How often as long as usual a broker is waited for: half a minute where nothing else is said."""
 _SLOW = ("timeouterror", "no answer within", "authentication timeout", "stale connection")
@@ -31,3 +33,11 @@ async def connect(options: LinkOptions) -> Link:
 def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have whoever connects from now on wait for its broker."""
     monkeypatch.setattr(Link, "connect", connect)
+
+
+def wait_for_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have whoever asks or appends from now on, and does not say for how long, count no answer as lost so soon."""
+    for ask in (Link.append, Link.request, Link.collect):
+        defaults = ask.__kwdefaults__
+        assert defaults is not None
+        monkeypatch.setitem(defaults, "timeout", LONG)

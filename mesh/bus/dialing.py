@@ -35,6 +35,8 @@ _DECIDED_WITHIN_S: Final = 4
 """Longer than the broker waits for the identity service (nats.conf), so that it is heard what it says then."""
 _USUAL_S: Final = 2
 _LOOK_S: Final = 0.1
+_SLOW_S: Final = 10.0
+"""How much longer a server may take that does not refuse us, and is just silent."""
 _MOST_PINGS: Final = 2
 """Pings without an answer after which a server counts as hung: nine seconds, where nats-py waits for six minutes."""
 
@@ -112,6 +114,8 @@ class _Complaints:
         self._name = options.name
         self._is_secured = options.is_secured
         self.turn = _Turn(client)
+        self.is_only_slow = True
+        """Whether nothing is wrong but that no answer has come."""
         self.hopeless = asyncio.Event()
         """Trying again changes nothing before somebody has decided otherwise."""
         self.mistrust = ""
@@ -122,6 +126,7 @@ class _Complaints:
 
     async def on_error(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
+        self.is_only_slow = isinstance(error, TimeoutError)
         if self._is_secured and isinstance(error, (ssl.SSLError, ConnectionResetError)):
             text = f"no TLS came about ({text}): a server without TLS, or one that wants another certificate of us"
         if _REFUSED in text.lower():
@@ -173,6 +178,10 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
     hopeless = asyncio.create_task(complaints.hopeless.wait())
     try:
         await asyncio.wait((connecting, hopeless), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done() and complaints.is_only_slow:
+            # Nobody has said no: what answers there, or this process, stood still for a while.
+            await asyncio.wait((connecting, hopeless), timeout=_SLOW_S, return_when=asyncio.FIRST_COMPLETED)
+            timeout_s += _SLOW_S
         if connecting.done():
             connecting.result()
             return
