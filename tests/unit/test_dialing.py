@@ -1,14 +1,20 @@
-"""Opening a connection: who gives up is not held by a client that does not."""
+"""Opening a connection: who gives up is not held by a client that does not, and what comes too late is no refusal."""
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 from nats.aio.client import Srv
 
+from mesh.bus import dialing
 from mesh.bus.dialing import LinkOptions, dial
 from mesh.bus.direct_client import DirectClient
-from mesh.errors import BusUnavailable
+from mesh.client.key_login import KeyLogin
+from mesh.errors import BusRefused, BusUnavailable, BusUndecided
 
 OPTIONS = LinkOptions(
     servers=("nats://127.0.0.1:1",), name="x", inbox_prefix="_INBOX.x", connect_timeout=timedelta(milliseconds=1)
@@ -37,3 +43,31 @@ async def test_who_dials_is_told_in_time_though_a_cancellation_was_lost() -> Non
         with pytest.raises(BusUnavailable, match="cannot reach the bus"):
             await dial(client, OPTIONS)
     assert client.lost == 1
+
+
+@asynccontextmanager
+async def turning_away(pause_s: float) -> AsyncIterator[LinkOptions]:
+    """A broker that lets nobody in, and says so after a while."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"INFO %s\r\n" % json.dumps({"auth_required": True, "nonce": "n", "headers": True}).encode())
+        await reader.readline()
+        await asyncio.sleep(pause_s)
+        writer.write(b"-ERR 'Authorization Violation'\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield replace(OPTIONS, servers=(url,), login=KeyLogin("ig3_k"), connect_timeout=timedelta(seconds=30))
+
+
+async def test_a_refusal_that_comes_when_the_broker_gives_up_waiting_for_a_decision_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with turning_away(0) as options:
+        with pytest.raises(BusRefused):
+            await dial(DirectClient(), options)
+    monkeypatch.setattr(dialing, "_VERDICT_WITHIN_S", 0.05)
+    async with turning_away(0.1) as options:
+        with pytest.raises(BusUndecided):
+            await dial(DirectClient(), replace(options, connect_timeout=timedelta(seconds=0.5)))
