@@ -66,8 +66,10 @@ class Stalls:
 
     def _thaw(self, pid: int) -> None:
         del self._frozen[pid]
-        # A stop that waits behind ours is one of its test, which SIGCONT would take back as well.
-        if not int(_status(pid, "ShdPnd") or "0", 16) & _STOP_BIT:
+        # A stop that waits behind ours is one of its test, which SIGCONT would take back as well. Where the process
+        # does not stand yet, what waits is ours: on a busy machine it may not have run since.
+        stands = _status(pid, "State").startswith("T")
+        if not (stands and int(_status(pid, "ShdPnd") or "0", 16) & _STOP_BIT):
             _signal(pid, signal.SIGCONT)
 
     def _pause(self) -> float:
