@@ -130,7 +130,7 @@ class _Complaints:
 
     async def on_error(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
-        self.is_only_slow = isinstance(error, TimeoutError)
+        self.is_only_slow = isinstance(error, TimeoutError) or self._is_hung_up_on(error, text)
         if self._is_secured and isinstance(error, (ssl.SSLError, ConnectionResetError)):
             text = f"no TLS came about ({text}): a server without TLS, or one that wants another certificate of us"
         if _REFUSED in text.lower() and self._is_late:
@@ -146,6 +146,13 @@ class _Complaints:
             log.warning("connection %s: %s", self._name, text)
         if not self._client.is_connected:
             self._said[text] = None
+
+    def _is_hung_up_on(self, error: Exception, text: str) -> bool:
+        """Whether the broker may have waited for us in vain: who connects has three seconds to say who it is."""
+        if self._is_secured or self._is_decided_about:
+            return False
+        is_over = any(word in text.lower() for word in _UNDECIDED)
+        return is_over or isinstance(error, (BrokenPipeError, ConnectionResetError))
 
     @property
     def _is_late(self) -> bool:

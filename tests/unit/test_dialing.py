@@ -71,3 +71,23 @@ async def test_a_refusal_that_comes_when_the_broker_gives_up_waiting_for_a_decis
     async with turning_away(0.1) as options:
         with pytest.raises(BusUndecided):
             await dial(DirectClient(), replace(options, connect_timeout=timedelta(seconds=0.5)))
+
+
+async def test_a_broker_that_hangs_up_on_who_stood_still_is_called_again_however_late_that_is() -> None:
+    calls: list[str] = []
+
+    async def hang_up_at_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calls.append("call")
+        writer.write(b"INFO {}\r\n")
+        await reader.readline()
+        if len(calls) > 1:
+            writer.write(b"PONG\r\n")
+            await reader.read()
+        writer.transport.abort()
+
+    client = DirectClient()
+    async with await asyncio.start_server(hang_up_at_first, "127.0.0.1", 0) as server:
+        url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await dial(client, replace(OPTIONS, servers=(url,), connect_timeout=timedelta(seconds=0.1)))
+        await client.leave()
+    assert len(calls) > 1
