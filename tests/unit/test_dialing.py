@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -46,6 +46,30 @@ async def test_who_dials_is_told_in_time_though_a_cancellation_was_lost() -> Non
 
 
 @asynccontextmanager
+async def played(handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
+    """A broker that does what a test says; none of its connections is left."""
+    running: list[asyncio.Task[None]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handle(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    def on_call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        running.append(asyncio.create_task(serve(reader, writer)))
+
+    async with await asyncio.start_server(on_call, "127.0.0.1", 0) as server:
+        yield f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    # One turn each for a call that has just come, for what it begins, and for the end of its connection.
+    for _ in range(5):
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
 async def turning_away(pause_s: float) -> AsyncIterator[LinkOptions]:
     """A broker that lets nobody in, and says so after a while."""
 
@@ -54,10 +78,9 @@ async def turning_away(pause_s: float) -> AsyncIterator[LinkOptions]:
         await reader.readline()
         await asyncio.sleep(pause_s)
         writer.write(b"-ERR 'Authorization Violation'\r\n")
-        writer.close()
+        await reader.read()
 
-    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
-        url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with played(refuse) as url:
         yield replace(OPTIONS, servers=(url,), login=KeyLogin("ig3_k"), connect_timeout=timedelta(seconds=30))
 
 
@@ -83,11 +106,9 @@ async def test_a_broker_that_hangs_up_on_who_stood_still_is_called_again_however
         if len(calls) > 1:
             writer.write(b"PONG\r\n")
             await reader.read()
-        writer.transport.abort()
 
     client = DirectClient()
-    async with await asyncio.start_server(hang_up_at_first, "127.0.0.1", 0) as server:
-        url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with played(hang_up_at_first) as url:
         await dial(client, replace(OPTIONS, servers=(url,), connect_timeout=timedelta(seconds=0.1)))
         await client.leave()
     assert len(calls) > 1
