@@ -31,6 +31,9 @@ _PING_S: Final = 3
 _REFUSED: Final = "authorization violation"
 _UNDECIDED: Final = ("authentication timeout", "stale connection")
 """With or without a word, the broker ends the connection if nobody has decided in time."""
+_VERDICT_WITHIN_S: Final = 2.75
+"""Between the time that the identity service takes at most and the broker's: of its two words for that nobody decided
+in time, one is that for a refusal, and it is chance which of them comes."""
 _DECIDED_WITHIN_S: Final = 4
 """Longer than the broker waits for the identity service (nats.conf), so that it is heard what it says then."""
 _USUAL_S: Final = 2
@@ -113,6 +116,7 @@ class _Complaints:
         self._client = client
         self._name = options.name
         self._is_secured = options.is_secured
+        self._is_decided_about = options.login is not None
         self.turn = _Turn(client)
         self.is_only_slow = True
         """Whether nothing is wrong but that no answer has come."""
@@ -126,10 +130,12 @@ class _Complaints:
 
     async def on_error(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
-        self.is_only_slow = isinstance(error, TimeoutError)
+        self.is_only_slow = isinstance(error, TimeoutError) or self._is_hung_up_on(error, text)
         if self._is_secured and isinstance(error, (ssl.SSLError, ConnectionResetError)):
             text = f"no TLS came about ({text}): a server without TLS, or one that wants another certificate of us"
-        if _REFUSED in text.lower():
+        if _REFUSED in text.lower() and self._is_late:
+            text = _UNDECIDED[0]
+        elif _REFUSED in text.lower():
             self.turn.refusals += 1
             self.hopeless.set()
         elif isinstance(error, ssl.SSLCertVerificationError):
@@ -140,6 +146,19 @@ class _Complaints:
             log.warning("connection %s: %s", self._name, text)
         if not self._client.is_connected:
             self._said[text] = None
+
+    def _is_hung_up_on(self, error: Exception, text: str) -> bool:
+        """Whether the broker may have waited for us in vain: who connects has three seconds to say who it is."""
+        if self._is_secured or self._is_decided_about:
+            return False
+        is_over = any(word in text.lower() for word in _UNDECIDED)
+        return is_over or isinstance(error, (BrokenPipeError, ConnectionResetError))
+
+    @property
+    def _is_late(self) -> bool:
+        """Whether the broker speaks by itself, since nobody has told it in time what to say."""
+        waited_s = asyncio.get_running_loop().time() - self._client.dialled_at_s
+        return self._is_decided_about and waited_s > _VERDICT_WITHIN_S
 
     async def on_drop(self) -> None:
         if self._client.is_renewing:

@@ -56,6 +56,8 @@ class DirectClient(Client):
         self._direct: dict[int, Handler] = {}
         self.is_leaving = False
         self.is_renewing = False
+        self.dialled_at_s = 0.0
+        """When the server was called that it is, or was last, connected to: of the event loop's clock."""
         self.on_drop: Callable[[], None] = _nothing
         self.on_return: Callable[[], None] = _nothing
         self.on_end: Callable[[], None] = _nothing
@@ -99,6 +101,7 @@ class DirectClient(Client):
     async def _connect_to_server(self, s: Srv) -> None:
         # One that took the connection and then said nothing: nats-py forgets it without closing it.
         self._abort()
+        self.dialled_at_s = asyncio.get_running_loop().time()
         await super()._connect_to_server(s)
 
     async def _process_connect_init(self) -> None:

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
+
+_HOST: Final = "127.0.0.1"
 
 
 class RouteRelays:
@@ -14,14 +17,20 @@ class RouteRelays:
     opened again, what was written meanwhile arrives, as what TCP repeats would.
     """
 
-    def __init__(self, ports: dict[tuple[int, int], int], targets: dict[int, int]) -> None:
-        """`ports[i, j]` is where server i reaches server j; `targets[j]` is where j listens."""
-        self._ports = ports
+    def __init__(self, targets: dict[int, int]) -> None:
+        """`targets[j]` is where server j listens. The ports here are held from now on: nobody else gets one of them."""
+        pairs = [(one, other) for one in targets for other in targets if one != other]
+        self._sockets = {pair: socket.create_server((_HOST, 0)) for pair in pairs}
         self._targets = targets
         self._gates: dict[tuple[int, int], asyncio.Event] = {}
         self._servers: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="route-relays")
+
+    @property
+    def ports(self) -> dict[tuple[int, int], int]:
+        """`ports[i, j]` is where server i reaches server j."""
+        return {pair: listening.getsockname()[1] for pair, listening in self._sockets.items()}
 
     def start(self) -> None:
         """Begin to relay; all is open."""
@@ -52,7 +61,7 @@ class RouteRelays:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
 
     async def _start(self) -> None:
-        for pair, port in self._ports.items():
+        for pair, listening in self._sockets.items():
             gate = self._gates[pair] = asyncio.Event()
             gate.set()
 
@@ -61,7 +70,7 @@ class RouteRelays:
             ) -> None:
                 await self._relay(reader, writer, self._gates[pair], self._targets[pair[1]])
 
-            self._servers.append(await asyncio.start_server(relay, "127.0.0.1", port))
+            self._servers.append(await asyncio.start_server(relay, sock=listening))
 
     async def _close(self) -> None:
         for server in self._servers:
@@ -76,7 +85,7 @@ class RouteRelays:
     ) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError), contextlib.closing(writer):
             await gate.wait()
-            upstream, forward = await asyncio.open_connection("127.0.0.1", target)
+            upstream, forward = await asyncio.open_connection(_HOST, target)
             with contextlib.closing(forward):
                 ways = {
                     asyncio.create_task(_pump(reader, forward, gate)),

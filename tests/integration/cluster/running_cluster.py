@@ -41,11 +41,9 @@ class RunningCluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.credentials = Credentials.load_or_create(folder)
-        pairs = [(one, other) for one in range(SIZE) for other in range(SIZE) if one != other]
-        ports = free_ports(HOST, 2 * SIZE + len(pairs))
-        self._clients, self._listening = ports[:SIZE], ports[SIZE : 2 * SIZE]
-        self._relayed = dict(zip(pairs, ports[2 * SIZE :], strict=True))
-        self._relays = RouteRelays(self._relayed, dict(enumerate(self._listening)))
+        ports = free_ports(HOST, 2 * SIZE)
+        self._clients, self._listening = ports[:SIZE], ports[SIZE:]
+        self._relays = RouteRelays(dict(enumerate(self._listening)))
         self._servers = [self._server(number) for number in range(SIZE)]
         self._paused: set[int] = set()
         self._stack = ExitStack()
@@ -156,7 +154,7 @@ class RunningCluster:
 
     def _server(self, number: int) -> ClusterServer:
         folder = self.folder / f"server-{number}"
-        routes = tuple(Address(HOST, port) for (one, _), port in self._relayed.items() if one == number)
+        routes = tuple(Address(HOST, port) for (one, _), port in self._relays.ports.items() if one == number)
         options = BrokerOptions(
             data_dir=self.folder,
             server_dir=folder,

@@ -26,7 +26,7 @@ from tests.mesh_in_process import InProcessMesh, text_of
 from tests.processes import descendants, is_running, wait_until
 from tests.running_mesh import IG3, Place, Running
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mesh.bus.appends import Fence
+from mesh.bus.direct_client import Delivery
 from mesh.bus.headers import SEQUENCE, STREAM_SUBJECT, header
+from mesh.bus.link import Link
 from mesh.bus.service_bus import Bus
-from mesh.errors import BusError
+from mesh.errors import BusError, RequestTimedOut
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
@@ -21,6 +23,7 @@ from streams.tasks.chat import Message, Sampling
 from streams.tasks.task_id import bucket_of, new_task_id
 from streams.tokens import token
 from streams.topology import ENDED, TASKS, Account, results_stream
+from tests.processes import PATIENCE_S
 
 NODE = token("n1")
 _ACCOUNT = token("local")
@@ -57,16 +60,16 @@ class Writers:
         """Write until the cut."""
         chains = [asyncio.create_task(self._write(random.Random(f"{self.seed}/{one}"))) for one in range(count)]
         try:
-            await asyncio.wait_for(self.over.wait(), 60)
+            await asyncio.wait_for(self.over.wait(), PATIENCE_S)
         finally:
             for chain in chains:
                 chain.cancel()
             await asyncio.gather(*chains, return_exceptions=True)
 
     async def _write(self, rng: random.Random) -> None:
-        # After the cut appends fail, or are never answered.
-        with contextlib.suppress(BusError):
-            while True:
+        while not self.over.is_set():
+            # After the cut appends fail, or are never answered; before it, not in time where this machine stood still.
+            with contextlib.suppress(BusError):
                 await self._submit()
                 await self._answer(rng.randrange(1, 12), rng)
 
@@ -111,11 +114,16 @@ async def missing(bus: Bus, noted: list[Acked]) -> list[Acked]:
     return [acked for acked, is_there in zip(noted, found, strict=True) if not is_there]
 
 
+async def asked(link: Link, subject: str, query: bytes) -> Delivery:
+    """What a stream says, asked until it answers: silence is no proof that something is lost."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with contextlib.suppress(RequestTimedOut):
+                return await link.request(subject, query)
+
+
 async def _is_there(bus: Bus, acked: Acked) -> bool:
     query = json.dumps({"seq": acked.sequence}).encode()
-    try:
-        stored = await bus.links[acked.account].request(f"$JS.API.DIRECT.GET.{acked.stream}", query)
-    except BusError:
-        return False
+    stored = await asked(bus.links[acked.account], f"$JS.API.DIRECT.GET.{acked.stream}", query)
     where = header(stored.headers, STREAM_SUBJECT), header(stored.headers, SEQUENCE)
     return (*where, stored.data) == (acked.subject, str(acked.sequence), acked.data)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from nodes.engine import EngineSpec, Generate, RemoteSpec
 from nodes.engines import every_model, open_engine
+from nodes.engines.cloud import standing
 from nodes.errors import EngineBusy, EngineError, EngineUnavailable, RequestRefused
 from streams.devices.replica import Price
 from streams.tasks.answer_parts import joined_calls
@@ -45,6 +46,8 @@ PROVIDERS = {
     "mistral": ("mistral/mistral-small-latest", "/mistral/v1"),
 }
 KEY = "very-secret-key-of"
+LONG_REST_S = 600.0
+"""Of a provider that has failed: longer than a test takes on any machine."""
 
 
 def entry(server: PlayedProviders, folder: Path, name: str, **fields: Any) -> dict[str, Any]:
@@ -151,9 +154,10 @@ async def test_a_replica_says_the_tier_the_region_and_the_highest_price(tmp_path
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
 async def test_where_one_provider_cannot_the_next_is_asked_and_keys_are_shown_nowhere(
-    status: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    status: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(standing, "_REST_S", LONG_REST_S)
     async with PlayedProviders().running() as server:
         entries = [entry(server, tmp_path, name) for name in PROVIDERS]
         file = written(tmp_path, {"id": "big", "providers": entries, "probe": False})

@@ -14,6 +14,7 @@ import pytest
 from nodes.embedding import Embed, EmbeddingEngine, EmbeddingSpec
 from nodes.engine import EngineSpec, RemoteSpec, VllmSpec
 from nodes.engines import every_model
+from nodes.engines.cloud import standing
 from nodes.engines.embedding import open_embedding_engine
 from nodes.engines.embedding.cloud import CloudEmbeddingEngine
 from nodes.engines.embedding.openai import OpenAiEmbeddingEngine
@@ -216,7 +217,11 @@ async def test_a_server_that_goes_is_away_and_back_again(tmp_path: Path, monkeyp
         await eventually(lambda: engine.load().away is None)
 
 
-async def test_the_next_provider_is_asked_where_one_fails_and_it_rests(tmp_path: Path) -> None:
+async def test_the_next_provider_is_asked_where_one_fails_and_it_rests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Longer than this takes on any machine.
+    monkeypatch.setattr(standing, "_REST_S", 600.0)
     first, second = PlayedEmbeddingServer(), PlayedEmbeddingServer()
     async with first.running(), second.running(), started("litellm", tmp_path, first, second) as (engine, replica):
         assert (replica.tier, replica.context_tokens) == ("cloud", 8191)

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     from streams.devices.replica import Replica
 
-LIMIT_S = 30.0
+pytestmark = pytest.mark.timeout(180)
+
+LIMIT_S = 120.0
+"""A program is started, ends and is started again, while this machine does other things too."""
 SAMPLING = Sampling(max_tokens=4)
 
 

@@ -1,6 +1,7 @@
 """A hub and a site as two real brokers with the shipped configuration, and what each holds."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from mesh.bus.provision import provision
 from mesh.bus.service_bus import Bus, BusOptions
 from mesh.config.address import Address, parse_address
 from mesh.config.settings import MeshSettings
+from mesh.errors import BusError
 from mesh.history.stream_facts import Recorded, message_range, stream_facts
 from mesh.identity.callout import Callout
 from mesh.identity.nats_jwt import Admission, CalloutKeys, Question
@@ -163,9 +165,16 @@ def make_pair(
 
 
 async def link_count(pair: Pair) -> int:
-    """How many links the hub holds."""
+    """How many links the hub holds, as soon as it says so."""
     monitor = parse_address(pair.hub.server.monitoring_url.removeprefix("http://"))
-    return len(await leaf_links(monitor))
+    counts: list[int] = []
+
+    async def told() -> bool:
+        counts.append(len(await leaf_links(monitor)))
+        return True
+
+    await eventually(told)
+    return counts[-1]
 
 
 async def linked_up(pair: Pair) -> None:
@@ -183,9 +192,12 @@ def new_key(account: str = "local") -> TaskKey:
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until a question to a server is answered by yes."""
+    """Wait until a question to a server is answered by yes; one that gets no answer is asked again."""
     deadline = time.monotonic() + PATIENCE_S
-    while not await condition():
+    while True:
+        with contextlib.suppress(BusError, OSError):
+            if await condition():
+                return
         assert time.monotonic() < deadline, "it did not happen"
         await asyncio.sleep(0.02)
 
