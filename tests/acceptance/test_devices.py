@@ -12,7 +12,7 @@ import pytest
 from tests.processes import wait_until
 from tests.running_mesh import PATIENT, SYNTHETIC, Parts, Place, await_models, running_parts
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 
 LINE = re.compile(r"This device is (did:key:\S+); its operator lets it in by: ig3 (devices admit .+)")
 
