@@ -48,7 +48,8 @@ _QUEUE: Final = "registries"
 _LOOK_S: Final = 0.5
 _RETURN_GRACE_S: Final = 0.3
 """A node whose connection broke may be back this quickly: then nothing has happened."""
-_PROBE_TIMEOUT: Final = timedelta(seconds=1)
+_PROBE_TIMEOUT: Final = timedelta(seconds=30)
+"""Nobody waits: a broker that hangs says what it knows when it goes on, and a node that is there says nothing."""
 
 
 class Registry:

@@ -11,6 +11,7 @@ from tests import chromium
 from tests.http_gateway import serve_http
 from tests.mesh_in_process import InProcessMesh
 from tests.played_ledger import played_ledger
+from tests.processes import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -27,7 +28,9 @@ async def test_usage_adds_up_by_model_without_losing_money(browser: Browser, mes
         await visit.page.get_by_role("button", name="Usage").click()
         usage = visit.page.get_by_test_id("usage")
         await expect(usage.get_by_role("alert")).to_contain_text("The ledger cannot be asked now")
-        visit.errors.clear()  # The browser notes the 503s.
+        # The browser notes both 503s, and the page is told of the first.
+        await until(lambda: len(visit.errors) == 2)
+        visit.errors.clear()
         await visit.page.keyboard.press("Escape")
         await expect(usage).to_have_count(0)
 

@@ -19,7 +19,10 @@ HANG_S = 7.0
 """Longer than it takes to find out that a node hangs, and than the queue waits for a dispatcher."""
 SHORT_HANG_S = 4.0
 RESTART_S = 1.0
-_LOOK_S = 2.0
+NOTICED_S = 90.0
+"""On a machine that stalls itself it takes longer to find out; so long at most."""
+_LOOK_S = 10.0
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,52 +63,76 @@ async def _kill(field: Field, kind: str, *names: str) -> None:
     await asyncio.gather(*map(field.fleet.start_again, names))
 
 
-async def _hang(field: Field, kind: str, name: str, seconds: float, *, pid: int | None = None) -> None:
+async def _hang(
+    field: Field, kind: str, name: str, seconds: float, *, pid: int | None = None, held: Sequence[str] = ()
+) -> None:
     pid = field.fleet.parts.running[name].pid if pid is None else pid
     field.begin(kind, name)
-    os.kill(pid, signal.SIGSTOP)
     try:
-        await asyncio.sleep(seconds)
+        for _ in range(round(seconds / _POLL_S)):
+            # Again and again: `tests.stalls` may have it go on.
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(_POLL_S)
+        await _until_taken_from(field, name, held)
     finally:
         os.kill(pid, signal.SIGCONT)
 
 
-async def _cut(field: Field, kind: str, name: str, seconds: float) -> None:
+async def _cut(field: Field, kind: str, name: str, seconds: float, *, held: Sequence[str] = ()) -> None:
     field.begin(kind, name)
     field.fleet.lines.cut(name)
     try:
         await asyncio.sleep(seconds)
+        await _until_taken_from(field, name, held)
     finally:
         field.fleet.lines.heal()
 
 
-async def _busy_node(field: Field) -> str:
-    """The node with the most answers in hand: one that was away lately is given few, and would not be missed."""
-    tasks = [reader.now.task for reader in field.readers if reader.now is not None and reader.now.task]
-    holders: Counter[str] = Counter()
+async def _until_taken_from(field: Field, node: str, tasks: Sequence[str]) -> None:
+    """Wait until none of these tasks is the node's any more."""
+    left = set(tasks)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(NOTICED_S):
+            while left:
+                left = {task for task in left if await _holder(field, task) == node}
+                await asyncio.sleep(_POLL_S)
+
+
+async def _holder(field: Field, task: str) -> str | None:
+    """The node that writes an answer now; None where nobody does or no gateway says."""
     async with ClientSession(timeout=ClientTimeout(total=_LOOK_S)) as session:
-        for task in tasks:
-            with contextlib.suppress(ClientError, TimeoutError):
-                async with session.get(f"{field.fleet.url(0)}/v1/tasks/{task}") as response:
-                    summary = await response.json()
-                    holders[summary.get("node") if summary.get("finish_reason") is None else ""] += 1
-    busy = [node for node, _ in holders.most_common() if node in field.fleet.nodes]
-    return busy[0] if busy else field.chance.choice(field.fleet.nodes)
+        with contextlib.suppress(ClientError, TimeoutError):
+            async with session.get(f"{field.fleet.url(0)}/v1/tasks/{task}") as response:
+                summary = await response.json()
+                return summary.get("node") if summary.get("finish_reason") is None else None
+    return None
+
+
+async def _busy_node(field: Field) -> tuple[str, list[str]]:
+    """The node with the most answers in hand, and those; one that was away lately is given few, and not missed."""
+    tasks = [reader.now.task for reader in field.readers if reader.now is not None and reader.now.task]
+    holders = {task: await _holder(field, task) for task in tasks}
+    busy = [node for node, _ in Counter(holders.values()).most_common() if node in field.fleet.nodes]
+    node = busy[0] if busy and busy[0] is not None else field.chance.choice(field.fleet.nodes)
+    return node, [task for task, holder in holders.items() if holder == node]
 
 
 async def kill_node(field: Field) -> None:
     """A device loses power."""
-    await _kill(field, "node killed", await _busy_node(field))
+    node, _ = await _busy_node(field)
+    await _kill(field, "node killed", node)
 
 
 async def hang_node(field: Field) -> None:
     """A device stands still, and wakes when its tasks are somebody else's."""
-    await _hang(field, "node hung", await _busy_node(field), HANG_S)
+    node, held = await _busy_node(field)
+    await _hang(field, "node hung", node, HANG_S, held=held)
 
 
 async def cut_node(field: Field) -> None:
     """A device's cable is pulled; when it is back, what it wrote meanwhile arrives, for tasks that are another's."""
-    await _cut(field, "node cut off", await _busy_node(field), HANG_S)
+    node, held = await _busy_node(field)
+    await _cut(field, "node cut off", node, HANG_S, held=held)
 
 
 async def kill_dispatcher(field: Field) -> None:

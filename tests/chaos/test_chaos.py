@@ -48,9 +48,12 @@ async def test_a_dispatcher_and_a_gateway_die_with_two_hundred_tasks_in_flight(
     fleet: Fleet, show: Callable[[Outcome], None]
 ) -> None:
     load = Load(http_readers=160, websocket_readers=40, bus_readers=0, tokens=80)
-    outcome = await Campaign(fleet, load, SEED).burst((kill_services,))
-    show(outcome)
-    assert not outcome.findings.broken
-    assert outcome.findings.answers == 200
-    assert outcome.in_flight == 200
+    while True:
+        outcome = await Campaign(fleet, load, SEED).burst((kill_services,))
+        show(outcome)
+        assert not outcome.findings.broken
+        assert outcome.findings.answers == 200
+        # On a machine that stalls one may be whole before all have begun: then once more.
+        if outcome.in_flight == 200:
+            break
     assert any(transcript.connections > 1 for transcript in outcome.transcripts)

@@ -19,7 +19,7 @@ from nodes.engine import VllmSpec
 from nodes.engines.embedding import open_embedding_engine
 from nodes.engines.embedding.cloud import CloudEmbeddingEngine
 from nodes.errors import EngineUnavailable, RequestRefused
-from tests.contract.waiting import eventually
+from tests.contract.waiting import under_way
 from tests.llama_http import LlamaHttpServer
 from tests.minilm_gguf import write_minilm
 from tests.stand_in_vllm import installed_in
@@ -164,9 +164,10 @@ async def test_too_long_a_text_is_refused_and_named(engine: EmbeddingEngine) -> 
 
 
 async def test_a_cancelled_request_lets_go_and_the_next_one_runs(engine: EmbeddingEngine) -> None:
-    first = asyncio.create_task(engine.embed(LONG))
-    second = asyncio.create_task(engine.embed(LONG))
-    await eventually(lambda: (engine.load().running, engine.load().waiting) == (1, 1))
+    first, second = await under_way(
+        lambda: [engine.embed(LONG) for _ in range(2)],
+        lambda: (engine.load().running, engine.load().waiting) == (1, 1),
+    )
     for task in (second, first):
         task.cancel()
     outcomes = await asyncio.gather(first, second, return_exceptions=True)
@@ -180,8 +181,7 @@ async def test_stopping_ends_every_request(spec: EmbeddingSpec) -> None:
     with pytest.raises(EngineUnavailable):
         await engine.embed(Embed(texts=("a",)))
     await engine.start()
-    tasks = [asyncio.create_task(engine.embed(LONG)) for _ in range(2)]
-    await eventually(lambda: engine.load().running == 1)
+    tasks = await under_way(lambda: [engine.embed(LONG) for _ in range(2)], lambda: engine.load().running == 1)
     await engine.stop()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(outcome, EngineUnavailable) for outcome in outcomes)

@@ -17,10 +17,10 @@ from nodes.errors import EngineUnavailable
 from streams.tasks.chat import Message, Role, Sampling
 from tests.contract.asking import ask, pieces_of, refusal_of, text_of
 from tests.contract.engine_cases import CASES, WITH_FILE, Case, Started, servers_running, start
-from tests.contract.waiting import eventually
+from tests.contract.waiting import under_way
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -276,9 +276,12 @@ async def test_closing_the_answer_frees_its_slot(engine: Engine) -> None:
     assert engine.load().running == 0
 
 
+def long_answers(engine: Engine, count: int) -> Callable[[], list[Coroutine[None, None, list[Piece]]]]:
+    return lambda: [pieces_of(engine, ask(STORY, max_tokens=LONG)) for _ in range(count)]
+
+
 async def test_cancelling_the_consumer_frees_its_slot(engine: Engine) -> None:
-    consumer = asyncio.create_task(pieces_of(engine, ask(STORY, max_tokens=LONG)))
-    await eventually(lambda: engine.load().running == 1)
+    [consumer] = await under_way(long_answers(engine, 1), lambda: engine.load().running == 1)
     consumer.cancel()
     with pytest.raises(asyncio.CancelledError):
         await consumer
@@ -288,12 +291,11 @@ async def test_cancelling_the_consumer_frees_its_slot(engine: Engine) -> None:
 async def test_a_request_that_waits_for_a_slot_can_be_cancelled(started: Started) -> None:
     engine = started.engine
     slots = started.replica.slots
-    consumers = [asyncio.create_task(pieces_of(engine, ask(STORY, max_tokens=LONG))) for _ in range(slots + 1)]
-    if started.case.waits:
-        await eventually(lambda: engine.load().waiting == 1)
-        assert engine.load().running == slots
-    else:  # a word costs nothing, so nobody ever waits
-        await eventually(lambda: engine.load().running == slots + 1)
+    # Where a word costs nothing, nobody ever waits.
+    wanted = (slots, 1) if started.case.waits else (slots + 1, 0)
+    consumers = await under_way(
+        long_answers(engine, slots + 1), lambda: (engine.load().running, engine.load().waiting) == wanted
+    )
     for consumer in reversed(consumers):
         consumer.cancel()
     await asyncio.wait(consumers)
@@ -327,8 +329,8 @@ async def test_the_event_loop_runs_on_while_the_engine_generates(engine: Engine)
 async def test_stopping_ends_every_answer_and_leaves_nothing_running(case: Case) -> None:
     running = await start(case)
     engine = running.engine
-    consumers = [asyncio.create_task(pieces_of(engine, ask(STORY, max_tokens=LONG))) for _ in range(3)]
-    await eventually(lambda: engine.load().running == min(3, running.replica.slots))
+    slots = running.replica.slots
+    consumers = await under_way(long_answers(engine, 3), lambda: engine.load().running == min(3, slots))
     await engine.stop()
     for outcome in await asyncio.gather(*consumers, return_exceptions=True):
         assert isinstance(outcome, EngineUnavailable)

@@ -6,28 +6,24 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 
 from gateway.errors import GatewayError
 from gateway.limits.bucket import MINUTE_MS
-from gateway.limits.lease import LEASE_MS, lease_of
-from gateway.limits.limiter import Limiter
+from gateway.limits.lease import lease_of
 from gateway.limits.memory_store import MemoryStore
-from gateway.limits.meter import HELD_MS
 from gateway.limits.nats_store import NatsStore
 from gateway.limits.redis_store import RedisStore
-from gateway.limits.rules import LimitRules
 from gateway.limits.store import NOTHING_STORED, LimitStore, Owner, SharedLimits, StoreAway
-from gateway.limits.ticket import LimitReached, Price, Ticket
-from mesh.access.caller import Caller
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.bus.provision import provision
-from streams.access.limits import Limits
 from streams.clock import now_ms
 from streams.tokens import Token
 from streams.topology import LIMITS, LIMITS_KEPT, stream_specs
+from tests.contract.limited_gateways import Time, caller, limiter, opened, passes
 from tests.nats_server import NatsServer
 from tests.patient_limits import be_patient, patient_store
 from tests.valkey_server import ValkeyServer
@@ -153,8 +149,9 @@ async def test_what_nobody_writes_to_is_forgotten() -> None:
 
 
 async def test_the_stores_that_outlive_a_gateway_forget_too(
-    module_nats_server: NatsServer, valkey: ValkeyServer
+    module_nats_server: NatsServer, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    be_patient(monkeypatch)
     stores = Stores(kind="redis", nats=module_nats_server, valkey=valkey)
     async with stores.stack:
         store, who = await stores.open(), owner()
@@ -166,23 +163,6 @@ async def test_the_stores_that_outlive_a_gateway_forget_too(
 
 
 # --- gateways ----------------------------------------------------------------------------------------------------
-
-
-def caller(account: str) -> Caller:
-    return Caller(account=Token(account), how="key", rights=frozenset({"chat"}), key_id=None)
-
-
-def limiter(store: LimitStore, **limits: int) -> Limiter:
-    return Limiter(store, LimitRules(usual=Limits(**limits)))
-
-
-async def passes(gateway: Limiter, who: Caller, *, tokens: int = 0) -> bool:
-    ticket = gateway.ticket(who)
-    try:
-        await ticket.pay(lambda: Price(prompt=tokens), stream=False)
-    except LimitReached:
-        return False
-    return True
 
 
 async def test_two_flooding_gateways_stay_within_the_stated_bound(stores: Stores) -> None:
@@ -218,15 +198,6 @@ async def test_tokens_are_shared_as_well(stores: Stores) -> None:
     assert limit - 2 * 300 - 2 * lease_of(limit) <= spent <= limit * (MINUTE_MS + span_ms) / MINUTE_MS
 
 
-async def opened(gateway: Limiter, who: Caller) -> Ticket | None:
-    ticket = gateway.ticket(who)
-    try:
-        await ticket.open_stream()
-    except LimitReached:
-        return None
-    return ticket
-
-
 async def test_streams_are_counted_over_both_and_come_free_at_once(stores: Stores) -> None:
     who = caller(owner().name)
     gateways = [limiter(await stores.open(), concurrent_streams=3) for _ in range(2)]
@@ -259,7 +230,11 @@ async def test_a_gateway_that_stops_leaves_nothing_behind(stores: Stores) -> Non
 # --- a store that is away ----------------------------------------------------------------------------------------
 
 
-async def test_a_redis_that_is_away_is_noticed_once_and_asked_again(module_nats_server: NatsServer) -> None:
+async def test_a_redis_that_is_away_is_noticed_once_and_asked_again(
+    module_nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_patient(monkeypatch)
+    monkeypatch.setattr("gateway.limits.store.LEFT_ALONE", timedelta(minutes=10))
     with ValkeyServer() as server:
         stores = Stores(kind="redis", nats=module_nats_server, valkey=server)
         async with stores.stack:
@@ -287,13 +262,18 @@ async def test_a_redis_that_hangs_holds_nobody_up_for_long(module_nats_server: N
 
 
 async def test_while_the_store_is_away_each_gateway_keeps_the_limit_for_itself(
-    module_nats_server: NatsServer, valkey: ValkeyServer
+    module_nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    be_patient(monkeypatch)
     with ValkeyServer() as server:
         stores = Stores(kind="redis", nats=module_nats_server, valkey=server)
         async with stores.stack:
-            gateways = [limiter(await stores.open(), requests_per_minute=5) for _ in range(2)]
-            who = caller(owner().name)
+            gateways, who = (
+                [limiter(await stores.open(), requests_per_minute=5) for _ in range(2)],
+                caller(owner().name),
+            )
+            for gateway in gateways:
+                gateway._clock = Time()  # which stands still: else one more is let pass by and by
             assert await passes(gateways[0], who)
             server.stop()
             passed = [[await passes(gateway, who) for _ in range(8)] for gateway in gateways]
@@ -330,69 +310,3 @@ def test_without_the_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     with pytest.raises(GatewayError, match=r"pip install 'ig3-edge-network\[cache\]'"):
         RedisStore("redis://localhost")
-
-
-def test_what_a_dead_gateway_held_is_believed_for_some_seconds_only() -> None:
-    assert 2000 <= HELD_MS <= 15_000
-
-
-# --- what passes with time ---------------------------------------------------------------------------------------
-
-
-class Time:
-    """Milliseconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now_ms = now_ms()
-
-    def __call__(self) -> int:
-        return self.now_ms
-
-
-def two_gateways(time: Time, **limits: int) -> tuple[Limiter, Limiter]:
-    store, rules = MemoryStore(), LimitRules(usual=Limits(**limits))
-    return Limiter(store, rules, clock=time), Limiter(store, rules, clock=time)
-
-
-async def test_a_stream_that_goes_on_keeps_its_place_and_that_of_a_dead_gateway_comes_free() -> None:
-    time, who = Time(), caller("acme")
-    first, second = two_gateways(time, concurrent_streams=1)
-    assert await opened(first, who) is not None
-    meter = first.meters_of(who)[0]
-    for _ in range(3):
-        time.now_ms += HELD_MS // 2
-        assert meter.is_due()
-        await meter.tell()
-    assert await opened(second, who) is None
-    # It says no more, and is believed for a while yet.
-    time.now_ms += HELD_MS - 1
-    assert await opened(second, who) is None
-    time.now_ms += 1
-    assert await opened(second, who) is not None
-
-
-async def test_what_a_gateway_has_in_hand_and_does_not_use_goes_back_after_a_second() -> None:
-    time, who = Time(), caller("acme")
-    first, second = two_gateways(time, requests_per_minute=6000)
-    assert await passes(first, who)
-    assert await passes(second, who)
-    meter, other = first.meters_of(who)[0], second.meters_of(who)[0]
-    seen = other.standing("requests")
-    assert seen is not None
-    # Of the hundred that the first has taken, ninety-nine are in its hand.
-    assert seen.remaining == 6000 - 100 - 1
-    assert not meter.is_due()
-    time.now_ms += LEASE_MS
-    assert meter.is_due()
-    await meter.tell()
-    assert meter.is_at_rest
-    await other.tell()
-    seen = other.standing("requests")
-    assert seen is not None
-    assert seen.remaining == 6000
-
-
-async def test_a_state_of_another_version_begins_anew() -> None:
-    store, who = MemoryStore(), caller("acme")
-    assert await store.swap(Owner("account", who.account), NOTHING_STORED, b"\xc1 of a newer version") is not None
-    assert await passes(limiter(store, requests_per_minute=1), who)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from contextlib import aclosing
@@ -60,11 +61,24 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return ended
 
 
-async def test_answers_at_once_share_the_steps(engine: LlamaCppPythonEngine, steps: list[float]) -> None:
+async def test_answers_at_once_share_the_steps(
+    engine: LlamaCppPythonEngine, steps: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = ask(PROMPTS["story"], temperature=0, max_tokens=20)
     await text_of(engine, request)
     alone = len(steps)
-    await asyncio.gather(*(text_of(engine, request) for _ in range(SLOTS)))
+    compute, all_have_asked = LlamaContext.compute, threading.Event()
+
+    def held(context: LlamaContext) -> None:
+        # However long this machine leaves the test waiting, the first answer does not go on without the others.
+        all_have_asked.wait(LIMIT_S)
+        compute(context)
+
+    monkeypatch.setattr(LlamaContext, "compute", held)
+    answers = [asyncio.create_task(text_of(engine, request)) for _ in range(SLOTS)]
+    await eventually(lambda: engine.load().running == SLOTS)
+    all_have_asked.set()
+    await asyncio.gather(*answers)
     assert len(steps) - alone < 2 * alone
 
 
@@ -146,3 +160,11 @@ async def test_a_step_that_fails_fails_its_answers_and_the_next_ones_run(
         outcomes = await asyncio.gather(*(text_of(engine, request) for _ in range(SLOTS)), return_exceptions=True)
     assert [str(outcome) for outcome in outcomes] == ["a step failed"] * SLOTS
     assert await text_of(engine, request) == before
+
+
+async def test_what_the_binding_leaves_open_is_closed_when_the_process_ends() -> None:
+    imports = "from nodes.engines.llama.library import import_binding; import_binding('llama_cpp')"
+    command = (sys.executable, "-W", "error", "-c", imports)
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    _, complaints = await process.communicate()
+    assert (process.returncode, complaints) == (0, b"")

@@ -31,6 +31,8 @@ STORY = Generate(
     messages=(Message(role="user", content="Tell me a long story."),), sampling=Sampling(max_tokens=200, temperature=0)
 )
 
+TRIES = 10
+
 
 @pytest_asyncio.fixture
 async def engine() -> AsyncIterator[XllamacppEngine]:
@@ -94,9 +96,11 @@ async def test_loading_leaves_the_signals_to_the_process() -> None:
 
 
 async def test_the_engine_below_is_idle_after_a_cancel(engine: XllamacppEngine) -> None:
-    async with aclosing(engine.generate(STORY)) as answer:
-        await anext(answer)
-        assert engine.busy_slots() == 1
+    was_busy = False
+    while not was_busy:  # on a machine that stalls the answer may be whole before we have looked
+        async with aclosing(engine.generate(STORY)) as answer:
+            await anext(answer)
+            was_busy = engine.busy_slots() == 1
     await eventually(lambda: engine.busy_slots() == 0)
 
 
@@ -119,17 +123,27 @@ async def being_read(engine: XllamacppEngine, long: Generate) -> tuple[asyncio.T
         # On a busy machine it may be read before we have looked: then once more.
 
 
-async def test_a_prompt_can_be_cancelled_while_it_is_read(engine: XllamacppEngine) -> None:
-    long = Generate(messages=(Message(role="user", content="word " * 440),), sampling=Sampling(max_tokens=1))
-    before = steps_of(engine)
-    assert [piece async for piece in engine.generate(long)][-1].usage is not None
-    whole_prompt = steps_of(engine) - before
+async def steps_of_a_cancelled(engine: XllamacppEngine, long: Generate) -> int:
+    """How far a prompt is read that is cancelled meanwhile."""
     consumer, before = await being_read(engine, long)
     consumer.cancel()
     await asyncio.wait([consumer])
     assert engine.load().running == 0
     await eventually(lambda: engine.busy_slots() == 0)
-    assert steps_of(engine) - before < whole_prompt
+    return steps_of(engine) - before
+
+
+async def test_a_prompt_can_be_cancelled_while_it_is_read(engine: XllamacppEngine) -> None:
+    long = Generate(messages=(Message(role="user", content="word " * 440),), sampling=Sampling(max_tokens=1))
+    before = steps_of(engine)
+    assert [piece async for piece in engine.generate(long)][-1].usage is not None
+    whole_prompt = steps_of(engine) - before
+    # On a machine that stalls the rest may be read before the engine has heard of it, but not each time.
+    for _ in range(TRIES):
+        read = await steps_of_a_cancelled(engine, long)
+        if read < whole_prompt:
+            break
+    assert read < whole_prompt
 
 
 async def test_two_engines_live_in_one_process(engine: XllamacppEngine) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import logging
+import sys
 from collections import deque
+from functools import cache
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, Final
 
 from nodes.errors import EngineUnavailable
@@ -27,11 +31,22 @@ def import_binding(module: str) -> Any:
         EngineUnavailable: it is not installed, or its shared library does not fit this machine.
     """
     try:
-        return import_module(module)
+        imported = import_module(module)
     except (ImportError, OSError, RuntimeError) as e:
         raise EngineUnavailable(
             f"engine llama-cpp-python is not usable here ({e}): `make llamacpp` compiles and installs it"
         ) from e
+    _close_its_files_at_exit()
+    return imported
+
+
+@cache
+def _close_its_files_at_exit() -> None:
+    """Close what the binding opens of the null device as soon as it is imported, and never closes."""
+    module = sys.modules.get("llama_cpp._utils")
+    for kept in () if module is None else vars(module).values():
+        if isinstance(kept, TextIOWrapper):
+            atexit.register(kept.close)
 
 
 def has_gpu() -> bool:

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.roster.probing import Probing
+from mesh.bus.direct_client import Delivery
+from mesh.errors import RequestTimedOut
 from mesh.history.stream_facts import last_message, message_range, stream_facts
 from nodes.attempts.worker import Worker
 from nodes.engine import EngineSpec, Generate, Piece
@@ -25,7 +28,8 @@ from streams.messages import Announce, Announced
 from streams.tokens import Token
 from streams.topology import DEVICES, MODELS
 from tests.identity_in_process import connect_device
-from tests.mesh_in_process import LIMIT_S, InProcessMesh
+from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningDispatcher
+from tests.processes import until
 
 NODE = Token("n1")
 NOBODY = Replica(model="ghost", engine="synthetic", context_tokens=64, slots=1)
@@ -188,3 +192,29 @@ async def test_a_silent_node_is_served_no_more_and_comes_back_under_its_id(mesh:
     facts = await stream_facts(mesh.bus.core, DEVICES)
     kinds = [message.subject for message in await message_range(mesh.bus.core, DEVICES, 1, facts.messages)]
     assert kinds.count("devices.n1.registered") == 1
+
+
+async def test_a_node_that_left_while_the_broker_was_held_up_is_looked_for_again(
+    mesh: InProcessMesh, monkeypatch: pytest.MonkeyPatch
+):
+    dispatcher = await mesh.add_dispatcher()
+    # So long that its silence tells nothing in this test.
+    node = await mesh.add_node(NODE, interval_s=600)
+    looked: list[str] = []
+    ask = dispatcher.bus.edge.request
+
+    async def held_up_once(subject: str, data: bytes, **options: Any) -> Delivery:
+        looked.append(subject)
+        if len(looked) == 1:
+            raise RequestTimedOut("no answer in time")
+        return await ask(subject, data, **options)
+
+    monkeypatch.setattr(dispatcher.bus.edge, "request", held_up_once)
+    await node.vanish()
+    await until(lambda: is_lost(dispatcher))
+    assert looked == [subjects.node_inbox(NODE, "report")] * 2
+
+
+def is_lost(dispatcher: RunningDispatcher) -> bool:
+    view = dispatcher.feed.roster.node(NODE, now_s=dispatcher.feed.now_s())
+    return view is not None and view.is_lost

@@ -43,6 +43,8 @@ export class MeshSocket {
     this.#drop();
     this.listener.connection({ phase: "connecting" });
     this.socket = new WebSocket(this.url, [PROTOCOL]);
+    // Silence begins here: for how long there was no connection is not the gateway's.
+    this.socket.onopen = () => (this.heardAtMs = Date.now());
     this.socket.onmessage = (message) => this.#onFrame(JSON.parse(message.data));
     this.socket.onclose = (event) => this.#onClose(event);
   }
@@ -181,7 +183,7 @@ export class MeshSocket {
     for (const { reject } of this.answers.values()) reject(new Error("The connection was lost before the answer."));
     this.answers.clear();
     if (!this.socket) return;
-    this.socket.onmessage = this.socket.onclose = null;
+    this.socket.onopen = this.socket.onmessage = this.socket.onclose = null;
     this.socket.close();
   }
 
