@@ -12,7 +12,7 @@ from mesh.errors import BusUnavailable
 LONG = timedelta(seconds=30)
 TIMES = 6
 """How often as long as usual a broker is waited for: half a minute where nothing else is said."""
-_SLOW = ("timeouterror", "no answer within", "authentication timeout", "stale connection")
+_SLOW = ("timeouterror", "no answer within", "authentication timeout", "stale connection", "reset by peer")
 """What is said of a broker, or by one, where it or this process stood still for longer than a connection may take."""
 
 _connect_once = Link.connect
