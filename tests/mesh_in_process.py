@@ -115,6 +115,15 @@ class InProcessMesh:
     dispatchers: list[RunningDispatcher] = field(default_factory=list["RunningDispatcher"])
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            # What it leaves open would be held against whichever test is next.
+            await self.stack.aclose()
+            raise
+        return self
+
+    async def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         options = BrokerOptions(data_dir=self.folder, listen=Address("127.0.0.1", 0), durability="process")
         self.server = await self.stack.enter_async_context(EmbeddedServer(options))
@@ -126,7 +135,6 @@ class InProcessMesh:
         self.user_api = UserApi(self.bus)
         await self.user_api.start()
         self.stack.push_async_callback(self.user_api.stop)
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.stack.aclose()
