@@ -53,7 +53,7 @@ class Stalls:
         for pid in [pid for pid, begins in self._next.items() if now >= begins]:
             del self._next[pid]
             # One that its test has frozen is the test's to thaw.
-            if _status(pid, "State").startswith("T"):
+            if _status(pid).get("State", "").startswith("T"):
                 self._next[pid] = now + self._pause()
             elif _signal(pid, signal.SIGSTOP):
                 # Many short ones, few long.
@@ -66,8 +66,10 @@ class Stalls:
 
     def _thaw(self, pid: int) -> None:
         del self._frozen[pid]
-        # A stop that waits behind ours is one of its test, which SIGCONT would take back as well.
-        if not int(_status(pid, "ShdPnd") or "0", 16) & _STOP_BIT:
+        # A stop that waits behind the one that holds is of its test, and SIGCONT would take it back as well. Where none
+        # holds yet, the one that waits is ours.
+        status = _status(pid)
+        if not (status.get("State", "").startswith("T") and int(status["ShdPnd"], 16) & _STOP_BIT):
             _signal(pid, signal.SIGCONT)
 
     def _pause(self) -> float:
@@ -82,13 +84,13 @@ def _signal(pid: int, number: signal.Signals) -> bool:
     return True
 
 
-def _status(pid: int, name: str) -> str:
-    """What the kernel says of a process; nothing of one that is gone."""
+def _status(pid: int) -> dict[str, str]:
+    """What the kernel says of a process at one moment; nothing of one that is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
     except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:")), "")
+        return {}
+    return {name: text.strip() for name, _, text in (line.partition(":") for line in lines)}
 
 
 def _running() -> Iterator[Process]:
