@@ -22,6 +22,10 @@ class TlsError(MeshError):
     """A certificate, its key or an authority cannot be used."""
 
 
+class TlsNotTaken(TlsError):
+    """Certificates that may well be good could not be handed over now; the message says to whom."""
+
+
 class SiteError(MeshError):
     """There is no such edge site, or there is one already, or what is kept of it is damaged."""
 

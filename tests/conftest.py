@@ -44,6 +44,20 @@ def links() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def patient_answers() -> Iterator[None]:
+    """No answer of the broker counts as lost because this machine is slow: for whole files, by ``usefixtures``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patient_links.wait_for_answers(patch)
+        yield
+
+
+@pytest.fixture
+def patient_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks or appends waits for the answer, however slow this machine is."""
+    patient_links.wait_for_answers(monkeypatch)
+
+
 @pytest.fixture
 def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
     """A fresh real server with JetStream, for one test."""

@@ -181,8 +181,8 @@ async def read_sse(response: ClientResponse) -> list[Sse]:
 
 
 def text_of(events: list[Sse]) -> str:
-    """The text of a chat completion's stream."""
-    chunks = [event.json for event in events if event.data != "[DONE]"]
+    """The text of a chat completion's stream; comments, as of a gateway that waits for long, are none of it."""
+    chunks = [event.json for event in events if event.data not in (None, "[DONE]")]
     return "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks if chunk["choices"])
 
 

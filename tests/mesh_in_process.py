@@ -55,6 +55,7 @@ from streams.tasks.tools import Tools
 from streams.tokens import Token, token
 from streams.topology import TASKS, stream_specs
 from tests.identity_in_process import connect_device, device_did, device_key, identity_service
+from tests.paced_engine import Pace, PacedEngine
 
 LIMIT_S = 30.0
 _STANDS_STILL_MS = 10_000
@@ -113,6 +114,8 @@ class InProcessMesh:
     identity: AsyncExitStack = field(default_factory=AsyncExitStack)
     telemetry: Telemetry = field(default_factory=Telemetry.off)
     dispatchers: list[RunningDispatcher] = field(default_factory=list["RunningDispatcher"])
+    pace: Pace = field(default_factory=Pace)
+    """How far the answers of all synthetic engines get."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -236,7 +239,7 @@ class InProcessMesh:
         *,
         slots: int = 4,
         delay_ms: float = 0,
-        interval_s: float = 0.4,
+        interval_s: float = 1.8,
         synthetic: SyntheticKind = "continues",
         spec: EngineSpec | None = None,
         engine: AnyEngine | None = None,
@@ -246,7 +249,7 @@ class InProcessMesh:
         stack = AsyncExitStack()
         self.stack.push_async_callback(stack.aclose)
         usual = EngineSpec(engine="synthetic", slots=slots, token_delay_ms=delay_ms, synthetic=synthetic)
-        engine = engine or open_engine(spec or usual)
+        engine = engine or (PacedEngine(usual, self.pace) if spec is None else open_engine(spec))
         replica = await engine.start()
         stack.push_async_callback(engine.stop)
         link = await connect_device(self.server, node)
@@ -301,7 +304,8 @@ class InProcessMesh:
             rules=rules,
             tools=tools,
         )
-        await self.bus.edge.append(subjects.submitted(service_class, key), encode(asked))
+        subject = subjects.submitted(service_class, key)
+        await self.bus.edge.append(subject, encode(asked), timeout=timedelta(seconds=LIMIT_S))
         return key
 
     async def all_acknowledged(self, service_class: ServiceClass) -> None:
@@ -309,7 +313,8 @@ class InProcessMesh:
         subject = f"$JS.API.CONSUMER.INFO.{TASKS}.{consumer_name(service_class)}"
         async with asyncio.timeout(LIMIT_S):
             while True:
-                info = json.loads((await self.bus.edge.request(subject, b"")).data)
+                answer = await self.bus.edge.request(subject, b"", timeout=timedelta(seconds=LIMIT_S))
+                info = json.loads(answer.data)
                 if info["num_ack_pending"] == 0 and info["num_pending"] == 0:
                     return
                 await asyncio.sleep(0.05)
@@ -319,6 +324,13 @@ class InProcessMesh:
         async with asyncio.timeout(LIMIT_S):
             async for steps in follow(self.bus.source, key):
                 if steps[-1].state.n >= n:
+                    return
+
+    async def written(self, key: TaskKey, tokens: int) -> None:
+        """Wait until so many tokens of a task are stored, in however many chunks."""
+        async with asyncio.timeout(LIMIT_S):
+            async for steps in follow(self.bus.source, key):
+                if steps[-1].state.tokens >= tokens:
                     return
 
     async def steps(self, key: TaskKey) -> list[Step]:

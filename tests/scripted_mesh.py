@@ -98,8 +98,10 @@ class ScriptedMesh:
         self.credentials = broker.server.credentials
         self.page_size = 7
         self._cancelled: set[str] = set()
+        self._taken: dict[str, asyncio.Event] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._answering: set[asyncio.Task[None]] = set()
+        self._begun: set[TaskKey] = set()
         self._queues: list[WorkQueue] = []
         self._as_at_first()
 
@@ -206,19 +208,43 @@ class ScriptedMesh:
 
     async def end(self, key: TaskKey, n: int, end: EndEvent, outcome: Outcome, error: TaskError | None = None) -> None:
         """Write the fact, then the marker."""
-        with contextlib.suppress(SubjectTaken):
-            await self.bus.core.append(subjects.ended(key), encode(end))
+        while True:
+            try:
+                await self.bus.core.append(subjects.ended(key), encode(end))
+                break
+            except SubjectTaken:
+                break
+            except BusError:
+                await asyncio.sleep(0.05)
         await self.append(key, MESH, TaskEnded(n=n, at_ms=0, outcome=outcome, error=error))
 
     def _on_work(self, work: Work) -> None:
-        answering = self._start(self._answer(work))
+        key = subjects.parse_submitted(work.subject).key
+        if key in self._begun:
+            # Delivered again because a keep-alive came late, as on a machine that stood still.
+            work.forget()
+            return
+        self._begun.add(key)
+        answering = self._start(self._answer(work, key))
         self._answering.add(answering)
         answering.add_done_callback(self._answering.discard)
+        answering.add_done_callback(lambda _: self._begun.discard(key))
 
-    async def _answer(self, work: Work) -> None:
-        key = subjects.parse_submitted(work.subject).key
+    async def _answer(self, work: Work, key: TaskKey) -> None:
         submitted = decode(work.data, TaskSubmitted, content_type=header(work.headers, CONTENT_TYPE))
-        self.submitted.append(submitted)
+        if (is_written := self._taken.get(key.task)) is None:
+            self._taken[key.task] = is_written = asyncio.Event()
+            self.submitted.append(submitted)
+            try:
+                await self._write(key, submitted)
+            finally:
+                is_written.set()
+        else:
+            # A broker that stood still hands out again what it has handed out: once is enough.
+            await is_written.wait()
+        work.done()
+
+    async def _write(self, key: TaskKey, submitted: TaskSubmitted) -> None:
         await self.append(key, MESH, TaskAssigned(n=1, at_ms=0, attempt=1, node=NODE, policy="script"))
         n = 1
         if self.restart_after is not None:
@@ -238,7 +264,6 @@ class ScriptedMesh:
                 self.paused.set()
                 await self.go.wait()
         await self._finish(key, submitted, n)
-        work.done()
 
     async def _write_in_vain(self, key: TaskKey, chunks: int) -> int:
         """Write the beginning of an answer that is void afterwards; returns the counter of the new assignment."""

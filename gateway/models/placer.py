@@ -42,6 +42,8 @@ _LOOK_S: Final = 1.0
 _ANSWER: Final = timedelta(seconds=2)
 _SHUN_S: Final = 60.0
 """How long a node is not asked again for a model that it could not load."""
+_UNHEARD_S: Final = 5.0
+"""The same where it has not answered at all: it or the bus may have been held up for a moment."""
 
 
 class ModelPlacer:
@@ -134,17 +136,17 @@ class ModelPlacer:
                 self._shunned.setdefault((node.node, failed.model), now_s + _SHUN_S)
 
     async def _tell(self, order: Order, now_s: float) -> None:
-        words = encode(ModelOrder(action=order.action, model=order.model))
+        words, shun_s = encode(ModelOrder(action=order.action, model=order.model)), _SHUN_S
         try:
             answer = await self._bus.edge.request(subjects.node_inbox(order.node, "orders"), words, timeout=_ANSWER)
             ordered = decode(answer.data, ModelOrdered)
         except (BusError, StreamsError) as error:
-            ordered = ModelOrdered(accepted=False, reason=str(error))
+            ordered, shun_s = ModelOrdered(accepted=False, reason=str(error)), _UNHEARD_S
         if ordered.accepted:
             log.info("node %s was told to %s %s", order.node, order.action, order.model)
             return
         log.warning("node %s does not %s %s: %s", order.node, order.action, order.model, ordered.reason)
-        self._shunned[order.node, order.model] = now_s + _SHUN_S
+        self._shunned[order.node, order.model] = now_s + shun_s
 
 
 def sight_of(model: str, nodes: Sequence[NodeView], totals: Totals) -> Sight:

@@ -143,7 +143,11 @@ class StoreLog:
     async def _append(self, key: StoreKey, fence: Fence, event: StoreEvent) -> Standing:
         sequence = await self._core.append(store_subjects.store(key), encode(event), fence=fence)
         self._apply(key, sequence, event)
-        return self._known[key]
+        # So many others may have been read meanwhile that this one is remembered no more.
+        standing = self._known.get(key) or await self.find(key)
+        if standing is None:
+            raise BusError(f"{store_subjects.store(key)} was erased in this moment")
+        return standing
 
     def _apply(self, key: StoreKey, sequence: int, event: StoreEvent) -> None:
         standing = self._known.pop(key, None)

@@ -102,17 +102,16 @@ class AccessFeed:
     async def look(self) -> None:
         """Read what was stored just now, before somebody is told that he is not known.
 
-        All who ask at once share one look, and soon after one there is no other.
+        All who ask at once share one look, and soon after one there is no other: what became of it holds for them too.
 
         Raises:
             BusError: if the stream cannot be read.
         """
         if self._looking is None or self._looking.done():
             now_s = asyncio.get_running_loop().time()
-            if now_s - self._looked_at_s < LOOK_EVERY_S:
-                return
-            self._looked_at_s = now_s
-            self._looking = asyncio.create_task(self.catch_up(), name="access-look")
+            if self._looking is None or now_s - self._looked_at_s >= LOOK_EVERY_S:
+                self._looked_at_s = now_s
+                self._looking = asyncio.create_task(self.catch_up(), name="access-look")
         await asyncio.shield(self._looking)
 
     def subscribe(self, on_change: OnChange) -> Callable[[], None]:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from mesh.broker.monitoring import server_id
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
-from mesh.errors import BusError, TlsError
+from mesh.errors import BusError, TlsNotTaken
 from mesh.tls.contexts import ClientTls, TlsFiles, server_context
 from mesh.tls.watch import LOOK_EVERY, follow_files
 
@@ -100,7 +100,7 @@ async def follow_certificates(server: EmbeddedServer, tls: ClientTls, *, every: 
             async with ServerControl(server, tls) as control:
                 await control.reload()
         except (BusError, OSError) as error:
-            raise TlsError(f"nats-server cannot be told: {error}") from error
+            raise TlsNotTaken(f"nats-server cannot be told: {error}") from error
 
     await follow_files(_all_of(pairs), renew, every=every)
 

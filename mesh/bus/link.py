@@ -327,7 +327,7 @@ class Link:
     async def _sweep(self) -> None:
         # One timer for all: a timer per request costs more than the request's own bookkeeping.
         for tick in itertools.count(1):
-            await asyncio.sleep(_SWEEP_S)
+            await self._rest()
             given_up = self._give_up()
             if self._loop.time() >= self._renew_at_s and self._client.is_connected:
                 self._renew_at_s = self._next_renewal()
@@ -339,6 +339,15 @@ class Link:
             is_due = self._asking.is_there or tick % _PROBE_EVERY == 0
             if is_due and self._has_choice and self._options.may_ask_streams and not self._is_probing:
                 self._probe = asyncio.create_task(self._look_at_server(), name=f"link-probe-{self.name}")
+
+    async def _rest(self) -> None:
+        """Wait for the next tick. What came while this process itself stood still is read before anything is late."""
+        due_s = self._loop.time() + _SWEEP_S
+        await asyncio.sleep(_SWEEP_S)
+        late_s = self._loop.time() - due_s
+        if late_s > _SWEEP_S:
+            for waiting in self._waiting.values():
+                waiting.put_off(late_s)
 
     def _give_up(self) -> list[Waiting]:
         now = self._loop.time()

@@ -43,6 +43,11 @@ class Waiting:
         else:
             self.parts.append(delivery)
 
+    def put_off(self, seconds: float) -> None:
+        """Leave that time out of how long it has waited."""
+        self.asked += seconds
+        self.due += seconds
+
     def fail(self, error: BusError) -> None:
         """Wait no more."""
         if not self.future.done():

@@ -107,14 +107,19 @@ class WorkQueue:
         self._keeper = asyncio.create_task(self._keep(), name=f"work-{self._subject}")
         self._pull()
 
+    async def pause(self) -> None:
+        """Take nothing more; what is held stays so, and is kept alive: for whoever has to end that before ``stop``."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.close()
+
     async def stop(self) -> None:
         """Pull no more; what is held goes back to the consumer at once."""
+        await self.pause()
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
-        if self._listener is not None:
-            await self._listener.close()
         for work in tuple(self._held):
             work.hand_back()
         self._held.clear()
@@ -135,7 +140,7 @@ class WorkQueue:
     def _pull(self) -> None:
         asked = sum(pull.remaining for pull in self._asked.values())
         room = self._window - len(self._held) - asked
-        if self._keeper is None or room <= 0 or (self._asked and room < self._window // 2):
+        if self._listener is None or room <= 0 or (self._asked and room < self._window // 2):
             return
         number = str(next(self._numbers))
         self._asked[number] = _Pull(room, self._loop.time())

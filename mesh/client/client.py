@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from streams.tasks.tools import OutputFormat, Tools
 
 _REFUSAL_PAUSE_S: Final = 0.25
-_REFUSED_PATIENCE: Final = timedelta(seconds=2)
+_REFUSED_PATIENCE_S: Final = 2.0
 _SUBMIT_TIMEOUT: Final = timedelta(seconds=3)
 _BAD_REQUEST: Final = 400
 _FORBIDDEN: Final = 403
@@ -224,7 +224,7 @@ class Client:
         if len(data) > self._link.max_payload:
             limit = f"a task may have {self._link.max_payload} bytes"
             raise TaskRefused(f"{limit}, this one has {len(data)}", code="request_too_large", status=_TOO_LARGE)
-        begun = time.monotonic()
+        begun, refused_at_s = time.monotonic(), None
         while True:
             waited = timedelta(seconds=time.monotonic() - begun)
             try:
@@ -236,8 +236,9 @@ class Client:
                 if waited > self._options.patience:
                     raise
             except PublishRefused:
-                # A broker that has just started may not have its streams yet.
-                if waited > _REFUSED_PATIENCE:
+                # A broker that has just started may not have its streams yet, however long it was away before.
+                refused_at_s = refused_at_s or time.monotonic()
+                if time.monotonic() - refused_at_s > _REFUSED_PATIENCE_S:
                     raise
                 await asyncio.sleep(_REFUSAL_PAUSE_S)
             else:

@@ -120,11 +120,19 @@ class _Tree:
 
     def _kill_the_rest(self) -> None:
         """Kill what has no parent but us, until there is no more: whose parent dies becomes a child of ours."""
-        give_up_at = time.monotonic() + _LAST_S
-        while self._collect() and time.monotonic() < give_up_at:
-            for child in _children():
+        killed: set[int] = set()
+        give_up_at = 0.0
+        while self._collect():
+            left = set(_children())
+            if left <= killed and time.monotonic() >= give_up_at:
+                return
+            if not left <= killed:
+                # From here on: whatever stood still before, each of them was killed.
+                give_up_at = time.monotonic() + _LAST_S
+            for child in left:
                 with contextlib.suppress(PermissionError):
                     os.kill(child, signal.SIGKILL)
+            killed |= left
             _hear(give_up_at)
 
     def _collect(self) -> bool:

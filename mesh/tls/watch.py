@@ -7,7 +7,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from mesh.errors import TlsError
+from mesh.errors import TlsError, TlsNotTaken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -25,7 +25,8 @@ async def follow_files(
 ) -> None:
     """Call ``on_change`` for ever, whenever one of the files is another one.
 
-    If it raises TlsError, what was used so far stays in use, and the next change is looked at again.
+    If it raises TlsError, what was used so far stays in use, and the next change is looked at again; if it raises
+    TlsNotTaken, it is called again at the next look.
     """
     known = _stamp(files)
     while True:
@@ -33,12 +34,15 @@ async def follow_files(
         found = _stamp(files)
         if found == known:
             continue
-        known = found
         try:
             await on_change()
             log.info("new certificate files are in use")
+        except TlsNotTaken as error:
+            log.warning("new certificate files are not used yet, trying again: %s", error)
+            continue
         except TlsError as error:
             log.warning("new certificate files are not used, the old ones stay in use: %s", error)
+        known = found
 
 
 def _stamp(files: Sequence[Path]) -> _Stamp:

@@ -21,7 +21,9 @@ from streams.tokens import token
 from streams.topology import stream_specs
 from tests.nats_server import NatsServer
 
-LIMIT_S = 20.0
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
+LIMIT_S = 30.0
 NODE = token("n1")
 
 
@@ -159,7 +161,10 @@ async def test_a_patient_watch_wakes_for_the_end_and_has_all_before_it(story: St
         watch.is_patient = True
         await story.assigned()
         await story.chunk(2, "one ", 0)
-        assert await watch.take(0.05) != []
+        arrived: list[LiveEvent] = []
+        async with asyncio.timeout(LIMIT_S):
+            while not arrived:
+                arrived = await watch.take(0.05)
         await story.chunk(3, "two", 4, last=True)
         taking = asyncio.create_task(reader.take(watch, wait_s=LIMIT_S))
         await story.ended(4)

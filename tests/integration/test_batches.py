@@ -29,6 +29,8 @@ from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http, until
 from tests.mesh_in_process import InProcessMesh
 
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
 CHAT = "/v1/chat/completions"
 RESPONSES = "/v1/responses"
 LOCAL = Token("local")

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 import mesh
 from mesh.client.client import Client, open_client
-from mesh.errors import CredentialsError
+from mesh.errors import CredentialsError, PublishRefused
 from streams.errors import InvalidTaskId
 from streams.events import TaskAssigned, TaskEnded, TaskError
 from streams.tasks.chat import Message, Usage
@@ -201,6 +202,24 @@ async def test_a_submission_is_repeated_until_the_broker_is_back(
     await the_mesh.broker.start()
     assert (await (await submitting).result()).text == TEXT
     assert len(the_mesh.submitted) == 1
+
+
+async def test_a_broker_that_was_away_for_long_may_need_a_moment_for_its_streams(
+    the_mesh: ScriptedMesh, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, passed_s, tries = client._link.append, [1.0], list[str]()
+
+    async def refused_at_first(subject: str, data: bytes, timeout: timedelta) -> int:
+        tries.append(subject)
+        passed_s[0] += 10 if len(tries) == 1 else 0
+        if len(tries) <= 2:
+            raise PublishRefused("no stream takes it")
+        return await append(subject, data, timeout=timeout)
+
+    monkeypatch.setattr(client._link, "append", refused_at_first)
+    monkeypatch.setattr("mesh.client.client.time", SimpleNamespace(monotonic=lambda: passed_s[0]))
+    assert (await (await client.submit(MODEL, "hello")).result()).text == TEXT
+    assert len(tries) == 3
 
 
 async def test_patience_ends_with_a_clear_error(the_mesh: ScriptedMesh) -> None:

@@ -151,8 +151,10 @@ async def test_nobody_is_let_in_where_a_newer_version_has_written(checked: Check
 
 async def test_whether_somebody_is_unknown_cannot_be_said_while_the_bus_is_away(checked: Checked) -> None:
     await checked.mesh.bus.core.close()
-    with pytest.raises(BusError):
-        await checked.check.authenticate_text(f"ig3_{'a' * 13}_{'b' * 52}")
+    # The second one comes so soon behind the first that nobody looks again for it.
+    for _ in range(2):
+        with pytest.raises(BusError):
+            await checked.check.authenticate_text(f"ig3_{'a' * 13}_{'b' * 52}")
 
 
 async def test_ten_thousand_tampered_keys_and_tokens_open_nothing(checked: Checked) -> None:

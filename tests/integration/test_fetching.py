@@ -18,6 +18,7 @@ from tests.certificates import Authority
 from tests.served_app import served
 
 MOST = 100_000
+PATIENCE = timedelta(seconds=30)
 HOME = "127.0.0.1"
 SECRET = b"of this machine only"
 
@@ -41,7 +42,8 @@ class Web:
         return self.addresses[host]
 
     def fetcher(self, **policy: object) -> Fetcher:
-        chosen = {"urls": "http", "resolve": self.resolve, "is_allowed": public_or_home, **policy}
+        usual = {"urls": "http", "resolve": self.resolve, "is_allowed": public_or_home, "within": PATIENCE}
+        chosen = {**usual, **policy}
         return Fetcher(FetchPolicy(**chosen))  # type: ignore[arg-type] # what a test chooses is of the right type
 
 
@@ -242,7 +244,7 @@ async def test_a_certificate_must_be_of_the_name_that_was_asked_for(tmp_path: Pa
         return [HOME]
 
     trusted = ssl.create_default_context(cafile=authority.ca)
-    fetcher = Fetcher(FetchPolicy(resolve=resolve, is_allowed=public_or_home, tls=trusted))
+    fetcher = Fetcher(FetchPolicy(resolve=resolve, is_allowed=public_or_home, tls=trusted, within=PATIENCE))
     assert await fetcher.fetch(f"https://public.test:{port}/x", most_bytes=MOST) == SECRET
     for url, policy in (
         (f"https://other.test:{port}/x", FetchPolicy(resolve=resolve, is_allowed=public_or_home, tls=trusted)),

@@ -22,6 +22,8 @@ from streams.topology import stream_specs
 from tests.http_gateway import HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh
 
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
 ACME = Token("acme")
 LIMIT_BYTES = 3 * PART_BYTES
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"

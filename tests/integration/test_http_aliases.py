@@ -12,6 +12,8 @@ from streams.tokens import Token
 from tests.http_gateway import HttpGateway, read_sse, serve_http
 from tests.mesh_in_process import InProcessMesh
 
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
 ALIASES = ("auto=promised,synthetic", "nobody=promised")
 
 

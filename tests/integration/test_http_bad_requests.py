@@ -27,7 +27,7 @@ from tests.integration.malformed_parts import CHAT, Bad
 from tests.mesh_in_process import InProcessMesh
 from tests.processes import until
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 LIMIT = 64 * 1024
 

@@ -22,7 +22,7 @@ from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, look_often, read_sse, serve_http, sse_events, text_of
 from tests.scripted_mesh import WORDS, ScriptedMesh, scripted_mesh
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 TEXT = "".join(WORDS)
 

@@ -14,7 +14,7 @@ from streams.tokens import Token
 from tests.http_gateway import MODEL, HttpGateway, read_sse, serve_http
 from tests.mesh_in_process import InProcessMesh
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 THREE: dict[str, Any] = {"n": 3, "max_tokens": 6, "seed": 5}
 

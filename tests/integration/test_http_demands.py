@@ -24,7 +24,7 @@ from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, read_sse, serve_http
 from tests.mesh_in_process import InProcessMesh
 from tests.served_app import served
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]}
 TOOLS: list[Any] = [

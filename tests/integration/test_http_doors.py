@@ -18,7 +18,7 @@ from tests.limited_gateway import ACME, NOW_MS, a_key, status, verdict, with_key
 from tests.processes import until
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

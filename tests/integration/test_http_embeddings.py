@@ -15,7 +15,7 @@ from tests.http_gateway import HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh
 from tests.number_engine import DIMENSIONS, LONGEST, MODEL, NumberEngine, vector_of
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

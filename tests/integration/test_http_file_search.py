@@ -23,7 +23,7 @@ from tests.played_retrieval import found
 from tests.scripted_mesh import scripted_mesh
 from tests.searching_place import CITED, FACT, QUESTION, TEXT, Place, cited, client, events_of, searching_place
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

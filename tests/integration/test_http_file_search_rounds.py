@@ -11,7 +11,7 @@ from tests.http_gateway import MODEL
 from tests.played_retrieval import found
 from tests.searching_place import CITED, FACT, QUESTION, Place, cited, events_of, searching_place
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

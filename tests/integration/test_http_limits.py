@@ -23,7 +23,7 @@ from tests.scripted_mesh import ScriptedMesh, scripted_mesh
 
 RATE = "x-ratelimit-"
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

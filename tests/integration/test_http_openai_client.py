@@ -12,7 +12,7 @@ import pytest_asyncio
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

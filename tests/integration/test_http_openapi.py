@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import hdrs
 from aiohttp.web import UrlDispatcher
 from jsonschema import Draft202012Validator
@@ -11,6 +12,8 @@ from jsonschema import Draft202012Validator
 from gateway.http.metrics_page import MetricsPage
 from tests.http_gateway import MODEL, serve_http
 from tests.scripted_mesh import scripted_mesh
+
+pytestmark = pytest.mark.usefixtures("patient_answers")
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 from tests.http_gateway import HttpGateway, chat, serve_http
 from tests.mesh_in_process import InProcessMesh
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 FRIEND = "https://chat.example.org"
 

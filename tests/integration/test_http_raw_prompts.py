@@ -16,7 +16,7 @@ from streams.tasks.chat import Sampling
 from tests.http_gateway import LIMIT_S, HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 PROMPT = "The capital of France is"
 OTHER = "Once upon a time there was"

@@ -14,7 +14,7 @@ from streams.tasks.task_id import new_task_id
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, serve_http, until
 from tests.scripted_mesh import VOID, WORDS, ScriptedMesh, scripted_mesh
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 TEXT = "".join(WORDS)
 LAST = len(WORDS) + 7

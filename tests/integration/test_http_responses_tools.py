@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from tests.http_gateway import MODEL, serve_http
 from tests.mesh_in_process import InProcessMesh
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 WEATHER: Any = {
     "type": "function",

@@ -20,7 +20,7 @@ from tests.scripted_mesh import ScriptedMesh, scripted_mesh
 ACME = Token("acme")
 ADA = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

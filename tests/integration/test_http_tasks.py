@@ -29,7 +29,7 @@ from tests.http_gateway import (
 )
 from tests.mesh_in_process import InProcessMesh
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 SLOW_MS = 20
 MANY = 2000

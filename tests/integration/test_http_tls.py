@@ -22,7 +22,7 @@ from tests.http_gateway import LIMIT_S, HttpGateway, chat, read_sse, serve_http,
 from tests.mesh_in_process import InProcessMesh
 from tests.processes import until
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 NOTHING = TlsFiles()
 

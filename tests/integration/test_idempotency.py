@@ -20,6 +20,8 @@ from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, MODEL, HttpGateway, chat, read_sse, serve_http
 from tests.scripted_mesh import LOCAL, WORDS, ScriptedMesh, scripted_mesh
 
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
 TEXT = "".join(WORDS)
 PATH = "/v1/chat/completions"
 

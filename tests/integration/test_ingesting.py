@@ -40,6 +40,8 @@ from streams.topology import ENDED, stream_specs
 from tests.mesh_in_process import InProcessMesh
 from tests.number_engine import LONGEST, MODEL, NumberEngine, vector_of
 
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
 ACME = Token("acme")
 LIMIT_S = 60
 SETTINGS = RetrievalSettings(passage_tokens=16, passage_overlap=0, files_at_once=4)

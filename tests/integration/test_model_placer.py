@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,10 @@ from gateway.models.demand import Pace
 from gateway.models.desk import ModelDesk
 from gateway.models.placer import ModelPlacer
 from gateway.roster.backlog_feed import BacklogFeed
+from mesh.bus.direct_client import Delivery
+from mesh.bus.link import Link
 from mesh.config.settings import MeshSettings
-from mesh.errors import ModelStoreError
+from mesh.errors import ModelStoreError, RequestTimedOut
 from mesh.history.stream_facts import message_range, stream_facts
 from mesh.models.push import Push, sha256_of
 from mesh.models.store import ModelStore
@@ -94,6 +97,7 @@ async def push(mesh: InProcessMesh, file: Path, name: str) -> None:
 @pytest.fixture
 async def placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Placed]:
     monkeypatch.setattr("gateway.models.placer._LOOK_S", 0.05)
+    monkeypatch.setattr("gateway.models.placer._UNHEARD_S", 0.1)
     file = tmp_path / "tiny.gguf"
     file.write_bytes(tiny())
     async with InProcessMesh(folder=tmp_path / "mesh") as mesh:
@@ -139,6 +143,21 @@ async def test_a_model_is_brought_to_a_node_because_somebody_wants_it_and_given_
     await placed.until(lambda: not placed.nodes_of("m"))
     assert await placed.completes("own")  # what its owner chose stays
     assert await placed.scaled() == []
+
+
+async def test_an_order_that_nobody_answers_is_given_again(placed: Placed, monkeypatch: pytest.MonkeyPatch) -> None:
+    request, lost = Link.request, list[str]()
+
+    async def losing(link: Link, subject: str, data: bytes, **options: Any) -> Delivery:
+        if subject == subjects.node_inbox(Token("n1"), "orders") and len(lost) < 2:
+            lost.append(subject)
+            raise RequestTimedOut("the bus stands still")
+        return await request(link, subject, data, **options)
+
+    monkeypatch.setattr(Link, "request", losing)
+    await desire(placed.core, "m", replicas=1, most=None)
+    await placed.until(lambda: placed.nodes_of("m"))
+    assert len(lost) == 2
 
 
 async def test_the_first_task_brings_a_model_and_waits_for_it_and_idleness_takes_it_away(placed: Placed) -> None:

@@ -76,7 +76,7 @@ async def test_a_shorter_retention_deletes_nothing_unless_that_is_asked_for(
     assert f"A is kept as it is (max_age: {86400 * 10**9} -> {10**8}): {SHORTENING}" in caplog.text
 
     assert (await one(links, spec("B", max_age=SOON), shorten=True)).action is Action.UPDATED
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while await messages(links, "B"):  # noqa: ASYNC110 - the broker tells nobody that it expires something
             await asyncio.sleep(0.02)
     assert await messages(links, "A") == 1

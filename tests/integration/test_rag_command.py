@@ -19,6 +19,8 @@ from streams.stores.events import StoreOpened
 from tests.played_retrieval import PlayedRetrieval, found, played_retrieval
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
 
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
 
 class Place(NamedTuple):
     """A mesh whose retrieval is played."""

@@ -17,6 +17,8 @@ from mesh.history.snapshots import SnapshotStore
 from mesh.history.stream_facts import stream_facts
 from tests.nats_server import NatsServer
 
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
 STREAM = "LOG"
 
 
@@ -242,24 +244,25 @@ async def test_a_full_disk_is_a_warning(link: Link, tmp_path: Path, caplog: pyte
     assert "no snapshot of tally could be written" in caplog.text
 
 
-async def reached(running: Replay, sequence: int) -> None:
+async def reached(running: Replay, sequence: int, is_saved: Callable[[], object] = lambda: True) -> None:
     following = asyncio.create_task(running.follow())
-    await until(lambda: running.sequence >= sequence)
+    await until(lambda: running.sequence >= sequence and bool(is_saved()))
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
 
 
-async def test_following_goes_on_where_the_replay_ended(link: Link, store: SnapshotStore) -> None:
+async def test_following_goes_on_where_the_replay_ended(link: Link, store: SnapshotStore, tmp_path: Path) -> None:
     await write(link, 100)
     live = Tally()
     async with await replay(link, STREAM, live, snapshots=store, save_every=150) as running:
         await write(link, 100)
-        await reached(running, 200)
+        await reached(running, 200, lambda: the_files(tmp_path))
         # A cancelled follow is taken up again.
         await write(link, 100)
         await reached(running, 300)
     assert live.dump() == (await rebuilt(link))[0].dump()
-    assert (await rebuilt(link, store))[1] == 200
+    # Behind the batch that made it worth it, wherever that ended.
+    assert 150 <= (await rebuilt(link, store))[1] <= 200
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])

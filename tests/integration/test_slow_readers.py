@@ -16,6 +16,8 @@ from tests.http_gateway import LIMIT_S, HttpGateway, chat, read_sse, serve_http,
 from tests.processes import until
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
 
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
 PIECE = 50_000
 PIECES = 60
 SMALL, LARGE = 4096, 1 << 20

@@ -10,6 +10,7 @@ import pytest_asyncio
 from gateway.retrieval.errors import StoreOver, TooManyStores
 from gateway.retrieval.passage_log import PassageLog
 from gateway.retrieval.store_log import StoreLog
+from mesh.bus.appends import Fence
 from mesh.inspection.account_erasure import AccountErasure
 from streams.stores.events import StoreClosed, StoreFileAdded, StoreOpened
 from streams.stores.fold import StoreState
@@ -19,7 +20,7 @@ from streams.tokens import Token
 from streams.topology import stream_specs
 from tests.mesh_in_process import InProcessMesh
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 OPENED = StoreOpened(at_ms=1, model="m")
 
@@ -57,6 +58,25 @@ async def test_two_who_write_at_once_both_count_and_a_third_reads_what_they_wrot
     }
     assert await third.list_all(account) == (opened.key.store,)
     assert await third.find(StoreKey(Token("other"), opened.key.store)) is None
+
+
+async def test_a_store_that_is_forgotten_while_something_is_noted_on_it_is_read_again(
+    mesh: InProcessMesh, account: Token, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.retrieval.store_log._REMEMBERED", 1)
+    log, core = StoreLog(mesh.bus.core), mesh.bus.core
+    key, other = [(await log.open(account, OPENED)).key for _ in range(2)]
+    append = core.append
+
+    async def read_another(subject: str, data: bytes, fence: Fence) -> int:
+        sequence = await append(subject, data, fence=fence)
+        await log.find(other)
+        return sequence
+
+    monkeypatch.setattr(core, "append", read_another)
+    noted = await log.note(key, lambda _: StoreFileAdded(at_ms=2, file="file-1", filename="a"))
+    assert noted is not None
+    assert (noted.key, list(noted.state.files)) == (key, ["file-1"])
 
 
 async def test_nothing_is_noted_on_a_store_that_is_closed(mesh: InProcessMesh, account: Token) -> None:

@@ -8,6 +8,8 @@ import pytest
 from gateway.intake.submissions import Submissions
 from tests.mesh_in_process import InProcessMesh
 
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
 
 @pytest.fixture
 async def mesh(tmp_path: Path) -> AsyncIterator[InProcessMesh]:

@@ -113,7 +113,11 @@ async def test_a_process_that_dies_is_started_again_with_the_address_it_had(
     assert "started 127.0.0.1:4711" in (tmp_path / "first.log").read_text()
 
 
-async def test_each_death_waits_longer_for_the_next_start(spec: Make, told: Recorder) -> None:
+async def test_each_death_waits_longer_for_the_next_start(
+    spec: Make, told: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What took half a minute to come up was not steady: this machine stood still.
+    monkeypatch.setattr("mesh.processes.backoff.STEADY", timedelta(hours=1))
     supervisor = Supervisor(((spec("mayfly"),),), environment={}, on_change=told)
     await supervisor.start()
     for deaths in (1, 2, 3):

@@ -34,6 +34,16 @@ sys.stdin.read()
 """
 
 
+# A guard that stands still for a minute between any two looks at the clock.
+STANDS_STILL = """
+import itertools, sys, time, types
+from mesh.processes import die_with_parent
+passed_s = itertools.count(0.0, 60.0)
+die_with_parent.time = types.SimpleNamespace(monotonic=lambda: time.monotonic() + next(passed_s))
+die_with_parent.main(sys.argv[1:])
+"""
+
+
 @pytest.fixture
 def pids(tmp_path: Path) -> Path:
     return tmp_path / "pids"
@@ -75,6 +85,15 @@ def test_when_the_program_is_gone_all_that_it_started_is_and_its_end_is_passed_o
         running = started(pids)
         assert guard.wait(PATIENCE_S) == -signal.SIGABRT
     assert not any(map(is_running, running))
+
+
+def test_nothing_is_left_either_where_the_guard_stands_still_meanwhile(pids: Path) -> None:
+    command = [sys.executable, "-c", BUSY, str(pids), "0", "SIGABRT"]
+    guarded = [sys.executable, "-c", STANDS_STILL, str(os.getpid()), "tree", str(PATIENCE_S), *command]
+    with subprocess.Popen(guarded) as guard:
+        running = started(pids)
+        assert guard.wait(PATIENCE_S) == -signal.SIGABRT
+    wait_until(lambda: not any(map(is_running, running)))
 
 
 def test_one_that_ends_when_it_is_asked_to_has_the_time_for_it() -> None:

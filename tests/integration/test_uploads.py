@@ -19,7 +19,7 @@ from streams.tokens import Token
 from tests.http_gateway import HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 LOCAL = Token("local")
 DATA = hashlib.shake_256(b"seed").digest(3 * PART_BYTES + 17)

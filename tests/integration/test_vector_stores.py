@@ -18,6 +18,8 @@ from tests.http_gateway import HttpGateway, serve_http, until_known
 from tests.played_retrieval import MODEL, PlayedRetrieval, found, played_retrieval
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
 
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
 
 class Place(NamedTuple):
     """A mesh, a gateway with a client, and what searches."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 
 import pytest
 
@@ -12,13 +13,17 @@ from mesh.bus.link import Link
 from mesh.bus.work import Work, WorkQueue
 from tests.nats_server import NatsServer
 
-LIMIT_S = 20
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
+LIMIT_S = 30
 MESSAGES = 60
 WINDOW = 7
 
 
 @pytest.fixture
-async def link(nats_server: NatsServer) -> AsyncIterator[Link]:
+async def link(nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Link]:
+    # A broker that hangs for longer than that is asked anew, and may then serve both questions.
+    monkeypatch.setattr("mesh.bus.work._HEARTBEAT", timedelta(seconds=14))
     link = await Link.connect(LinkOptions(servers=(nats_server.url,), name="t", inbox_prefix="_INBOX.svc.t"))
     await api(link, "STREAM.CREATE.W", {"name": "W", "subjects": ["w.*"]})
     config = {"durable_name": "c", "ack_policy": "explicit", "ack_wait": 60 * 10**9, "max_ack_pending": 1000}
@@ -106,3 +111,19 @@ async def test_what_is_given_back_makes_room_too(link: Link) -> None:
     await until(lambda: len(worker.taken) >= 4)
     assert (worker.queue.held, worker.most) == (2, 2)
     await worker.queue.stop()
+
+
+async def test_one_that_pauses_takes_nothing_more_and_keeps_what_it_has_until_it_stops(link: Link) -> None:
+    leaving, staying = Worker(link, window=2), Worker(link, window=WINDOW)
+    await leaving.queue.start()
+    await link.append("w.first", b"x")
+    await until(lambda: leaving.queue.held == 1)
+    await leaving.queue.pause()
+    await staying.queue.start()
+    await link.append("w.second", b"x")
+    await until(lambda: staying.queue.held == 1)
+    assert [work.subject for work in (*leaving.taken, *staying.taken)] == ["w.first", "w.second"]
+    await leaving.queue.stop()
+    await until(lambda: staying.queue.held == 2)
+    assert (len(leaving.taken), staying.taken[1].subject) == (1, "w.first")
+    await staying.queue.stop()

@@ -35,6 +35,7 @@ from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, serve_http
 from tests.mesh_in_process import InProcessMesh, RunningDispatcher
 from tests.packed import packed
+from tests.patient_limits import be_patient
 from tests.processes import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -53,8 +54,10 @@ LIMITS: dict[str, Any] = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcessMesh]:
-    async with InProcessMesh(folder=tmp_path_factory.mktemp("entrance")) as running:
-        yield running
+    with pytest.MonkeyPatch.context() as patch:
+        be_patient(patch)
+        async with InProcessMesh(folder=tmp_path_factory.mktemp("entrance")) as running:
+            yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -280,14 +283,16 @@ async def test_a_client_that_has_asked_too_often_asks_again_when_there_is_room(
 async def test_what_a_dispatcher_has_reserved_its_heir_settles_by_what_was_used(
     mesh: InProcessMesh, dispatcher: RunningDispatcher
 ) -> None:
+    mesh.pace.hold(5)
     key = await mesh.submit(mesh.key("moved"), tokens=900)
-    await mesh.reached(key, 3)
+    await mesh.written(key, 5)
     # No room for it a second time.
     heir = still(await mesh.add_dispatcher("d2", gateway=GatewaySettings(**LIMITS)))
     await dispatcher.stop()
     assert 60 <= tokens_left(dispatcher, "moved") < 100, "who stops gives back as little as who is killed"
     await mesh.bus.core.request(subjects.user_api(key.account, "cancel"), encode(Cancel(task=key.task)))
     ends = [(await mesh.steps(key))[-1].state]
+    mesh.pace.let_go()
     ends.append((await mesh.steps(await mesh.submit(mesh.key("moved"), tokens=3)))[-1].state)
     assert tokens_left(heir, "moved") == 1000 - sum(map(used, ends))
 

@@ -105,15 +105,17 @@ async def test_what_a_dead_dispatcher_had_begun_is_taken_over_whatever_the_accou
     mesh: InProcessMesh,
 ) -> None:
     first = await mesh.add_dispatcher("d1", account_limit=1)
-    await mesh.add_node(delay_ms=20)
+    await mesh.add_node()
+    mesh.pace.hold(5)
     keys = [await mesh.submit(mesh.key("a"), tokens=400)]
-    await mesh.reached(keys[0], 2)
+    await mesh.written(keys[0], 5)
     heir = await mesh.add_dispatcher("d2", account_limit=1)
     await first.vanish()
     # So the heir has its fill when the dead one's task comes.
     keys.append(await mesh.submit(mesh.key("a"), tokens=400))
     lives = heir.dispatcher.lives
     await until(lambda: keys[0] in lives and lives[keys[0]].posting.node == "n1")
+    mesh.pace.let_go()
     assert {steps[-1].state.attempt for steps in await asyncio.gather(*(mesh.steps(key) for key in keys))} == {1}
 
 

@@ -51,7 +51,7 @@ async def test_a_task_whose_dispatcher_died_is_halted_before_it_is_cancelled(
     await mesh.add_dispatcher("d2")
     if has_node:
         await mesh.add_node(delay_ms=20)
-    key = await mesh.submit(tokens=1000)
+    key = await mesh.submit(tokens=100_000)
     await mesh.reached(key, 3 if has_node else 1)
     await dead.vanish()
     assert await cancel(mesh, key) == "cancelled"

@@ -29,6 +29,7 @@ from streams.events import (
 from streams.messages import Announce, Cancel, CancelOutcome, EventsRequest, Refusal
 from streams.tokens import token
 from streams.topology import DEVICES, UNREADABLE
+from tests import processes
 from tests.http_gateway import until
 from tests.mesh_in_process import InProcessMesh, text_of
 
@@ -182,8 +183,8 @@ async def test_a_json_submission_is_served(mesh: InProcessMesh):
 async def test_cancel_while_writing_ends_the_task_and_frees_the_node(mesh: InProcessMesh):
     await mesh.add_dispatcher()
     node = await mesh.add_node(slots=1, delay_ms=20)
-    key = await mesh.submit(tokens=10_000)
-    await mesh.reached(key, 4)
+    key = await mesh.submit(tokens=100_000)
+    await mesh.written(key, 2)
 
     reply = await mesh.bus.core.request(subjects.user_api(key.account, "cancel"), encode(Cancel(task=key.task)))
     steps = await mesh.steps(key)
@@ -210,25 +211,30 @@ async def test_cancel_of_a_waiting_task(mesh: InProcessMesh):
 
 async def test_cancel_of_another_accounts_task_changes_nothing(mesh: InProcessMesh):
     await mesh.add_dispatcher()
-    await mesh.add_node(delay_ms=10)
+    await mesh.add_node()
+    mesh.pace.hold(5)
     key = await mesh.submit(tokens=30)
+    await mesh.written(key, 5)
 
     reply = await mesh.bus.core.request(subjects.user_api(token("stranger"), "cancel"), encode(Cancel(task=key.task)))
 
     assert decode(reply.data, CancelOutcome).outcome == "unknown"
+    mesh.pace.let_go()
     assert (await mesh.steps(key))[-1].state.outcome == "completed"
 
 
 async def test_a_node_that_left_in_good_order_hands_its_task_on_even_if_its_refusal_was_lost(mesh: InProcessMesh):
     await mesh.add_dispatcher()
-    leaving = await mesh.add_node("leaving", delay_ms=20)
+    leaving = await mesh.add_node("leaving")
+    mesh.pace.hold(5)
     key = await mesh.submit(tokens=60)
-    await mesh.reached(key, 4)
+    await mesh.written(key, 5)
     await mesh.add_node("staying")
 
     withdrawn = encode(Announce(software="test", replicas=()))
     await leaving.link.request(subjects.node_api(leaving.name, "announce"), withdrawn)
     await leaving.vanish()
+    mesh.pace.let_go()
     steps = await mesh.steps(key)
 
     assert steps[-1].state.outcome == "completed"
@@ -238,12 +244,15 @@ async def test_a_node_that_left_in_good_order_hands_its_task_on_even_if_its_refu
 
 async def test_another_dispatcher_carries_on_when_one_dies(mesh: InProcessMesh):
     first = await mesh.add_dispatcher("d1")
-    await mesh.add_node(delay_ms=10)
+    await mesh.add_node()
+    mesh.pace.hold(5)
     key = await mesh.submit(tokens=300)
-    await mesh.reached(key, 4)
+    await mesh.written(key, 5)
 
-    await mesh.add_dispatcher("d2")
+    heir = await mesh.add_dispatcher("d2")
     await first.vanish()
+    await processes.until(lambda: key in heir.dispatcher.lives)
+    mesh.pace.let_go()
     steps = await mesh.steps(key)
 
     assert steps[-1].state.outcome == "completed"

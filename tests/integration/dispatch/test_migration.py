@@ -64,9 +64,9 @@ async def uninterrupted(mesh: InProcessMesh, tokens: int, text: str = "hello", *
     return text_of(await mesh.steps(await mesh.submit(tokens=tokens, text=text, raw=raw)))
 
 
-async def node_of(mesh: InProcessMesh, key: TaskKey, nodes: list[RunningNode], *, n: int) -> RunningNode:
-    """Wait until the task has come to counter ``n``; returns the node that writes it."""
-    await mesh.reached(key, n)
+async def node_of(mesh: InProcessMesh, key: TaskKey, nodes: list[RunningNode], *, tokens: int = 0) -> RunningNode:
+    """Wait until so many tokens of a task are stored, or it is begun; returns the node that has it."""
+    await mesh.written(key, tokens)
     stored = await mesh.bus.log.read(key)
     last = [event.node for _, _, event in stored if isinstance(event, TaskAssigned)][-1]
     return next(node for node in nodes if node.name == last)
@@ -75,13 +75,15 @@ async def node_of(mesh: InProcessMesh, key: TaskKey, nodes: list[RunningNode], *
 @pytest.mark.parametrize("raw", [False, True], ids=["messages", "raw prompt"])
 async def test_a_lost_node_s_answer_goes_on_elsewhere_without_gap_or_repeat(mesh: InProcessMesh, raw: bool) -> None:
     await mesh.add_dispatcher()
-    nodes = [await mesh.add_node("n1", delay_ms=10), await mesh.add_node("n2", delay_ms=10)]
+    nodes = [await mesh.add_node("n1"), await mesh.add_node("n2")]
     # The engine writes one thing to a message and another behind the same words as they stand.
     whole = await uninterrupted(mesh, 80, raw=raw)
+    mesh.pace.hold(5)
     key = await mesh.submit(tokens=80, raw=raw)
-    lost = await node_of(mesh, key, nodes, n=5)
+    lost = await node_of(mesh, key, nodes, tokens=5)
 
     await lost.vanish()
+    mesh.pace.let_go()
     steps = await mesh.steps(key)
 
     assert text_of(steps) == whole
@@ -110,17 +112,20 @@ async def test_a_node_lost_in_the_middle_of_a_call_leaves_every_character_of_it_
     mesh: InProcessMesh, choice: Literal["auto", "required"]
 ) -> None:
     await mesh.add_dispatcher()
-    nodes = [await mesh.add_node("n1", delay_ms=5), await mesh.add_node("n2", delay_ms=5)]
+    nodes = [await mesh.add_node("n1"), await mesh.add_node("n2")]
     functions = tuple(Function(name=name, parameters_json=described("a", "b")) for name in ("first", "second"))
     tools = Tools(functions=functions, choice=choice)
     asked = {"tokens": 10_000, "text": "the first, then the second", "tools": tools}
     before = await mesh.steps(await mesh.submit(**asked))
     whole = joined_calls(call_pieces_of(before))
     assert [call.name for call in whole] == ["first", "second"]
+    mesh.pace.hold(20)
     key = await mesh.submit(**asked)
-    lost = await node_of(mesh, key, nodes, n=12)
+    # What makes no chunk of its own is not stored yet.
+    lost = await node_of(mesh, key, nodes, tokens=12)
 
     await lost.vanish()
+    mesh.pace.let_go()
     steps = await mesh.steps(key)
 
     pieces = call_pieces_of(steps)
@@ -138,12 +143,14 @@ async def test_a_node_lost_in_the_middle_of_a_call_leaves_every_character_of_it_
 
 async def test_many_answers_of_a_lost_node_all_go_on(mesh: InProcessMesh) -> None:
     await mesh.add_dispatcher()
-    first = await mesh.add_node("n1", slots=24, delay_ms=15)
+    first = await mesh.add_node("n1", slots=24)
+    mesh.pace.hold(3)
     keys = [await mesh.submit(tokens=60, text=f"question {number}") for number in range(24)]
-    await asyncio.gather(*(mesh.reached(key, 3) for key in keys))
+    await asyncio.gather(*(mesh.written(key, 3) for key in keys))
     await mesh.add_node("n2", slots=24)
 
     await first.vanish()
+    mesh.pace.let_go()
     answers = await asyncio.gather(*(mesh.steps(key) for key in keys))
 
     for number, steps in enumerate(answers):
@@ -154,12 +161,14 @@ async def test_many_answers_of_a_lost_node_all_go_on(mesh: InProcessMesh) -> Non
 
 async def test_a_task_waits_for_a_node_if_its_own_was_the_only_one(mesh: InProcessMesh) -> None:
     await mesh.add_dispatcher()
-    only = await mesh.add_node("n1", delay_ms=10)
+    only = await mesh.add_node("n1")
     whole = await uninterrupted(mesh, 50)
+    mesh.pace.hold(5)
     key = await mesh.submit(tokens=50)
-    await mesh.reached(key, 4)
+    await mesh.written(key, 5)
     await only.vanish()
     await in_log(mesh, key, TaskRequeued, 1)
+    mesh.pace.let_go()
 
     await mesh.add_node("n2")
 
@@ -170,10 +179,10 @@ async def test_a_task_that_loses_node_after_node_is_dead_and_kept(mesh: InProces
     await mesh.add_dispatcher(max_lost_nodes=2)
     nodes = [await mesh.add_node(name, delay_ms=20) for name in ("n1", "n2", "n3")]
     key = await mesh.submit(tokens=100_000)
-    first = await node_of(mesh, key, nodes, n=3)
+    first = await node_of(mesh, key, nodes, tokens=2)
     await first.vanish()
     await in_log(mesh, key, TaskAssigned, 2)
-    second = await node_of(mesh, key, nodes, n=1)
+    second = await node_of(mesh, key, nodes)
     await second.vanish()
     steps = await mesh.steps(key)
 
@@ -193,7 +202,7 @@ async def test_a_cancel_wins_over_the_next_attempt(mesh: InProcessMesh) -> None:
     await mesh.add_dispatcher(retry_pause=LONG)
     nodes = [await mesh.add_node("n1", delay_ms=10), await mesh.add_node("n2", delay_ms=10)]
     key = await mesh.submit(tokens=100_000)
-    await (await node_of(mesh, key, nodes, n=3)).vanish()
+    await (await node_of(mesh, key, nodes, tokens=2)).vanish()
     await in_log(mesh, key, TaskRequeued, 1)
 
     reply = await mesh.bus.core.request(subjects.user_api(key.account, "cancel"), encode(Cancel(task=key.task)))
@@ -206,7 +215,7 @@ async def test_a_deadline_wins_over_the_next_attempt(mesh: InProcessMesh) -> Non
     dispatcher = (await mesh.add_dispatcher(retry_pause=LONG)).dispatcher
     nodes = [await mesh.add_node("n1", delay_ms=10), await mesh.add_node("n2", delay_ms=10)]
     key = await mesh.submit(tokens=100_000)
-    await (await node_of(mesh, key, nodes, n=3)).vanish()
+    await (await node_of(mesh, key, nodes, tokens=2)).vanish()
     await in_log(mesh, key, TaskRequeued, 1)
 
     dispatcher.lives[key].deadline_at_ms = now_ms()
@@ -219,14 +228,16 @@ async def test_a_deadline_wins_over_the_next_attempt(mesh: InProcessMesh) -> Non
 
 async def test_the_next_dispatcher_knows_what_failed_before_it(mesh: InProcessMesh) -> None:
     first = await mesh.add_dispatcher("d1", retry_pause=LONG)
-    nodes = [await mesh.add_node("n1", delay_ms=10), await mesh.add_node("n2", delay_ms=10)]
+    nodes = [await mesh.add_node("n1"), await mesh.add_node("n2")]
+    mesh.pace.hold(5)
     key = await mesh.submit(tokens=40)
-    lost = await node_of(mesh, key, nodes, n=3)
+    lost = await node_of(mesh, key, nodes, tokens=5)
     await lost.vanish()
     await in_log(mesh, key, TaskRequeued, 1)
 
     await first.vanish()
     await mesh.add_dispatcher("d2")
+    mesh.pace.let_go()
     steps = await mesh.steps(key)
 
     assert steps[-1].state.outcome == "completed"
@@ -256,13 +267,15 @@ async def test_a_halted_task_ends_as_was_intended_when_its_dispatcher_died(mesh:
 
 async def test_an_engine_that_cannot_go_on_from_a_text_writes_it_anew_out_of_sight(mesh: InProcessMesh) -> None:
     await mesh.add_dispatcher()
-    first = await mesh.add_node("n1", delay_ms=10)
+    first = await mesh.add_node("n1")
     whole = await uninterrupted(mesh, 50)
+    mesh.pace.hold(5)
     key = await mesh.submit(tokens=50)
-    await mesh.reached(key, 5)
+    await mesh.written(key, 5)
     await mesh.add_node("n2", synthetic="replays")
 
     await first.vanish()
+    mesh.pace.let_go()
     steps = await mesh.steps(key)
 
     assert text_of(steps) == whole
@@ -277,13 +290,15 @@ async def test_an_engine_that_cannot_go_on_this_once_writes_the_answer_anew_befo
     """It announces that it can go on from a text, but not under what this request asks for."""
     monkeypatch.setattr(SyntheticEngine, "can_continue", lambda *_: False)
     await mesh.add_dispatcher()
-    first = await mesh.add_node("n1", delay_ms=10)
+    first = await mesh.add_node("n1")
     whole = await uninterrupted(mesh, 50)
+    mesh.pace.hold(5)
     key = await mesh.submit(tokens=50)
-    await mesh.reached(key, 5)
+    await mesh.written(key, 5)
     await mesh.add_node("n2")
 
     await first.vanish()
+    mesh.pace.let_go()
     steps = await mesh.steps(key)
 
     assert text_of(steps) == whole
@@ -293,12 +308,14 @@ async def test_an_engine_that_cannot_go_on_this_once_writes_the_answer_anew_befo
 
 async def test_an_engine_that_cannot_repeat_the_text_begins_again_and_says_so(mesh: InProcessMesh) -> None:
     await mesh.add_dispatcher()
-    first = await mesh.add_node("n1", delay_ms=10)
+    first = await mesh.add_node("n1")
+    mesh.pace.hold(5)
     key = await mesh.submit(tokens=50)
-    await mesh.reached(key, 5)
+    await mesh.written(key, 5)
     await mesh.add_node("n2", synthetic="varies")
 
     await first.vanish()
+    mesh.pace.let_go()
     steps = await mesh.steps(key)
 
     state = steps[-1].state
@@ -310,20 +327,23 @@ async def test_an_engine_that_cannot_repeat_the_text_begins_again_and_says_so(me
 
 async def test_engines_that_go_on_from_a_text_are_preferred_where_one_is_begun(mesh: InProcessMesh) -> None:
     await mesh.add_dispatcher()
-    first = await mesh.add_node("n1", delay_ms=10)
+    first = await mesh.add_node("n1")
+    mesh.pace.hold(5)
     key = await mesh.submit(tokens=50)
-    await mesh.reached(key, 5)
+    await mesh.written(key, 5)
     await mesh.add_node("n2", synthetic="varies", slots=16)
     await mesh.add_node("n3", slots=1)
 
     await first.vanish()
+    mesh.pace.let_go()
     steps = await mesh.steps(key)
 
     assert [(marker.node, marker.seam) for marker in assignments(steps)] == [("n1", None), ("n3", "continued")]
 
 
 async def test_an_attempt_that_stands_still_is_given_to_another_node(mesh: InProcessMesh) -> None:
-    await mesh.add_dispatcher(stall=timedelta(seconds=1))
+    # Longer than a broker may hang before it counts as not heard, so that the other node is not given up for that.
+    await mesh.add_dispatcher(stall=timedelta(seconds=2))
     stuck = await mesh.add_node("n1", delay_ms=600_000)
     key = await mesh.submit(tokens=30)
     await mesh.reached(key, 1)
@@ -338,30 +358,34 @@ async def test_an_attempt_that_stands_still_is_given_to_another_node(mesh: InPro
 async def test_tasks_that_lost_their_nodes_run_apart_and_keep_nobody_waiting(mesh: InProcessMesh) -> None:
     """Four tasks share a node that is lost: with one more loss each would be dead, and only one could be to blame."""
     await mesh.add_dispatcher(max_lost_nodes=2)
-    first = await mesh.add_node("n1", delay_ms=20)
+    first = await mesh.add_node("n1")
+    mesh.pace.hold(5)
     suspects = [await mesh.submit(tokens=40) for _ in range(4)]
-    await asyncio.gather(*(mesh.reached(key, 2) for key in suspects))
+    await asyncio.gather(*(mesh.written(key, 5) for key in suspects))
     await first.vanish()
     await asyncio.gather(*(in_log(mesh, key, TaskRequeued, 1) for key in suspects))
-    await mesh.add_node("n2", slots=8, delay_ms=5)
+    await mesh.add_node("n2", slots=8)
     other = await mesh.submit(tokens=5)
 
     assert (await mesh.steps(other))[-1].state.outcome == "completed"
+    mesh.pace.let_go()
     for key in suspects:
         assert (await mesh.steps(key))[-1].state.outcome == "completed"
 
 
 async def test_a_node_that_was_started_again_has_forgotten_its_tasks(mesh: InProcessMesh) -> None:
     await mesh.add_dispatcher()
-    node = await mesh.add_node("n1", delay_ms=20)
+    node = await mesh.add_node("n1")
+    mesh.pace.hold(5)
     key = await mesh.submit(tokens=200)
-    await mesh.reached(key, 4)
+    await mesh.written(key, 5)
     # As a quick supervisor does it: nobody notices that there was no node for a moment.
     node.status.stop()
     again = encode(NodeStatus(at_ms=now_ms(), interval_s=0.4, process="another"))
     node.link.send(subjects.status(node.name), again)
     await in_log(mesh, key, TaskRequeued, 1)
     await node.status.start()
+    mesh.pace.let_go()
 
     steps = await mesh.steps(key)
 

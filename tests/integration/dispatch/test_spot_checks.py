@@ -12,11 +12,14 @@ from mesh.history.ordered import OrderedReader
 from mesh.history.stream_facts import Recorded, stream_facts
 from streams.codec import decode, decode_device_event
 from streams.devices.events import DeviceChecked
+from streams.devices.reputation import NOTHING
 from streams.events import CheckOf, TaskAssigned, TaskCompleted, TaskFailed, TaskSubmitted
 from streams.subjects import CHECKS, TaskKey, parse_submitted
+from streams.tokens import token
 from streams.topology import DEAD, DEVICES, TASKS
 from tests.integration.hostile.rogue import Rogue
 from tests.mesh_in_process import LIMIT_S, InProcessMesh
+from tests.processes import until
 
 FIRST_MS, SECOND_MS = 1, 4
 """Pauses between tokens: who has the shortest is chosen first, and who has none claims no speed and comes last."""
@@ -41,6 +44,10 @@ async def checks(mesh: InProcessMesh, count: int) -> list[DeviceChecked]:
 
 def told(found: list[DeviceChecked]) -> set[Found]:
     return {Found(event.node, event.other, event.agreed, event.undecided) for event in found}
+
+
+def told_of(found: list[DeviceChecked]) -> set[str]:
+    return {event.node for event in found}
 
 
 async def submissions(mesh: InProcessMesh) -> list[Recorded]:
@@ -97,7 +104,7 @@ async def test_two_nodes_that_differ_and_nobody_to_say_who_is_wrong(mesh: InProc
 
 @pytest.mark.parametrize("wrong", ["first", "second"])
 async def test_a_third_node_says_which_of_two_is_wrong(mesh: InProcessMesh, wrong: str):
-    await mesh.add_dispatcher(spot_checks=1.0)
+    running = await mesh.add_dispatcher(spot_checks=1.0)
     await mesh.add_node("first", delay_ms=FIRST_MS, synthetic="varies" if wrong == "first" else "continues")
     await mesh.add_node("second", delay_ms=SECOND_MS, synthetic="varies" if wrong == "second" else "continues")
     await mesh.add_node("third")
@@ -109,7 +116,9 @@ async def test_a_third_node_says_which_of_two_is_wrong(mesh: InProcessMesh, wron
     assert {event.node: bool(event.detail) for event in found} == {node: node == wrong for node in ("first", "second")}
     for key in await questions_of_the_mesh(mesh):
         assert (await mesh.steps(key))[-1].state.outcome == "completed"
-    # The one that was wrong counts for less from now on.
+    # The one that was wrong counts for less from now on, once the dispatcher has read that.
+    devices = running.dispatcher.devices.devices
+    await until(lambda: all((one := devices.device(token(name))) and one.checks != NOTHING for name in told_of(found)))
     doubted = {
         candidate.node
         for step in await mesh.steps(await mesh.submit())

@@ -14,7 +14,7 @@ from mesh.identity.traffic import Allowance
 from streams import subjects
 from streams.devices.fold import Standing
 from streams.tokens import Token
-from tests.identity_in_process import connect_device, device_login, identity_service
+from tests.identity_in_process import connect_device, device_login, device_options, identity_service
 from tests.integration.identity.showing import gets_in, gets_in_soon
 from tests.processes import PATIENCE_S, until
 
@@ -77,7 +77,7 @@ async def test_to_connect_anew_again_and_again_does_not_help(
 ) -> None:
     async def come_and_go() -> None:
         while True:
-            loud = await connect_device(server, LOUD)
+            loud = await Link.connect(device_options(server.url, LOUD))
             send(loud, 1 * MEBIBYTE)
             await loud.close()
 

@@ -23,6 +23,8 @@ from tests.mesh_in_process import InProcessMesh
 from tests.number_engine import MODEL, vector_of
 from tests.stored_passages import WrittenStore
 
+pytestmark = pytest.mark.usefixtures("patient_answers")
+
 APPLES = ("Apples keep in a cool cellar.", "Pruning is done in February.", "The orchard has 40 trees.")
 PEARS = ("Pears ripen on the shelf.", "Their trees need a warm wall.")
 OTHER_MODEL = "other"

@@ -31,7 +31,7 @@ from tests.mesh_in_process import InProcessMesh
 from tests.number_engine import LONGEST, NumberEngine
 from tests.stored_passages import WrittenStore
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("patient_answers")]
 
 APPLES = ("Apples keep in a cool cellar.", "Pruning is done in February.", "The orchard has 40 trees.")
 PEARS = ("Pears ripen on the shelf.", "Their trees need a warm wall.")

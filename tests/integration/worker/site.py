@@ -16,7 +16,7 @@ from nodes.engines import open_engine
 from nodes.models.loaded import Served
 from streams.tasks.chat import Message, Sampling
 from streams.tokens import Token
-from tests.identity_in_process import device_options
+from tests.identity_in_process import connect_admitted, device_options
 from tests.integration.worker.played_dispatcher import PlayedDispatcher, until
 from tests.paced_engine import Pace, PacedEngine
 
@@ -32,7 +32,7 @@ class Site:
     dispatcher: PlayedDispatcher
 
     async def connect_node(self, url: str | None = None) -> Link:
-        return await Link.connect(device_options(url or self.server.url, NODE))
+        return await connect_admitted(device_options(url or self.server.url, NODE))
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:
