@@ -53,12 +53,6 @@ def patient_answers() -> Iterator[None]:
 
 
 @pytest.fixture
-def patient_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks or appends waits for the answer, however slow this machine is."""
-    patient_links.wait_for_answers(monkeypatch)
-
-
-@pytest.fixture
 def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
     """A fresh real server with JetStream, for one test."""
     with NatsServer(tmp_path / "nats") as server:

@@ -118,6 +118,15 @@ class InProcessMesh:
     """How far the answers of all synthetic engines get."""
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            # What it leaves open would be held against whichever test is next.
+            await self.stack.aclose()
+            raise
+        return self
+
+    async def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         options = BrokerOptions(data_dir=self.folder, listen=Address("127.0.0.1", 0), durability="process")
         self.server = await self.stack.enter_async_context(EmbeddedServer(options))
@@ -129,7 +138,6 @@ class InProcessMesh:
         self.user_api = UserApi(self.bus)
         await self.user_api.start()
         self.stack.push_async_callback(self.user_api.stop)
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.stack.aclose()

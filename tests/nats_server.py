@@ -14,6 +14,8 @@ from typing import Self
 BINARY = Path(sys.executable).with_name("nats-server")
 START_LIMIT_S = 30.0
 POLL_S = 0.005
+GIVEN_UP = b"Unable to resolve the ports"
+"""A server that stood still for five seconds at its start serves, and never writes where."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +72,17 @@ class NatsServer:
         port = "-1" if self._ports is None else self._ports.client.rpartition(":")[2]
         command = [BINARY, "-a", "127.0.0.1", "-p", port, "-m", "-1"]
         command += ["--ports_file_dir", self.folder, *self.arguments]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, env={**os.environ, **self.environment}, stderr=log)
-        try:
-            self._ports = self._await_ports(self._process)
-        except BaseException:
-            self.kill()
-            raise
+        ports = None
+        while ports is None:
+            with self.log.open("ab") as log:
+                begins = log.tell()
+                self._process = subprocess.Popen(command, env={**os.environ, **self.environment}, stderr=log)
+            try:
+                ports = self._await_ports(self._process, begins)
+            finally:
+                if ports is None:
+                    self.kill()
+        self._ports = ports
 
     def stop(self) -> None:
         """Stops the server as an operator would (SIGTERM); no error if it is not running."""
@@ -105,12 +111,15 @@ class NatsServer:
         self._process.wait(timeout=START_LIMIT_S)
         self._process = None
 
-    def _await_ports(self, process: subprocess.Popen[bytes]) -> Ports:
+    def _await_ports(self, process: subprocess.Popen[bytes], log_begins: int) -> Ports | None:
+        """None: it will not say any more."""
         ports_file = self.folder / f"nats-server_{process.pid}.ports"
         deadline = time.monotonic() + START_LIMIT_S
         while process.poll() is None and time.monotonic() < deadline:
             if ports_file.exists() and (text := ports_file.read_text()).endswith("}"):
                 listening = json.loads(text)
                 return Ports(client=listening["nats"][0], monitoring=next(iter(listening.get("monitoring", [])), None))
+            if GIVEN_UP in self.log.read_bytes()[log_begins:]:
+                return None
             time.sleep(POLL_S)
         raise RuntimeError(f"nats-server did not start; its log:\n{self.log.read_text()}")

@@ -87,7 +87,7 @@ class AnswerCache:
         self._kept = kept
         self._erased_at_ms = erased_at_ms
         self._on_stored = on_stored
-        self._looking: dict[Slot, asyncio.Future[CacheAnswer | Flight | None]] = {}
+        self._looking: dict[Slot, asyncio.Task[CacheAnswer | Flight | None]] = {}
         self._flights: dict[str, Flight] = {}
         self._working: set[asyncio.Task[None]] = set()
 
@@ -98,7 +98,7 @@ class AnswerCache:
 
     async def settle(self) -> None:
         """Wait until what is being stored is stored."""
-        await asyncio.gather(*self._working, return_exceptions=True)
+        await asyncio.gather(*self._working, *self._looking.values(), return_exceptions=True)
 
     async def stop(self) -> None:
         """Let what is being stored be stored, and close the store."""
@@ -113,7 +113,11 @@ class AnswerCache:
         """
         for _ in range(_TRIES):
             looking = self._looking.get(ask.slot)
-            found = await (self._look_for_all(ask, failed) if looking is None else asyncio.shield(looking))
+            if looking is None:
+                looking = asyncio.create_task(self._look_for_all(ask, failed), name="cache-enter")
+                self._looking[ask.slot] = looking
+            # Whoever was first may hang up: the others wait on.
+            found = await asyncio.shield(looking)
             if not isinstance(found, Flight):
                 return found
             if found.task != failed:
@@ -135,17 +139,13 @@ class AnswerCache:
         return flight
 
     async def _look_for_all(self, ask: Ask, failed: Token | None) -> CacheAnswer | Flight | None:
-        looking = self._looking[ask.slot] = asyncio.get_running_loop().create_future()
-        found: CacheAnswer | Flight | None = None
         try:
-            found = await self._look(ask, failed)
+            return await self._look(ask, failed)
         except CacheAway:
             # The log has it; the request goes its own way.
-            found = None
+            return None
         finally:
             del self._looking[ask.slot]
-            looking.set_result(found)
-        return found
 
     async def _look(self, ask: Ask, failed: Token | None) -> CacheAnswer | Flight | None:
         if ask.shared is not None and isinstance(answer := await self._shared(ask.shared), CacheAnswer):

@@ -109,13 +109,14 @@ class Books:
         """Write a snapshot now; a full disk is only a warning."""
         await self._tail.save()
 
-    async def catch_up(self) -> None:
-        """Read all that is stored by now.
+    async def catch_up(self) -> bool:
+        """Read all that is stored by now; returns whether it was there: in a cluster the copy that answers may lag.
 
         Raises:
             BusError: if it cannot be read.
         """
-        await self._tail.catch_up()
+        newest = await self._tail.catch_up()
+        return self._tail.position >= newest
 
     def told(self) -> FoldDigest | None:
         """Return what the books add up to here; None while this process knows of writes that it has not read yet."""

@@ -67,8 +67,7 @@ class Requests:
             UndecodableEvent: if a newer version wrote there.
         """
         # What was written a moment ago, by this process too, reaches the fold of the books later.
-        await self._books.catch_up()
-        if self._known_to == 0:
+        if not await self._books.catch_up() or self._known_to == 0:
             return 0
         if self._known_to != self._standing.book.last_sequence:
             self._standing.take(await read_book(self._core, CHAIN))

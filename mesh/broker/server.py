@@ -45,6 +45,8 @@ START_TIMEOUT: Final = timedelta(minutes=2)
 """A large store is read before the server listens."""
 STOP_TIMEOUT: Final = timedelta(seconds=10)
 _POLL_S: Final = 0.005
+_GIVEN_UP: Final = b"Unable to resolve the ports"
+"""nats-server has five seconds to write where it listens; one that stood still for so long serves, and never does."""
 _LARGEST_LOG: Final = 10 * 1024 * 1024
 _SHOWN_LOG_BYTES: Final = 4096
 
@@ -64,6 +66,7 @@ class EmbeddedServer:
         self._process: asyncio.subprocess.Process | None = None
         self._watchers: tuple[asyncio.Task[None], ...] = ()
         self._environment: dict[str, str] = {}
+        self._log_begins = 0
         self.credentials: Credentials
         self.store: StoreWatch
         self.address = options.listen
@@ -141,8 +144,11 @@ class EmbeddedServer:
         options = msgspec.structs.replace(self._options, listen=self.address, monitor=self.monitor)
         variables = broker_variables(options, self.credentials)
         write_env_file(options, variables)
-        self._process = await self._spawn(variables | secret_variables(options))
-        ports = await self._wait_for_ports()
+        secrets = secret_variables(options)
+        self._process = await self._spawn(variables | secrets)
+        while (ports := await self._wait_for_ports()) is None:
+            await self._end_for_a_fresh_start("it was held up, and has not written where it listens")
+            self._process = await self._spawn(variables | secrets)
         self.address = self.address._replace(port=_port_of(ports.nats))
         self.monitor = self.monitor._replace(port=_port_of(ports.monitoring))
 
@@ -154,6 +160,7 @@ class EmbeddedServer:
             stale.unlink()
         command = [str(find_binary()), "-c", str(conf_for(self._options)), "--ports_file_dir", str(self._run_folder)]
         with _open_log(self._log_path) as log_file:
+            self._log_begins = log_file.tell()
             return await asyncio.create_subprocess_exec(
                 *guarded(command, group="own"),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -164,8 +171,8 @@ class EmbeddedServer:
                 pass_fds=(self._lock.descriptor,),
             )
 
-    async def _wait_for_ports(self) -> _Ports:
-        """Wait for the file that the server writes when it listens, after its streams were read."""
+    async def _wait_for_ports(self) -> _Ports | None:
+        """Wait for the file that the server writes when it listens, after its streams were read; None: it will not."""
         process = self._process
         if process is None:
             raise BrokerFailed("nats-server was not started")
@@ -175,6 +182,8 @@ class EmbeddedServer:
                 while process.returncode is None:
                     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
                         return msgspec.json.decode(path.read_bytes(), type=_Ports)
+                    if _GIVEN_UP in _log_from(self._log_path, self._log_begins):
+                        return None
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             raise BrokerFailed(f"nats-server is not ready after {START_TIMEOUT}; its log: {self._log_path}") from None
@@ -265,6 +274,13 @@ def _open_log(path: Path) -> IO[bytes]:
     if path.exists() and path.stat().st_size > _LARGEST_LOG:
         path.replace(path.with_suffix(".log.1"))
     return path.open("ab")
+
+
+def _log_from(path: Path, begins: int) -> bytes:
+    """What was written since; of a long log the end."""
+    with path.open("rb") as written:
+        written.seek(max(begins, path.stat().st_size - _SHOWN_LOG_BYTES))
+        return written.read()
 
 
 def _last_words(path: Path) -> str:

@@ -48,14 +48,9 @@ def later() -> int:
     return AFTER
 
 
-@pytest.fixture(autouse=True)
-def answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No answer of the broker counts as lost because this machine is slow."""
-    wait_for_answers(monkeypatch)
-
-
 @pytest.fixture
-async def core(tmp_path: Path) -> AsyncIterator[Link]:
+async def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Link]:
+    wait_for_answers(monkeypatch)
     async with InProcessMesh(folder=tmp_path / "mesh") as mesh:
         yield mesh.bus.core
 

@@ -17,6 +17,7 @@ from gateway.payouts.outbox import Amount, read_payouts, request, set_destinatio
 from gateway.rewards import closing
 from gateway.rewards.closing import CHAIN, read_rewards
 from mesh.bus.link import Link
+from mesh.history import tail
 from mesh.history.book import read_book, write_book
 from mesh.history.snapshots import SnapshotStore
 from mesh.history.stream_facts import stream_facts
@@ -230,7 +231,7 @@ async def test_payouts_are_requested_by_what_was_said_and_only_then(
 
 
 async def test_a_payout_is_of_all_that_the_weeks_gave_that_the_same_look_has_closed(
-    ledgers: Ledgers, tmp_path: Path
+    ledgers: Ledgers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     core, week = ledgers.core, await a_device(ledgers.core)
     await rules_set(core)
@@ -245,6 +246,20 @@ async def test_a_payout_is_of_all_that_the_weeks_gave_that_the_same_look_has_clo
     assert await closed_weeks(core) == [week.number, week.number + 1]
     requested = [each.payout.amount_nano for each in (await read_payouts(core)).records.values()]
     assert requested == [2 * A_WEEK_NANO]
+
+    async def lags() -> None:
+        """Read nothing: the copy of the books that answers has not heard of the last events yet."""
+
+    ledgers.at_ms += 2 * EPOCH_MS
+    with monkeypatch.context() as cluster:
+        cluster.setattr(tail, "_PAUSES_S", (0.001,))
+        cluster.setattr(ledgers.books[0]._tail, "_read_on", lags)
+        await ledgers.tables[0].look()
+    assert len(await closed_weeks(core)) == 4
+    assert len((await read_payouts(core)).records) == 1
+    await ledgers.tables[0].look()
+    requested = [each.payout.amount_nano for each in (await read_payouts(core)).records.values()]
+    assert requested == [2 * A_WEEK_NANO] * 2
 
 
 async def test_ledgers_and_a_person_who_ask_at_once_never_ask_for_more_than_there_is(

@@ -10,11 +10,13 @@ import pytest_asyncio
 from grpc.aio import AioRpcError
 
 from gateway.rpc.wire import inference_pb2 as pb
+from mesh.history.stream_facts import last_message
 from streams.access.limits import Bounds
 from streams.clock import now_ms
 from streams.codec import decode
 from streams.events import TaskSubmitted
 from streams.tasks.chat import Sampling
+from streams.topology import TASKS
 from tests.http_gateway import MODEL, serve_http
 from tests.integration.auth.conftest import Guarded, guarding
 from tests.integration.test_batches import ended, line
@@ -58,9 +60,9 @@ async def said(guarded: Guarded, path: str, key: str, *, model: str = MODEL, **f
 
 async def submitted(mesh: InProcessMesh) -> TaskSubmitted:
     """The latest task."""
-    stream = await mesh.bus.edge.client.jetstream().get_last_msg("TASKS", "tasks.>")
-    assert stream.data is not None
-    return decode(stream.data, TaskSubmitted)
+    newest = await last_message(mesh.bus.edge, TASKS)
+    assert newest is not None
+    return decode(newest.data, TaskSubmitted)
 
 
 @pytest.mark.parametrize("path", BODIES)

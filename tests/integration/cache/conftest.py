@@ -38,7 +38,7 @@ def answers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         wait_for_answers(patch)
         patch.setattr(nats_store, "_LONGEST", PATIENT)
-        patch.setattr(redis_store, "_LONGEST_S", LIMIT_S)
+        patch.setattr(redis_store, "_LONGEST", PATIENT)
         yield
 
 

@@ -5,15 +5,19 @@ import asyncio
 import pytest
 from aiohttp import ClientResponse
 
+from gateway.cache.cache import Ask
+from gateway.cache.flight import Flight
+from gateway.cache.key import Slot
 from mesh.access.writer import AccessWriter
 from mesh.bus.direct_client import Delivery
 from streams import subjects
+from streams.clock import now_ms
 from streams.codec import decode, encode
 from streams.events import TaskError
 from streams.messages import Cancel, CancelOutcome
 from streams.tokens import Token
 from tests.http_gateway import LIMIT_S, HttpGateway, Json, read_sse, text_of
-from tests.integration.cache.conftest import Gateways, caching, had, hits_of, kept, question
+from tests.integration.cache.conftest import ACME, Gateways, caching, had, hits_of, kept, question
 from tests.processes import until
 from tests.scripted_mesh import ScriptedMesh
 
@@ -115,6 +119,18 @@ async def test_what_nobody_waits_for_any_more_is_cancelled_and_the_next_begins_a
     assert text == TEXT
     assert task != (await leader).headers["x-ig3-task"]
     assert len(mesh.submitted) == 2
+
+
+async def test_who_hangs_up_while_the_store_is_asked_sends_nobody_else_away(gateways: Gateways) -> None:
+    cache = caching(await gateways.open()).cache
+    slot = Slot(ACME, Token("f" * 64))
+    ask = Ask(slot=slot, shared=None, service_class="standard", deadline_at_ms=now_ms() + 60_000, may_cancel=False)
+    first, second = (asyncio.create_task(cache.enter(ask)) for _ in range(2))
+    await asyncio.sleep(0)  # both are begun, in their order
+    first.cancel()
+    flight = await second
+    assert isinstance(flight, Flight)
+    cache.leave(flight)
 
 
 async def failing(
