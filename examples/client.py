@@ -24,7 +24,7 @@ async def main(model: str) -> None:
         async with await mesh.connect() as other:
             print((await (await other.resume(task)).result()).text)
 
-        unwanted = await client.submit(model, "Tell me a long story.", max_tokens=400)
+        unwanted = await client.submit(model, "Tell me a long story.", max_tokens=1500)
         print("cancelled:", (await unwanted.cancel()).outcome)
 
 

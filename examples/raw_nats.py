@@ -20,7 +20,7 @@ import nats
 from nats.aio.client import Client
 
 ACCOUNT = "local"
-DROP_AFTER = 5
+PATIENCE_S = 30
 JSON = {"Content-Type": "application/json"}
 
 
@@ -36,6 +36,7 @@ async def connect() -> Client:
         f"nats://{os.environ.get('IG3_NATS', '127.0.0.1:4222')}",
         nkeys_seed=f"{os.environ.get('IG3_DATA_DIR', '.ig3')}/credentials/user.nk",
         inbox_prefix=f"_INBOX.user.{ACCOUNT}".encode(),
+        connect_timeout=PATIENCE_S,
     )
 
 
@@ -43,7 +44,7 @@ async def submit(nc: Client, task: str, model: str, prompt: str) -> None:
     """Publish the task. The broker's answer says that it is on disk, or why not."""
     body = {"model": model, "messages": [{"role": "user", "content": prompt}], "sampling": {"max_tokens": 40}}
     subject = f"tasks.interactive.{task[-1]}.{ACCOUNT}.{task}.submitted"
-    answer = json.loads((await nc.request(subject, json.dumps(body).encode(), headers=JSON, timeout=5)).data)
+    answer = json.loads((await nc.request(subject, json.dumps(body).encode(), headers=JSON, timeout=PATIENCE_S)).data)
     if "error" in answer:
         sys.exit(f"not stored: {answer['error']['description']}")
 
@@ -53,7 +54,8 @@ async def missed(nc: Client, task: str, after: int) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
     while True:
         question = json.dumps({"type": "user.events.v1", "task": task, "after": after}).encode()
-        page = json.loads((await nc.request(f"api.user.{ACCOUNT}.events", question, headers=JSON, timeout=5)).data)
+        asked = nc.request(f"api.user.{ACCOUNT}.events", question, headers=JSON, timeout=PATIENCE_S)
+        page = json.loads((await asked).data)
         events += [stored["body"] for stored in page["events"]]
         if not page.get("more"):
             return events
@@ -83,7 +85,7 @@ async def follow(nc: Client, task: str, after: int) -> AsyncIterator[dict[str, A
 
 async def main(model: str) -> None:
     """Submit, follow, drop, come back, follow to the end."""
-    task, seen, chunks = new_task_id(), 0, 0
+    task, seen, has_dropped = new_task_id(), 0, False
     nc = await connect()
     print(f"task {task}", file=sys.stderr)
     await submit(nc, task, model, "Why is the sky blue?")
@@ -92,14 +94,13 @@ async def main(model: str) -> None:
             seen = event["n"]
             if event["type"] == "task.chunk.v1":
                 print(event["text"], end="", flush=True)
-                chunks += 1
+                if not has_dropped:
+                    break
             if event["type"] == "task.ended.v1":
                 print(f"\n{event['outcome']}", file=sys.stderr)
                 await nc.close()
                 return
-            if chunks == DROP_AFTER:
-                chunks += 1
-                break
+        has_dropped = True
         print(f"\ndropping the connection behind event {seen}", file=sys.stderr)
         await nc.close()
         await asyncio.sleep(0.5)

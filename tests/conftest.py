@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mesh.processes.logs import OURS
+from tests import patient_links
 from tests.nats_server import NatsServer
 
 if "IG3_PEAQ_METADATA" in os.environ:
@@ -33,6 +34,14 @@ def log_levels() -> Iterator[None]:
     yield
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def links() -> Iterator[None]:
+    """What connects in a test's own process waits for its broker while this machine is slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patient_links.be_patient(patch)
+        yield
 
 
 @pytest.fixture

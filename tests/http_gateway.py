@@ -197,7 +197,7 @@ async def serve_http(
     aliases: tuple[str, ...] = (),
     **settings: Any,
 ) -> AsyncIterator[HttpGateway]:
-    """Serve on a free port; ``bus.feed`` must run."""
+    """Serve on a free port; ``bus.feed`` must run. What fails at once has its status, however slow this machine is."""
     chosen = GatewaySettings(**{"http": "127.0.0.1:0", "http_stop_timeout": timedelta(seconds=2), **settings})
     feed, access = RosterFeed(bus), AccessFeed(bus.core)
     await feed.start()
@@ -214,11 +214,13 @@ async def serve_http(
         metrics=metrics,
     )
     try:
-        async with HttpServer(app, chosen) as server, ClientSession() as session:
-            gateway = HttpGateway(url=server.url, bus=bus, feed=feed, access=access, server=server, session=session)
-            yield gateway
-            for answer in gateway.answers:
-                answer.close()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gateway.http.exchange.HOLD_S", LIMIT_S)
+            async with HttpServer(app, chosen) as server, ClientSession() as session:
+                gateway = HttpGateway(url=server.url, bus=bus, feed=feed, access=access, server=server, session=session)
+                yield gateway
+                for answer in gateway.answers:
+                    answer.close()
     finally:
         await access.stop()
         await feed.stop()

@@ -60,6 +60,8 @@ def device_options(url: str, name: str, login: DeviceLogin | None = None) -> Lin
         name=subjects.node_connection(node),
         inbox_prefix=subjects.node_inbox_prefix(node),
         login=login or device_login(name),
+        # The broker, who decides and who asks may all stand still for a while: what is undecided is asked again.
+        connect_timeout=timedelta(seconds=45),
     )
 
 

@@ -34,7 +34,8 @@ class NumberEngine:
         self.embedded: list[tuple[str, ...]] = []
         """The texts of each request, in order."""
         self.stop_after: int | None = None
-        """After so many requests it waits for ever."""
+        """After so many requests it waits for ``go``."""
+        self.go = asyncio.Event()
 
     async def start(self) -> Replica:
         return Replica(
@@ -50,7 +51,7 @@ class NumberEngine:
 
     async def embed(self, request: Embed) -> Embedded:
         if self.stop_after is not None and len(self.embedded) >= self.stop_after:
-            await asyncio.Event().wait()
+            await self.go.wait()
         await asyncio.sleep(self.pause_s)
         for number, text in enumerate(request.texts):
             if len(text) > LONGEST:

@@ -86,6 +86,8 @@ class PeaqChain:
         self.faulty: Callable[[str, Any], Any] = lambda method, result: result
         """Changes what is answered."""
         self.port = 0
+        self.at_s = 0.0
+        """The time of the finalised block."""
         self._loop = asyncio.new_event_loop()
         self._runner: web.AppRunner | None = None
         self._thread = threading.Thread()
@@ -101,6 +103,7 @@ class PeaqChain:
 
     def set_time(self, at_s: float) -> None:
         """Give the finalised block another time."""
+        self.at_s = at_s
         self._state(self.head)["0x" + (twox128("Timestamp") + twox128("Now")).hex()] = (
             "0x" + int(at_s * 1000).to_bytes(8, "little").hex()
         )

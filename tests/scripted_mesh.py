@@ -5,6 +5,7 @@ What a client sees of a mesh is what stands in the streams, so tests of clients 
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -127,8 +128,19 @@ class ScriptedMesh:
         self.pause_after = None
         self.go.set()
         self.restart.set()
+        await self._all_taken()
         await asyncio.gather(*self._answering, return_exceptions=True)
         self._as_at_first()
+
+    async def _all_taken(self) -> None:
+        """Wait until there is no task that we have not been handed: it would count as one of those to come."""
+        for service_class in SERVICE_CLASSES:
+            subject = f"$JS.API.CONSUMER.INFO.{TASKS}.{consumer_name(service_class)}"
+            async with asyncio.timeout(30):
+                while True:
+                    if not json.loads((await self.bus.edge.request(subject, b"")).data)["num_pending"]:
+                        break
+                    await asyncio.sleep(0.01)
 
     @property
     def user(self) -> ClientOptions:

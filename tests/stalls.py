@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 LOOK_EVERY_S = 0.15
 STEP_S = 0.005
+_STOP_BIT = 1 << (signal.SIGSTOP - 1)
 FROZEN_NAMES = ("python", "ig3", "nats-server", "pytest", "valkey", "node", "uv")
 
 
@@ -51,8 +52,10 @@ class Stalls:
             self._next[pid] = now + self._pause()
         for pid in [pid for pid, begins in self._next.items() if now >= begins]:
             del self._next[pid]
-            # One that a test has stopped itself is the test's to let go on.
-            if not _is_stopped(pid) and _signal(pid, signal.SIGSTOP):
+            # One that its test has frozen is the test's to thaw.
+            if _status(pid, "State").startswith("T"):
+                self._next[pid] = now + self._pause()
+            elif _signal(pid, signal.SIGSTOP):
                 # Many short ones, few long.
                 self._frozen[pid] = now + self._longest_s * self._random.random() ** 2
 
@@ -63,7 +66,9 @@ class Stalls:
 
     def _thaw(self, pid: int) -> None:
         del self._frozen[pid]
-        _signal(pid, signal.SIGCONT)
+        # A stop that waits behind ours is one of its test, which SIGCONT would take back as well.
+        if not int(_status(pid, "ShdPnd") or "0", 16) & _STOP_BIT:
+            _signal(pid, signal.SIGCONT)
 
     def _pause(self) -> float:
         return self._random.expovariate(1 / self._every_s)
@@ -77,11 +82,13 @@ def _signal(pid: int, number: signal.Signals) -> bool:
     return True
 
 
-def _is_stopped(pid: int) -> bool:
+def _status(pid: int, name: str) -> str:
+    """What the kernel says of a process; nothing of one that is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(") ")[2].startswith("T")
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
     except OSError:
-        return False
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:")), "")
 
 
 def _running() -> Iterator[Process]:

@@ -123,11 +123,15 @@ class Door:
         self.failures.proved(text)
         return caller
 
-    def caller_of(self, account: Token, key_id: str | None) -> Caller | None:
-        """Return in whose name something goes on that was asked long ago; None: the key or the account is over."""
+    async def caller_of(self, account: Token, key_id: str | None) -> Caller | None:
+        """Return in whose name something goes on that was asked before; None: the key or the account is over.
+
+        Raises:
+            BusError: if that cannot be known now.
+        """
         if key_id is None and self.local is not None and account == self.local.account:
             return self.local
-        return self._check.caller_of(account, key_id)
+        return await self._check.caller_of(account, key_id)
 
     def still_holds(self, caller: Caller) -> bool:
         """Whether somebody who was let in would be let in now, as the same."""

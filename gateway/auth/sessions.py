@@ -42,8 +42,8 @@ class Sessions:
 
     def begin(self, did: str, chosen: Membership, memberships: tuple[Membership, ...]) -> SignedIn:
         """Issue the first token of a sign-in."""
-        began = new_sign_in(now_ms() // 1000)
-        return self._issue(did, chosen.account, chosen.role, memberships, began)
+        now_s = now_ms() // 1000
+        return self._issue(did, chosen.account, chosen.role, memberships, new_sign_in(now_s), now_s)
 
     async def renew(self, caller: Caller) -> SignedIn:
         """Issue another token of the sign-in that a caller's token was made of.
@@ -60,7 +60,7 @@ class Sessions:
             raise CredentialRefused("You have signed out: sign in again.", reason=f"{did} has ended this session")
         memberships = self._feed.access.memberships(did)
         began = SignedInBefore(session.session_id, session.signed_in_at_s)
-        return self._issue(did, caller.account, role, memberships, began)
+        return self._issue(did, caller.account, role, memberships, began, now_ms() // 1000)
 
     async def end(self, caller: Caller) -> None:
         """End the sign-in that a caller's token was made of, everywhere; twice is fine.
@@ -81,9 +81,15 @@ class Sessions:
         await self._feed.reach_sessions()
 
     def _issue(
-        self, did: str, account: Token, role: Role, memberships: tuple[Membership, ...], began: SignedInBefore
+        self,
+        did: str,
+        account: Token,
+        role: Role,
+        memberships: tuple[Membership, ...],
+        began: SignedInBefore,
+        now_s: int,
     ) -> SignedIn:
-        now_s, until_s = now_ms() // 1000, began.at_s + self._longest_s
+        until_s = began.at_s + self._longest_s
         if now_s >= until_s:
             raise CredentialRefused(_OVER, reason=f"{did} signed in {now_s - began.at_s} s ago")
         token, session = issue_session(

@@ -86,7 +86,7 @@ class BatchRun:
         if standing is None or standing.batch.is_over:
             return
         batch = standing.batch
-        caller = self._site.door.caller_of(self._account, batch.created.key_id)
+        caller = await self._site.door.caller_of(self._account, batch.created.key_id)
         if caller is None:
             await self._refuse(LineFault(code="access_revoked", message="The key or account that asked is not good."))
             return

@@ -76,7 +76,7 @@ class TaskLife:
             role="consumer",
             attributes={ATTRIBUTE_TASK: submission.key.task, ATTRIBUTE_CLASS: submission.service_class},
         )
-        self.posting = Posting(bus, self.record, name, self._span.traceparent)
+        self.posting = Posting(bus, self.record, name, self._span.traceparent, placer.now_s)
         self.race = Race(bus.edge, placer, self.record, self.posting)
         self.over = asyncio.Event()
         self._bus = bus

@@ -5,7 +5,6 @@ All of it is a hint: the stream decides what is true.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -59,7 +58,7 @@ class NodeReports:
 
     def look_again(self, life: TaskLife) -> None:
         """Find out what became of an order that the node does not list: done, or never received."""
-        life.posting.assigned_at_s = asyncio.get_running_loop().time()
+        life.posting.is_looked_at()
         self._desk.spawn(self._look_again(life))
 
     async def _look_again(self, life: TaskLife) -> None:

@@ -97,6 +97,10 @@ class Placer:
         """Watch no more."""
         self._unsubscribe()
 
+    def now_s(self) -> float:
+        """Seconds on a clock that stands still while nodes cannot be heard."""
+        return self._feed.now_s()
+
     def ask(self, ticket: Ticket) -> Placement:
         """Place a task now if a slot is free and nobody waits before it; else it waits, and the answer says why."""
         placement = self._place(ticket.wish)

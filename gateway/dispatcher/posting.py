@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -15,6 +14,8 @@ from streams.tasks.answer_parts import joined_calls
 from streams.tokens import Token
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.dispatcher.task_run import TaskRun
     from mesh.bus.service_bus import Bus
     from streams.events import TaskSubmitted
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 class Posting:
     """One task's place with a node. ``node`` is None while it has none."""
 
-    def __init__(self, bus: Bus, record: TaskRun, dispatcher: str, traceparent: str | None) -> None:
-        """Begin without a node."""
+    def __init__(
+        self, bus: Bus, record: TaskRun, dispatcher: str, traceparent: str | None, now_s: Callable[[], float]
+    ) -> None:
+        """Begin without a node; ``now_s`` stands still while nodes cannot be heard, whose silence is none then."""
         self.node: str | None = None
-        self.assigned_at_s = 0.0
         self.orders_repeated = 0
+        self._now_s = now_s
         self._bus = bus
         self._record = record
         self._dispatcher = dispatcher
@@ -35,13 +38,14 @@ class Posting:
         self._process: str | None = None
         self._progress = (0, 0)
         self._moved_at_s = 0.0
+        self._told_at_s = 0.0
 
     def begin(self, node: str, process: str | None) -> None:
         """The task is this node's now, which last reported from ``process``."""
         self.node = node
         self.orders_repeated = 0
         self._process = process
-        self._moved_at_s = asyncio.get_running_loop().time()
+        self._moved_at_s = self._now_s()
 
     def end(self) -> None:
         """It is nobody's."""
@@ -54,16 +58,24 @@ class Posting:
 
     def stands_still_for_s(self, tokens: int) -> float:
         """How long the attempt has made no progress, given the count of tokens that the node reports now."""
-        now_s = asyncio.get_running_loop().time()
+        now_s = self._now_s()
         if (progress := (self._record.state.attempt, tokens)) != self._progress:
             self._progress, self._moved_at_s = progress, now_s
         return now_s - self._moved_at_s
+
+    def unlisted_for_s(self) -> float:
+        """How long ago the node was told of the task, or somebody last looked what it makes of that."""
+        return self._now_s() - self._told_at_s
+
+    def is_looked_at(self) -> None:
+        """Somebody looks now."""
+        self._told_at_s = self._now_s()
 
     def hand_over(self, asked: TaskSubmitted, deadline_at_ms: int) -> None:
         """Give the node the task, or the right to write it once more: it knows an attempt that it has already."""
         if self.node is None:
             return
-        self.assigned_at_s = asyncio.get_running_loop().time()
+        self._told_at_s = self._now_s()
         node = Token(self.node)
         self._send(node, self._order(asked, deadline_at_ms), reply=subjects.result(self._record.key, node))
 

@@ -250,17 +250,23 @@ class Dispatcher:
             return closed
         if (foreign := await self._entrance.key_error(work, account, asked)) is not None:
             return foreign
-        wrong = gate.check_submission(
-            life.record.key, asked, now_ms=now_ms(), retention=self._retention, is_known=self._is_known
-        )
-        if wrong is not None:
-            return wrong
-        cannot = self._entrance.bounds_error(work, life.record.key, asked)
-        cannot = cannot or inability(asked, self._feed.roster, self._aliases)
-        if cannot is None:
+        if self._wrong(life, asked) is None and self._cannot(life, work, asked) is None:
             return None
+        # What a node announced a moment ago may not have come here yet, and nobody is refused for that.
+        await self._feed.models.catch_up()
+        if (wrong := self._wrong(life, asked)) is not None:
+            return wrong
+        cannot = self._cannot(life, work, asked)
         # What was begun goes on, if only to wait for a node that is gone.
-        return None if await life.has_begun() else cannot
+        return None if cannot is None or await life.has_begun() else cannot
+
+    def _wrong(self, life: TaskLife, asked: TaskSubmitted) -> TaskError | None:
+        key, at_ms = life.record.key, now_ms()
+        return gate.check_submission(key, asked, now_ms=at_ms, retention=self._retention, is_known=self._is_known)
+
+    def _cannot(self, life: TaskLife, work: Work, asked: TaskSubmitted) -> TaskError | None:
+        beyond = self._entrance.bounds_error(work, life.record.key, asked)
+        return beyond or inability(asked, self._feed.roster, self._aliases)
 
     def _has_room(self, life: TaskLife) -> bool:
         """Whether all that is held of the account, this task included, is within what one account may have here."""
@@ -326,8 +332,7 @@ class Dispatcher:
             return
         key = life.record.key
         entry = next((entry for entry in listed.get((view.node, key.task), ()) if is_about(entry, key)), None)
-        waited_s = asyncio.get_running_loop().time() - life.posting.assigned_at_s
-        if entry is None and waited_s > _REPORT_GRACE_S:
+        if entry is None and life.posting.unlisted_for_s() > _REPORT_GRACE_S:
             self._reports.look_again(life)
         elif entry is not None and life.posting.stands_still_for_s(entry.tokens) > self._settings.stall.total_seconds():
             life.record.decide(failed("node_stalled", f"{view.node} has written nothing for {self._settings.stall}"))

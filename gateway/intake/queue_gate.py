@@ -96,7 +96,7 @@ class QueueGate:
     @property
     def trouble(self) -> str | None:
         """Why no task is taken at all, or None."""
-        silent_s = self.feed.backlogs.silent_s(now_s=time.monotonic())
+        silent_s = self.feed.backlogs.silent_s(now_s=self.feed.now_s())
         if silent_s <= self._limits.dispatcher_patience_s:
             return None
         return f"no dispatcher has been heard for {silent_s:.0f} s"

@@ -37,6 +37,8 @@ MOST_AT_ONCE: Final = 400
 """Releases in one event."""
 
 _LOOK_S: Final = 3600.0
+_AGAIN_S: Final = 30.0
+"""After a look that came to nothing, since the broker did not answer."""
 _MOST_NAMED: Final = 20
 
 
@@ -63,14 +65,16 @@ class Releasing:
 
     async def _run(self) -> None:
         while True:
+            pause_s = _LOOK_S
             try:
                 await self._look()
             except BusError as error:
                 log.warning("holds that are too old cannot be given back now: %s", error)
+                pause_s = _AGAIN_S
             except Exception:
                 # One chain that cannot be handled must not keep all others from being looked at again.
                 log.exception("holds that are too old cannot be given back now")
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(pause_s)
 
     async def _look(self) -> None:
         # Idempotency keys are kept as long as tasks are, and can be asked for in this account.

@@ -99,5 +99,5 @@ def _chores(books: Books, settings: LedgerSettings) -> tuple[Chore, ...]:
         chores.append(Weeks(books.core, settings.close_weeks_after, books.last_sequence_of))
     if settings.seal_months_after is not None:
         chores.append(Months(books.core, settings.seal_months_after, settings.books_archive))
-    chores.append(Requests(books.core, books.state))
+    chores.append(Requests(books))
     return tuple(chores)

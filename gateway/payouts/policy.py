@@ -14,9 +14,9 @@ from streams.tokens import Token
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.ledger.books import Books
     from mesh.bus.link import Link
     from streams.billing.log import AnyBillingEvent
-    from streams.ledger.fold import LedgerState
     from streams.payouts.events import PayoutPolicySet
 
 log = logging.getLogger(__name__)
@@ -53,10 +53,10 @@ class Requests:
 
     name = "payout_requested"
 
-    def __init__(self, core: Link, state: LedgerState) -> None:
-        """Read balances from ``state``, a fold of the books that is kept up."""
-        self._core = core
-        self._state = state
+    def __init__(self, books: Books) -> None:
+        """Read balances from ``books``."""
+        self._books = books
+        self._core = books.core
         self._standing = _Standing()
 
     async def look(self, now_ms: int) -> int:
@@ -66,6 +66,8 @@ class Requests:
             BusError: if the books cannot be read or written.
             UndecodableEvent: if a newer version wrote there.
         """
+        # What was written a moment ago, by this process too, reaches the fold of the books later.
+        await self._books.catch_up()
         if self._known_to == 0:
             return 0
         if self._known_to != self._standing.book.last_sequence:
@@ -80,13 +82,13 @@ class Requests:
 
     @property
     def _known_to(self) -> int:
-        return self._state.chain(CHAIN.subject).last_sequence
+        return self._books.last_sequence_of(CHAIN.subject)
 
     def _due(self, now_ms: int) -> Iterator[Due]:
         folded = self._standing.folded
         if not folded.policies:
             return
-        for (account, currency), balance_nano in sorted(self._state.balances.items()):
+        for (account, currency), balance_nano in sorted(self._books.state.balances.items()):
             kind, _, name = account.partition(":")
             if kind == "node" and folded.due_nano(Token(name), currency, balance_nano, now_ms=now_ms):
                 yield Due(Token(name), currency, balance_nano, folded.asked(Token(name), currency))

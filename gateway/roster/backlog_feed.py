@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from gateway.roster.hearing import Hearing
 from streams import subjects
 from streams.codec import decode
 from streams.errors import StreamsError
@@ -97,24 +97,31 @@ def _summed(reports: list[Backlog]) -> Totals:
 
 
 class BacklogFeed:
-    """Keeps ``Backlogs`` up to date in this process."""
+    """Keeps ``Backlogs`` up to date in this process; they are asked with ``now_s()``."""
 
     def __init__(self, core: Link) -> None:
         """Hear through ``core``; ``start`` begins."""
         self._core = core
+        self._hearing = Hearing(core)
         self._listener: Listener | None = None
         self._watchers: list[Callable[[str], None]] = []
-        self.backlogs = Backlogs(now_s=time.monotonic())
+        self.backlogs = Backlogs(now_s=self.now_s())
 
     async def start(self) -> None:
         """Begin to hear."""
-        self.backlogs = Backlogs(now_s=time.monotonic())
+        await self._hearing.start()
+        self.backlogs = Backlogs(now_s=self.now_s())
         self._listener = await self._core.listen(subjects.BACKLOG_ALL, self._on_report)
 
     async def stop(self) -> None:
         """Hear no more."""
         if self._listener is not None:
             await self._listener.close()
+        await self._hearing.stop()
+
+    def now_s(self) -> float:
+        """Seconds in which dispatchers could have been heard: none while this process or the broker stands still."""
+        return self._hearing.now_s()
 
     def subscribe(self, watcher: Callable[[str], None]) -> None:
         """Call ``watcher`` with the dispatcher's name after each report."""
@@ -124,6 +131,6 @@ class BacklogFeed:
         with suppress(StreamsError):
             report = decode(delivery.data, Backlog)
             dispatcher = delivery.subject.partition(".")[2]
-            self.backlogs.hear(dispatcher, report, now_s=time.monotonic())
+            self.backlogs.hear(dispatcher, report, now_s=self.now_s())
             for watcher in self._watchers:
                 watcher(dispatcher)

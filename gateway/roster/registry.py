@@ -48,8 +48,8 @@ _QUEUE: Final = "registries"
 _LOOK_S: Final = 0.5
 _RETURN_GRACE_S: Final = 0.3
 """A node whose connection broke may be back this quickly: then nothing has happened."""
-_PROBE_TIMEOUT: Final = timedelta(seconds=1)
-_PROBES: Final = 3
+_PROBE_TIMEOUT: Final = timedelta(seconds=30)
+"""Nobody waits: a broker that hangs says what it knows when it goes on, and a node that is there says nothing."""
 
 
 class Registry:
@@ -97,16 +97,14 @@ class Registry:
 
     async def _look_for(self, node: Token) -> None:
         """Note that a node is lost if nobody listens in its place any more: the broker knows that at once."""
-        for _ in range(_PROBES):
-            await asyncio.sleep(_RETURN_GRACE_S)
-            try:
-                await self._bus.edge.request(subjects.node_inbox(node, "report"), b"", timeout=_PROBE_TIMEOUT)
-            except NoResponders:
-                await self._note_loss(node, "it has left the bus")
-                return
-            except BusError:
-                # It may well be there, for a report is no answer to a request; or the broker was held up.
-                continue
+        await asyncio.sleep(_RETURN_GRACE_S)
+        try:
+            await self._bus.edge.request(subjects.node_inbox(node, "report"), b"", timeout=_PROBE_TIMEOUT)
+        except NoResponders:
+            await self._note_loss(node, "it has left the bus")
+        except BusError:
+            # It may well be there: a report is no answer to a request.
+            return
 
     async def _note_loss(self, node: Token, reason: str) -> None:
         view = self._feed.roster.node(node, now_s=self._feed.now_s())

@@ -60,11 +60,22 @@ class CredentialsCheck:
             raise CredentialRefused(_NEITHER, reason="what is shown is neither an API key nor a session token")
         return await self._of_session(*self._session(text))
 
-    def caller_of(self, account: Token, key_id: str | None) -> Caller | None:
+    async def caller_of(self, account: Token, key_id: str | None) -> Caller | None:
         """Return the caller that somebody would be who showed a key now, or for None a member of the account.
 
         None: the key, or the account, is not good any more.
+
+        Raises:
+            BusError: if that cannot be known now.
         """
+        caller = self._caller_of(account, key_id)
+        if caller is None:
+            # It may have been issued a moment ago, and whoever is refused here is refused for good.
+            await self._feed.catch_up()
+            caller = self._caller_of(account, key_id)
+        return caller
+
+    def _caller_of(self, account: Token, key_id: str | None) -> Caller | None:
         access = self._feed.access
         standing = access.account(account)
         if standing is None or not standing.is_open or access.unreadable(account) is not None:

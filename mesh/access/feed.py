@@ -81,6 +81,14 @@ class AccessFeed:
         """
         await self._tail.reach(sequence)
 
+    async def catch_up(self) -> None:
+        """Read on until all that was stored by now is in the fold: for who is about to refuse something for good.
+
+        Raises:
+            BusError: if the stream cannot be read.
+        """
+        await self._tail.catch_up()
+
     async def reach_sessions(self) -> None:
         """Read on until every session that was ended by now is known to be.
 
@@ -104,7 +112,7 @@ class AccessFeed:
             if now_s - self._looked_at_s < LOOK_EVERY_S:
                 return
             self._looked_at_s = now_s
-            self._looking = asyncio.create_task(self._look(), name="access-look")
+            self._looking = asyncio.create_task(self.catch_up(), name="access-look")
         await asyncio.shield(self._looking)
 
     def subscribe(self, on_change: OnChange) -> Callable[[], None]:
@@ -116,9 +124,6 @@ class AccessFeed:
                 self._watchers.remove(on_change)
 
         return unsubscribe
-
-    async def _look(self) -> None:
-        await self._tail.catch_up()
 
     def _on_session(self, sequence: int, subject: str, data: bytes) -> None:
         self.ended.apply(sequence, subject, data)

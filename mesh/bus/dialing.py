@@ -34,6 +34,9 @@ _UNDECIDED: Final = ("authentication timeout", "stale connection")
 _DECIDED_WITHIN_S: Final = 4
 """Longer than the broker waits for the identity service (nats.conf), so that it is heard what it says then."""
 _USUAL_S: Final = 2
+_LOOK_S: Final = 0.1
+_SLOW_S: Final = 10.0
+"""How much longer a server may take that does not refuse us, and is just silent."""
 _MOST_PINGS: Final = 2
 """Pings without an answer after which a server counts as hung: nine seconds, where nats-py waits for six minutes."""
 
@@ -111,6 +114,8 @@ class _Complaints:
         self._name = options.name
         self._is_secured = options.is_secured
         self.turn = _Turn(client)
+        self.is_only_slow = True
+        """Whether nothing is wrong but that no answer has come."""
         self.hopeless = asyncio.Event()
         """Trying again changes nothing before somebody has decided otherwise."""
         self.mistrust = ""
@@ -121,6 +126,7 @@ class _Complaints:
 
     async def on_error(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
+        self.is_only_slow = isinstance(error, TimeoutError)
         if self._is_secured and isinstance(error, (ssl.SSLError, ConnectionResetError)):
             text = f"no TLS came about ({text}): a server without TLS, or one that wants another certificate of us"
         if _REFUSED in text.lower():
@@ -172,6 +178,10 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
     hopeless = asyncio.create_task(complaints.hopeless.wait())
     try:
         await asyncio.wait((connecting, hopeless), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done() and complaints.is_only_slow:
+            # Nobody has said no: what answers there, or this process, stood still for a while.
+            await asyncio.wait((connecting, hopeless), timeout=_SLOW_S, return_when=asyncio.FIRST_COMPLETED)
+            timeout_s += _SLOW_S
         if connecting.done():
             connecting.result()
             return
@@ -181,9 +191,7 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
         raise BusUnavailable(f"cannot reach the bus at {where}: {reason}") from error
     finally:
         hopeless.cancel()
-        if not connecting.done():
-            connecting.cancel()
-            await asyncio.wait((connecting,))
+        await _given_up(connecting)
     await client.leave()
     if complaints.mistrust:
         raise BusUntrusted(
@@ -196,8 +204,18 @@ async def dial(client: DirectClient, options: LinkOptions) -> None:
         )
     reason = str(complaints) or f"no answer within {timeout_s:g} s"
     if options.login is not None and any(word in reason.lower() for word in _UNDECIDED):
-        raise BusUndecided(f"nobody decides who may connect at {where}: no identity service runs there")
+        raise BusUndecided(f"nobody decides who may connect at {where}: no identity service there, or not in time")
     raise BusUnavailable(f"cannot reach the bus at {where}: {reason}")
+
+
+async def _given_up(connecting: asyncio.Task[None]) -> None:
+    """Cancel it as often as it takes: `wait_for` of Python 3.11 swallows a cancellation that comes with its result.
+
+    nats-py waits by it, and would try for ever then.
+    """
+    while not connecting.done():
+        connecting.cancel()
+        await asyncio.wait((connecting,), timeout=_LOOK_S)
 
 
 async def _connect(

@@ -113,9 +113,12 @@ class ChatSession:
     def _withdraw(self, task: Token) -> str:
         """Cancel a question of which nobody knows yet whether it was stored; there is no text of it."""
         give_up_at_s = time.monotonic() + _ON_ITS_WAY_S
-        while self._client.cancel(task, reason=_REASON).outcome == "unknown" and time.monotonic() < give_up_at_s:
+        while True:
+            # Looked at before asking: whatever stands still, one cancel is sent after that time.
+            is_last = time.monotonic() >= give_up_at_s
+            if self._client.cancel(task, reason=_REASON).outcome != "unknown" or is_last:
+                return ""
             time.sleep(_PAUSE_S)
-        return ""
 
     def _show(self, step: Step) -> None:
         if step.restarts and self._line_is_open:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
 from mesh.config.address import Address
 
 Line = Literal["gateway", "nats", "monitoring", "routes", "leafnodes"]
+
+QUICK_S: Final = 2.0
+"""A login that takes longer keeps people waiting."""
 
 
 class Listener(Struct, frozen=True, kw_only=True):
@@ -71,7 +74,7 @@ class BrokerFact(Struct, frozen=True, kw_only=True):
     wrong: tuple[str, ...] = ()
     """Streams and consumers that are missing or differ."""
     ahead_s: float = 0.0
-    """How far its clock is ahead of this machine's."""
+    """How far its clock is ahead of this machine's, at least."""
 
 
 class IdentityFact(Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from msgspec import Struct
 from mesh.bus.dialing import LinkOptions
 from mesh.bus.link import Link
 from mesh.bus.provision import Action, check
-from mesh.doctor.facts import BrokerFact, IdentityFact
+from mesh.doctor.facts import QUICK_S, BrokerFact, IdentityFact
 from mesh.errors import BusRefused, BusUnavailable, BusUndecided, MeshError
 from mesh.history.stream_facts import parse_time
 from mesh.inspection.operator_bus import open_bus
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = "doctor"
 _NOBODY: Final = "ig3-doctor-shows-nothing"
+_MORE_TRIES: Final = 2
 
 
 class _Info(Struct):
@@ -52,18 +53,35 @@ async def ask_broker(mesh: MeshSettings) -> BrokerFact:
             findings = await check(bus.links, streams_here(mesh), consumer_specs())
             before = time.time()
             answer = await bus.core.request(f"$JS.API.STREAM.INFO.{MODELS}", b"")
-            middle = (before + time.time()) / 2
+            after = time.time()
             stamp = msgspec.json.decode(answer.data, type=_Info).ts
     except (MeshError, msgspec.DecodeError) as error:
         return BrokerFact(problem=str(error))
     return BrokerFact(
         wrong=tuple(finding.name for finding in findings if finding.action is not Action.SAME),
-        ahead_s=parse_time(stamp).timestamp() - middle if stamp else 0.0,
+        ahead_s=ahead_s(parse_time(stamp).timestamp(), asked_s=before, answered_s=after) if stamp else 0.0,
     )
 
 
+def ahead_s(stamp_s: float, *, asked_s: float, answered_s: float) -> float:
+    """Say how far ahead a clock is that said ``stamp_s`` between these two times of ours: what is sure of it.
+
+    However long the answer took, that alone makes no clock wrong.
+    """
+    return stamp_s - min(max(stamp_s, asked_s), answered_s)
+
+
 async def ask_identity(mesh: MeshSettings) -> IdentityFact:
-    """Try to connect with nothing to show."""
+    """Try to connect with nothing to show; once more where it took long, since one hold-up makes no slow login."""
+    found = await _try_to_connect(mesh)
+    for _ in range(_MORE_TRIES):
+        if found.outcome in ("admitted", "not asked") or (found.outcome == "refused" and found.took_s <= QUICK_S):
+            break
+        found = await _try_to_connect(mesh)
+    return found
+
+
+async def _try_to_connect(mesh: MeshSettings) -> IdentityFact:
     options = LinkOptions(
         servers=mesh.nats_urls,
         tls=mesh.nats_tls,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mesh.doctor.facts import QUICK_S
 from mesh.doctor.finding import insecure, ok, warning
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from mesh.doctor.finding import Finding
 
 _MOST_SKEW_S: Final = 2.0
-_QUICK_S: Final = 2.0
 _SAFE_FROM: Final = (2, 12, 6)
 """Fixes the advisories of early 2026 (CVE-2026-27571, CVE-2026-33215 to 33249)."""
 _TRIED_FROM: Final = (2, 15, 0)
@@ -45,7 +45,7 @@ def judge_broker(facts: Facts) -> Iterator[Finding]:
 def judge_identity(facts: Facts) -> Iterator[Finding]:
     """Whether strangers are kept out, and by whom."""
     match facts.identity.outcome:
-        case "refused" if facts.identity.took_s <= _QUICK_S:
+        case "refused" if facts.identity.took_s <= QUICK_S:
             yield ok("logins", f"somebody with nothing to show is refused, in {facts.identity.took_s * 1000:.0f} ms")
         case "refused":
             text = f"a login takes {facts.identity.took_s:.1f} s"

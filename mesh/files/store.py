@@ -185,13 +185,17 @@ class FileStore:
         """Delete a file, one whose time is over too; whether there was one.
 
         Raises:
-            BusError: if it cannot be deleted.
+            BusError: if it cannot be deleted: do it again.
         """
-        if await self._standing(account, file) is None:
+        message = await last_message(self._core, FILES, file_subjects.file(account, file))
+        if message is None:
             return False
-        await self._core.append(file_subjects.file(account, file), encode(FileDeleted(at_ms=now_ms())))
+        is_there = stored_file(message.subject, message.data) is not None
+        if is_there:
+            await self._core.append(file_subjects.file(account, file), encode(FileDeleted(at_ms=now_ms())))
+        # Also where it was deleted before: a broker that was away in that moment may have kept some of it.
         await self.remove(account, file)
-        return True
+        return is_there
 
     async def remove(self, account: Token, file: Token, *, beyond: int = -1) -> None:
         """Delete a file's bytes, and write over them on the disk; those ``beyond`` a part only, if one is given.
@@ -204,7 +208,8 @@ class FileStore:
             if message is None:
                 continue
             refused = await delete_message(self._core, FILE_PARTS, message.sequence)
-            if refused is not None:
+            # Others delete too: what is gone is gone, whoever it was.
+            if refused is not None and await self.find_part(account, file, number) is not None:
                 raise BusError(f"part {number} of {file} cannot be deleted: {refused}")
 
 

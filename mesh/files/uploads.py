@@ -155,11 +155,16 @@ class UploadStore:
         stored = await self._files.find(account, file)
         if stored is not None:
             return stored
-        digest, number = hashlib.sha256(), 0
+        digest, size, number = hashlib.sha256(), 0, 0
         async for part in in_parts(self.read(account, name, outcome.pieces)):
             digest.update(part)
             await self._files.put_part(account, file, number, part)
-            number += 1
+            size, number = size + len(part), number + 1
+        if size != upload.size_bytes:
+            # Somebody else has made it meanwhile, and cleared the pieces away.
+            if (stored := await self._files.find(account, file)) is None:
+                raise BusError(f"the pieces of {name} cannot be read now: complete it again")
+            return stored
         return await self._files.finish(
             account,
             file,

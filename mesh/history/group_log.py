@@ -7,10 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mesh.history.checkpoint import Checkpoint
-from mesh.history.projection_desk import fold_digest
-from mesh.history.tail import StreamTail
-from streams.codec import decode_group_event, encode
+from mesh.history.followed_fold import FollowedFold
+from streams.codec import decode_group_event
 from streams.errors import StreamsError
 from streams.groups import subjects as group_subjects
 from streams.groups.fold import Groups
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from mesh.history.snapshots import SnapshotStore
     from streams.groups.events import GroupEvent
     from streams.groups.fold import Group
-    from streams.messages import FoldDigest
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)
@@ -55,45 +52,15 @@ class GroupsProjection:
         self._groups.load(data)
 
 
-class GroupLog:
+class GroupLog(FollowedFold):
     """Every group, as the log has it now; ``on_change`` hears of each one whose event was folded."""
 
     def __init__(self, core: Link, snapshots: SnapshotStore | None = None) -> None:
         """Prepare; ``start`` reads what is stored, from the newest of ``snapshots`` on where there is one."""
         self.groups = Groups()
         self.on_change: OnGroup | None = None
-        self._core = core
-        self._projection = GroupsProjection(self.groups)
-        checkpoint = None if snapshots is None else Checkpoint(core, GROUPS, self._projection, snapshots)
-        self._tail = StreamTail(core, GROUPS, group_subjects.GROUPS_ALL, self._on_event, checkpoint=checkpoint)
-
-    async def start(self) -> None:
-        """Read all that is stored, and follow.
-
-        Raises:
-            BusError: if the stream cannot be read.
-        """
-        await self._tail.start()
-
-    async def stop(self) -> None:
-        """Follow no more."""
-        await self._tail.stop()
-
-    async def catch_up(self) -> None:
-        """Read all that is stored by now.
-
-        Raises:
-            BusError: if the stream cannot be read.
-        """
-        await self._tail.catch_up()
-
-    def told(self) -> FoldDigest:
-        """Return what the log adds up to here, for whoever verifies it."""
-        return fold_digest(self._projection, self._tail.position)
-
-    async def save(self) -> None:
-        """Write a snapshot now, if anything was read since the last one; a full disk is only a warning."""
-        await self._tail.save()
+        projection, subjects = GroupsProjection(self.groups), group_subjects.GROUPS_ALL
+        super().__init__(core, GROUPS, subjects, projection, on_event=self._on_event, snapshots=snapshots)
 
     async def append(self, group: Token, event: GroupEvent) -> None:
         """Write an event, and fold all that comes before it and itself.
@@ -101,8 +68,7 @@ class GroupLog:
         Raises:
             BusError: if it cannot be written.
         """
-        # No fence: if two services write at once, the fold takes the first and passes over what contradicts it.
-        await self._tail.reach(await self._core.append(group_subjects.group(group), encode(event)))
+        await self.write(group_subjects.group(group), event)
 
     def _on_event(self, sequence: int, subject: str, data: bytes) -> None:
         self._projection.apply(sequence, subject, data)

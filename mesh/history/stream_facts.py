@@ -16,7 +16,6 @@ import msgspec
 from msgspec import Struct
 
 from mesh.bus.headers import SEQUENCE, STREAM_SUBJECT, stamped, status_code
-from mesh.bus.link import REQUEST_TIMEOUT
 from mesh.errors import BusError, NoResponders, RequestTimedOut
 
 if TYPE_CHECKING:
@@ -247,7 +246,7 @@ def _facts(info: _Info) -> StreamFacts:
 
 
 async def _get(link: Link, stream: str, query: dict[str, object]) -> Recorded | None:
-    answer = await link.request(f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode(), timeout=REQUEST_TIMEOUT)
+    answer = await link.request(f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode())
     code = status_code(answer.headers)
     if code == _NOT_FOUND:
         return None

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from mesh.bus.headers import SEQUENCE, STREAM_SUBJECT, stamped
-from mesh.errors import BusError
+from mesh.errors import BusError, RequestTimedOut
 from mesh.history.stream_facts import stream_facts
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _BATCH: Final = 500
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 _NEARLY_BYTES: Final = _BATCH_BYTES // 2
 """An answer of so many bytes may have been cut, whatever the broker counts besides the bodies."""
+_FIRST_TRIES: Final = 4
 _LOOK_S: Final = 2.0
 _AFTER_NUDGE_S: Final = (0.005, 0.02, 0.1, 0.4)
 _PAUSES_S: Final = (0.001, 0.005, 0.02, 0.1, 0.4, 1.0)
@@ -94,7 +95,7 @@ class StreamTail:
         if self._link.has_choice:
             # The copy that answers may be behind, or empty still: nobody begins with less than the leader has.
             await self.catch_up()
-        await self._read_on()
+        await self._read_first()
         self._task = asyncio.create_task(self._run(), name=f"tail-{self._subject}")
 
     @property
@@ -170,6 +171,18 @@ class StreamTail:
             for pause_s in _AFTER_NUDGE_S:
                 await asyncio.sleep(pause_s)
                 await self._read_on()
+
+    async def _read_first(self) -> None:
+        """As ``_read_on``, of a broker that may stand still for seconds: whoever starts here would else end."""
+        for tries_left in reversed(range(_FIRST_TRIES)):
+            try:
+                await self._read_on()
+            except RequestTimedOut as error:
+                if not tries_left:
+                    raise
+                log.warning("%s cannot be read now, trying again: %s", self._subject, error)
+            else:
+                return
 
     async def _read_on(self) -> None:
         while True:

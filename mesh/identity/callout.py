@@ -75,11 +75,14 @@ class Callout:
         else:
             async with self._room:
                 verdict = await self._decide(question)
+            if verdict is None:
+                # Nobody has refused it: the broker turns it away in a moment as undecided, and it may ask again.
+                return
         now_s = int(time.time())
         self._link.reply_to(delivery, self._keys.answer(question, verdict, server_key=server_key, now_s=now_s))
 
-    async def _decide(self, question: Question) -> Admission | str:
-        """Decide; whatever goes wrong is a refusal."""
+    async def _decide(self, question: Question) -> Admission | str | None:
+        """Decide; whatever goes wrong is a refusal. None: there was no decision in time, and so none."""
         try:
             async with asyncio.timeout(_DECIDE_WITHIN.total_seconds()):
                 admission = await self._gatekeeper.decide(question)
@@ -89,8 +92,8 @@ class Callout:
                 self._count_refusal(question.client.host)
             return _REFUSED
         except TimeoutError:
-            log.error("refused a connection from %s: no decision within %s", question.client.host, _DECIDE_WITHIN)
-            return _REFUSED
+            log.error("no answer to a connection from %s: no decision within %s", question.client.host, _DECIDE_WITHIN)
+            return None
         except Exception:
             log.exception("refused a connection from %s", question.client.host)
             return _REFUSED

@@ -7,13 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mesh.errors import DeviceError
-from mesh.history.checkpoint import Checkpoint
-from mesh.history.projection_desk import fold_digest
+from mesh.history.followed_fold import FollowedFold
 from mesh.history.roster_log import DEVICE_SUBJECTS, node_of
-from mesh.history.tail import StreamTail
 from streams import subjects
 from streams.clock import now_ms
-from streams.codec import decode_device_event, encode
+from streams.codec import decode_device_event
 from streams.devices.fold import Devices, Standing
 from streams.errors import StreamsError
 from streams.events import DeviceAdmitted, DeviceRevoked, DeviceSuspended, DeviceUnconfirmed, DeviceVerified
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from mesh.history.snapshots import SnapshotStore
     from streams.devices.fold import Device
     from streams.events import DeviceChecked, DeviceEvent
-    from streams.messages import FoldDigest
     from streams.tokens import Token
 
 log = logging.getLogger(__name__)
@@ -59,41 +56,15 @@ class DevicesProjection:
         self._devices.load(data)
 
 
-class DeviceLog:
+class DeviceLog(FollowedFold):
     """Every device, as the log has it now; ``on_change`` hears of each one whose event was folded."""
 
     def __init__(self, core: Link, snapshots: SnapshotStore | None = None) -> None:
-        """Prepare; ``start`` reads what is stored."""
+        """Prepare; ``start`` reads what is stored, from the newest of ``snapshots`` on where there is one."""
         self.devices = Devices()
         self.on_change: OnDevice | None = None
-        self._core = core
-        self._projection = DevicesProjection(self.devices)
-        checkpoint = None if snapshots is None else Checkpoint(core, DEVICES, self._projection, snapshots)
-        self._tail = StreamTail(core, DEVICES, DEVICE_SUBJECTS, self._on_event, checkpoint=checkpoint)
-
-    async def start(self) -> None:
-        """Read all that is stored, and follow.
-
-        Raises:
-            BusError: if the stream cannot be read.
-        """
-        await self._tail.start()
-
-    async def stop(self) -> None:
-        """Follow no more."""
-        await self._tail.stop()
-
-    async def catch_up(self) -> None:
-        """Read all that is stored by now.
-
-        Raises:
-            BusError: if the stream cannot be read.
-        """
-        await self._tail.catch_up()
-
-    def told(self) -> FoldDigest:
-        """Return what the log adds up to here, for whoever verifies it."""
-        return fold_digest(self._projection, self._tail.position)
+        projection = DevicesProjection(self.devices)
+        super().__init__(core, DEVICES, DEVICE_SUBJECTS, projection, on_event=self._on_event, snapshots=snapshots)
 
     async def verified(self, node: Token, did: str, *, proved_by: str) -> Device:
         """Note that a device has proved its DID, and return what it is now.
@@ -200,9 +171,7 @@ class DeviceLog:
         return device
 
     async def _append(self, node: Token, kind: subjects.DeviceKind, event: DeviceEvent) -> None:
-        # No fence: if two services write at once, the fold takes the first and passes over what contradicts it.
-        sequence = await self._core.append(subjects.device(node, kind), encode(event))
-        await self._tail.reach(sequence)
+        await self.write(subjects.device(node, kind), event)
 
     def _on_event(self, sequence: int, subject: str, data: bytes) -> None:
         self._projection.apply(sequence, subject, data)

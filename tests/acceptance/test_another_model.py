@@ -8,7 +8,7 @@ import pytest
 
 from nodes.models.file import find_model
 from tests.processes import PATIENCE_S
-from tests.running_mesh import IG3, SMALL_EMBEDDING_MODEL, SMALL_MODEL, Running, RunningMesh
+from tests.running_mesh import IG3, PATIENT, SMALL_EMBEDDING_MODEL, SMALL_MODEL, Running, RunningMesh
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -29,7 +29,7 @@ async def test_a_model_file_is_one_option_away(smollm: RunningMesh, sdk: openai.
     file = tmp_path / "My-Own-Model.Q4_1.gguf"
     file.symlink_to(find_model(SMALL_MODEL).path)
     command = [str(IG3), "node", "--model", str(file), "--slots", "1", "--context", "256", "--instance", "2"]
-    with Running("node-own", command, smollm.place) as node:
+    with Running("node-own", command, smollm.place, variables=PATIENT) as node:
         assert node.ready().models == ("my-own-model",)
         await until_listed(sdk, {*SMALL_MODELS, "my-own-model"})
         answer = await sdk.chat.completions.create(

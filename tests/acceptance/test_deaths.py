@@ -6,7 +6,7 @@ The answers are compared with the log of the mesh: what its streams hold, read p
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -33,19 +33,25 @@ POLL_S = 0.1
 GATEWAYS = ("gateway-a", "gateway-b")
 DISPATCHERS = ("dispatcher-a", "dispatcher-b")
 NODES = ("node-a", "node-b")
+BUSY, OTHER = NODES
+"""The one that dies, hangs or leaves: the mesh does not wait for it long. And the one that stays, however slow."""
+OF_GATEWAYS = ("--http", "127.0.0.1:0", "--http-stop-timeout", "60s")
+OF_NODES = ("--engine", "synthetic", "--token-delay-ms", "50", "--drain", "0s", "--id")
+OPTIONS = {
+    BUSY: (*OF_NODES, BUSY, "--heartbeat", "1s"),
+    OTHER: (*OF_NODES, OTHER, "--heartbeat", "10s"),
+    **dict.fromkeys(DISPATCHERS, ()),
+    **dict.fromkeys(GATEWAYS, OF_GATEWAYS),
+}
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     """A mesh of seven processes, each started by itself."""
     with running_parts(tmp_path_factory.mktemp("parts")) as running:
-        for name in DISPATCHERS:
-            running.start(name)
-        for name in NODES:
-            start_node(running, name)
-        for name in GATEWAYS:
-            running.start(name, "--http", "127.0.0.1:0")
-        running.ready(*DISPATCHERS, *NODES, *GATEWAYS)
+        for name, options in OPTIONS.items():
+            running.start(name, *options)
+        running.ready(*OPTIONS)
         yield running
 
 
@@ -74,6 +80,7 @@ class Answer:
     """One answer as its reader has it: the text by counter, over every connection that it took."""
 
     gateway: str
+    question: str
     task: str = ""
     events: list[Sse] = field(default_factory=list[Sse])
 
@@ -93,11 +100,11 @@ class Answer:
     def text(self) -> str:
         return "".join(_text(event.json) for event in self.events if event.data not in (None, "[DONE]"))
 
-    async def read(self, session: ClientSession, url: str, question: str) -> None:
+    async def read(self, session: ClientSession, url: str) -> None:
         """Ask, or go on behind what was read already, until the end or until the connection breaks."""
         body = {
             "model": SYNTHETIC,
-            "messages": [{"role": "user", "content": question}],
+            "messages": [{"role": "user", "content": self.question}],
             "max_tokens": TOKENS,
             "stream": True,
         }
@@ -109,22 +116,50 @@ class Answer:
                 self.events.append(event)
 
 
+async def half_written(
+    parts: Parts, session: ClientSession, questions: Sequence[str]
+) -> tuple[list[Answer], list[asyncio.Task[None]], list[str]]:
+    """Have answers begun by nodes that stand still now, at the first attempt, and some by the one that is to go.
+
+    None of them is whole, however slow this test is. Returns each one's reader and node too.
+    """
+    while True:
+        answers = [Answer(GATEWAYS[number % 2], question) for number, question in enumerate(questions)]
+        readers = [asyncio.create_task(answer.read(session, parts.urls[answer.gateway])) for answer in answers]
+        await until(lambda: all(answer.text for answer in answers))  # noqa: B023 - waited for right here
+        begun = await summaries(session, parts, answers)
+        stand_still(parts)
+        frozen = await summaries(session, parts, answers)
+        nodes = [one["node"] for one in begun]
+        is_first = all(one["attempt"] == 1 for one in begun)
+        if is_first and BUSY in nodes and not any(one["finish_reason"] for one in (*begun, *frozen)):
+            return answers, readers, nodes
+        go_on(parts, *NODES)
+        await asyncio.gather(*readers)
+
+
+def stand_still(parts: Parts) -> None:
+    for name in NODES:
+        os.kill(parts.running[name].pid, signal.SIGSTOP)
+
+
+def go_on(parts: Parts, *names: str) -> None:
+    for name in names:
+        os.kill(parts.running[name].pid, signal.SIGCONT)
+
+
 async def test_no_death_of_ours_costs_a_word(parts: Parts, session: ClientSession, bus: Bus) -> None:
-    answers = [Answer(GATEWAYS[number % 2]) for number in range(ANSWERS)]
-    readers = [
-        asyncio.create_task(answer.read(session, parts.urls[answer.gateway], f"question {number}"))
-        for number, answer in enumerate(answers)
-    ]
-    await until(lambda: all(len(answer.ids) > 5 for answer in answers))
+    answers, readers, _ = await half_written(parts, session, [f"question {number}" for number in range(ANSWERS)])
     parts.running["dispatcher-a"].kill()
     parts.running["gateway-a"].kill()
+    go_on(parts, *NODES)
     broken = [type(end) for end in await asyncio.gather(*readers, return_exceptions=True) if end is not None]
 
     assert all(issubclass(kind, ClientError) for kind in broken)
     assert [answer.gateway for answer in answers if not answer.is_whole] == ["gateway-a"] * (ANSWERS // 2)
-    for number, answer in enumerate(answers):
+    for answer in answers:
         if not answer.is_whole:
-            await answer.read(session, parts.urls["gateway-b"], f"question {number}")
+            await answer.read(session, parts.urls["gateway-b"])
     for answer in answers:
         assert answer.is_whole
         assert answer.ids == sorted(set(answer.ids))
@@ -136,15 +171,15 @@ async def test_no_death_of_ours_costs_a_word(parts: Parts, session: ClientSessio
 
 async def test_what_nobody_reads_is_finished_all_the_same(parts: Parts, session: ClientSession, bus: Bus) -> None:
     """Both dispatchers die, one after the other, so every task changes hands at least once."""
-    answers = [Answer("gateway-a") for _ in range(ANSWERS)]
-    readers = [asyncio.create_task(answer.read(session, parts.urls["gateway-a"], "hello")) for answer in answers]
-    await until(lambda: all(answer.ids for answer in answers))
+    answers, readers, _ = await half_written(parts, session, ["hello"] * ANSWERS)
     for reader in readers:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
-    for name in DISPATCHERS:
-        parts.running[name].kill()
-        start_again(parts, name)
+    parts.running["dispatcher-a"].kill()
+    start_again(parts, "dispatcher-a")
+    parts.running["dispatcher-b"].kill()
+    go_on(parts, *NODES)
+    start_again(parts, "dispatcher-b")
     for answer in answers:
         assert isinstance(await only_end(bus, answer.task), TaskCompleted)
         assert len((await written(bus, answer.task)).split()) == TOKENS
@@ -154,25 +189,18 @@ async def test_what_nobody_reads_is_finished_all_the_same(parts: Parts, session:
 async def test_the_answers_of_a_node_that_dies_or_hangs_are_written_on_by_another(
     parts: Parts, session: ClientSession, bus: Bus, fault: signal.Signals
 ) -> None:
-    answers = [Answer(GATEWAYS[number % 2]) for number in range(ANSWERS)]
-    readers = [asyncio.create_task(answer.read(session, parts.urls[answer.gateway], "hello")) for answer in answers]
-    await until(lambda: all(len(answer.ids) > 2 for answer in answers))
-    nodes = [(await summary(session, parts, answer.task))["node"] for answer in answers]
-    # One that has answers: which, is for the scheduler to say, and a node that was away is given few at first.
-    busy = nodes[0]
-    (other,) = set(NODES) - {busy}
-    node = parts.running[busy]
+    answers, readers, nodes = await half_written(parts, session, ["hello"] * ANSWERS)
+    node = parts.running[BUSY]
     if fault is signal.SIGKILL:
         node.kill()
-    else:
-        node.process.send_signal(fault)
+    go_on(parts, OTHER)
 
     await asyncio.gather(*readers)
 
     for began, answer in zip(nodes, answers, strict=True):
         end = await only_end(bus, answer.task)
         assert isinstance(end, TaskCompleted)
-        assert [share.node for share in end.shares] == ([other] if began == other else [busy, other])
+        assert [share.node for share in end.shares] == ([OTHER] if began == OTHER else [BUSY, OTHER])
         assert end.usage.completion_tokens == sum(share.tokens for share in end.shares) == TOKENS
         assert answer.is_whole
         assert answer.ids == sorted(set(answer.ids))
@@ -182,33 +210,29 @@ async def test_the_answers_of_a_node_that_dies_or_hangs_are_written_on_by_anothe
         # It wakes in the middle of answers that are not its own any more: they stay as they are.
         ends = {answer.task: await written(bus, answer.task) for answer in answers}
         node.process.send_signal(signal.SIGCONT)
-        again = Answer("gateway-a")
-        await again.read(session, parts.urls["gateway-a"], "hello")
+        again = Answer("gateway-a", "hello")
+        await again.read(session, parts.urls["gateway-a"])
         assert again.text == answers[0].text
         assert ends == {answer.task: await written(bus, answer.task) for answer in answers}
     else:
-        start_node(parts, busy)
-        parts.ready(busy)
+        start_again(parts, BUSY)
 
 
 @pytest.mark.parametrize("victim", ["nats-server", "broker"])
 async def test_a_broker_that_dies_costs_no_word_either(
     parts: Parts, session: ClientSession, bus: Bus, victim: str
 ) -> None:
-    answers = [Answer(GATEWAYS[number % 2]) for number in range(ANSWERS)]
-    readers = [
-        asyncio.create_task(answer.read(session, parts.urls[answer.gateway], f"question {number}"))
-        for number, answer in enumerate(answers)
-    ]
-    await until(lambda: all(len(answer.ids) > 5 for answer in answers))
+    answers, readers, _ = await half_written(parts, session, [f"question {number}" for number in range(ANSWERS)])
     broker = parts.running["broker"]
     if victim == "broker":
         broker.kill()
+        go_on(parts, *NODES)
         parts.start_broker()
     else:
         # The broker starts its server again by itself.
         (server,) = (pid for pid, name in descendants(broker.pid).items() if name == victim)
         os.kill(server, signal.SIGKILL)
+        go_on(parts, *NODES)
     await asyncio.gather(*readers)
     for answer in answers:
         assert answer.is_whole
@@ -221,15 +245,12 @@ async def test_restarting_one_part_after_the_other_is_not_noticed(
     parts: Parts, session: ClientSession, bus: Bus
 ) -> None:
     """Asked to stop, each part ends what it is doing or hands it on: no connection breaks, no task fails."""
-    answers = [Answer(GATEWAYS[number % 2]) for number in range(ANSWERS)]
-    readers = [asyncio.create_task(answer.read(session, parts.urls[answer.gateway], "hello")) for answer in answers]
-    await until(lambda: all(len(answer.ids) > 5 for answer in answers))
-    # One that has answers to hand on; which, is for the scheduler to say: a node that was away is given few at first.
-    busy = (await summary(session, parts, answers[0].task))["node"]
-    (other,) = set(NODES) - {busy}
-    leaving = [parts.running[name].process for name in (busy, "dispatcher-a", "gateway-a")]
-    for process in leaving:
+    answers, readers, _ = await half_written(parts, session, ["hello"] * ANSWERS)
+    for name in (BUSY, "dispatcher-a", "gateway-a"):
+        process = parts.running[name].process
         process.send_signal(signal.SIGTERM)
+        if name == BUSY:
+            go_on(parts, *NODES)
         assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0
     await asyncio.gather(*readers)
     ends = [await only_end(bus, answer.task) for answer in answers]
@@ -240,22 +261,19 @@ async def test_restarting_one_part_after_the_other_is_not_noticed(
         assert isinstance(end, TaskCompleted)
         assert end.usage.completion_tokens == sum(share.tokens for share in end.shares) == TOKENS
         # A node that leaves hands its answer to the other one, which goes on where it stood.
-        assert [share.node for share in end.shares] in ([other], [busy, other])
+        assert [share.node for share in end.shares] in ([OTHER], [BUSY, OTHER])
     assert len({answer.text for answer in answers}) == 1
-    start_node(parts, busy)
-    start_again(parts, "gateway-a", "dispatcher-a")
-    parts.ready(busy)
-
-
-def start_node(parts: Parts, name: str) -> None:
-    slow = ("--engine", "synthetic", "--token-delay-ms", "50")
-    parts.start(name, *slow, "--id", name, "--heartbeat", "1s", "--drain", "0s")
+    start_again(parts, BUSY, "gateway-a", "dispatcher-a")
 
 
 def start_again(parts: Parts, *names: str) -> None:
     for name in names:
-        parts.start(name, *(["--http", "127.0.0.1:0"] if name in GATEWAYS else []))
+        parts.start(name, *OPTIONS[name])
     parts.ready(*names)
+
+
+async def summaries(session: ClientSession, parts: Parts, answers: Sequence[Answer]) -> list[Json]:
+    return await asyncio.gather(*(summary(session, parts, answer.task) for answer in answers))
 
 
 async def summary(session: ClientSession, parts: Parts, task: str) -> Json:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import wait_until
-from tests.running_mesh import SYNTHETIC, Parts, Place, running_parts
+from tests.running_mesh import PATIENT, SYNTHETIC, Parts, Place, await_models, running_parts
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -51,7 +51,7 @@ def asked(parts: Parts) -> dict[str, object]:
 
 
 def test_a_strangers_device_waits_is_admitted_works_and_is_revoked(parts: Parts, elsewhere: Parts) -> None:
-    node = elsewhere.start("node", "--engine", SYNTHETIC, "--id", "attic")
+    node = elsewhere.start("node", "--engine", SYNTHETIC, "--id", "attic", **PATIENT)
     wait_until(lambda: LINE.search(node.output) is not None)
     said = LINE.search(node.output)
     assert said is not None
@@ -60,6 +60,7 @@ def test_a_strangers_device_waits_is_admitted_works_and_is_revoked(parts: Parts,
     # As the device's owner reads it on the screen and sends it to the operator.
     assert parts.place.ok(*said[2].split()) == "attic is admitted\n"
     elsewhere.ready("node")
+    await_models(parts.urls["gateway"], {SYNTHETIC})
     assert asked(parts)["usage"]
     assert devices(parts.place)["attic"]["did"] == said[1]
 
@@ -76,7 +77,7 @@ def test_a_name_is_kept_for_a_device_that_is_still_to_come(parts: Parts, elsewhe
     key.parent.mkdir(parents=True)
     did = elsewhere.place.ok("did", "create", "--no-passphrase", "--out", str(key)).split()[0]
     assert parts.place.ok("devices", "admit", "cellar", "--did", did) == "cellar is expected\n"
-    node = elsewhere.start("node", "--engine", SYNTHETIC, "--id", "cellar", "--device-key", str(key))
+    node = elsewhere.start("node", "--engine", SYNTHETIC, "--id", "cellar", "--device-key", str(key), **PATIENT)
     elsewhere.ready("node")
     assert devices(parts.place)["cellar"]["standing"] == "admitted"
     assert parts.place.ok("devices", "suspend", "cellar", "--reason", "answers nonsense") == "cellar is suspended\n"

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
@@ -16,7 +18,7 @@ from openai.types.responses import ResponseStreamEvent
 
 from tests.http_gateway import Sse, sse_events, text_of
 from tests.processes import PATIENCE_S, until
-from tests.running_mesh import SYNTHETIC, Parts, running_parts
+from tests.running_mesh import PATIENT, SYNTHETIC, Parts, running_parts
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -34,7 +36,8 @@ BODY = {
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     with running_parts(tmp_path_factory.mktemp("parts")) as running:
         running.start("dispatcher")
-        running.start("node", "--engine", "synthetic", "--token-delay-ms", "40", "--slots", str(STREAMS * 2))
+        slow = ("--engine", "synthetic", "--token-delay-ms", "40", "--slots", str(STREAMS * 2))
+        running.start("node", *slow, **PATIENT)
         start_leaver(running)
         running.start("gateway-stays", "--http", "127.0.0.1:0")
         running.ready("dispatcher", "node", "gateway-leaves", "gateway-stays")
@@ -56,8 +59,13 @@ class Reader:
     """One stream, over as many connections as it takes; every second one was asked for under an idempotency key."""
 
     number: int
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
     task: str = ""
     events: list[Sse] = field(default_factory=list[Sse])
+
+    @property
+    def has_text(self) -> bool:
+        return bool(self.ids)
 
     @property
     def ids(self) -> list[int]:
@@ -69,7 +77,7 @@ class Reader:
 
     async def read(self, session: ClientSession, url: str) -> str | None:
         """Read to the end; returns the code of the error that ended it before."""
-        headers = {"Idempotency-Key": f"{id(self)}"} if self.number % 2 else {}
+        headers = {"Idempotency-Key": self.key} if self.number % 2 else {}
         if self.task:
             headers |= {"Last-Event-ID": str(self.ids[-1])} | ({} if self.number % 2 else {"x-ig3-task": self.task})
         async with session.post(f"{url}/v1/chat/completions", json=BODY, headers=headers) as response:
@@ -99,6 +107,11 @@ class ResponseReader:
         return cls(await asked)
 
     @property
+    def name(self) -> str:
+        assert self.events[0].type == "response.created"
+        return self.events[0].response.id
+
+    @property
     def text(self) -> str:
         return "".join(event.delta for event in self.events if event.type == "response.output_text.delta")
 
@@ -113,13 +126,12 @@ class ResponseReader:
 
     async def go_on(self, client: openai.AsyncOpenAI) -> None:
         """Read the rest elsewhere, and find that nothing is missing or there twice."""
-        assert self.events[0].type == "response.created"
-        name, last = self.events[0].response.id, self.events[-1].sequence_number
-        self.stream = await client.responses.retrieve(name, stream=True, starting_after=last)
+        last = self.events[-1].sequence_number
+        self.stream = await client.responses.retrieve(self.name, stream=True, starting_after=last)
         assert await self.read()
         assert [event.sequence_number for event in self.events] == list(range(len(self.events)))
         assert len(self.text.split()) == TOKENS
-        whole = await client.responses.retrieve(name)
+        whole = await client.responses.retrieve(self.name)
         assert whole.output_text == self.text
 
 
@@ -132,15 +144,39 @@ async def whole_answer(session: ClientSession, url: str) -> str:
         return (await response.json())["choices"][0]["message"]["content"]
 
 
-async def until_all_read(readers: list[Reader]) -> None:
-    await until(lambda: all(len(reader.ids) > 4 for reader in readers))
+async def is_whole(session: ClientSession, url: str, task: str) -> bool:
+    async with session.get(f"{url}/v1/tasks/{task}") as response:
+        return (await response.json())["finish_reason"] is not None
+
+
+async def half_read(
+    parts: Parts, session: ClientSession, client: openai.AsyncOpenAI
+) -> tuple[list[Reader], list[asyncio.Task[str | None]], ResponseReader]:
+    """Have answers begun by a node that stands still now: none of them is whole, however slow this test is."""
+    leaves, stays, node = parts.urls["gateway-leaves"], parts.urls["gateway-stays"], parts.running["node"]
+    while True:
+        readers = [Reader(number) for number in range(STREAMS)]
+        reading = [asyncio.create_task(reader.read(session, leaves)) for reader in readers]
+        response = await ResponseReader.open(client)
+        await response.read(until_text=1)
+        await until(lambda: all(reader.has_text for reader in readers))  # noqa: B023 - waited for right here
+        os.kill(node.pid, signal.SIGSTOP)
+        tasks = [*(reader.task for reader in readers), response.name.removeprefix("resp_")]
+        if not any(await asyncio.gather(*(is_whole(session, stays, task) for task in tasks))):
+            return readers, reading, response
+        os.kill(node.pid, signal.SIGCONT)
+        await asyncio.gather(*reading)
+        await response.read()
+
+
+def go_on_writing(parts: Parts) -> None:
+    os.kill(parts.running["node"].pid, signal.SIGCONT)
 
 
 async def go_on(readers: list[Reader], session: ClientSession, url: str) -> None:
     """Read the rest elsewhere, and find that nothing is missing or there twice."""
-    cut_off = [reader for reader in readers if not reader.is_whole]
-    assert cut_off
-    assert await asyncio.gather(*(reader.read(session, url) for reader in cut_off)) == [None] * len(cut_off)
+    assert not any(reader.is_whole for reader in readers)
+    assert await asyncio.gather(*(reader.read(session, url) for reader in readers)) == [None] * len(readers)
     expected = await whole_answer(session, url)
     assert len(expected.split()) == TOKENS
     for reader in readers:
@@ -161,38 +197,30 @@ async def test_streams_of_a_gateway_that_is_killed_go_on_at_the_other(parts: Par
 async def kill_and_go_on(
     parts: Parts, session: ClientSession, dying: openai.AsyncOpenAI, living: openai.AsyncOpenAI
 ) -> None:
-    leaves, stays = parts.urls["gateway-leaves"], parts.urls["gateway-stays"]
-    readers = [Reader(number) for number in range(STREAMS)]
-    reading = [asyncio.create_task(reader.read(session, leaves)) for reader in readers]
-    response = await ResponseReader.open(dying)
-    await until_all_read(readers)
-    await response.read(until_text=8)
+    readers, reading, response = await half_read(parts, session, dying)
     parts.running["gateway-leaves"].kill()
+    go_on_writing(parts)
     broken = await asyncio.gather(*reading, return_exceptions=True)
     assert not await response.read()
     await response.go_on(living)
-    for reader, end in zip(readers, broken, strict=True):
-        # One that was whole by then has lost nothing.
-        assert isinstance(end, ClientError) != reader.is_whole
-    await go_on(readers, session, stays)
+    assert all(isinstance(end, ClientError) for end in broken), broken
+    await go_on(readers, session, parts.urls["gateway-stays"])
 
 
 async def test_a_gateway_that_is_asked_to_stop_tells_its_readers_where_to_go_on(
     parts: Parts, session: ClientSession
 ) -> None:
     leaves, stays = parts.urls["gateway-leaves"], parts.urls["gateway-stays"]
-    readers = [Reader(number) for number in range(STREAMS)]
-    async with session.ws_connect(f"{leaves}/ws") as ws:
+    async with session.ws_connect(f"{leaves}/ws") as ws, client_of(leaves) as client:
         hello = json.loads((await ws.receive()).data)
         assert hello["type"] == "hello"
-        reading = [asyncio.create_task(reader.read(session, leaves)) for reader in readers]
-        await until_all_read(readers)
+        readers, reading, _ = await half_read(parts, session, client)
         process = parts.running["gateway-leaves"].process
         process.send_signal(signal.SIGTERM)
         async for message in ws:
             assert message.type is WSMsgType.TEXT
         assert ws.close_code == 1012
-    for reader, code in zip(readers, await asyncio.gather(*reading), strict=True):
-        assert code == (None if reader.is_whole else "gateway_stopping")
+    assert await asyncio.gather(*reading) == ["gateway_stopping"] * STREAMS
+    go_on_writing(parts)
     assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0
     await go_on(readers, session, stays)

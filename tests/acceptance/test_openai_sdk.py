@@ -1,9 +1,13 @@
 """OpenAI's Python SDK against the real model: what an application written for OpenAI sees."""
 
+import asyncio
+
 import openai
 import pytest
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
+from gateway.http.exchange import HOLD_S
+from tests.http_gateway import until
 from tests.running_mesh import SMALL_EMBEDDING_MODEL, SMALL_MODEL, RunningMesh
 
 pytestmark = pytest.mark.timeout(240)
@@ -52,17 +56,29 @@ async def test_a_plain_answer_without_blocking(sdk: openai.AsyncOpenAI) -> None:
     assert (answer.choices[0].finish_reason, answer.usage.completion_tokens) == ("length", 8)
 
 
+async def streamed(sdk: openai.AsyncOpenAI) -> list[ChatCompletionChunk]:
+    """The chunks of an answer that came as it was written; behind a stall much of it comes at once."""
+    while True:
+        stream = await sdk.chat.completions.create(
+            model=SMALL_MODEL,
+            messages=COUNTING,
+            temperature=0,
+            stop=["5."],
+            stream=True,
+            extra_headers={"x-ig3-cache": "off"},
+        )
+        chunks = [chunk async for chunk in stream]
+        if len(chunks) > 4:
+            return chunks
+
+
 async def test_a_stream_without_blocking(sdk: openai.AsyncOpenAI) -> None:
-    stream = await sdk.chat.completions.create(
-        model=SMALL_MODEL, messages=COUNTING, temperature=0, stop=["5."], stream=True
-    )
-    chunks = [chunk async for chunk in stream]
+    chunks = await streamed(sdk)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert text.startswith("1.")
     assert "4." in text
     assert "5." not in text
     assert chunks[-1].choices[0].finish_reason == "stop"
-    assert len(chunks) > 4
 
 
 async def test_a_longer_question_has_more_prompt_tokens(sdk: openai.AsyncOpenAI) -> None:
@@ -91,7 +107,11 @@ async def test_every_answer_names_its_request_and_its_task(sdk: openai.AsyncOpen
 
 
 async def test_the_model_is_listed(sdk: openai.AsyncOpenAI) -> None:
-    assert [model.id async for model in sdk.models.list()] == [SMALL_EMBEDDING_MODEL, SMALL_MODEL]
+    async def is_listed() -> bool:
+        return [model.id async for model in sdk.models.list()] == [SMALL_EMBEDDING_MODEL, SMALL_MODEL]
+
+    # A node that has just been silent for long comes back to the list with its next report.
+    await until(is_listed)
     model = await sdk.models.retrieve(SMALL_MODEL)
     assert (model.object, model.owned_by) == ("model", "ig3")
 
@@ -110,10 +130,21 @@ async def test_no_messages_are_a_bad_request(sdk: openai.AsyncOpenAI) -> None:
     assert caught.value.param == "messages"
 
 
+async def ask_too_much(sdk: openai.AsyncOpenAI, *, stream: bool) -> None:
+    """Ask until it is refused before the answer begins: a stream may begin once it was waited for for long enough."""
+    now_s = asyncio.get_running_loop().time
+    while True:
+        begun_s = now_s()
+        late = await sdk.chat.completions.create(
+            model=SMALL_MODEL, messages=[{"role": "user", "content": "word " * 5000}], stream=stream
+        )
+        assert isinstance(late, openai.AsyncStream)
+        assert now_s() - begun_s >= HOLD_S
+        await late.close()
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_too_long_a_conversation_is_a_bad_request(sdk: openai.AsyncOpenAI, stream: bool) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        await sdk.chat.completions.create(
-            model=SMALL_MODEL, messages=[{"role": "user", "content": "word " * 5000}], stream=stream
-        )
+        await ask_too_much(sdk, stream=stream)
     assert caught.value.code == "context_length_exceeded"

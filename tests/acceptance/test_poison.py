@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from urllib.request import urlopen
 
 import openai
 import pytest
 
+from tests.processes import PATIENCE_S, wait_until
 from tests.running_mesh import SYNTHETIC, RunningMesh, running_up
 
 pytestmark = pytest.mark.timeout(240)
@@ -17,8 +19,16 @@ POISON = "the question that kills"
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
     """Two nodes, which `ig3 up` starts again when they die."""
     arguments = ("--engine", SYNTHETIC, "--nodes", "2")
-    with running_up(tmp_path_factory.mktemp("poison"), *arguments, variables={"IG3_POISON": POISON}) as running:
+    # One that is held up for seconds is not given up: it is to be there when the other one has died.
+    variables = {"IG3_POISON": POISON, "IG3_HEARTBEAT": "30s"}
+    with running_up(tmp_path_factory.mktemp("poison"), *arguments, variables=variables) as running:
+        wait_until(lambda: live_nodes(running) == 2)
         yield running
+
+
+def live_nodes(mesh: RunningMesh) -> int:
+    with urlopen(f"{mesh.url}/readyz", timeout=PATIENCE_S) as answer:
+        return json.load(answer)["live_nodes"]
 
 
 def ask(mesh: RunningMesh, question: str) -> str | None:

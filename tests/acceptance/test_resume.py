@@ -37,16 +37,20 @@ async def ask(session: ClientSession, url: str, **headers: str) -> ClientRespons
 
 
 async def begin(session: ClientSession, url: str) -> tuple[str, str, list[Sse]]:
-    """Read the beginning of an answer, then hang up. Returns the task, the last event's id, and what was read."""
-    async with await ask(session, url) as answer:
-        seen: list[Sse] = []
-        async for event in sse_events(answer):
-            seen.append(event)
-            if len([event for event in seen if event.id]) == LEFT_AFTER:
-                break
-        last = seen[-1].id
-        assert last is not None
-        return answer.headers["x-ig3-task"], last, seen
+    """Read the beginning of an answer, then hang up. Returns the task, the last event's id, and what was read.
+
+    One that came in too few pieces, as behind a stall, counts not: another one is asked for.
+    """
+    while True:
+        async with await ask(session, url) as answer:
+            seen: list[Sse] = []
+            async for event in sse_events(answer):
+                seen.append(event)
+                if len([event for event in seen if event.id]) == LEFT_AFTER:
+                    break
+            last = seen[-1].id
+            if last is not None and seen[-1].json["choices"][0]["finish_reason"] is None:
+                return answer.headers["x-ig3-task"], last, seen
 
 
 async def events(session: ClientSession, url: str, task: str, after: str) -> list[Sse]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ from tests.certificates import Authority
 from tests.http_gateway import LIMIT_S, read_sse, text_of
 from tests.running_mesh import SYNTHETIC, Place, RunningMesh, running_up
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 MOST_OF_CREDENTIALS = 10
 NOBODY = "127.0.0.1:1"
@@ -167,6 +168,8 @@ def known_as(mesh: RunningMesh, ours: Authority, credential: str) -> LinkOptions
         name="somebody",
         inbox_prefix=user_inbox_prefix(Token("local")),
         login=KeyLogin(credential),
+        # Whoever decides may stand still for longer than is usually waited for.
+        connect_timeout=timedelta(seconds=LIMIT_S),
     )
 
 

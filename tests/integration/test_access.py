@@ -18,9 +18,16 @@ from streams.access.fold import LOCAL
 from streams.subjects import CHECKS
 from streams.tokens import Token
 from tests.mesh_in_process import LIMIT_S, InProcessMesh
+from tests.patient_links import wait_for_answers
 
 ACME = Token("acme")
 ADA, BOB = "did:key:z6Ada", "did:key:z6Bob"
+
+
+@pytest.fixture(autouse=True)
+def answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of the broker counts as lost because this machine is slow."""
+    wait_for_answers(monkeypatch)
 
 
 @pytest.fixture
@@ -145,7 +152,7 @@ async def test_a_feed_begins_at_its_snapshot(
     assert len(list((tmp_path / "snapshots").iterdir())) == 1
     assert (second.position, second.access.dump()) == (first.position, first.access.dump())
     await second.stop()
-    assert caplog.messages == []
+    assert [record.message for record in caplog.records if record.name.startswith("mesh.history")] == []
 
 
 async def test_an_account_of_which_a_newer_version_wrote_is_neither_believed_nor_changed(

@@ -15,10 +15,11 @@ from openai.types import Batch
 from gateway.batches.log import BatchLog
 from gateway.batches.outputs import PARTS_OF_LINE, Outputs
 from gateway.batches.progress import FRESH_S, Progress
+from mesh.access.writer import AccessWriter
 from mesh.bus.answer import follow
 from mesh.files.store import FileStore
 from nodes.engine import EngineSpec
-from streams.batches.events import BatchCreated
+from streams.batches.events import BatchCreated, BatchEnded
 from streams.clock import now_ms
 from streams.codec import decode
 from streams.events import TaskSubmitted
@@ -31,6 +32,7 @@ from tests.mesh_in_process import InProcessMesh
 CHAT = "/v1/chat/completions"
 RESPONSES = "/v1/responses"
 LOCAL = Token("local")
+ACME = Token("acme")
 OVER = {"completed", "failed", "expired", "cancelled"}
 
 
@@ -228,6 +230,34 @@ async def test_a_batch_whose_key_was_revoked_is_not_run(mesh: InProcessMesh, cli
     batch = await ended(client, await client.batches.retrieve(name))
     assert batch.errors is not None
     assert (batch.status, [fault.code for fault in batch.errors.data or ()]) == ("failed", ["access_revoked"])
+
+
+async def test_a_batch_is_run_with_a_key_of_which_its_runner_has_not_heard_yet(mesh: InProcessMesh) -> None:
+    await mesh.add_node()
+    writer, store, log = AccessWriter(mesh.bus.core), FileStore(mesh.bus.core), BatchLog(mesh.bus.core)
+    async with serve_http(mesh.bus) as gateway:
+        # From now on it hears of no change by itself.
+        await gateway.access._tail.stop()
+        await writer.open(ACME)
+        key = (await writer.issue(ACME, name="k", rights=("chat", "read"))).shown.key_id
+
+        async def data() -> AsyncIterator[bytes]:
+            yield json.dumps(line("a")).encode()
+
+        file, at_ms = await store.put(ACME, "in", "batch", data(), limit_bytes=1000), now_ms()
+        asked = BatchCreated(at_ms=at_ms, input_file=file.id, endpoint=CHAT, expires_at_ms=at_ms + 600_000, key_id=key)
+        name = await log.create(ACME, asked)
+
+        async def is_over() -> bool:
+            standing = await log.find(ACME, name)
+            return standing is not None and standing.batch.is_over
+
+        await until(is_over)
+        standing = await log.find(ACME, name)
+    assert standing is not None
+    end = standing.batch.end
+    assert isinstance(end, BatchEnded), end
+    assert (end.outcome, end.completed) == ("completed", 1)
 
 
 async def test_a_batch_whose_time_is_over_says_so_of_each_request(

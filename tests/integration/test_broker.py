@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import nats
@@ -22,6 +23,7 @@ from tests.processes import is_running, until
 
 OWNER = """
 import asyncio, sys
+from datetime import timedelta
 from pathlib import Path
 from mesh.config.address import Address
 from mesh.broker.server import EmbeddedServer
@@ -61,7 +63,12 @@ async def test_it_takes_clients_with_jetstream_when_it_is_entered(server: Embedd
 
 async def test_a_client_without_a_credential_is_refused(server: EmbeddedServer) -> None:
     # The broker asks the identity service, and refuses whoever nobody has vouched for.
-    options = LinkOptions(servers=(server.url,), name="nobody", inbox_prefix="_INBOX.nobody")
+    options = LinkOptions(
+        servers=(server.url,),
+        name="nobody",
+        inbox_prefix="_INBOX.nobody",
+        connect_timeout=timedelta(seconds=1),
+    )
     with pytest.raises(BusUnavailable):
         await Link.connect(options)
 

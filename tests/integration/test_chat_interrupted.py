@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from mesh.client.sync import SyncAnswer, SyncClient
 from mesh.processes.terminal import Terminal
 from streams.events import TaskCancelled
 from streams.tasks.task_id import parse_task_id
-from tests.mesh_in_process import InProcessMesh
+from tests.mesh_in_process import LIMIT_S, InProcessMesh
 from tests.processes import until
 
 
@@ -77,6 +78,32 @@ async def test_a_question_that_reaches_the_broker_behind_the_cancel_is_cancelled
     assert await chatting == Asked(text="", cancelled=True)
     assert isinstance(await stored_end(mesh.bus, key), TaskCancelled)
     assert outcomes[-1] == "cancelled"
+
+
+async def test_a_question_that_arrives_while_the_chat_stands_still_is_cancelled_too(
+    mesh: InProcessMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, tasks, passed_s, cancel = asyncio.get_running_loop(), list[str](), [0.0], SyncClient.cancel
+
+    def interrupted(_: SyncClient, *__: Any, **options: Any) -> SyncAnswer:
+        tasks.append(options["task"])
+        raise KeyboardInterrupt
+
+    def cancelling(client: SyncClient, task: str, *, reason: str = "") -> Any:
+        outcome = cancel(client, task, reason=reason)
+        if not passed_s[0]:
+            key = mesh.key()._replace(task=parse_task_id(task))
+            asyncio.run_coroutine_threadsafe(mesh.submit(key, tokens=5000), loop).result(LIMIT_S)
+            passed_s[0] += 10
+        return outcome
+
+    monkeypatch.setattr(SyncClient, "submit", interrupted)
+    monkeypatch.setattr(SyncClient, "cancel", cancelling)
+    clock = SimpleNamespace(monotonic=lambda: passed_s[0], sleep=lambda _: None)
+    monkeypatch.setattr("mesh.client.chat_session.time", clock)
+    assert await chat(mesh) == Asked(text="", cancelled=True)
+    end = await stored_end(mesh.bus, mesh.key()._replace(task=parse_task_id(tasks[0])))
+    assert isinstance(end, TaskCancelled)
 
 
 async def test_a_question_that_was_never_sent_leaves_nothing(

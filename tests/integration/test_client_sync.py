@@ -1,5 +1,6 @@
 """The client without async: plain calls and iterators, a thread that goes away, and interrupts that lose nothing."""
 
+import _thread
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
@@ -114,16 +115,19 @@ def test_closing_from_another_thread_ends_who_waits(beside: MeshInThread) -> Non
         next(pieces)
 
 
-def test_an_interrupt_ends_the_wait_and_nothing_else(beside: MeshInThread) -> None:
-    import _thread
+def interrupted(pieces: Iterator[object]) -> None:
+    """Wait for a piece, with Ctrl-C soon: it comes in here, wherever this thread stands then."""
+    threading.Timer(0.2, _thread.interrupt_main).start()
+    next(pieces)
 
+
+def test_an_interrupt_ends_the_wait_and_nothing_else(beside: MeshInThread) -> None:
     beside.mesh.pause_after = 3
     with connect(beside) as client:
         answer = client.submit(MODEL, "hello")
         pieces = iter(answer)
         assert [next(pieces).text for _ in range(3)] == list(WORDS[:3])
-        threading.Timer(0.2, _thread.interrupt_main).start()
         with pytest.raises(KeyboardInterrupt):
-            next(pieces)
+            interrupted(pieces)
         assert answer.cancel("interrupted").outcome == "cancelled"
         assert answer.result(check=False).text == "".join(WORDS[:3])

@@ -21,6 +21,8 @@ from tests.peaq_chain import NO_LIMIT, PeaqChain
 from tests.peaq_metadata import small_runtime
 from tests.processes import PATIENCE_S
 
+# Each runs up to four commands one after the other, and each command learns the types of the chain anew.
+pytestmark = pytest.mark.timeout(240)
 IG3 = (sys.executable, "-P", "-m", "mesh.cli")
 
 
@@ -33,7 +35,12 @@ def chain() -> Iterator[PeaqChain]:
 def ig3(folder: Path, chain: PeaqChain | None, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {"IG3_DID_METHODS": "key"}
     if chain is not None:
-        env = {"IG3_DID_METHODS": "peaq", "IG3_PEAQ_ENDPOINTS": chain.url, "IG3_PEAQ_GENESIS": chain.genesis}
+        env = {
+            "IG3_DID_METHODS": "peaq",
+            "IG3_PEAQ_ENDPOINTS": chain.url,
+            "IG3_PEAQ_GENESIS": chain.genesis,
+            "IG3_PEAQ_TIMEOUT": "30s",
+        }
     return subprocess.run(
         [*IG3, *arguments],
         cwd=folder,

@@ -1,6 +1,7 @@
 """A DID looked at rule by rule, as `ig3 did verify` shows it."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -31,7 +32,12 @@ def chain() -> Iterator[PeaqChain]:
 
 
 def settings(chain: PeaqChain, **more: object) -> IdentitySettings:
-    given = {"did_methods": ("peaq",), "peaq_endpoints": (chain.url,), "peaq_genesis": chain.genesis} | more
+    given = {
+        "did_methods": ("peaq",),
+        "peaq_endpoints": (chain.url,),
+        "peaq_genesis": chain.genesis,
+        "peaq_timeout": timedelta(seconds=30),
+    } | more
     return IdentitySettings(**given)  # pyright: ignore[reportArgumentType] - of mixed types
 
 

@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+import os
+import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from mesh.bus.appends import Fence
 from mesh.bus.dialing import LinkOptions
@@ -53,6 +56,17 @@ async def test_messages_arrive_in_order_with_reply_headers_and_any_bytes(link: L
     assert arrived[999].data == bytes([999 % 256]) * 999
     assert {delivery.reply for delivery in arrived} == {"r.x"}
     assert header(arrived[7].headers, "k") == "7"
+
+
+async def test_a_server_that_stands_still_for_a_while_is_waited_for(nats_server: NatsServer):
+    usual = timedelta(milliseconds=50)
+    os.kill(nats_server.pid, signal.SIGSTOP)
+    try:
+        connecting = asyncio.create_task(Link.connect(replace(options(nats_server), connect_timeout=usual)))
+        await asyncio.wait((connecting,), timeout=4 * usual.total_seconds())
+    finally:
+        os.kill(nats_server.pid, signal.SIGCONT)
+    await (await connecting).close()
 
 
 async def test_a_handler_that_fails_harms_no_other(link: Link, caplog: pytest.LogCaptureFixture):
@@ -158,6 +172,16 @@ async def test_who_closes_a_connection_can_be_cancelled(nats_server: NatsServer)
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
+    await link.close()
+
+
+async def test_a_server_that_is_silent_for_a_while_is_waited_for_longer_than_one_that_is_not_there(
+    nats_server: NatsServer,
+):
+    os.kill(nats_server.pid, signal.SIGSTOP)
+    asyncio.get_running_loop().call_later(0.1, os.kill, nats_server.pid, signal.SIGCONT)
+    link = await Link.connect(replace(options(nats_server), connect_timeout=timedelta(milliseconds=1)))
+    assert link.is_connected
     await link.close()
 
 

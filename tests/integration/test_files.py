@@ -12,7 +12,7 @@ from aiohttp import FormData
 from gateway.files.expiry import Expiry
 from gateway.http.site import SITE
 from mesh.access.writer import AccessWriter
-from mesh.errors import BusError
+from mesh.errors import BusError, RequestTimedOut
 from mesh.files.store import FileStore
 from mesh.inspection.account_erasure import AccountErasure
 from streams.clock import now_ms
@@ -68,6 +68,24 @@ async def test_a_file_is_what_was_put_there_until_it_is_deleted(
         with pytest.raises(openai.NotFoundError, match="No such File object"):
             await call(made.id)
     assert [file.id async for file in client.files.list()] == []
+
+
+async def test_bytes_that_could_not_be_deleted_go_when_it_is_deleted_again_and_two_may_do_so_at_once(
+    mesh: InProcessMesh, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await client.files.create(file=("a", bytes(2 * PART_BYTES)), purpose="user_data")
+    store, name = FileStore(mesh.bus.core), Token(made.id)
+
+    async def stand_still(*_: object) -> None:
+        raise RequestTimedOut("no answer in time")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mesh.files.store.delete_message", stand_still)
+        with pytest.raises(openai.InternalServerError):
+            await client.files.delete(made.id)
+    assert await store.parts(Token("local"), name) == [0, 1]
+    assert await asyncio.gather(*(store.delete(Token("local"), name) for _ in range(4))) == [False] * 4
+    assert await store.parts(Token("local"), name) == []
 
 
 async def test_a_file_over_the_limit_is_refused_and_leaves_nothing(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import openai
@@ -19,7 +20,8 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Htt
     async with InProcessMesh(folder=tmp_path_factory.mktemp("mesh") / "data") as mesh:
         await mesh.add_dispatcher()
         await mesh.add_node(interval_s=5)
-        async with serve_http(mesh.bus) as serving:
+        # A cache that is slow because this machine is shall not be gone by.
+        async with serve_http(mesh.bus, cache_patience=timedelta(seconds=LIMIT_S)) as serving:
             await serving.until_served()
             yield serving
 

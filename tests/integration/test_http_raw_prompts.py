@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import openai
@@ -37,7 +38,8 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> A
         await mesh.add_node("real", interval_s=5, engine=engine)
         deaf = EngineSpec(engine="synthetic", model_id=DEAF, without=("raw_prompt",))
         await mesh.add_node("deaf", interval_s=5, spec=deaf)
-        async with serve_http(mesh.bus) as serving:
+        # A cache that is slow because this machine is shall not be gone by.
+        async with serve_http(mesh.bus, cache_patience=timedelta(seconds=LIMIT_S)) as serving:
             await serving.until_served(DEFAULT_MODEL)
             await serving.until_served(DEAF)
             yield serving

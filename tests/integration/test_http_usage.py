@@ -4,13 +4,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from aiohttp import ClientResponse
 
+from gateway.usage import ledger_reads
+from gateway.usage.ledger_reads import LedgerReads
 from mesh.access.writer import AccessWriter
 from streams.billing.messages import PricesShown, UsageRow
 from streams.tokens import Token
 from tests.http_gateway import MODEL, serve_http
 from tests.mesh_in_process import InProcessMesh
+from tests.patient_links import LONG, wait_for_answers
 from tests.played_ledger import PRICES, played_ledger
 from tests.scripted_mesh import scripted_mesh
 
@@ -18,6 +22,14 @@ if TYPE_CHECKING:
     from streams.access.events import Right
 
 TODAY = datetime.now(UTC).date().isoformat()
+
+
+@pytest.fixture(autouse=True)
+def answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the broker nor a ledger that is there counts as away because this machine is slow."""
+    wait_for_answers(monkeypatch)
+    monkeypatch.setattr(ledger_reads, "_PRICES_TIMEOUT", LONG)
+    monkeypatch.setattr(LedgerReads._asked, "__defaults__", (LONG,))
 
 
 def row(**more: Any) -> UsageRow:
@@ -59,7 +71,7 @@ async def test_everybody_sees_the_usage_of_their_own_account_alone(tmp_path: Pat
 async def test_models_have_their_prices_and_nothing_stops_for_want_of_a_ledger(tmp_path: Path) -> None:
     async with InProcessMesh(folder=tmp_path) as mesh:
         await mesh.add_dispatcher()
-        await mesh.add_node()
+        await mesh.add_node(interval_s=5)
         async with serve_http(mesh.bus) as gateway:
             await gateway.until_served()
             away = await gateway.get("/v1/usage")

@@ -33,6 +33,7 @@ from tests.unit.gguf_files import VALUES, gguf, tensor
 
 NODE = Token("n1")
 CHUNK = 4096
+PATIENCE = timedelta(seconds=30)
 
 
 def gguf_of(weights: int, fill: int = 7) -> bytes:
@@ -251,13 +252,13 @@ async def test_a_device_has_so_many_chunks_under_way_and_the_rest_is_told_to_wai
     await link.request(subjects.node_api(NODE, "model"), encode(ModelQuestion(name="tiny")))
     chunk = encode(ChunkRequest(name="tiny", sha256=model.sha256, number=0))
     asked = [
-        asyncio.create_task(link.request(subjects.node_api(NODE, "chunk"), chunk))
+        asyncio.create_task(link.request(subjects.node_api(NODE, "chunk"), chunk, timeout=PATIENCE))
         for _ in range(model_desk.CHUNKS_OF_A_DEVICE)
     ]
     await asyncio.sleep(0)
     refused = decode((await link.request(subjects.node_api(NODE, "chunk"), chunk)).data, Refusal)
     assert (refused.code, refused.status) == ("too_many_requests", 429)
-    elsewhere = asyncio.create_task(other.request(subjects.node_api(Token("n2"), "chunk"), chunk))
+    elsewhere = asyncio.create_task(other.request(subjects.node_api(Token("n2"), "chunk"), chunk, timeout=PATIENCE))
     offer = await other.request(subjects.node_api(Token("n2"), "model"), encode(ModelQuestion(name="tiny")))
     assert decode(offer.data, ModelOffer).model == model
     may_go.set()

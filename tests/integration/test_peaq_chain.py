@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -45,7 +46,7 @@ async def reader(small: PeaqChain) -> AsyncIterator[ChainReader]:
     await made.close()
 
 
-def options(*chains: PeaqChain, timeout_s: float = 10, genesis: str = "") -> ChainOptions:
+def options(*chains: PeaqChain, timeout_s: float = 30, genesis: str = "") -> ChainOptions:
     urls = tuple(chain.url for chain in chains)
     return ChainOptions(endpoints=urls, genesis=genesis or chains[0].genesis, max_head_age_s=300, timeout_s=timeout_s)
 
@@ -128,7 +129,7 @@ async def test_another_endpoint_serves_when_one_is_gone_and_goes_on_serving(smal
     with PeaqChain(small.runtime) as second:
         second.put(place.account, place.names[0], b"second")
         told = ChainOptions(
-            endpoints=(dead_url(), small.url, second.url), genesis=small.genesis, max_head_age_s=300, timeout_s=10
+            endpoints=(dead_url(), small.url, second.url), genesis=small.genesis, max_head_age_s=300, timeout_s=30
         )
         reader = ChainReader(told)
         assert (await reader.read(place)).entry is None
@@ -155,7 +156,7 @@ async def test_an_endpoint_of_another_chain_is_refused(small: PeaqChain) -> None
     with PeaqChain(small.runtime, name="theirs") as other:
         told = options(other, genesis=small.genesis)
         assert f"its first block is {other.genesis}" in await refused_for(told)
-        both = ChainOptions(endpoints=(other.url, small.url), genesis=small.genesis, max_head_age_s=300, timeout_s=10)
+        both = ChainOptions(endpoints=(other.url, small.url), genesis=small.genesis, max_head_age_s=300, timeout_s=30)
         reader = ChainReader(both)
         assert (await reader.read(somebody()[2])).entry is None
         await reader.close()
@@ -184,9 +185,13 @@ async def test_an_endpoint_that_falls_behind_while_it_is_used_is_refused(
 async def test_a_silent_endpoint_is_given_up_after_its_time(small: PeaqChain) -> None:
     with PeaqChain(small.runtime) as second:
         small.silent = True
-        # The other one has so long too.
-        reader = ChainReader(options(small, second, timeout_s=2))
-        assert (await reader.read(somebody()[2])).entry is None
+        reader = ChainReader(options(small, second, timeout_s=1), pause_s=0)
+        while True:
+            # The other one has so long too: where it takes longer, as one that stands still does, it is asked again.
+            with suppress(ChainUnavailable):
+                assert (await reader.read(somebody()[2])).entry is None
+                break
+        assert "chain_getBlockHash" in small.calls
         await reader.close()
 
 
@@ -204,11 +209,11 @@ async def test_answers_that_are_no_nodes_are_refused(small: PeaqChain, answer: o
 
 
 async def test_after_an_outage_nobody_waits_for_every_attempt(small: PeaqChain) -> None:
-    small.silent = True
-    slow = ChainReader(options(small, timeout_s=0.3), pause_s=PATIENCE_S)
+    small.cuts = "chain_getBlockHash"
+    slow = ChainReader(options(small), pause_s=PATIENCE_S)
     with pytest.raises(ChainUnavailable):
         await slow.read(somebody()[2])
-    assert small.calls
+    assert small.cuts in small.calls
     asked = len(small.calls)
     with pytest.raises(ChainUnavailable):
         await slow.read(somebody()[2])
@@ -290,7 +295,10 @@ async def test_an_outage_shuts_out_the_unknown_and_keeps_the_known(small: PeaqCh
             await resolver.authenticate(known[1], Proof(algorithm="sr25519", signature=bytes(64)), CHALLENGE)
 
 
-async def test_the_resolver_of_a_process_connects_before_anybody_asks(small: PeaqChain) -> None:
+async def test_the_resolver_of_a_process_connects_before_anybody_asks(
+    small: PeaqChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_HEAD_REUSE_S", PATIENCE_S)
     _, did, place = somebody()
     async with did_resolver(settings(small)) as resolver:
         await resolver.look_up(did)

@@ -11,10 +11,10 @@ import pytest_asyncio
 from openai.types import Upload
 
 from mesh.files.store import FileStore
-from mesh.files.uploads import LASTS_MS, MOST_UPLOADS, UploadStore
+from mesh.files.uploads import LASTS_MS, MOST_UPLOADS, Outcome, UploadStore
 from mesh.files.uploads import Upload as Wanted
 from streams.clock import now_ms
-from streams.files.events import PART_BYTES
+from streams.files.events import PART_BYTES, StoredFile
 from streams.tokens import Token
 from tests.http_gateway import HttpGateway, serve_http
 from tests.mesh_in_process import InProcessMesh
@@ -93,6 +93,30 @@ async def test_a_cancelled_upload_is_over_and_leaves_no_bytes(mesh: InProcessMes
     with pytest.raises(openai.ConflictError):
         await client.uploads.complete(upload.id, part_ids=[part])
     assert (await client.uploads.cancel(upload.id)).status == "cancelled"
+
+
+async def test_who_has_not_seen_that_somebody_else_completes_it_gets_the_same_file(
+    mesh: InProcessMesh, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await begin(client, 6)
+    part = await add(client, upload, b"abcdef")
+    done = await client.uploads.complete(upload.id, part_ids=[part])
+    files, looks = FileStore(mesh.bus.core), 0
+    find = files.find
+
+    async def find_a_moment_ago(account: Token, file: Token) -> StoredFile | None:
+        nonlocal looks
+        looks += 1
+        return None if looks == 1 else await find(account, file)
+
+    monkeypatch.setattr(files, "find", find_a_moment_ago)
+    wanted = Wanted(name="notes.txt", purpose="user_data", size_bytes=6)
+    stored = await UploadStore(mesh.bus.core, files).make(LOCAL, Token(upload.id), wanted, Outcome(pieces=(1,)))
+    assert done.file is not None
+    assert (stored.id, stored.event.sha256) == (done.file.id, hashlib.sha256(b"abcdef").hexdigest())
+    kept = await find(LOCAL, Token(done.file.id))
+    assert kept == stored
+    await client.files.delete(done.file.id)
 
 
 async def test_pieces_that_do_not_fit_are_refused_and_the_upload_goes_on(client: openai.AsyncOpenAI) -> None:

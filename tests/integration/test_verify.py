@@ -28,7 +28,15 @@ from streams.tokens import token
 from streams.topology import stream_specs
 from tests.integration.written_tasks import NODE, announce, completed, keep, named, report_on, write, written
 from tests.mesh_in_process import InProcessMesh, RunningDispatcher
+from tests.patient_links import wait_for_answers
+from tests.processes import until
 from tests.unit.golden_logs import LOGS, read_log, read_meaning
+
+
+@pytest.fixture(autouse=True)
+def answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of the broker counts as lost because this machine is slow."""
+    wait_for_answers(monkeypatch)
 
 
 @pytest.fixture
@@ -58,7 +66,7 @@ async def test_a_mesh_at_work_is_what_its_log_says(mesh: InProcessMesh, store: S
     first, second = await mesh.add_dispatcher("d1"), await mesh.add_dispatcher("d2")
     await answering(mesh, first)
     await answering(mesh, second)
-    await mesh.add_node("n1", slots=8, delay_ms=5)
+    await mesh.add_node("n1", slots=8, delay_ms=5, interval_s=5)
     keys = [await mesh.submit(tokens=30) for _ in range(12)]
     waiting, endless = await mesh.submit(model="promised"), await mesh.submit(tokens=100_000)
     for key in (waiting, endless):
@@ -69,6 +77,8 @@ async def test_a_mesh_at_work_is_what_its_log_says(mesh: InProcessMesh, store: S
     await user.request(subjects.user_api(endless.account, "cancel"), encode(Cancel(task=endless.task)))
     for key in (*keys, endless):
         await mesh.steps(key)
+    # Readers hear of an end before its dispatcher has put the task down.
+    await until(lambda: {*first.dispatcher.lives, *second.dispatcher.lives} == {waiting})
     afterwards = await report_on(mesh, store)
 
     assert (named(meanwhile), named(afterwards)) == ([], [])

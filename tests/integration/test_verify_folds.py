@@ -1,6 +1,8 @@
 """`ig3 events verify`: what is said of each fold of a register, and of ENDED, is what the log adds up to."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +39,13 @@ from streams.tokens import token
 from streams.topology import ACCESS, DEVICES, ENDED, GROUPS, MODELS, Retention, stream_specs
 from tests.integration.written_tasks import NODE, announce, completed, named, report_on
 from tests.mesh_in_process import InProcessMesh
+from tests.patient_links import wait_for_answers
+
+
+@pytest.fixture(autouse=True)
+def answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of the broker counts as lost because this machine is slow."""
+    wait_for_answers(monkeypatch)
 
 
 @pytest.fixture
@@ -80,6 +89,26 @@ async def test_a_service_that_knows_of_what_no_event_tells_is_named(
 
     assert named(await report_on(mesh, store)) == [
         f"{wrong.name}: s: at sequence 0 of {stream} the log adds up to something else"
+    ]
+
+
+async def test_a_service_is_heard_though_the_broker_stands_still_with_its_answer(
+    mesh: InProcessMesh, store: SnapshotStore
+):
+    pid = mesh.server.pid
+    assert pid is not None
+
+    def answer() -> tuple[Projections]:
+        os.kill(pid, signal.SIGSTOP)
+        asyncio.get_running_loop().call_later(1.2, os.kill, pid, signal.SIGCONT)
+        return (Projections(service="s", folds=(fold_digest(DevicesProjection(DEVICE_TOO_MANY), 0),)),)
+
+    desk = ProjectionDesk(mesh.bus.core, answer)
+    await desk.start()
+    mesh.stack.push_async_callback(desk.stop)
+
+    assert named(await report_on(mesh, store)) == [
+        "devices: s: at sequence 0 of DEVICES the log adds up to something else"
     ]
 
 

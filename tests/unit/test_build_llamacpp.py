@@ -33,7 +33,8 @@ class Building(NamedTuple):
         output = self.process.stdout
         assert output is not None
         assert output.readline().startswith("Compiling llama-cpp-python 1, once")
-        progress = next(line for line in output if "steps" in line)
+        # The first step alone may be seen, and told, before it.
+        progress = next(line for line in output if "2 of 3" in line)
         assert re.fullmatch(r"  compiling, \d:\d\d, 2 of 3 steps\n", progress)
         (self.folder / "go-on").touch()
         return self.process.communicate(timeout=30)

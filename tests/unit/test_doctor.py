@@ -27,6 +27,7 @@ from mesh.doctor.facts import (
     UrlFact,
 )
 from mesh.doctor.finding import Finding, Level
+from mesh.doctor.gather_bus import ahead_s
 from mesh.doctor.gather_files import certificate
 from mesh.doctor.gather_machine import telling_processes, telling_variables
 from mesh.tls.contexts import TlsFiles
@@ -361,3 +362,10 @@ WRONG = (
 def test_every_rule_is_asked() -> None:
     judges = {name for module in (files, lines, running) for name in vars(module) if name.startswith("judge_")}
     assert {rule.__name__ for rule in RULES} == judges
+
+
+@pytest.mark.parametrize(
+    ("stamp_s", "ahead"), [(100.0, 0.0), (104.9, 0.0), (105.0, 0.0), (107.5, 2.5), (97.0, -3.0)], ids=str
+)
+def test_a_clock_is_wrong_only_by_what_no_waiting_explains(stamp_s: float, ahead: float) -> None:
+    assert ahead_s(stamp_s, asked_s=100.0, answered_s=105.0) == ahead

@@ -193,8 +193,9 @@ class Readings:
             flight = self._flights[name] = asyncio.create_task(self._read(place), name=f"read {name}")
             flight.add_done_callback(lambda done: self._landed(name, done))
         # Who waits may give up; the reading goes on for the others, and for the next who asks.
-        async with asyncio.timeout(timeout_s):
-            await asyncio.wait((flight,))
+        await asyncio.wait((flight,), timeout=timeout_s)
+        if not flight.done():
+            raise TimeoutError
         if flight.cancelled():
             raise ChainUnavailable("no more lookups: it was closed")
         return flight.result()

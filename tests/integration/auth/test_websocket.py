@@ -1,7 +1,7 @@
 """The websocket asks too who is there: by header, by the first frame, and for as long as that is good."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -80,7 +80,8 @@ async def test_whoever_shows_a_wrong_one_or_none_in_time_is_sent_away(
         assert await socket.until_closed() == 4401
     monkeypatch.setattr(bridge_session, "AUTHENTICATE_WITHIN_S", 0.05)
     async with connect(guarded.gateway) as socket:
-        await socket.send(type="ping")
+        with suppress(ConnectionResetError):  # its time may be over by now
+            await socket.send(type="ping")
         assert await socket.until_closed() == 4401
 
 

@@ -12,17 +12,34 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientResponse
 
+from gateway.cache import nats_store, redis_store
 from gateway.http.cache.caching import Caching
 from gateway.http.site import SITE
 from mesh.access.writer import AccessWriter
+from mesh.history.ordered import OrderedReader
+from streams.cache.events import CacheHit
+from streams.cache.subjects import cache_hits
+from streams.codec import decode
 from streams.tokens import Token
+from streams.topology import HITS
 from tests.http_gateway import LIMIT_S, HttpGateway, Json, serve_http
+from tests.patient_links import wait_for_answers
 from tests.scripted_mesh import ScriptedMesh, scripted_mesh
 from tests.valkey_server import ValkeyServer
 
 ACME, OTHER = Token("acme"), Token("other")
 PATIENT = timedelta(seconds=LIMIT_S)
 QUESTIONS = itertools.count()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def answers() -> Iterator[None]:
+    """No answer of the broker or of a store counts as lost because this machine is slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        wait_for_answers(patch)
+        patch.setattr(nats_store, "_LONGEST", PATIENT)
+        patch.setattr(redis_store, "_LONGEST_S", LIMIT_S)
+        yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -92,6 +109,24 @@ async def kept(gateway: HttpGateway, body: Json, **headers: str) -> str:
     await first.read()
     await caching(gateway).cache.settle()
     return first.headers["x-ig3-task"]
+
+
+async def hits_of(mesh: ScriptedMesh, account: Token, *gateways: HttpGateway) -> list[CacheHit]:
+    """What gateways have noted of answers that an account was given again, each once.
+
+    One that was being stored when its gateway was asked to write all that is left is written once more: who reads them
+    goes by their ``batch``.
+    """
+    for gateway in gateways:
+        hits = caching(gateway).hits
+        assert hits is not None
+        await hits.stop()
+    events: dict[str, CacheHit] = {}
+    async with OrderedReader(mesh.bus.core, HITS, filters=(cache_hits(account),)) as reader:
+        while not reader.is_caught_up:
+            found = [decode(one.data, CacheHit) for one in await reader.take(wait_s=LIMIT_S)]
+            events |= {event.batch: event for event in found}
+    return list(events.values())
 
 
 def caching(gateway: HttpGateway) -> Caching:

@@ -13,13 +13,11 @@ from mesh.access.writer import AccessWriter
 from mesh.history.ordered import OrderedReader
 from mesh.inspection.account_erasure import AccountErasure
 from mesh.inspection.account_export import export_account
-from streams.cache.events import CacheHit
-from streams.cache.subjects import cache_entry, cache_hits
-from streams.codec import decode
+from streams.cache.subjects import cache_entry
 from streams.tokens import Token
-from streams.topology import CACHE, HITS, stream_specs
+from streams.topology import CACHE, stream_specs
 from tests.http_gateway import LIMIT_S, HttpGateway, Json, read_sse, text_of
-from tests.integration.cache.conftest import ACME, OTHER, Gateways, caching, had, kept, question
+from tests.integration.cache.conftest import ACME, OTHER, Gateways, caching, had, hits_of, kept, question
 from tests.processes import until
 from tests.scripted_mesh import ScriptedMesh
 from tests.valkey_server import ValkeyServer
@@ -218,14 +216,7 @@ async def test_answers_that_were_given_again_are_events(mesh: ScriptedMesh, gate
     task = await kept(gateway, body := question(), **acme)
     for _ in range(3):
         assert had(await gateway.ask(body, **acme)) == "hit"
-    hits = caching(gateway).hits
-    assert hits is not None
-    await hits.stop()
-    events: list[CacheHit] = []
-    async with OrderedReader(mesh.bus.core, HITS, filters=(cache_hits(ACME),)) as reader:
-        while not reader.is_caught_up:
-            events += [decode(one.data, CacheHit) for one in await reader.take(wait_s=LIMIT_S)]
-    given = [event for event in events if event.task == task]
+    given = [event for event in await hits_of(mesh, ACME, gateway) if event.task == task]
     assert sum(event.times for event in given) == 3
     assert {(event.owner, event.model, event.usage.completion_tokens) for event in given} == {(ACME, "synthetic", 3)}
 

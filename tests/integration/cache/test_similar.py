@@ -2,17 +2,19 @@
 
 import struct
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from aiohttp import ClientResponse
 
+from gateway.http.cache import similar
 from mesh.access.writer import AccessWriter
 from streams.access.limits import Limits
 from streams.tokens import Token
-from tests.http_gateway import HttpGateway, serve_http
-from tests.integration.cache.conftest import caching, had
+from tests.http_gateway import LIMIT_S, HttpGateway, serve_http
+from tests.integration.cache.conftest import PATIENT, caching, had
 from tests.mesh_in_process import InProcessMesh
 from tests.number_engine import DIMENSIONS, MODEL, NumberEngine
 
@@ -52,10 +54,19 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory, engine: LetterEngine) -
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(mesh: InProcessMesh) -> AsyncIterator[HttpGateway]:
-    async with serve_http(mesh.bus, cache_similar_model=MODEL, cache_similar_distance=0.25) as serving:
+    async with serve_patiently(mesh, cache_similar_model=MODEL, cache_similar_distance=0.25) as serving:
         await serving.until_served()
         await serving.until_served(MODEL)
         yield serving
+
+
+@asynccontextmanager
+async def serve_patiently(mesh: InProcessMesh, **settings: Any) -> AsyncIterator[HttpGateway]:
+    """Serve with a cache and with vectors that are waited for, however slow this machine is."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(similar, "_PATIENCE_S", LIMIT_S)
+        async with serve_http(mesh.bus, cache_patience=PATIENT, **settings) as serving:
+            yield serving
 
 
 async def asked(gateway: HttpGateway, text: str, *, system: str, wish: str = "similar", **said: Any) -> ClientResponse:
@@ -118,7 +129,8 @@ async def test_no_account_gets_what_is_similar_to_anothers(mesh: InProcessMesh) 
         await writer.open(Token(account))
         shown, _ = await writer.issue(Token(account), name="test", rights=("chat",), limits=Limits())
         keys.append(f"Bearer {shown.text}")
-    async with serve_http(mesh.bus, auth="required", cache_similar_model=MODEL, cache_similar_distance=0.25) as gateway:
+    settings = {"auth": "required", "cache_similar_model": MODEL, "cache_similar_distance": 0.25}
+    async with serve_patiently(mesh, **settings) as gateway:
         await gateway.access.look()
         await gateway.until_served()
         await gateway.until_served(MODEL)
@@ -130,7 +142,7 @@ async def test_no_account_gets_what_is_similar_to_anothers(mesh: InProcessMesh) 
 
 
 async def test_without_a_node_that_makes_vectors_only_the_same_is_found(mesh: InProcessMesh) -> None:
-    async with serve_http(mesh.bus, cache_similar_model="nobody-has-it") as gateway:
+    async with serve_patiently(mesh, cache_similar_model="nobody-has-it") as gateway:
         await gateway.until_served()
         assert had(await asked(gateway, SKY, system="f")) == "miss"
         assert had(await asked(gateway, SAME, system="f")) == "miss"

@@ -7,17 +7,13 @@ from aiohttp import ClientResponse
 
 from mesh.access.writer import AccessWriter
 from mesh.bus.direct_client import Delivery
-from mesh.history.ordered import OrderedReader
 from streams import subjects
-from streams.cache.events import CacheHit
-from streams.cache.subjects import cache_hits
 from streams.codec import decode, encode
 from streams.events import TaskError
 from streams.messages import Cancel, CancelOutcome
 from streams.tokens import Token
-from streams.topology import HITS
 from tests.http_gateway import LIMIT_S, HttpGateway, Json, read_sse, text_of
-from tests.integration.cache.conftest import Gateways, caching, had, kept, question
+from tests.integration.cache.conftest import Gateways, caching, had, hits_of, kept, question
 from tests.processes import until
 from tests.scripted_mesh import ScriptedMesh
 
@@ -184,14 +180,9 @@ async def test_who_cannot_wait_for_so_long_has_a_task_of_its_own(mesh: ScriptedM
 
 async def given_again(mesh: ScriptedMesh, task: str, *gateways: HttpGateway) -> list[tuple[str, int, int]]:
     """What the gateways have noted of a task's answer: whose it was, its tokens, and how often it was given again."""
-    for gateway in gateways:
-        hits = caching(gateway).hits
-        assert hits is not None
-        await hits.stop()
-    events: list[CacheHit] = []
-    async with OrderedReader(mesh.bus.core, HITS, filters=(cache_hits(Token("local")),)) as reader:
-        while not reader.is_caught_up:
-            events += [decode(one.data, CacheHit) for one in await reader.take(wait_s=LIMIT_S)]
+    # A hit is noted behind the last byte of its answer, before its client counts as gone.
+    await until(lambda: not any(waiting(gateway) for gateway in gateways))
+    events = await hits_of(mesh, Token("local"), *gateways)
     return sorted((one.owner, one.usage.completion_tokens, one.times) for one in events if one.task == task)
 
 
@@ -213,7 +204,6 @@ async def test_who_follows_to_the_end_has_a_hit_and_neither_who_had_it_generated
         answers = {await answered(await each) for each in (leader, *followers)}
     ((task, text),) = answers
     assert text == TEXT
-    await until(lambda: waiting(one) + waiting(other) == 0)
     # Each gateway writes what its own clients were given.
     assert await given_again(mesh, task, one, other) == [("local", 3, 1), ("local", 3, 2)]
 
@@ -241,7 +231,6 @@ async def test_nobody_has_a_hit_where_the_task_fails(mesh: ScriptedMesh, gateway
     mesh.go.set()
     async with asyncio.timeout(LIMIT_S):
         assert "engine_error" in (await read_sse(await follower))[-1].data  # type: ignore[operator]  # there is one
-    await until(lambda: waiting(one) + waiting(other) == 0)
     assert await given_again(mesh, task, one, other) == []
 
 

@@ -3,16 +3,22 @@
 import asyncio
 import base64
 import json
+from datetime import timedelta
 
 import pytest
 
 from gateway.dispatcher.ending import stored_end
+from gateway.http import task_calls
+from mesh.bus.direct_client import Delivery
 from mesh.errors import PublishRefused
 from mesh.history.stream_facts import last_message
 from streams import subjects
+from streams.clock import now_ms
 from streams.codec import decode, encode, encode_json
+from streams.devices.replica import Replica
 from streams.events import (
     DeviceLost,
+    ModelAnnounced,
     SubmissionUnreadable,
     TaskAssigned,
     TaskCancelled,
@@ -97,6 +103,21 @@ async def test_an_unknown_model_fails_as_http_would_say_it(mesh: InProcessMesh):
     error = steps[-1].state.error
     assert error is not None
     assert (error.code, error.status, error.param) == ("model_not_found", 404, "model")
+
+
+async def test_a_model_that_was_announced_a_moment_ago_is_known(mesh: InProcessMesh):
+    dispatcher = await mesh.add_dispatcher()
+    # As if it were held up just now: what is stored comes to it when it asks, and not before.
+    await dispatcher.feed.models.stop()
+    replica = Replica(model="brand-new", engine="synthetic", context_tokens=2048, slots=1)
+    announced = ModelAnnounced(at_ms=now_ms(), node=token("n1"), replica=replica)
+    await mesh.bus.core.append(subjects.model(token("n1"), "brand-new"), encode(announced))
+
+    key = await mesh.submit(model="brand-new")
+    await mesh.reached(key, 1)
+
+    first = (await mesh.bus.log.read(key))[0].event
+    assert isinstance(first, TaskQueued), first
 
 
 async def test_an_unreadable_submission_fails_with_the_reason_and_the_queue_moves_on(mesh: InProcessMesh):
@@ -278,3 +299,20 @@ async def test_a_new_device_is_registered_once(mesh: InProcessMesh):
     assert view is not None
     assert view.is_registered
     assert json.loads(info.data)["state"]["subjects"] == {registered: 1}
+
+
+async def test_a_cancel_of_a_gateway_that_is_not_answered_in_time_is_asked_for_again(
+    mesh: InProcessMesh, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(task_calls, "TIMEOUT", timedelta(seconds=0.1))
+    monkeypatch.setattr(task_calls, "_TRIES", 200)
+    key, asked = mesh.key(), list[str]()
+
+    def on_cancel(delivery: Delivery) -> None:
+        asked.append(decode(delivery.data, Cancel).reason)
+        if len(asked) > 1:
+            mesh.bus.core.reply_to(delivery, encode(CancelOutcome(task=key.task, outcome="cancelled")))
+
+    await mesh.bus.core.listen(subjects.user_api_all("cancel"), on_cancel)
+    assert (await task_calls.cancel(mesh.bus, key, "enough")).outcome == "cancelled"
+    assert set(asked) == {"enough"}

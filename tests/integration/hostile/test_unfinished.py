@@ -7,6 +7,7 @@ import pytest
 
 from gateway.dispatcher.ending import stored_end
 from mesh.identity.device_log import DeviceLog
+from nodes.engine import EngineSpec
 from streams import subjects
 from streams.codec import decode, encode
 from streams.devices.fold import Devices, Standing
@@ -15,12 +16,19 @@ from streams.messages import Refused
 from streams.tokens import Token
 from tests.contract.waiting import eventually
 from tests.integration.hostile.rogue import FAST, HONEST, Onlooker, Rogue
-from tests.mesh_in_process import LIMIT_S, InProcessMesh
+from tests.mesh_in_process import LIMIT_S, InProcessMesh, RunningNode
+from tests.paced_engine import Pace, PacedEngine
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SLOW_MS = 300
-"""Between two of ten tokens: the node is not done before it is stopped."""
+
+async def stuck_node(mesh: InProcessMesh, name: str) -> RunningNode:
+    """One that gets tasks before the honest node, and stands still behind the first word of each answer."""
+    pace = Pace()
+    spec = EngineSpec(engine="synthetic", slots=4, token_delay_ms=1000 / FAST)
+    node = await mesh.add_node(name, engine=PacedEngine(spec, pace), interval_s=5)
+    pace.hold(1)
+    return node
 
 
 def proof_of(devices: Devices, node: Token) -> str:
@@ -31,11 +39,11 @@ def proof_of(devices: Devices, node: Token) -> str:
 async def test_a_node_that_is_killed_in_the_middle_is_no_liar_and_its_words_stand(
     mesh: InProcessMesh, devices: DeviceLog, truth: str
 ):
-    slow = await mesh.add_node("z-killed", delay_ms=SLOW_MS)
+    slow = await stuck_node(mesh, "z-killed")
     key = mesh.key()
     onlooker = Onlooker(mesh, key)
     await mesh.submit(key)
-    await mesh.reached(key, 3)
+    await mesh.reached(key, 2)
     await slow.vanish()
     assert await onlooker.believes() == f"completed: {truth}"
     end = await stored_end(mesh.bus, key)
@@ -51,11 +59,11 @@ async def test_a_node_that_is_killed_in_the_middle_is_no_liar_and_its_words_stan
 
 
 async def test_a_node_that_hands_over_signs_for_what_it_has_written(mesh: InProcessMesh, truth: str):
-    leaving = await mesh.add_node("z-leaving", delay_ms=SLOW_MS)
+    leaving = await stuck_node(mesh, "z-leaving")
     key = mesh.key()
     onlooker = Onlooker(mesh, key)
     await mesh.submit(key)
-    await mesh.reached(key, 3)
+    await mesh.reached(key, 2)
     await leaving.worker.drain(timedelta(0))
     assert await onlooker.believes() == f"completed: {truth}"
     end = await stored_end(mesh.bus, key)

@@ -155,6 +155,8 @@ async def test_an_acknowledgement_led_into_a_waiting_task_counts_for_nobody(
 
 async def test_an_acknowledgement_led_into_another_account_is_nobodys_task(mesh: InProcessMesh, user: Link):
     victim = TaskKey(VICTIM, new_task_id())
+    # What was led astray before is noted by now, so that the newest note is of this one.
+    await misled_all(mesh, user)
     misled(user, subjects.submitted("interactive", victim))
     await submitted(mesh, victim)
     await mesh.all_acknowledged("interactive")

@@ -1,5 +1,9 @@
-"""Clients that show the broker whatever a test wants."""
+"""Clients that show the broker whatever a test wants.
 
+They wait for a decision as long as this machine takes for it: what nobody has decided in time is no refusal.
+"""
+
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,8 +16,10 @@ from mesh.identity.device_login import DeviceLogin
 from streams import subjects
 from streams.tokens import Token
 from tests.identity_in_process import device_login
+from tests.processes import PATIENCE_S
 
 NODE = Token("n1")
+PATIENT = timedelta(seconds=45)
 
 
 @dataclass(kw_only=True)
@@ -42,7 +48,15 @@ def options_of(server: EmbeddedServer, shown: Shown | DeviceLogin, node: Token =
         name=subjects.node_connection(node),
         inbox_prefix=subjects.node_inbox_prefix(node),
         login=shown,
+        connect_timeout=PATIENT,
     )
+
+
+async def gets_in_soon(server: EmbeddedServer, shown: Shown | DeviceLogin, node: Token = NODE) -> None:
+    """Wait until the broker lets it in: who decides reads what was decided a moment after that is stored."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await gets_in(server, shown, node):  # noqa: ASYNC110 - it asks anew each time
+            await asyncio.sleep(0.02)
 
 
 async def gets_in(server: EmbeddedServer, shown: Shown | DeviceLogin, node: Token = NODE) -> bool:

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
-from msgspec.structs import replace
 
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.link import Link
@@ -23,7 +22,7 @@ from streams import subjects
 from streams.devices.fold import Standing
 from streams.tokens import Token
 from tests.identity_in_process import device_did, device_key, device_login, identity_service
-from tests.integration.identity.showing import NODE, gets_in, options_of
+from tests.integration.identity.showing import NODE, gets_in, gets_in_soon, options_of
 from tests.processes import until
 
 LISTED = AdmissionPolicy(rule="listed")
@@ -44,7 +43,7 @@ async def test_a_device_waits_until_an_operator_admits_it(server: EmbeddedServer
         assert not await gets_in(server, device_login(NODE))
         await standing(log, Standing.VERIFIED)
         await log.admit(NODE, by="test")
-        assert await gets_in(server, device_login(NODE))
+        await gets_in_soon(server, device_login(NODE))
 
 
 async def test_a_device_that_is_expected_gets_in_at_its_first_try(server: EmbeddedServer, log: DeviceLog) -> None:
@@ -65,6 +64,7 @@ async def test_no_more_wait_than_the_operator_wants(server: EmbeddedServer, log:
         assert not await gets_in(server, device_login(NODE))
         assert not await gets_in(server, device_login("n2"), Token("n2"))
         await standing(log, Standing.VERIFIED)
+    await log.catch_up()
     assert log.devices.device(Token("n2")) is None
 
 
@@ -97,11 +97,10 @@ async def test_that_a_device_shows_its_own_key_after_one_of_its_document_is_note
     await log.verified(NODE, device_did(NODE).text, proved_by="#key-1")
     async with identity_service(server):
         assert await gets_in(server, device_login(NODE))
-        device = log.devices.device(NODE)
-        assert device is not None
-        assert device.signs_as_subject
         await log.catch_up()
         noted = log.devices.device(NODE)
+        assert noted is not None
+        assert noted.signs_as_subject
         assert await gets_in(server, device_login(NODE))
         await log.catch_up()
         assert log.devices.device(NODE) == noted
@@ -125,7 +124,7 @@ async def test_a_device_that_is_shut_out_is_cut_off_and_stays_out(
         assert not await gets_in(server, device_login(NODE))
         if decision == "suspend":
             await log.admit(NODE, by="test")
-            assert await gets_in(server, device_login(NODE))
+            await gets_in_soon(server, device_login(NODE))
         else:
             with pytest.raises(DeviceError, match="for good"):
                 await log.admit(NODE, by="test")
@@ -156,7 +155,8 @@ async def test_several_services_share_the_questions_and_any_of_them_is_enough(
             await stack.enter_async_context(identity_service(server))
         for _ in range(10):
             assert await gets_in(server, device_login(NODE))
-        assert len([line for line in caplog.messages if line.startswith("let in")]) == 10
+        # Each question is one's alone: else there were twice as many. Who is not answered in time asks once more.
+        assert 10 <= len([line for line in caplog.messages if line.startswith("let in")]) < 20
         await first.aclose()
         assert await gets_in(server, device_login(NODE))
         await first.enter_async_context(identity_service(server))
@@ -169,12 +169,7 @@ async def test_two_hundred_devices_at_once_all_get_in(server: EmbeddedServer, bu
     async with AsyncExitStack() as stack:
         for _ in range(2):
             await stack.enter_async_context(identity_service(server))
-        # On a busy machine five seconds are few for two hundred who share one process.
-        patient = [
-            replace(options_of(server, device_login(name), name), connect_timeout=timedelta(seconds=45))
-            for name in names
-        ]
-        links = await asyncio.gather(*map(Link.connect, patient))
+        links = await asyncio.gather(*(Link.connect(options_of(server, device_login(name), name)) for name in names))
         assert all(link.is_connected for link in links)
         await asyncio.gather(*(link.close() for link in links))
 

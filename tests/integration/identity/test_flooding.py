@@ -15,7 +15,7 @@ from streams import subjects
 from streams.devices.fold import Standing
 from streams.tokens import Token
 from tests.identity_in_process import connect_device, device_login, identity_service
-from tests.integration.identity.showing import gets_in
+from tests.integration.identity.showing import gets_in, gets_in_soon
 from tests.processes import PATIENCE_S, until
 
 MEBIBYTE = 1024 * 1024
@@ -29,11 +29,10 @@ async def service(server: EmbeddedServer, bus: Bus) -> AsyncIterator[None]:
         yield
 
 
-async def send(link: Link, size_bytes: int) -> None:
-    """Say so much in the one place where a device may always speak."""
+def send(link: Link, size_bytes: int) -> None:
+    """Say so much in the one place where a device may always speak; whoever is cut off meanwhile has said enough."""
     for _ in range(size_bytes // len(PIECE)):
         link.send(subjects.status(LOUD), PIECE)
-    await link.client.flush()
 
 
 def suspended(log: DeviceLog, name: Token = LOUD) -> bool:
@@ -47,7 +46,7 @@ async def test_it_is_cut_off_and_suspended_with_the_reason_and_others_go_on(
     loud, quiet = await connect_device(server, LOUD), await connect_device(server, OTHER)
     cut = asyncio.Event()
     loud.on_return(cut.set)
-    await send(loud, 6 * MEBIBYTE)
+    send(loud, 6 * MEBIBYTE)
     await until(lambda: suspended(log))
     device = log.devices.device(LOUD)
     assert device is not None
@@ -66,7 +65,6 @@ async def test_small_messages_in_great_number_are_too_much_as_well(
     loud = await connect_device(server, LOUD)
     for _ in range(6000):
         loud.send("results.0.not.its.own", b"")
-    await loud.client.flush()
     await until(lambda: suspended(log))
     device = log.devices.device(LOUD)
     assert device is not None
@@ -80,7 +78,7 @@ async def test_to_connect_anew_again_and_again_does_not_help(
     async def come_and_go() -> None:
         while True:
             loud = await connect_device(server, LOUD)
-            await send(loud, 1 * MEBIBYTE)
+            send(loud, 1 * MEBIBYTE)
             await loud.close()
 
     with pytest.raises(BusRefused):
@@ -90,14 +88,16 @@ async def test_to_connect_anew_again_and_again_does_not_help(
 
 async def test_one_that_is_admitted_again_begins_anew(server: EmbeddedServer, service: None, log: DeviceLog) -> None:
     loud, other = await connect_device(server, LOUD), await connect_device(server, OTHER)
-    await send(loud, 6 * MEBIBYTE)
+    send(loud, 6 * MEBIBYTE)
     await until(lambda: suspended(log))
     await loud.close()
     await log.admit(LOUD, by="test")
+    await gets_in_soon(server, device_login(LOUD), LOUD)
     loud = await connect_device(server, LOUD)
-    await send(loud, 1 * MEBIBYTE)
+    send(loud, 1 * MEBIBYTE)
+    await loud.client.flush()
     # A later look suspends another one, and leaves this one as it is.
-    await send(other, 6 * MEBIBYTE)
+    send(other, 6 * MEBIBYTE)
     await until(lambda: suspended(log, OTHER))
     assert not suspended(log)
     await loud.close()

@@ -22,6 +22,7 @@ from streams.codec import encode
 from streams.subjects import TaskKey
 from streams.tasks.task_id import new_task_id
 from streams.tokens import Token
+from tests.integration.identity.showing import PATIENT
 from tests.integration.identity.test_rights import Connected
 from tests.mesh_in_process import InProcessMesh
 from tests.processes import until
@@ -48,6 +49,7 @@ class Office:
                 name="somebody",
                 inbox_prefix=subjects.user_inbox_prefix(account),
                 login=KeyLogin(text),
+                connect_timeout=PATIENT,
             )
         )
         self.mesh.stack.push_async_callback(link.close)

@@ -1,25 +1,33 @@
 """What a device must show to be let in: each forgery on a real broker, and why the operator is told it was refused."""
 
+import asyncio
 import base64
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from mesh.broker.server import EmbeddedServer
 from mesh.bus.link import Link
 from mesh.bus.service_bus import Bus
 from mesh.errors import BusRefused, BusUndecided
+from mesh.identity import callout
 from mesh.identity.device_login import DeviceLogin
 from mesh.identity.did import did_key
+from mesh.identity.gatekeeper import Gatekeeper
 from mesh.identity.keys import SigningKey
+from mesh.identity.nats_jwt import Admission, Question
 from streams.devices.fold import Devices, Standing
 from streams.subjects import MESH
 from streams.tokens import Token
 from tests.identity_in_process import device_did, device_key, device_login, identity_service
 from tests.integration.identity.showing import NODE, Shown, gets_in, options_of
 
+WAIT = timedelta(seconds=5)
+"""Longer than a broker waits for a decision, three seconds."""
 STRANGER = SigningKey.generate("ed25519")
 
 
@@ -157,11 +165,31 @@ async def test_an_unknown_nkey_and_nobody_at_all_are_refused(server: EmbeddedSer
                 )
 
 
+async def test_a_decision_that_is_late_is_no_refusal_and_who_asks_again_gets_in(
+    server: EmbeddedServer, bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[Question] = []
+    decide = Gatekeeper.decide
+
+    async def late_at_first(keeper: Gatekeeper, question: Question) -> Admission:
+        asked.append(question)
+        if len(asked) == 1:
+            await asyncio.Event().wait()
+        return await decide(keeper, question)
+
+    monkeypatch.setattr(Gatekeeper, "decide", late_at_first)
+    monkeypatch.setattr(callout, "_DECIDE_WITHIN", timedelta(seconds=0.5))
+    async with identity_service(server):
+        assert await gets_in(server, device_login(NODE))
+    assert "no decision within" in caplog.text
+    assert len(asked) > 1
+
+
 async def test_while_nobody_decides_nobody_new_gets_in_and_who_is_in_stays(server: EmbeddedServer, bus: Bus) -> None:
     async with identity_service(server):
         link = await Link.connect(options_of(server, device_login(NODE)))
     with pytest.raises(BusUndecided):
-        await Link.connect(options_of(server, device_login("n2"), Token("n2")))
+        await Link.connect(replace(options_of(server, device_login("n2"), Token("n2")), connect_timeout=WAIT))
     await link.client.flush()
     assert link.is_connected
     async with identity_service(server):

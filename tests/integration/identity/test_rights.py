@@ -23,6 +23,7 @@ from streams.subjects import TaskKey
 from streams.tasks.task_id import new_task_id
 from streams.tokens import token
 from tests.identity_in_process import device_login
+from tests.integration.identity.showing import PATIENT
 from tests.processes import until
 
 PAGE = Path(__file__).parents[3] / "docs" / "rights.md"
@@ -50,7 +51,9 @@ async def let_in(server: EmbeddedServer, rights: BusRights, inbox: str) -> Async
     callout = Callout(auth, CalloutKeys(credentials.issuer, credentials.sealed), Doorman(rights))  # type: ignore[arg-type]  # decides as a gatekeeper does
     await callout.start()
     link = await Link.connect(
-        LinkOptions(servers=(server.url,), name="n", inbox_prefix=inbox, login=device_login(NODE))
+        LinkOptions(
+            servers=(server.url,), name="n", inbox_prefix=inbox, login=device_login(NODE), connect_timeout=PATIENT
+        )
     )
     try:
         yield Connected(link)
@@ -81,11 +84,15 @@ class Connected:
         await listener.close()
         return not refused
 
-    async def _refusals(self) -> list[str]:
-        """The broker answers in order: once a ping is back, so is every refusal before it."""
+    async def settled(self) -> None:
+        """Wait until the broker has taken all that was said: the first ping may overtake it."""
         await asyncio.sleep(0)
         await self.link.client.flush()
         await self.link.client.flush()
+
+    async def _refusals(self) -> list[str]:
+        """The broker answers in order: once a ping is back, so is every refusal before it."""
+        await self.settled()
         refused, self._refused = self._refused, []
         return refused
 
@@ -145,7 +152,7 @@ async def test_a_device_writes_where_it_was_asked_to_answer_and_nowhere_else(ser
     async with let_in(server, node_rights(NODE), INBOXES["device"]) as device:
         orders: list[str] = []
         await device.link.listen(subjects.node_inbox(NODE, "assign"), lambda order: orders.append(order.reply))
-        await device.link.client.flush()
+        await device.settled()
         assert not await device.may_publish(granted)
         bus.edge.send(subjects.node_inbox(NODE, "assign"), b"", reply=granted)
         await until(lambda: orders == [granted])
@@ -158,7 +165,7 @@ async def grant(bus: Bus, device: Connected, subject: str) -> None:
     """Ask a device for something that it answers on a subject."""
     orders: list[str] = []
     listener = await device.link.listen(subjects.node_inbox(NODE, "assign"), lambda order: orders.append(order.reply))
-    await device.link.client.flush()
+    await device.settled()
     bus.edge.send(subjects.node_inbox(NODE, "assign"), b"", reply=subject)
     await until(lambda: orders == [subject])
     await listener.close()

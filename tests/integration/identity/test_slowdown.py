@@ -24,6 +24,7 @@ async def test_strangers_wait_and_admitted_devices_of_the_same_host_do_not(
         assert "was refused too often" in caplog.text
         # Everybody with a DID would be let in, and this one is not even looked at.
         assert not await gets_in(server, device_login(newcomer), newcomer)
+        await log.catch_up()
         assert log.devices.device(newcomer) is None
         assert await gets_in(server, device_login(NODE))
         # To say that one is that device does not help: it has to be proved all the same.

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from gateway.ledger import releasing
 from gateway.ledger.books import Books
 from gateway.ledger.verifying import verify
+from mesh.bus.link import Link
+from mesh.errors import RequestTimedOut
 from mesh.history.snapshots import SnapshotStore
 from streams.billing.events import LedgerPosted, Transaction
 from streams.billing.messages import HoldWanted
@@ -85,3 +88,29 @@ async def test_a_hold_whose_task_never_ended_is_given_back_once_and_a_younger_on
         assert caplog.text.count(f": {old.task}") == 1
         found = [(one.kind, one.task) for one in await transactions_of(core, ACME)]
         assert found[-2:] == [("release", old.task), ("charge", young.task)]
+
+
+async def test_a_look_that_the_broker_did_not_answer_is_taken_again_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = releasing.by_both_clocks, 0
+
+    async def silent_at_first(core: Link) -> int:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise RequestTimedOut("no answer in time")
+        return await real(core)
+
+    monkeypatch.setattr(releasing, "by_both_clocks", silent_at_first)
+    monkeypatch.setattr(releasing, "_AGAIN_S", 0.01)
+    async with InProcessMesh(folder=tmp_path / "mesh") as mesh:
+        core, old = mesh.bus.core, key_of(ACME)
+        await priced(core)
+        await paid_in(core, ACME)
+        books = await open_books(core)
+        await held_before(books, old, days=GIVEN_UP_DAYS + 1)
+        await books.stop()
+        async with running_ledger(mesh) as ledger:
+            await until(lambda: ledger.books.state.chain(account_chain(ACME).subject).is_settled(old.task))
+            assert asked == 2

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
@@ -16,7 +17,7 @@ from streams.events import TaskError
 from streams.tokens import Token
 from tests.books import RunningLedger, priced, running_ledger, transactions_of
 from tests.http_gateway import serve_http
-from tests.mesh_in_process import InProcessMesh
+from tests.mesh_in_process import LIMIT_S, InProcessMesh
 from tests.processes import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -28,6 +29,8 @@ RULES = (
     PriceRule(model="*", prompt=0, completion=COMPLETION),
 )
 """A prompt costs nothing here, so that one knows what an answer costs."""
+PATIENT = timedelta(seconds=LIMIT_S)
+"""Nothing is away here, however long this machine takes."""
 WORST = TOKENS * COMPLETION
 EVER = ("2000-01-01", "9999-12-31")
 
@@ -38,8 +41,10 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProc
         await priced(running.bus.core, RULES)
         for name in ("d1", "d2"):
             # So narrow that neither takes all that comes at once.
-            await running.add_dispatcher(name, window=1, aliases=("either=synthetic,promised",))
-            await running.add_node(f"n-{name}", delay_ms=2)
+            await running.add_dispatcher(
+                name, window=1, aliases=("either=synthetic,promised",), ledger_patience=PATIENT
+            )
+            await running.add_node(f"n-{name}", delay_ms=2, interval_s=5)
         yield running
 
 
@@ -133,7 +138,7 @@ async def test_two_equal_requests_at_once_are_one_charge_and_one_hit_of_the_cach
     await writer.open(account)
     issued = await writer.issue(account, name="both", rights=("chat",))
     await paid_in(ledger, "twice", 10 * WORST)
-    async with serve_http(mesh.bus, auth="required") as gateway:
+    async with serve_http(mesh.bus, auth="required", cache_patience=PATIENT) as gateway:
         await gateway.until_served()
         asked = {"max_tokens": TOKENS, "temperature": 0}
         key = {"Authorization": f"Bearer {issued.shown.text}"}

@@ -5,6 +5,7 @@ It comes from the dispatcher, so the task is stored by then, and ends as failed.
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -28,8 +29,9 @@ refusals = pytest.mark.parametrize(("code", "status"), [("insufficient_quota", 4
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[InProcessMesh]:
     async with InProcessMesh(folder=tmp_path_factory.mktemp("refused")) as running:
-        dispatcher = await running.add_dispatcher()
-        await running.add_node(delay_ms=2)
+        # The ledger that is played here is never away, however long this machine takes.
+        dispatcher = await running.add_dispatcher(ledger_patience=timedelta(seconds=LIMIT_S))
+        await running.add_node(delay_ms=2, interval_s=5)
         await set_prices(running.bus.core)
         await until(lambda: dispatcher.dispatcher._entrance._holds.has_prices)
         yield running

@@ -263,7 +263,10 @@ async def test_an_end_that_cannot_be_is_put_in_suspense_with_what_was_held_for_i
     assert (last.code, last.transaction.task) == (code, key.task)
     assert has(ledger, "suspense") - before == 10 * PROMPT + 100 * COMPLETION
     assert has(ledger, f"held:{acme}") == 0
-    assert any(key.task in record.getMessage() and code in record.getMessage() for record in caplog.records)
+    # Said behind the entry, which is seen as soon as it is stored.
+    await until(
+        lambda: any(key.task in record.getMessage() and code in record.getMessage() for record in caplog.records)
+    )
 
 
 async def test_an_end_without_a_hold_or_a_submission_is_named_and_costs_nobody_anything(

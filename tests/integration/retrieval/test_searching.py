@@ -1,6 +1,7 @@
 """Searching vector stores over a real mesh: what was just added is found, and nobody finds what is another's."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 APPLES = ("Apples keep in a cool cellar.", "Pruning is done in February.", "The orchard has 40 trees.")
 PEARS = ("Pears ripen on the shelf.", "Their trees need a warm wall.")
+PATIENCE = timedelta(seconds=30)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -62,7 +64,7 @@ async def store(mesh: InProcessMesh) -> WrittenStore:
 
 async def answer(store: WrittenStore, query: str, *, account: str = "acme", **asked: Any) -> RetrievalAnswer:
     request = SearchPassages(account=account, stores=(store.key.store,), query=query, **asked)
-    reply = await store.bus.core.request(SEARCH, encode(request))
+    reply = await store.bus.core.request(SEARCH, encode(request), timeout=PATIENCE)
     return decode(reply.data, RetrievalAnswer)  # pyright: ignore[reportArgumentType] - a union is a type to msgspec
 
 
@@ -128,7 +130,7 @@ async def test_several_stores_are_searched_as_one(store: WrittenStore) -> None:
     await other.add("file-pears", *PEARS)
     both = (store.key.store, other.key.store)
     request = SearchPassages(account="acme", stores=both, query="trees", ranking="lexical")
-    reply = await store.bus.core.request(SEARCH, encode(request))
+    reply = await store.bus.core.request(SEARCH, encode(request), timeout=PATIENCE)
     found = decode(reply.data, FoundPassages)
     assert {(hit.store, hit.text) for hit in found.hits} == {(both[0], APPLES[2]), (both[1], PEARS[1])}
 

@@ -16,6 +16,14 @@ from streams.topology import stream_specs
 from tests.identity_in_process import identity_service
 from tests.integration.worker.played_dispatcher import PlayedDispatcher
 from tests.integration.worker.site import NODE, Site
+from tests.patient_links import LONG, wait_for_answers
+
+
+@pytest.fixture(autouse=True)
+def answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No node takes an answer for lost because this machine is slow: it would ask again, and tests count that."""
+    wait_for_answers(monkeypatch)
+    monkeypatch.setattr("nodes.attempts.chunk_writer.ASK_TIMEOUT", LONG)
 
 
 @pytest.fixture

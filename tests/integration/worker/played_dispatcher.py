@@ -215,6 +215,15 @@ class PlayedDispatcher:
                     return answer
                 await asyncio.sleep(POLL_S)
 
+    async def tokens_stored(self, key: TaskKey, count: int) -> Answer:
+        """Wait until so many tokens stand in the stream, in however many chunks."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                answer = await self.answer(key)
+                if answer.state.tokens >= count:
+                    return answer
+                await asyncio.sleep(POLL_S)
+
     async def append_foreign(self, key: TaskKey, writer: str, event: TaskEvent) -> int:
         """Store an event that minds no fence, as a broken writer could."""
         return await self.link.append(subjects.result(key, Token(writer)), encode(event))
@@ -242,8 +251,10 @@ class PlayedDispatcher:
         is_open = state.phase in (Phase.RUNNING, Phase.WRITTEN)
         yours = state.node == self.node and state.attempt == ask.attempt and is_open
         n, last = state.n + 1, answer.last_sequence
-        if yours and self.hands_again:
-            self.hand(key, msgspec.structs.replace(self.assigned[ask.task], next_n=n, last_sequence=last))
+        assign = self.assigned.get(ask.task)
+        # A marker may be stored while `place` has not heard of it yet: then it is `place` that hands the attempt.
+        if yours and self.hands_again and assign is not None and assign.attempt == ask.attempt:
+            self.hand(key, msgspec.structs.replace(assign, next_n=n, last_sequence=last))
         standing = Standing(
             yours=yours,
             chars=state.chars - self.forgets_chars,

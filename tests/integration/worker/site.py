@@ -18,6 +18,7 @@ from streams.tasks.chat import Message, Sampling
 from streams.tokens import Token
 from tests.identity_in_process import device_options
 from tests.integration.worker.played_dispatcher import PlayedDispatcher, until
+from tests.paced_engine import Pace, PacedEngine
 
 NODE = Token("node-1")
 
@@ -71,6 +72,10 @@ def _is_stopped(thread: Path) -> bool:
 
 def synthetic(*, slots: int = 64, token_delay_ms: float = 0.0, kind: SyntheticKind = "continues") -> Engine:
     return open_engine(EngineSpec(engine="synthetic", slots=slots, token_delay_ms=token_delay_ms, synthetic=kind))
+
+
+def paced(pace: Pace, *, kind: SyntheticKind = "continues") -> Engine:
+    return PacedEngine(EngineSpec(engine="synthetic", slots=64, synthetic=kind), pace)
 
 
 async def text_of(engine: Engine, content: str, max_tokens: int) -> str:

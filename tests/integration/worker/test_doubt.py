@@ -2,8 +2,10 @@
 
 import os
 import signal
+from datetime import timedelta
 
 import msgspec
+import pytest
 
 from streams.events import TaskChunk, TaskHalted
 from streams.messages import Refused
@@ -95,7 +97,7 @@ async def test_a_node_without_a_fresh_grant_asks_again(site: Site) -> None:
         line.cut()
         script.say("after")
         script.end()
-        await until(lambda: len(dispatcher.asks) == 2)
+        await until(lambda: len(dispatcher.asks) >= 2)
         dispatcher.hands_again = True
         assert (await dispatcher.whole(key)).text == "before after"
 
@@ -132,7 +134,8 @@ async def test_a_node_outlasts_a_broker_that_dies_and_comes_back(site: Site) -> 
     assert answer.text == "before after"
 
 
-async def test_a_silent_dispatcher_is_asked_until_it_answers(site: Site) -> None:
+async def test_a_silent_dispatcher_is_asked_until_it_answers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nodes.attempts.chunk_writer.ASK_TIMEOUT", timedelta(milliseconds=200))
     engine = ScriptedEngine()
     dispatcher = site.dispatcher
     async with site.worker(engine):
@@ -141,10 +144,10 @@ async def test_a_silent_dispatcher_is_asked_until_it_answers(site: Site) -> None
         dispatcher.mute = True
         await dispatcher.append_foreign(key, "stranger", TaskChunk(n=2, attempt=1, offset=0, text="stray"))
         script.end("in the end")
-        await until(lambda: len(dispatcher.asks) == 2)
+        await until(lambda: len(dispatcher.asks) >= 2)
         dispatcher.mute = False
         assert (await dispatcher.whole(key)).text == "in the end"
-    assert len(dispatcher.asks) == 3
+    assert len(dispatcher.asks) >= 3
 
 
 async def test_a_fresh_grant_says_where_to_go_on(site: Site) -> None:

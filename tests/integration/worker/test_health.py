@@ -137,7 +137,7 @@ async def test_a_node_whose_engine_is_broken_leaves_and_hands_its_answers_on(
     assert isinstance(report, Refused)
     assert report.code == "node_stopping"
     assert (await site.dispatcher.answer(held)).text == "so far "
-    assert site.dispatcher.announced[-1].replicas == ()
+    await until(lambda: site.dispatcher.announced[-1].replicas == ())
 
 
 async def test_a_node_does_not_wait_for_an_engine_that_cannot_be_stopped(

@@ -11,23 +11,25 @@ from streams.tasks.chat import Sampling, Usage
 from tests.integration.worker.faulty_line import FaultyLine
 from tests.integration.worker.played_dispatcher import Answer, until
 from tests.integration.worker.scripted_engine import MODEL, ScriptedEngine
-from tests.integration.worker.site import Site, synthetic, text_of
+from tests.integration.worker.site import Site, paced, text_of
+from tests.paced_engine import Pace
 
 TOKENS = 40
+SAID = 5
+"""How many of them the first attempt gets out."""
 SAMPLING = Sampling(max_tokens=TOKENS)
 
 
-async def begun(site: Site, worker: Worker, sampling: Sampling = SAMPLING) -> tuple[TaskKey, Answer]:
-    """Have a part of an answer published, and its attempt stopped; one that was quicker than this test counts not."""
+async def begun(site: Site, worker: Worker, pace: Pace, sampling: Sampling = SAMPLING) -> tuple[TaskKey, Answer]:
+    """Have a part of an answer published, and its attempt stopped."""
     dispatcher = site.dispatcher
-    while True:
-        key = await dispatcher.place(content="tell me", sampling=sampling)
-        await dispatcher.chunks_stored(key, 5)
-        dispatcher.stop(key)
-        await until(lambda: not worker.running())
-        answer = await dispatcher.answer(key)
-        if answer.state.finish_reason is None:
-            return key, answer
+    pace.hold(SAID)
+    key = await dispatcher.place(content="tell me", sampling=sampling)
+    answer = await dispatcher.tokens_stored(key, SAID)
+    dispatcher.stop(key)
+    await until(lambda: not worker.running())
+    pace.let_go()
+    return key, answer
 
 
 async def report_of(site: Site, key: TaskKey, attempt: int) -> Finished | Refused:
@@ -40,9 +42,10 @@ async def report_of(site: Site, key: TaskKey, attempt: int) -> Finished | Refuse
 @pytest.mark.parametrize("seam", ["continued", "replayed"])
 async def test_the_reader_cannot_tell_where_the_seam_is(site: Site, seam: Seam) -> None:
     kind: SyntheticKind = "continues" if seam == "continued" else "replays"
-    engine = synthetic(token_delay_ms=5, kind=kind)
+    pace = Pace()
+    engine = paced(pace, kind=kind)
     async with site.worker(engine) as worker:
-        key, before = await begun(site, worker)
+        key, before = await begun(site, worker, pace)
         await site.dispatcher.place(content="tell me", sampling=SAMPLING, key=key, seam=seam)
         answer = await site.dispatcher.whole(key)
         assert answer.text == await text_of(engine, "tell me", TOKENS)
@@ -131,9 +134,10 @@ async def test_a_replay_of_a_whole_text_adds_its_end_only(site: Site) -> None:
 
 @pytest.mark.parametrize("kind", ["replays", "varies"])
 async def test_an_engine_that_cannot_continue_says_so_at_once(site: Site, kind: SyntheticKind) -> None:
-    async with site.worker(synthetic(token_delay_ms=5, kind=kind)) as worker:
+    pace = Pace()
+    async with site.worker(paced(pace, kind=kind)) as worker:
         assert [replica.continues for replica in worker.replicas] == [False]
-        key, before = await begun(site, worker)
+        key, before = await begun(site, worker, pace)
         await site.dispatcher.place(content="tell me", sampling=SAMPLING, key=key, seam="continued")
         report = await report_of(site, key, 2)
         assert isinstance(report, Refused)
@@ -142,8 +146,9 @@ async def test_an_engine_that_cannot_continue_says_so_at_once(site: Site, kind: 
 
 
 async def test_what_cannot_be_continued_nor_replayed_begins_again(site: Site) -> None:
-    async with site.worker(synthetic(token_delay_ms=5, kind="varies")) as worker:
-        key, before = await begun(site, worker)
+    pace = Pace()
+    async with site.worker(paced(pace, kind="varies")) as worker:
+        key, before = await begun(site, worker, pace)
         await site.dispatcher.place(content="tell me", sampling=SAMPLING, key=key, seam="replayed")
         report = await report_of(site, key, 2)
         assert isinstance(report, Refused)
@@ -160,19 +165,20 @@ async def test_what_cannot_be_continued_nor_replayed_begins_again(site: Site) ->
 
 @pytest.mark.parametrize("seam", ["continued", "replayed"])
 async def test_a_stop_string_across_the_seam_ends_the_answer_and_never_shows(site: Site, seam: Seam) -> None:
-    engine = synthetic(token_delay_ms=20)
+    pace = Pace()
+    engine = paced(pace)
     async with site.worker(engine) as worker:
         words = (await text_of(engine, "tell me", TOKENS)).split()
         # What may begin the stop string is held back: the seam comes before it, and its beginning is written again.
-        stop = f"{words[5]} {words[6]} {words[7]}"
+        stop = f"{words[SAID]} {words[SAID + 1]} {words[SAID + 2]}"
         sampling = Sampling(max_tokens=TOKENS, stop=(stop,))
-        key, _ = await begun(site, worker, sampling)
+        key, _ = await begun(site, worker, pace, sampling)
         await site.dispatcher.place(content="tell me", sampling=sampling, key=key, seam=seam)
         answer = await site.dispatcher.whole(key)
-    assert answer.text.split() == words[:5]
+    assert answer.text.split() == words[:SAID]
     assert answer.state.finish_reason == "stop"
     assert answer.state.usage is not None
-    assert answer.state.usage.completion_tokens == answer.state.tokens == 8
+    assert answer.state.usage.completion_tokens == answer.state.tokens == SAID + 3
 
 
 async def test_a_last_chunk_without_text_is_not_written_twice(site: Site) -> None:

@@ -21,10 +21,19 @@ from streams.tasks.chat import Sampling
 from tests.integration.worker.played_dispatcher import PATIENCE_S, until
 from tests.integration.worker.scripted_engine import ScriptedEngine
 from tests.integration.worker.site import NODE, Site
+from tests.paced_engine import Pace, PacedEngine
 
 
-def spec(model_id: str, *, delay_ms: float = 0.0) -> EngineSpec:
-    return EngineSpec(engine="synthetic", model_id=model_id, token_delay_ms=delay_ms)
+def spec(model_id: str) -> EngineSpec:
+    return EngineSpec(engine="synthetic", model_id=model_id)
+
+
+@pytest.fixture
+def pace(monkeypatch: pytest.MonkeyPatch) -> Pace:
+    """How far the engines get that are opened from now on."""
+    kept = Pace()
+    monkeypatch.setattr("nodes.models.loaded.open_engine", lambda spec, *_: PacedEngine(spec, kept))
+    return kept
 
 
 @asynccontextmanager
@@ -79,16 +88,18 @@ async def test_a_model_that_is_loaded_later_is_announced_and_answers(site: Site)
         await site.dispatcher.whole(key)
 
 
-async def test_answers_of_a_model_that_goes_may_end_and_no_new_ones_begin(site: Site) -> None:
-    async with serving(site, spec("a", delay_ms=20), spec("b"), drain=timedelta(minutes=1)) as (node, worker):
+async def test_answers_of_a_model_that_goes_may_end_and_no_new_ones_begin(site: Site, pace: Pace) -> None:
+    async with serving(site, spec("a"), spec("b"), drain=timedelta(minutes=5)) as (node, worker):
+        pace.hold(10)
         held = await site.dispatcher.place(model="a", sampling=Sampling(max_tokens=75))
-        await site.dispatcher.chunks_stored(held, 1)
+        await site.dispatcher.tokens_stored(held, 10)
         going = asyncio.create_task(node.evict("a"))
         await until(lambda: names(site) == ["b"])
         late = await site.dispatcher.report_of(await site.dispatcher.place(model="a"))
         assert isinstance(late, Refused)
         assert late.code == "node_draining"
         await site.dispatcher.whole(await site.dispatcher.place(model="b", sampling=Sampling(max_tokens=2)))
+        pace.let_go()
         assert (await site.dispatcher.whole(held)).state.tokens == 75
         async with asyncio.timeout(PATIENCE_S):
             await going
@@ -98,10 +109,11 @@ async def test_answers_of_a_model_that_goes_may_end_and_no_new_ones_begin(site: 
         assert [load.model for load in worker.loads({})] == ["b"]
 
 
-async def test_an_answer_that_outlasts_the_drain_is_handed_on_with_what_it_has(site: Site) -> None:
-    async with serving(site, spec("a", delay_ms=20), spec("b"), drain=timedelta(0)) as (node, _):
+async def test_an_answer_that_outlasts_the_drain_is_handed_on_with_what_it_has(site: Site, pace: Pace) -> None:
+    async with serving(site, spec("a"), spec("b"), drain=timedelta(0)) as (node, _):
+        pace.hold(10)
         held = await site.dispatcher.place(model="a", sampling=Sampling(max_tokens=100_000))
-        await site.dispatcher.chunks_stored(held, 1)
+        await site.dispatcher.tokens_stored(held, 10)
         async with asyncio.timeout(PATIENCE_S):
             await node.evict("a")
         report = await site.dispatcher.report_of(held)
