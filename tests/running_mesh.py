@@ -280,6 +280,9 @@ def await_models(gateway: str, models: set[str]) -> None:
             if refused.code == HTTPStatus.UNAUTHORIZED:
                 return True
             raise
+        except OSError:
+            # Somebody is starting it again, or it stands still.
+            return False
 
     if models:
         wait_until(has_heard)

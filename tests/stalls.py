@@ -66,8 +66,10 @@ class Stalls:
 
     def _thaw(self, pid: int) -> None:
         del self._frozen[pid]
-        # A stop that waits behind ours is one of its test, which SIGCONT would take back as well.
-        if not int(_status(pid, "ShdPnd") or "0", 16) & _STOP_BIT:
+        # A stop that waits behind ours is one of its test, which SIGCONT would take back as well. Where ours itself
+        # waits, since a busy machine has not come to it, the process does not stand still yet, and would for ever.
+        has_another = int(_status(pid, "ShdPnd") or "0", 16) & _STOP_BIT and _status(pid, "State").startswith("T")
+        if not has_another:
             _signal(pid, signal.SIGCONT)
 
     def _pause(self) -> float:
@@ -131,6 +133,8 @@ def main() -> int:
     """Run the command; returns its exit status."""
     given = _parsed()
     stalls = Stalls(given.seed, given.every_s, given.longest_s)
+    # One that is asked to end leaves nobody frozen.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with subprocess.Popen(given.command) as running:
         looked = 0.0
         try:
