@@ -39,12 +39,12 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Block until the condition holds."""
+def wait_until(condition: Callable[[], bool], *, pause_s: float = _POLL_S) -> None:
+    """Block until the condition holds; ``pause_s`` from one look to the next, where looking costs others their time."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(_POLL_S)
+        time.sleep(pause_s)
 
 
 async def until(condition: Callable[[], bool]) -> None:

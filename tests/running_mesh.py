@@ -277,9 +277,10 @@ def await_models(gateway: str, models: set[str]) -> None:
             with urlopen(f"{gateway}/v1/models", timeout=PATIENCE_S) as answer:
                 return models <= {model["id"] for model in json.load(answer)["data"]}
         except HTTPError as refused:
-            if refused.code == HTTPStatus.UNAUTHORIZED:
-                return True
-            raise
+            return refused.code == HTTPStatus.UNAUTHORIZED
+        except OSError:
+            # Somebody is starting it again, or it stands still.
+            return False
 
     if models:
         wait_until(has_heard)

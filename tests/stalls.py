@@ -69,7 +69,7 @@ class Stalls:
         # A stop that waits behind the one that holds is of its test, and SIGCONT would take it back as well. Where none
         # holds yet, the one that waits is ours.
         status = _status(pid)
-        if not (status.get("State", "").startswith("T") and int(status["ShdPnd"], 16) & _STOP_BIT):
+        if not (status.get("State", "").startswith("T") and int(status.get("ShdPnd", "0"), 16) & _STOP_BIT):
             _signal(pid, signal.SIGCONT)
 
     def _pause(self) -> float:
