@@ -133,6 +133,8 @@ def main() -> int:
     """Run the command; returns its exit status."""
     given = _parsed()
     stalls = Stalls(given.seed, given.every_s, given.longest_s)
+    # One that is asked to end leaves nobody frozen.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with subprocess.Popen(given.command) as running:
         looked = 0.0
         try:

@@ -125,8 +125,8 @@ class Lines:
         numbers = dict(enumerate(servers, len(names)))
         pairs = [(part, server) for part in range(len(names)) for server in numbers]
         self._names = list(names)
-        self._ports = dict(zip(pairs, free_ports("127.0.0.1", len(pairs)), strict=True))
-        self._relays = RouteRelays(self._ports, numbers)
+        self._relays = RouteRelays(numbers, pairs)
+        self._ports = self._relays.ports
 
     def variables_of(self, name: str) -> dict[str, str]:
         """Where a part finds the brokers."""

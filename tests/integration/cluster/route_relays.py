@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
 _HOST: Final = "127.0.0.1"
@@ -17,9 +17,13 @@ class RouteRelays:
     opened again, what was written meanwhile arrives, as what TCP repeats would.
     """
 
-    def __init__(self, targets: dict[int, int]) -> None:
-        """`targets[j]` is where server j listens. The ports here are held from now on: nobody else gets one of them."""
-        pairs = [(one, other) for one in targets for other in targets if one != other]
+    def __init__(self, targets: dict[int, int], pairs: Iterable[tuple[int, int]] | None = None) -> None:
+        """`targets[j]` is where server j listens; ``pairs``: who is to reach whom, left out: each server the others.
+
+        The ports here are held from now on: nobody else gets one of them.
+        """
+        if pairs is None:
+            pairs = [(one, other) for one in targets for other in targets if one != other]
         self._sockets = {pair: socket.create_server((_HOST, 0)) for pair in pairs}
         self._targets = targets
         self._gates: dict[tuple[int, int], asyncio.Event] = {}
@@ -29,7 +33,7 @@ class RouteRelays:
 
     @property
     def ports(self) -> dict[tuple[int, int], int]:
-        """`ports[i, j]` is where server i reaches server j."""
+        """`ports[i, j]` is where i reaches server j."""
         return {pair: listening.getsockname()[1] for pair, listening in self._sockets.items()}
 
     def start(self) -> None:
