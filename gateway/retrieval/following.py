@@ -216,8 +216,8 @@ class IndexFollower:
     async def _add(self, key: StoreKey, shelf: str, origin: Origin, indexed: StoreFileIndexed) -> None:
         try:
             count = await self._read_into(key, shelf, origin)
-        except WrongVectors as error:
-            # Nothing will mend it but taking the file in anew.
+        except (WrongVectors, StreamsError) as error:
+            # Nothing will mend it but taking the file in anew; or, where a newer version wrote it, an upgrade.
             log.error("file %s cannot be found: %s", origin.file, error)
             count = indexed.passages
         if count != indexed.passages:

@@ -15,7 +15,8 @@ from gateway.retrieval.index.index import Index, Origin, shelf_name
 from gateway.retrieval.index.qdrant_folder import QdrantFolder
 from gateway.retrieval.index.words import Words
 from gateway.retrieval.store_log import StoreLog
-from streams.stores.events import StoreChanged, StoreClosed
+from streams.stores.events import StoreChanged, StoreClosed, StoreFileAdded, StoreFileIndexed
+from streams.stores.subjects import passages
 from streams.tokens import Token
 from tests.http_gateway import until
 from tests.memory_folder import memory_folder
@@ -178,3 +179,26 @@ async def test_a_file_whose_vectors_do_not_fit_is_left_out_and_the_others_are_fo
     async with following(mesh, tmp_path / "index") as index:
         held = await index.held(shelf_name(store.key, MODEL))
         assert sorted(origin.file for origin in held) == ["file-apples", "file-pears"]
+
+
+async def test_a_file_whose_passages_cannot_be_read_is_left_out_and_the_others_are_found(
+    mesh: InProcessMesh, tmp_path: Path
+) -> None:
+    store = await WrittenStore.open(mesh.bus)
+    newer = Token("file-newer")
+    generation = await store.note(StoreFileAdded(at_ms=2, file=newer, filename="newer.md"))
+    await mesh.bus.core.append(passages(store.key, newer, generation, 0), b"of a newer version")
+    await store.note(
+        StoreFileIndexed(
+            at_ms=3, file=newer, generation=generation, model=MODEL,
+            parts=1, passages=1, tokens=1, characters=1, bytes=1,
+        )
+    )  # fmt: skip
+    async with following(mesh, tmp_path / "index") as index:
+        await store.add("file-pears", *PEARS)
+
+        async def is_there() -> bool:
+            return bool(await index.held(shelf_name(store.key, MODEL)))
+
+        await until(is_there)
+        assert [origin.file for origin in await index.held(shelf_name(store.key, MODEL))] == ["file-pears"]
