@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -226,6 +227,8 @@ class Parts:
     place: Place
     running: dict[str, Running] = field(default_factory=dict[str, Running])
     urls: dict[str, str] = field(default_factory=dict[str, str])
+    told: dict[str, Running] = field(default_factory=dict[str, Running])
+    """Who said so: one that was started again since listens elsewhere."""
 
     def start(self, name: str, *arguments: str, **variables: str) -> Running:
         """Start `ig3 <part>`, where `name` is `node`, `node-b` and so on; `ready` waits for it."""
@@ -238,11 +241,17 @@ class Parts:
         models: set[str] = set()
         for name in names:
             announced = self.running[name].ready()
-            self.urls[name] = announced.url
+            self.urls[name], self.told[name] = announced.url, self.running[name]
             models.update(announced.models)
-        for name, url in self.urls.items():
-            if name.startswith("gateway") and self.running[name].process.poll() is None:
-                await_models(url, models)
+        for name, gateway in list(self.told.items()):
+            if models and name.startswith("gateway"):
+                url = self.urls[name]
+                wait_until(partial(self._has_heard, name, gateway, url, models))
+
+    def _has_heard(self, name: str, gateway: Running, url: str, models: set[str]) -> bool:
+        """Whether a gateway knows of nodes; one that ends meanwhile, or is started again, is not waited for."""
+        is_there = self.running[name] is gateway and gateway.process.poll() is None
+        return not is_there or has_heard(url, models)
 
     def start_broker(self, *arguments: str) -> None:
         """Start the broker and wait for it; the other parts find it by `place`."""
@@ -271,19 +280,20 @@ def running_parts(folder: Path) -> Iterator[Parts]:
 
 def await_models(gateway: str, models: set[str]) -> None:
     """A gateway hears of a node a moment after the node itself; one that tells strangers nothing is not waited for."""
-
-    def has_heard() -> bool:
-        try:
-            with urlopen(f"{gateway}/v1/models", timeout=PATIENCE_S) as answer:
-                return models <= {model["id"] for model in json.load(answer)["data"]}
-        except HTTPError as refused:
-            return refused.code == HTTPStatus.UNAUTHORIZED
-        except OSError:
-            # Somebody is starting it again, or it stands still.
-            return False
-
     if models:
-        wait_until(has_heard)
+        wait_until(partial(has_heard, gateway, models))
+
+
+def has_heard(gateway: str, models: set[str]) -> bool:
+    """Whether a gateway lists models, or does not say to strangers."""
+    try:
+        with urlopen(f"{gateway}/v1/models", timeout=PATIENCE_S) as answer:
+            return models <= {model["id"] for model in json.load(answer)["data"]}
+    except HTTPError as refused:
+        return refused.code == HTTPStatus.UNAUTHORIZED
+    except OSError:
+        # It stands still, or is not there yet.
+        return False
 
 
 def _nats_of(up: Running) -> str:

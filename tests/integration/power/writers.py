@@ -13,7 +13,7 @@ from mesh.bus.direct_client import Delivery
 from mesh.bus.headers import SEQUENCE, STREAM_SUBJECT, header
 from mesh.bus.link import Link
 from mesh.bus.service_bus import Bus
-from mesh.errors import BusError, RequestTimedOut
+from mesh.errors import BusError, NoResponders, RequestTimedOut
 from streams import subjects
 from streams.clock import now_ms
 from streams.codec import encode
@@ -124,6 +124,10 @@ async def asked(link: Link, subject: str, query: bytes) -> Delivery:
 
 async def _is_there(bus: Bus, acked: Acked) -> bool:
     query = json.dumps({"seq": acked.sequence}).encode()
-    stored = await asked(bus.links[acked.account], f"$JS.API.DIRECT.GET.{acked.stream}", query)
+    try:
+        stored = await asked(bus.links[acked.account], f"$JS.API.DIRECT.GET.{acked.stream}", query)
+    except NoResponders:
+        # The whole stream was lost.
+        return False
     where = header(stored.headers, STREAM_SUBJECT), header(stored.headers, SEQUENCE)
     return (*where, stored.data) == (acked.subject, str(acked.sequence), acked.data)
