@@ -53,7 +53,7 @@ class Asking:
         body = await read_json_body(request, site.settings)
         asked = await self._read(site, caller, body)
         asked.draft = site.need_allowed(caller, asked.draft, is_length_usual=asked.is_length_usual)
-        if not site.is_known(asked.model):
+        if not await site.is_known(asked.model):
             message = f"The model `{asked.model}` does not exist on this mesh; GET /v1/models lists those that do."
             raise ApiError(404, message, code="model_not_found", param="model")
         wishes = read_wishes(request, asked.service_tier, site.defaults_of(caller))

@@ -102,8 +102,18 @@ class Site:
         self._known_models = frozenset(known_models) | frozenset(aliases)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def is_known(self, model: str) -> bool:
-        """Whether a task for the model is taken: it was announced once, or is expected."""
+    async def is_known(self, model: str) -> bool:
+        """Whether a task for the model is taken: it was announced once, or is expected.
+
+        Raises:
+            BusError: if it was not heard of here, and whether it was announced cannot be read.
+        """
+        if not self._knows(model):
+            # What a node announced a moment ago may not have come here yet, and nobody is refused for that.
+            await self.roster_feed.models.catch_up()
+        return self._knows(model)
+
+    def _knows(self, model: str) -> bool:
         return self.roster_feed.roster.knows(model) or model in self._known_models
 
     def inability(self, asked: TaskSubmitted) -> TaskError | None:

@@ -57,7 +57,7 @@ class Inference:
     async def submit(self, call: Call, request: pb.SubmitRequest) -> pb.SubmitReply:
         """Store a task."""
         with self._site.limiter.ticket(call.caller) as ticket:
-            asking = _Asking(self._site, call, request)
+            asking = await _Asking.read(self._site, call, request)
             admitted = await asking.admit(ticket, is_streamed=False)
             measure = asking.measure(admitted)
             try:
@@ -70,7 +70,7 @@ class Inference:
     async def stream(self, call: Call, request: pb.SubmitRequest) -> AsyncGenerator[pb.TaskEvent]:
         """Store a task and follow it."""
         with self._site.limiter.ticket(call.caller) as ticket:
-            asking = _Asking(self._site, call, request)
+            asking = await _Asking.read(self._site, call, request)
             admitted = await asking.admit(ticket, is_streamed=True)
             measure = asking.measure(admitted)
             following = _Following(self._site, call, admitted.key, ticket, asking.wishes)
@@ -137,12 +137,21 @@ class Inference:
 class _Asking:
     """One request for a task, read and checked."""
 
-    def __init__(self, site: Site, call: Call, request: pb.SubmitRequest) -> None:
+    @classmethod
+    async def read(cls, site: Site, call: Call, request: pb.SubmitRequest) -> _Asking:
+        """Read and check one.
+
+        Raises:
+            ApiError: the caller may not ask that, or it cannot be asked so.
+        """
         need(call.caller, "chat")
         need_model(call.caller, request.model)
-        if not site.is_known(request.model):
+        if not await site.is_known(request.model):
             message = f"The model `{request.model[:256]}` does not exist on this mesh; ListModels names those that do."
             raise ApiError(404, message, code="model_not_found", param="model")
+        return cls(site, call, request)
+
+    def __init__(self, site: Site, call: Call, request: pb.SubmitRequest) -> None:
         self._site = site
         self._call = call
         self._request = request

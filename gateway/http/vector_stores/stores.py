@@ -59,7 +59,7 @@ class VectorStores:
         """Make a store, and take its first files in."""
         caller = caller_with(request, "chat")
         asked = read_body(await read_json_body(request, self._site.settings), VectorStoreRequest)
-        model = self._model(caller, asked.embedding_model)
+        model = await self._model(caller, asked.embedding_model)
         wanted = [StoreFileRequest(file_id=file) for file in dict.fromkeys(asked.file_ids or ())]
         files = await self._adding.find(caller.account, wanted)
         event = StoreOpened(
@@ -134,12 +134,12 @@ class VectorStores:
     async def _store(self, request: web.Request, caller: Caller) -> Standing:
         return await self._site.shelf.get(caller.account, request.match_info["store"])
 
-    def _model(self, caller: Caller, asked: str | None) -> str:
+    async def _model(self, caller: Caller, asked: str | None) -> str:
         """What makes the vectors of a new store."""
         model = asked or self._site.settings.vector_store_model or self._announced()
         need_model(caller, model)
         roster = self._site.roster_feed.roster
-        if not self._site.is_known(model):
+        if not await self._site.is_known(model):
             message = f"The model `{model}` does not exist on this mesh; GET /v1/models lists those that do."
             raise ApiError(404, message, code="model_not_found", param="embedding_model")
         if (kinds := roster.kinds(model)) and "embedding" not in kinds:
