@@ -52,12 +52,7 @@ class BatchRunner:
 
     async def stop(self) -> None:
         """Take none any more, and give back those that are not over."""
-        # Or what comes meanwhile would be begun, and nobody would end it.
-        await self._queue.pause()
-        for running in self._running:
-            running.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-        await self._queue.stop()
+        await self._queue.stop(self._running)
 
     def _take(self, work: Work) -> None:
         try:

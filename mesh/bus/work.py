@@ -19,7 +19,7 @@ from mesh.bus.headers import status_code
 from streams.topology import ACK_WAIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from mesh.bus.direct_client import Delivery
     from mesh.bus.link import Link, Listener
@@ -113,9 +113,13 @@ class WorkQueue:
         if listener is not None:
             await listener.close()
 
-    async def stop(self) -> None:
-        """Pull no more; what is held goes back to the consumer at once."""
+    async def stop(self, running: Collection[asyncio.Task[None]] = ()) -> None:
+        """Pull no more, end what is ``running`` on what is held, and give that back to the consumer at once."""
+        # First: or what comes meanwhile would be begun, and nobody would end it.
         await self.pause()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
